@@ -1,0 +1,316 @@
+//! Short-run Langevin inference for a set of images: what `trainer evaluate` reports, and the
+//! yard-stick that the server's scheduler is held against.
+
+use std::path::Path;
+
+use crate::manifest::{Aggregation, ImageSpec, Langevin, Manifest};
+use crate::noise::ChainNoise;
+use crate::runtime::{
+    Generator, PosteriorStep, Preprocess, PriorSampler, Runtime, RuntimeError, SessionOptions,
+    StepInputs, StepOutputs,
+};
+
+/// Chains that run together: enough to keep two cores busy, few enough to stay in the cache.
+const ROWS: usize = 256;
+
+/// The densities that one chain ends with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChainScore {
+    /// log p(z_K).
+    pub log_prior: f64,
+    /// log p(x|z_K).
+    pub log_likelihood: f64,
+    /// z_K, d values.
+    pub z: Vec<f32>,
+}
+
+impl ChainScore {
+    /// log p(z_K) + log p(x|z_K).
+    pub fn log_joint(&self) -> f64 {
+        self.log_prior + self.log_likelihood
+    }
+}
+
+/// An image's score over its chains. Natural logarithms; high is normal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// `log_prior + log_likelihood`.
+    pub log_joint: f64,
+    /// log p(z).
+    pub log_prior: f64,
+    /// log p(x|z).
+    pub log_likelihood: f64,
+    /// Standard deviation of the log-joint over chains; 0 for one chain.
+    pub log_joint_std: f64,
+    /// Standard deviation of log p(z) over chains.
+    pub log_prior_std: f64,
+    /// Standard deviation of log p(x|z) over chains.
+    pub log_likelihood_std: f64,
+    /// The latent of the chain with the highest log-joint, d values.
+    pub z: Vec<f32>,
+}
+
+/// Makes one score of the chains of an image; `None` without a chain.
+pub fn aggregate(chains: &[ChainScore], how: Aggregation) -> Option<Score> {
+    let best = chains
+        .iter()
+        .max_by(|a, b| a.log_joint().total_cmp(&b.log_joint()))?;
+    let weights: Vec<f64> = match how {
+        Aggregation::Mean => vec![1.0 / chains.len() as f64; chains.len()],
+        Aggregation::Max => {
+            let first = chains.iter().position(|chain| std::ptr::eq(chain, best));
+            (0..chains.len())
+                .map(|index| f64::from(u8::from(Some(index) == first)))
+                .collect()
+        }
+        Aggregation::LogMeanExp => {
+            let relative: Vec<f64> = chains
+                .iter()
+                .map(|chain| (chain.log_joint() - best.log_joint()).exp())
+                .collect();
+            let total: f64 = relative.iter().sum();
+            relative.into_iter().map(|weight| weight / total).collect()
+        }
+    };
+    let mean = |part: fn(&ChainScore) -> f64| -> f64 {
+        chains
+            .iter()
+            .zip(&weights)
+            .map(|(chain, weight)| weight * part(chain))
+            .sum()
+    };
+    let deviation = |part: fn(&ChainScore) -> f64| {
+        let n = chains.len() as f64;
+        let center = chains.iter().map(part).sum::<f64>() / n;
+        let squares: f64 = chains
+            .iter()
+            .map(|chain| (part(chain) - center).powi(2))
+            .sum();
+        if chains.len() < 2 {
+            0.0
+        } else {
+            (squares / (n - 1.0)).sqrt()
+        }
+    };
+    let log_joint = match how {
+        Aggregation::Mean | Aggregation::Max => mean(ChainScore::log_joint),
+        Aggregation::LogMeanExp => {
+            let sum: f64 = chains
+                .iter()
+                .map(|chain| (chain.log_joint() - best.log_joint()).exp())
+                .sum();
+            best.log_joint() + (sum / chains.len() as f64).ln()
+        }
+    };
+    Some(Score {
+        log_joint,
+        log_prior: mean(|chain| chain.log_prior),
+        log_likelihood: mean(|chain| chain.log_likelihood),
+        log_joint_std: deviation(ChainScore::log_joint),
+        log_prior_std: deviation(|chain| chain.log_prior),
+        log_likelihood_std: deviation(|chain| chain.log_likelihood),
+        z: best.z.clone(),
+    })
+}
+
+/// A bundle's graphs, open.
+pub struct Inference {
+    preprocess: Preprocess,
+    posterior: PosteriorStep,
+    generator: Generator,
+    prior: PriorSampler,
+    image: ImageSpec,
+    latent_dim: usize,
+}
+
+impl Inference {
+    /// Opens the graphs in `dir`, which `manifest` describes.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses a graph, or the device cannot be had.
+    pub fn open(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            preprocess: Preprocess::open(runtime, dir, manifest, options)?,
+            posterior: PosteriorStep::open(runtime, dir, manifest, options)?,
+            generator: Generator::open(runtime, dir, manifest, options)?,
+            prior: PriorSampler::open(runtime, dir, manifest, options)?,
+            image: manifest.image,
+            latent_dim: manifest.latent_dim,
+        })
+    }
+
+    /// Scores `images`, n x C H W intensities in [0, 1], every one under the same `seed`, as a
+    /// server does that gets them one by one. `progress` is told how many are done.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn score(
+        &mut self,
+        images: &[f32],
+        langevin: &Langevin,
+        seed: u64,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Score>, RuntimeError> {
+        let x = self.preprocess(images)?;
+        let pixels = self.image.pixels();
+        let n = x.len() / pixels;
+        let chains = langevin.chains.max(1) as usize;
+        let mut scores = Vec::with_capacity(n);
+        let mut pending: Vec<ChainScore> = Vec::with_capacity(chains);
+        for first in (0..n * chains).step_by(ROWS) {
+            let rows = first..(first + ROWS).min(n * chains);
+            let noise: Vec<_> = rows
+                .clone()
+                .map(|row| ChainNoise::new(seed, (row % chains) as u32))
+                .collect();
+            let batch: Vec<f32> = rows
+                .flat_map(|row| &x[row / chains * pixels..(row / chains + 1) * pixels])
+                .copied()
+                .collect();
+            for chain in self.run_chains(&batch, &noise, langevin)? {
+                pending.push(chain);
+                if pending.len() == chains {
+                    scores.extend(aggregate(&pending, langevin.aggregation));
+                    pending.clear();
+                }
+            }
+            progress(scores.len());
+        }
+        Ok(scores)
+    }
+
+    fn run_chains(
+        &mut self,
+        x: &[f32],
+        noise: &[ChainNoise],
+        langevin: &Langevin,
+    ) -> Result<Vec<ChainScore>, RuntimeError> {
+        let (rows, d) = (noise.len(), self.latent_dim);
+        let mask = vec![1.0; rows * self.image.positions()];
+        let step_size = vec![langevin.step_size; rows];
+        let mut z = vec![0.0; rows * d];
+        let mut z_next = vec![0.0; rows * d];
+        let mut draw = vec![0.0; rows * d];
+        let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
+        for (z, noise) in z.chunks_mut(d).zip(noise) {
+            noise.initial(z);
+        }
+        // One run more than there are steps: it gives the densities at the last latents.
+        for step in 0..=langevin.steps {
+            let noisy = step + langevin.noise_free_steps < langevin.steps;
+            if noisy {
+                for (draw, noise) in draw.chunks_mut(d).zip(noise) {
+                    noise.step(step, draw);
+                }
+            }
+            let noise_scale = vec![f32::from(u8::from(noisy)); rows];
+            let inputs = StepInputs {
+                z: &z,
+                x,
+                mask: &mask,
+                noise: &draw,
+                step_size: &step_size,
+                noise_scale: &noise_scale,
+            };
+            let outputs = StepOutputs {
+                z_next: &mut z_next,
+                log_prior: &mut log_prior,
+                log_likelihood: &mut log_likelihood,
+                reconstruction: None,
+            };
+            self.posterior.run(rows, inputs, outputs)?;
+            if step < langevin.steps {
+                std::mem::swap(&mut z, &mut z_next);
+            }
+        }
+        let densities = log_prior.iter().zip(&log_likelihood);
+        Ok(z.chunks(d)
+            .zip(densities)
+            .map(|(z, (&log_prior, &log_likelihood))| ChainScore {
+                log_prior: log_prior.into(),
+                log_likelihood: log_likelihood.into(),
+                z: z.to_vec(),
+            })
+            .collect())
+    }
+
+    /// x of `images`, n x C H W intensities in [0, 1].
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        let mut x = vec![0.0; images.len()];
+        self.preprocess
+            .run(images.len() / self.image.pixels(), images, &mut x)?;
+        Ok(x)
+    }
+
+    /// g(z) of latents, n x d.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn reconstruct(&mut self, z: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        let rows = z.len() / self.latent_dim;
+        let mut x = vec![0.0; rows * self.image.pixels()];
+        self.generator.run(rows, z, &mut x)?;
+        Ok(x)
+    }
+
+    /// `n` images from the prior: z0 ~ N(0, I), z = f(z0), g(z).
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn sample_prior(&mut self, n: usize, seed: u64) -> Result<Vec<f32>, RuntimeError> {
+        let mut z0 = vec![0.0; n * self.latent_dim];
+        ChainNoise::new(seed, 0).initial(&mut z0);
+        let mut z = vec![0.0; z0.len()];
+        self.prior.run(n, &z0, &mut z)?;
+        self.reconstruct(&z)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(log_prior: f64, log_likelihood: f64) -> ChainScore {
+        ChainScore {
+            log_prior,
+            log_likelihood,
+            z: vec![log_prior as f32],
+        }
+    }
+
+    #[test]
+    fn aggregates_chains() {
+        let chains = [chain(-1.0, -2.0), chain(-3.0, -4.0)];
+        let mean = aggregate(&chains, Aggregation::Mean).unwrap();
+        assert_eq!(
+            (mean.log_joint, mean.log_prior, mean.log_likelihood),
+            (-5.0, -2.0, -3.0)
+        );
+        assert!((mean.log_joint_std - 8.0_f64.sqrt()).abs() < 1e-12);
+        let max = aggregate(&chains, Aggregation::Max).unwrap();
+        assert_eq!(
+            (max.log_joint, max.log_prior, max.z),
+            (-3.0, -1.0, vec![-1.0])
+        );
+        let lme = aggregate(&chains, Aggregation::LogMeanExp).unwrap();
+        let expected = (((-3.0_f64).exp() + (-7.0_f64).exp()) / 2.0).ln();
+        assert!((lme.log_joint - expected).abs() < 1e-12);
+        assert_eq!(aggregate(&[], Aggregation::Mean), None);
+    }
+
+    #[test]
+    fn one_chain_is_its_own_score() {
+        for how in [Aggregation::Mean, Aggregation::Max, Aggregation::LogMeanExp] {
+            let score = aggregate(&[chain(-1.0, -2.5)], how).unwrap();
+            assert_eq!((score.log_joint, score.log_joint_std), (-3.5, 0.0));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What the server and the trainer of LFBM share.
+//!
+//! * [`onnx`]: building ONNX graphs and differentiating them;
+//! * [`model`]: the architectures and their forward graphs, [`posterior`]: the graph of one
+//!   Langevin step, made from them by differentiation;
+//! * [`manifest`], [`calibration`], [`store`]: the bundle on disk;
+//! * [`runtime`], [`noise`], [`inference`]: running a bundle.
+//!
+//! It depends neither on libtorch nor on gRPC.
+
+pub mod calibration;
+pub mod inference;
+pub mod manifest;
+pub mod model;
+pub mod noise;
+pub mod onnx;
+pub mod posterior;
+pub mod runtime;
+pub mod store;
+pub mod tensor;
+pub mod testing;

@@ -1,0 +1,164 @@
+//! `manifest.json`: what a bundle is.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of the bundle format that this crate writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Everything about a bundle that is no array.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The model's name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// The model's version; a higher one replaces a lower one.
+    pub version: u64,
+    /// When it was written, RFC 3339 in UTC.
+    pub created: String,
+    /// The images it scores.
+    pub image: ImageSpec,
+    /// Size d of the latent.
+    pub latent_dim: usize,
+    /// Standard deviation of a pixel around the generator's image.
+    pub sigma: f32,
+    /// Kind of prior.
+    pub prior: PriorKind,
+    /// Name of the generator's architecture.
+    pub generator: String,
+    /// Inference parameters that scores use unless a request says otherwise.
+    pub langevin: Langevin,
+    /// Which classes were fitted.
+    pub classes: Classes,
+    /// The settings and the summary of the fit, as the trainer wrote them.
+    pub training: serde_json::Value,
+    /// The summary of `trainer evaluate`; null before it ran.
+    pub evaluation: serde_json::Value,
+    /// What scores normal images get.
+    pub calibration: CalibrationSummary,
+    /// Every other file outside `report/`.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// Shape and value range of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// 1 for grey, 3 for RGB.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// What intensities 0 and 1 become in x.
+    pub value_range: [f32; 2],
+    /// Contrast normalisation, before the value range.
+    pub contrast: Contrast,
+}
+
+impl ImageSpec {
+    /// Values of an image: C H W.
+    pub fn pixels(&self) -> usize {
+        self.channels * self.positions()
+    }
+
+    /// Places of an image: H W.
+    pub fn positions(&self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// What is done about contrast before an image is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contrast {
+    /// Nothing.
+    None,
+    /// Intensities in [0, 1] are scaled so that their L2 norm is `norm`.
+    UnitNorm {
+        /// The norm of every image afterwards.
+        norm: f32,
+    },
+}
+
+/// Kinds of prior on the latent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PriorKind {
+    /// A normalising flow; its density is normalised.
+    Flow,
+    /// An energy-based model; its density is not normalised.
+    Ebm,
+    /// The standard Gaussian.
+    Gaussian,
+}
+
+/// Short-run Langevin inference.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Langevin {
+    /// Number K of steps.
+    pub steps: u32,
+    /// Step size s.
+    pub step_size: f32,
+    /// How many of the last steps are taken without noise.
+    pub noise_free_steps: u32,
+    /// Chains per image, each from its own start.
+    pub chains: u32,
+    /// How the chains' densities become one.
+    pub aggregation: Aggregation,
+}
+
+/// How the densities of several chains become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    /// The mean over chains.
+    Mean,
+    /// The chain with the highest log-joint.
+    Max,
+    /// `log mean exp` of the log-joint; the parts are the means under the same weights.
+    LogMeanExp,
+}
+
+/// The classes of the data set that the model was fitted on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classes {
+    /// Fitted as normal.
+    pub normal: Vec<String>,
+    /// Kept out, as anomalies of the evaluation.
+    pub held_out: Vec<String>,
+}
+
+/// Scores of the normal images in `calibration.bin`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationSummary {
+    /// How many images.
+    pub count: usize,
+    /// Quantiles of their log-joint, ascending.
+    pub quantiles: Vec<Quantile>,
+    /// A log-joint below it is called anomalous.
+    pub threshold_log_joint: f64,
+    /// The share of normal images below the threshold.
+    pub false_positive_rate: f64,
+}
+
+/// One quantile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantile {
+    /// The share of normal images at or below it.
+    pub probability: f64,
+    /// Its log-joint.
+    pub log_joint: f64,
+}
+
+/// Size and checksum of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+}

@@ -1,0 +1,87 @@
+//! Architectures and their forward graphs: the one place that says what a generator or a flow
+//! step computes. The trainer builds its modules from the same [`Layer`]s.
+
+mod flow;
+mod generator;
+mod preprocess;
+
+pub use flow::FlowStepWeights;
+pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
+
+use crate::manifest::ImageSpec;
+use crate::onnx::{Graph, GraphError};
+use crate::tensor::Tensor;
+
+/// Weights of one layer in torch's layout: `[out, in]` for a linear layer, `[in, out, k, k]` for
+/// a transposed convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerWeights {
+    /// The weight.
+    pub weight: Tensor,
+    /// The bias, `[out]`.
+    pub bias: Tensor,
+}
+
+/// The graphs that run forwards; `posterior.onnx` is made from them.
+#[derive(Clone, Debug)]
+pub struct ForwardGraphs {
+    /// `image: [B,C,H,W]` in [0, 1] to `x: [B,C,H,W]`.
+    pub preprocess: Graph,
+    /// `z: [B,d]` to `x: [B,C,H,W]`.
+    pub generator: Graph,
+    /// `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`.
+    pub flow: Graph,
+    /// `z0: [B,d]` to `z: [B,d]`.
+    pub prior: Graph,
+}
+
+/// What is wrong with an architecture or its weights.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A setting is out of range.
+    #[error("{0}")]
+    Spec(String),
+    /// The weights are not those of the architecture.
+    #[error("weights of {layer}: expected {expected}, got {got}")]
+    Weights {
+        /// Which layer.
+        layer: String,
+        /// The shape that the architecture has.
+        expected: String,
+        /// The shape that came.
+        got: String,
+    },
+    /// The graph could not be built.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// Builds the forward graphs of a model with a flow prior (an empty `flow` is the standard
+/// Gaussian).
+///
+/// # Errors
+/// When weights do not fit the architecture.
+pub fn forward_graphs(
+    image: &ImageSpec,
+    generator: &GeneratorSpec,
+    generator_weights: &[LayerWeights],
+    flow: &[FlowStepWeights],
+) -> Result<ForwardGraphs, ModelError> {
+    Ok(ForwardGraphs {
+        preprocess: preprocess::graph(image)?,
+        generator: generator::graph(generator, generator_weights)?,
+        flow: flow::normalizing_graph(generator.latent_dim, flow)?,
+        prior: flow::sampling_graph(generator.latent_dim, flow)?,
+    })
+}
+
+fn expect_shape(layer: &str, tensor: &Tensor, expected: &[usize]) -> Result<(), ModelError> {
+    if tensor.shape == expected {
+        return Ok(());
+    }
+    Err(ModelError::Weights {
+        layer: layer.to_owned(),
+        expected: format!("{expected:?}"),
+        got: format!("{:?}", tensor.shape),
+    })
+}

@@ -1,0 +1,32 @@
+//! ONNX graphs: a small in-memory form, its construction, its gradient, and the file format.
+//!
+//! ```
+//! use lfbm_bundle::onnx::{Dim, Graph, gradient};
+//!
+//! let mut graph = Graph::new("square");
+//! let z = graph.input("z", &[Dim::Batch, Dim::Fixed(3)]);
+//! let square = graph.mul(&z, &z)?;
+//! let energy = graph.reduce_sum(&square, &[1], false)?;
+//! let slope = gradient(&mut graph, &energy, &z)?;
+//! graph.output("energy", &energy)?;
+//! graph.output("slope", &slope)?;
+//! # Ok::<(), lfbm_bundle::onnx::GraphError>(())
+//! ```
+
+mod codec;
+mod gradient;
+mod graph;
+mod ops;
+mod proto;
+mod shape;
+mod vjp;
+
+pub use codec::{DecodeError, ExternalData, Signature, decode, encode, signature};
+pub use gradient::{differentiable_ops, gradient};
+pub use graph::{
+    Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
+};
+pub use ops::ConvGeometry;
+
+/// The operator set that graphs are written in.
+pub const OPSET: i64 = 17;

@@ -1,0 +1,216 @@
+//! Rules of operators that act on each element.
+
+use super::{single, unbroadcast};
+use crate::onnx::graph::{Graph, GraphError, Node, Value};
+
+type Product = Result<Option<Value>, GraphError>;
+
+/// Multiplies the cotangent by a derivative and undoes broadcasting.
+fn chain(
+    graph: &mut Graph,
+    node: &Node,
+    cotangent: &Value,
+    slope: &Value,
+    position: usize,
+) -> Product {
+    let product = graph.mul(cotangent, slope)?;
+    pass(graph, node, product, position)
+}
+
+/// Hands a cotangent on to input `position`.
+fn pass(graph: &mut Graph, node: &Node, cotangent: Value, position: usize) -> Product {
+    unbroadcast(graph, cotangent, node.output(0)?, node.input(position)?).map(Some)
+}
+
+/// Hands the cotangent on where `condition` holds, and zero elsewhere.
+fn gate(
+    graph: &mut Graph,
+    node: &Node,
+    cotangent: &Value,
+    condition: &Value,
+    holds: bool,
+    position: usize,
+) -> Product {
+    let zero = graph.scalar(0.0);
+    let (yes, no) = if holds {
+        (cotangent, &zero)
+    } else {
+        (&zero, cotangent)
+    };
+    let gated = graph.select(condition, yes, no)?;
+    pass(graph, node, gated, position)
+}
+
+pub fn identity(_: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+    single(node, c).map(Some)
+}
+
+pub fn add(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let cotangent = single(node, c)?;
+    pass(graph, node, cotangent, position)
+}
+
+pub fn sub(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let cotangent = single(node, c)?;
+    let signed = if position == 0 {
+        cotangent
+    } else {
+        graph.scale(&cotangent, -1.0)?
+    };
+    pass(graph, node, signed, position)
+}
+
+pub fn mul(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    chain(
+        graph,
+        node,
+        &single(node, c)?,
+        node.input(1 - position)?,
+        position,
+    )
+}
+
+pub fn div(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let divisor = node.input(1)?;
+    let quotient = graph.div(&single(node, c)?, divisor)?;
+    if position == 0 {
+        return pass(graph, node, quotient, position);
+    }
+    let slope = graph.scale(node.output(0)?, -1.0)?;
+    chain(graph, node, &quotient, &slope, position)
+}
+
+pub fn pow(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    if position != 0 {
+        return Err(node.error("the exponent depends on the variable, which has no rule"));
+    }
+    let (base, exponent) = (node.input(0)?, node.input(1)?);
+    let one = graph.scalar(1.0);
+    let reduced = graph.sub(exponent, &one)?;
+    let power = graph.apply("Pow", &[base, &reduced], [])?;
+    let slope = graph.mul(exponent, &power)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+pub fn neg(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+    graph.scale(&single(node, c)?, -1.0).map(Some)
+}
+
+pub fn exp(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    chain(graph, node, &single(node, c)?, node.output(0)?, position)
+}
+
+pub fn log(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+    graph.div(&single(node, c)?, node.input(0)?).map(Some)
+}
+
+pub fn sqrt(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+    let half = graph.scale(&single(node, c)?, 0.5)?;
+    graph.div(&half, node.output(0)?).map(Some)
+}
+
+/// `tanh' = 1 - tanh^2`
+pub fn tanh(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let square = graph.mul(node.output(0)?, node.output(0)?)?;
+    let one = graph.scalar(1.0);
+    let slope = graph.sub(&one, &square)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+/// `sigmoid' = sigmoid (1 - sigmoid)`
+pub fn sigmoid(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let one = graph.scalar(1.0);
+    let rest = graph.sub(&one, node.output(0)?)?;
+    let slope = graph.mul(node.output(0)?, &rest)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+pub fn softplus(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let slope = graph.sigmoid(node.input(0)?)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+pub fn abs(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let slope = graph.sign(node.input(0)?)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+pub fn sign(_: &mut Graph, _: &Node, _: &[Option<Value>], _: usize) -> Product {
+    Ok(None)
+}
+
+fn positive(graph: &mut Graph, node: &Node) -> Result<Value, GraphError> {
+    let zero = graph.scalar(0.0);
+    graph.greater(node.input(0)?, &zero)
+}
+
+pub fn relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let condition = positive(graph, node)?;
+    gate(graph, node, &single(node, c)?, &condition, true, position)
+}
+
+pub fn leaky_relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+    let cotangent = single(node, c)?;
+    let condition = positive(graph, node)?;
+    let sloped = graph.scale(&cotangent, node.float("alpha", 0.01))?;
+    graph.select(&condition, &cotangent, &sloped).map(Some)
+}
+
+pub fn clip(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    if position != 0 {
+        return Err(node.error("its bounds depend on the variable, which has no rule"));
+    }
+    let x = node.input(0)?;
+    let mut cotangent = single(node, c)?;
+    let zero = graph.scalar(0.0);
+    for (bound, op) in [(1, "Greater"), (2, "Less")] {
+        if let Some(limit) = node.optional_input(bound) {
+            let inside = graph.apply(op, &[x, limit], [])?;
+            cotangent = graph.select(&inside, &cotangent, &zero)?;
+        }
+    }
+    pass(graph, node, cotangent, position)
+}
+
+fn extremum(
+    graph: &mut Graph,
+    node: &Node,
+    c: &[Option<Value>],
+    position: usize,
+    op: &str,
+) -> Product {
+    if node.inputs.len() != 2 {
+        return Err(node.error("only two inputs are supported"));
+    }
+    let first_wins = graph.apply(op, &[node.input(0)?, node.input(1)?], [])?;
+    gate(
+        graph,
+        node,
+        &single(node, c)?,
+        &first_wins,
+        position == 0,
+        position,
+    )
+}
+
+pub fn max(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    extremum(graph, node, c, position, "Greater")
+}
+
+pub fn min(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    extremum(graph, node, c, position, "Less")
+}
+
+pub fn select(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    if position == 0 {
+        return Ok(None);
+    }
+    gate(
+        graph,
+        node,
+        &single(node, c)?,
+        node.input(0)?,
+        position == 1,
+        position,
+    )
+}

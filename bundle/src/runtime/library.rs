@@ -1,0 +1,91 @@
+//! Finding and loading the library.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::RuntimeError;
+
+/// The environment variable that names the library.
+pub const LIBRARY_VARIABLE: &str = "LFBM_ONNXRUNTIME";
+
+const FILE_NAME: &str = "libonnxruntime.so";
+
+/// ONNX Runtime, loaded. A process has one environment, which every clone shares.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(super) environment: ort::environment::Environment,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first library that was loaded; there can be no second one in a process.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+impl Runtime {
+    /// Loads `library`; without one, what `LFBM_ONNXRUNTIME` names; else the first that is there
+    /// of `libonnxruntime.so` beside the executable, in `../lib` of it, in `../lib/lfbm` of it,
+    /// and in the build tree. A later call returns what the first one loaded.
+    ///
+    /// # Errors
+    /// When the library is not there or its version does not fit.
+    pub fn load(library: Option<&Path>) -> Result<Self, RuntimeError> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = loaded.as_ref() {
+            return Ok(runtime.clone());
+        }
+        let path = find(library)?;
+        let failed = |reason: String| RuntimeError::Library {
+            path: path.clone(),
+            reason,
+        };
+        let environment = ort::init_from(&path)
+            .map_err(|error| failed(error.to_string()))?
+            .with_name("lfbm")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let runtime = Self { environment, path };
+        *loaded = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    /// The library's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn find(library: Option<&Path>) -> Result<PathBuf, RuntimeError> {
+    let named = library
+        .map(Path::to_path_buf)
+        .or_else(|| std::env::var_os(LIBRARY_VARIABLE).map(Into::into));
+    let searched = match named {
+        Some(path) => vec![path],
+        None => {
+            let executable = std::env::current_exe().ok();
+            let folder = executable
+                .as_deref()
+                .and_then(Path::parent)
+                .map(Path::to_path_buf);
+            let beside = ["", "../lib", "../lib/lfbm"];
+            let mut places: Vec<PathBuf> = folder
+                .iter()
+                .flat_map(|folder| beside.map(|place| folder.join(place).join(FILE_NAME)))
+                .collect();
+            places.push(env!("LFBM_BUILD_TREE_ONNXRUNTIME").into());
+            places
+        }
+    };
+    match searched.iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path.clone()),
+        None => Err(RuntimeError::LibraryMissing { searched }),
+    }
+}

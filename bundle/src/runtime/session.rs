@@ -1,0 +1,338 @@
+//! One session a graph. All arrays are row major, `f32`, and lie one row after the other.
+
+use ort::ep;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
+use ort::value::TensorRef;
+use std::path::Path;
+
+use super::{Device, Runtime, RuntimeError, SessionOptions};
+use crate::manifest::Manifest;
+
+fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Session, RuntimeError> {
+    let failed = |source: ort::Error| RuntimeError::Session {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut builder = Session::builder(&runtime.environment)
+        .map_err(failed)?
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(|error| failed(error.into()))?
+        .with_intra_threads(options.intra_op_threads)
+        .map_err(|error| failed(error.into()))?
+        .with_inter_threads(1)
+        .map_err(|error| failed(error.into()))?;
+    let provider = match options.device {
+        Device::Cpu => None,
+        Device::Cuda { id } => Some(ep::CUDA::default().with_device_id(id).build()),
+        Device::TensorRt { id } => Some(ep::TensorRT::default().with_device_id(id).build()),
+    };
+    if let Some(provider) = provider {
+        // Without this, ONNX Runtime would silently run on the processor.
+        builder = builder
+            .with_execution_providers([provider.error_on_failure()])
+            .map_err(|error| RuntimeError::Device {
+                device: options.device,
+                source: error.into(),
+            })?;
+    }
+    builder.commit_from_file(path).map_err(failed)
+}
+
+struct Input<'a> {
+    name: &'static str,
+    /// Sizes of a row's dimensions.
+    row: &'a [usize],
+    values: &'a [f32],
+}
+
+struct Output<'a> {
+    name: &'static str,
+    values: &'a mut [f32],
+}
+
+/// A session with the outputs that its caller wants.
+struct Graph {
+    name: &'static str,
+    session: Session,
+}
+
+impl Graph {
+    fn open(
+        runtime: &Runtime,
+        dir: &Path,
+        name: &'static str,
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        let session = open(runtime, &dir.join(format!("{name}.onnx")), options)?;
+        Ok(Self { name, session })
+    }
+
+    fn select(&self, outputs: &[&str]) -> Result<RunOptions<HasSelectedOutputs>, RuntimeError> {
+        let selector = outputs
+            .iter()
+            .fold(OutputSelector::no_default(), |selector, &output| {
+                selector.with(output)
+            });
+        let options = RunOptions::new().map_err(|source| RuntimeError::Run {
+            graph: self.name,
+            source,
+        })?;
+        Ok(options.with_outputs(selector))
+    }
+
+    fn run<const I: usize, const O: usize>(
+        &mut self,
+        rows: usize,
+        inputs: [Input<'_>; I],
+        outputs: [Option<Output<'_>>; O],
+        options: &RunOptions<HasSelectedOutputs>,
+    ) -> Result<(), RuntimeError> {
+        let graph = self.name;
+        let failed = |source: ort::Error| RuntimeError::Run { graph, source };
+        let mut feeds = Vec::with_capacity(I);
+        for Input { name, row, values } in inputs {
+            let expected = rows * row.iter().product::<usize>();
+            check_length(graph, name, values.len(), expected)?;
+            let shape: Vec<usize> = std::iter::once(rows).chain(row.iter().copied()).collect();
+            feeds.push((
+                name,
+                TensorRef::from_array_view((shape, values)).map_err(failed)?,
+            ));
+        }
+        let results = self
+            .session
+            .run_with_options(feeds, options)
+            .map_err(failed)?;
+        for Output { name, values } in outputs.into_iter().flatten() {
+            let (_, computed) = results[name].try_extract_tensor::<f32>().map_err(failed)?;
+            check_length(graph, name, values.len(), computed.len())?;
+            values.copy_from_slice(computed);
+        }
+        Ok(())
+    }
+}
+
+fn check_length(
+    graph: &'static str,
+    what: &'static str,
+    got: usize,
+    expected: usize,
+) -> Result<(), RuntimeError> {
+    if got == expected {
+        Ok(())
+    } else {
+        Err(RuntimeError::Length {
+            graph,
+            what,
+            got,
+            expected,
+        })
+    }
+}
+
+/// What a Langevin step reads; see [`posterior_graph`](crate::posterior::posterior_graph).
+#[derive(Clone, Copy, Debug)]
+pub struct StepInputs<'a> {
+    /// Latents, rows x d.
+    pub z: &'a [f32],
+    /// Preprocessed images, rows x C H W.
+    pub x: &'a [f32],
+    /// 1 where a pixel is visible, rows x H W.
+    pub mask: &'a [f32],
+    /// Standard normal noise, rows x d.
+    pub noise: &'a [f32],
+    /// Step size s, rows.
+    pub step_size: &'a [f32],
+    /// 1, or 0 for a step without noise, rows.
+    pub noise_scale: &'a [f32],
+}
+
+/// What a Langevin step writes.
+#[derive(Debug)]
+pub struct StepOutputs<'a> {
+    /// Latents after the step, rows x d.
+    pub z_next: &'a mut [f32],
+    /// log p(z) before the step, rows.
+    pub log_prior: &'a mut [f32],
+    /// log p(x|z) before the step, rows.
+    pub log_likelihood: &'a mut [f32],
+    /// g(z) before the step, rows x C H W, if wanted.
+    pub reconstruction: Option<&'a mut [f32]>,
+}
+
+/// One Langevin step: `posterior.onnx`.
+pub struct PosteriorStep {
+    graph: Graph,
+    latent_dim: usize,
+    image: [usize; 3],
+    densities: RunOptions<HasSelectedOutputs>,
+    everything: RunOptions<HasSelectedOutputs>,
+}
+
+impl PosteriorStep {
+    /// Opens the graph of the bundle in `dir`.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses the graph, or the device cannot be had.
+    pub fn open(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        let graph = Graph::open(runtime, dir, "posterior", options)?;
+        Ok(Self {
+            densities: graph.select(&["z_next", "log_prior", "log_likelihood"])?,
+            everything: graph.select(&[
+                "z_next",
+                "log_prior",
+                "log_likelihood",
+                "reconstruction",
+            ])?,
+            latent_dim: manifest.latent_dim,
+            image: image_row(manifest),
+            graph,
+        })
+    }
+
+    /// Takes one step of `rows` rows.
+    ///
+    /// # Errors
+    /// When a slice's length does not fit `rows`, or the run fails.
+    pub fn run(
+        &mut self,
+        rows: usize,
+        inputs: StepInputs<'_>,
+        outputs: StepOutputs<'_>,
+    ) -> Result<(), RuntimeError> {
+        let latent = [self.latent_dim];
+        let [_, height, width] = self.image;
+        let options = if outputs.reconstruction.is_some() {
+            &self.everything
+        } else {
+            &self.densities
+        };
+        self.graph.run(
+            rows,
+            [
+                Input {
+                    name: "z",
+                    row: &latent,
+                    values: inputs.z,
+                },
+                Input {
+                    name: "x",
+                    row: &self.image,
+                    values: inputs.x,
+                },
+                Input {
+                    name: "mask",
+                    row: &[1, height, width],
+                    values: inputs.mask,
+                },
+                Input {
+                    name: "noise",
+                    row: &latent,
+                    values: inputs.noise,
+                },
+                Input {
+                    name: "step_size",
+                    row: &[],
+                    values: inputs.step_size,
+                },
+                Input {
+                    name: "noise_scale",
+                    row: &[],
+                    values: inputs.noise_scale,
+                },
+            ],
+            [
+                Some(Output {
+                    name: "z_next",
+                    values: outputs.z_next,
+                }),
+                Some(Output {
+                    name: "log_prior",
+                    values: outputs.log_prior,
+                }),
+                Some(Output {
+                    name: "log_likelihood",
+                    values: outputs.log_likelihood,
+                }),
+                outputs.reconstruction.map(|values| Output {
+                    name: "reconstruction",
+                    values,
+                }),
+            ],
+            options,
+        )
+    }
+}
+
+fn image_row(manifest: &Manifest) -> [usize; 3] {
+    [
+        manifest.image.channels,
+        manifest.image.height,
+        manifest.image.width,
+    ]
+}
+
+macro_rules! map_session {
+    ($(#[$doc:meta])* $name:ident, $file:literal, $input:literal: $row:expr, $output:literal) => {
+        $(#[$doc])*
+        pub struct $name {
+            graph: Graph,
+            row: Vec<usize>,
+            options: RunOptions<HasSelectedOutputs>,
+        }
+
+        impl $name {
+            /// Opens the graph of the bundle in `dir`.
+            ///
+            /// # Errors
+            /// When ONNX Runtime refuses the graph, or the device cannot be had.
+            pub fn open(
+                runtime: &Runtime,
+                dir: &Path,
+                manifest: &Manifest,
+                options: &SessionOptions,
+            ) -> Result<Self, RuntimeError> {
+                let graph = Graph::open(runtime, dir, $file, options)?;
+                let row: fn(&Manifest) -> Vec<usize> = $row;
+                Ok(Self { options: graph.select(&[$output])?, row: row(manifest), graph })
+            }
+
+            /// Maps `rows` rows of `input` to as many of `output`.
+            ///
+            /// # Errors
+            /// When a slice's length does not fit `rows`, or the run fails.
+            pub fn run(
+                &mut self,
+                rows: usize,
+                input: &[f32],
+                output: &mut [f32],
+            ) -> Result<(), RuntimeError> {
+                self.graph.run(
+                    rows,
+                    [Input { name: $input, row: &self.row, values: input }],
+                    [Some(Output { name: $output, values: output })],
+                    &self.options,
+                )
+            }
+        }
+    };
+}
+
+map_session!(
+    /// Intensities in [0, 1] (a byte v is v / 255), rows x C H W, to x: `preprocess.onnx`.
+    Preprocess, "preprocess", "image": |manifest| image_row(manifest).to_vec(), "x"
+);
+map_session!(
+    /// Latents, rows x d, to images x, rows x C H W: `generator.onnx`.
+    Generator, "generator", "z": |manifest| vec![manifest.latent_dim], "x"
+);
+map_session!(
+    /// Standard normal z0, rows x d, to latents z: `prior.onnx`.
+    PriorSampler, "prior", "z0": |manifest| vec![manifest.latent_dim], "z"
+);

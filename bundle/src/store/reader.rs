@@ -1,0 +1,270 @@
+//! Reading: a bundle is accepted whole or refused with the file's name and the reason.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::writer::write_manifest;
+use super::{
+    BundleError, CALIBRATION, GRAPHS, MANIFEST, WEIGHTS, graph_file, sha256_hex, valid_name,
+};
+use crate::calibration::Calibration;
+use crate::manifest::{FORMAT_VERSION, FileEntry, Manifest};
+use crate::onnx::{Dim, signature};
+
+const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+
+/// A bundle whose checksums, sizes, version and shapes fit.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    dir: PathBuf,
+    manifest: Manifest,
+    calibration: Calibration,
+}
+
+impl Bundle {
+    /// Reads and checks the bundle in `dir`.
+    ///
+    /// # Errors
+    /// [`BundleError::Io`] and [`BundleError::Invalid`] name the first file that is missing or
+    /// does not fit, and why.
+    pub fn open(dir: &Path) -> Result<Self, BundleError> {
+        let manifest = read_manifest(&dir.join(MANIFEST))?;
+        let required = GRAPHS
+            .map(graph_file)
+            .into_iter()
+            .chain([WEIGHTS, CALIBRATION].map(str::to_owned));
+        for name in required {
+            if !manifest.files.contains_key(&name) {
+                let reason = format!("the file {name} is not listed, and a bundle needs it");
+                return Err(BundleError::invalid(&dir.join(MANIFEST), reason));
+            }
+        }
+        let mut calibration = None;
+        for (name, entry) in &manifest.files {
+            if !valid_name(name) {
+                let reason = format!("the file name {name:?} leaves the bundle");
+                return Err(BundleError::invalid(&dir.join(MANIFEST), reason));
+            }
+            let path = dir.join(name);
+            let bytes = read_checked(&path, entry)?;
+            if let Some(graph) = name.strip_suffix(".onnx") {
+                check_signature(&path, graph, &bytes, &manifest)?;
+            }
+            if name == CALIBRATION {
+                calibration = Some(read_calibration(&path, &bytes, &manifest)?);
+            }
+        }
+        let calibration = calibration
+            .ok_or_else(|| BundleError::invalid(&dir.join(CALIBRATION), "it is missing"))?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            manifest,
+            calibration,
+        })
+    }
+
+    /// The bundle's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the bundle is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What scores normal images get.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// Writes a summary of an evaluation into the manifest, in one step.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn set_evaluation(&mut self, evaluation: serde_json::Value) -> Result<(), BundleError> {
+        self.manifest.evaluation = evaluation;
+        write_manifest(&self.dir, &self.manifest)
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
+    let size = fs::metadata(path).map_err(BundleError::io(path))?.len();
+    if size > MAX_MANIFEST_BYTES {
+        return Err(BundleError::invalid(
+            path,
+            format!("{size} bytes are too many for a manifest"),
+        ));
+    }
+    let text = fs::read(path).map_err(BundleError::io(path))?;
+    let invalid = |error: serde_json::Error| BundleError::invalid(path, error.to_string());
+    // The version first: another one may have other fields.
+    let json: serde_json::Value = serde_json::from_slice(&text).map_err(invalid)?;
+    let version = json
+        .get("format_version")
+        .and_then(serde_json::Value::as_u64);
+    if version != Some(FORMAT_VERSION.into()) {
+        let got = version.map_or("none".to_owned(), |version| version.to_string());
+        return Err(BundleError::invalid(
+            path,
+            format!(
+                "format version {FORMAT_VERSION} is expected, it has {got}; export the model again"
+            ),
+        ));
+    }
+    let manifest: Manifest = serde_json::from_value(json).map_err(invalid)?;
+    check_manifest(&manifest).map_err(|reason| BundleError::invalid(path, reason))?;
+    Ok(manifest)
+}
+
+fn check_manifest(manifest: &Manifest) -> Result<(), String> {
+    let image = &manifest.image;
+    let [low, high] = image.value_range;
+    let checks = [
+        (
+            valid_name(&manifest.name),
+            "the name is not 1 to 64 letters, digits, '-', '_' or '.'",
+        ),
+        (
+            matches!(image.channels, 1 | 3),
+            "the image has neither 1 nor 3 channels",
+        ),
+        (
+            (1..=4096).contains(&image.height),
+            "the image's height is not within 1 and 4096",
+        ),
+        (
+            (1..=4096).contains(&image.width),
+            "the image's width is not within 1 and 4096",
+        ),
+        (
+            low.is_finite() && high.is_finite() && low < high,
+            "the value range is empty",
+        ),
+        (
+            (1..=65_536).contains(&manifest.latent_dim),
+            "the latent's size is not within 1 and 65536",
+        ),
+        (
+            manifest.sigma.is_finite() && manifest.sigma > 0.0,
+            "sigma is not positive",
+        ),
+        (
+            manifest.langevin.step_size.is_finite() && manifest.langevin.step_size > 0.0,
+            "the step size is not positive",
+        ),
+        (manifest.langevin.chains > 0, "the number of chains is zero"),
+    ];
+    match checks.iter().find(|(holds, _)| !holds) {
+        Some((_, reason)) => Err((*reason).to_owned()),
+        None => Ok(()),
+    }
+}
+
+fn read_checked(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, BundleError> {
+    let size = fs::metadata(path).map_err(BundleError::io(path))?.len();
+    if size != entry.size_bytes {
+        let reason = format!(
+            "it has {size} bytes, the manifest says {}",
+            entry.size_bytes
+        );
+        return Err(BundleError::invalid(path, reason));
+    }
+    let bytes = fs::read(path).map_err(BundleError::io(path))?;
+    let sha256 = sha256_hex(&bytes);
+    if sha256 != entry.sha256 {
+        let reason = format!(
+            "its SHA-256 is {sha256}, the manifest says {}",
+            entry.sha256
+        );
+        return Err(BundleError::invalid(path, reason));
+    }
+    Ok(bytes)
+}
+
+fn read_calibration(
+    path: &Path,
+    bytes: &[u8],
+    manifest: &Manifest,
+) -> Result<Calibration, BundleError> {
+    let calibration = Calibration::decode(bytes)
+        .ok_or_else(|| BundleError::invalid(path, "its size does not fit its head"))?;
+    let (count, d) = (manifest.calibration.count, manifest.latent_dim);
+    if calibration.latent_dim() != d || calibration.len() != count {
+        let reason = format!(
+            "it holds {} latents of size {}, the manifest says {count} of {d}",
+            calibration.len(),
+            calibration.latent_dim()
+        );
+        return Err(BundleError::invalid(path, reason));
+    }
+    Ok(calibration)
+}
+
+type Port = (&'static str, Vec<Dim>);
+
+/// Inputs and outputs that a graph of a bundle must have.
+fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Vec<Port>)> {
+    let rows = vec![Dim::Batch];
+    let latent = vec![Dim::Batch, Dim::Fixed(manifest.latent_dim)];
+    let image = &manifest.image;
+    let spatial = [Dim::Fixed(image.height), Dim::Fixed(image.width)];
+    let pixels = [&[Dim::Batch, Dim::Fixed(image.channels)][..], &spatial].concat();
+    let mask = [&[Dim::Batch, Dim::Fixed(1)][..], &spatial].concat();
+    let (inputs, outputs) = match graph {
+        "preprocess" => (vec![("image", pixels.clone())], vec![("x", pixels)]),
+        "generator" => (vec![("z", latent)], vec![("x", pixels)]),
+        "flow" => (
+            vec![("z", latent.clone())],
+            vec![("z0", latent), ("log_prob", rows)],
+        ),
+        "prior" => (vec![("z0", latent.clone())], vec![("z", latent)]),
+        "posterior" => (
+            vec![
+                ("z", latent.clone()),
+                ("x", pixels.clone()),
+                ("mask", mask),
+                ("noise", latent.clone()),
+                ("step_size", rows.clone()),
+                ("noise_scale", rows.clone()),
+            ],
+            vec![
+                ("z_next", latent),
+                ("log_prior", rows.clone()),
+                ("log_likelihood", rows),
+                ("reconstruction", pixels),
+            ],
+        ),
+        _ => return None,
+    };
+    Some((inputs, outputs))
+}
+
+fn check_signature(
+    path: &Path,
+    graph: &str,
+    bytes: &[u8],
+    manifest: &Manifest,
+) -> Result<(), BundleError> {
+    let signature = signature(bytes).map_err(BundleError::decode(path))?;
+    let Some((inputs, outputs)) = expected_signature(graph, manifest) else {
+        return Ok(());
+    };
+    for (kind, expected, got) in [
+        ("input", inputs, signature.inputs),
+        ("output", outputs, signature.outputs),
+    ] {
+        for (name, shape) in expected {
+            let found = got.iter().find(|(present, _)| present == name);
+            if found.is_none_or(|(_, value_type)| value_type.shape != shape) {
+                let sizes: Vec<_> = shape.iter().map(Dim::to_string).collect();
+                let reason = format!(
+                    "the manifest needs the {kind} {name}: [{}]",
+                    sizes.join(", ")
+                );
+                return Err(BundleError::invalid(path, reason));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Writing: everything goes to a temporary folder beside the target, which is renamed last.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use tempfile::TempDir;
+
+use super::{BundleError, CALIBRATION, MANIFEST, WEIGHTS, graph_file, sha256_hex, valid_name};
+use crate::calibration::Calibration;
+use crate::inference::Inference;
+use crate::manifest::{
+    CalibrationSummary, Classes, FORMAT_VERSION, FileEntry, ImageSpec, Langevin, Manifest,
+    PriorKind,
+};
+use crate::model::ForwardGraphs;
+use crate::onnx::{ExternalData, encode};
+use crate::posterior::posterior_graph;
+use crate::runtime::{Runtime, RuntimeError, SessionOptions};
+use crate::store::Bundle;
+
+/// What a bundle's manifest says that does not follow from its files.
+#[derive(Clone, Debug)]
+pub struct BundleSpec {
+    /// The model's name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// The model's version.
+    pub version: u64,
+    /// The images it scores.
+    pub image: ImageSpec,
+    /// Size d of the latent.
+    pub latent_dim: usize,
+    /// Standard deviation of a pixel around the generator's image.
+    pub sigma: f32,
+    /// Kind of prior.
+    pub prior: PriorKind,
+    /// Name of the generator's architecture.
+    pub generator: String,
+    /// Default inference parameters.
+    pub langevin: Langevin,
+    /// Which classes were fitted.
+    pub classes: Classes,
+    /// Settings and summary of the fit.
+    pub training: serde_json::Value,
+}
+
+/// Says whether a bundle may be written to `out`, so that a long fit fails at its start.
+///
+/// # Errors
+/// When something is there that `overwrite` does not allow to replace.
+pub fn check_out(out: &Path, overwrite: bool) -> Result<(), BundleError> {
+    let taken = |reason| {
+        Err(BundleError::Taken {
+            path: out.to_path_buf(),
+            reason,
+        })
+    };
+    if out.file_name().is_none() {
+        return taken("is no name for a folder");
+    }
+    if !out.exists() {
+        return Ok(());
+    }
+    let is_bundle = out.join(MANIFEST).is_file();
+    let is_empty =
+        out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    match (is_bundle, is_empty, overwrite) {
+        (_, true, _) | (true, _, true) => Ok(()),
+        (true, _, false) => {
+            taken("holds a bundle already; name another folder or allow to overwrite it")
+        }
+        (false, ..) => taken("exists and is no bundle, so it is not replaced; name another folder"),
+    }
+}
+
+/// A bundle in a temporary folder, complete but for its calibration. It is removed when dropped.
+pub struct StagedBundle {
+    out: PathBuf,
+    folder: TempDir,
+    manifest: Manifest,
+}
+
+impl StagedBundle {
+    /// Writes the graphs, and `posterior.onnx` which is derived from them, beside `out`.
+    ///
+    /// # Errors
+    /// When `out` may not be replaced, the graphs do not fit the image, or the disk fails.
+    pub fn stage(
+        out: &Path,
+        spec: BundleSpec,
+        graphs: &ForwardGraphs,
+        overwrite: bool,
+    ) -> Result<Self, BundleError> {
+        check_out(out, overwrite)?;
+        if !valid_name(&spec.name) {
+            return Err(BundleError::Spec(format!(
+                "the name {:?} is not 1 to 64 letters, digits, '-', '_' or '.'",
+                spec.name
+            )));
+        }
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        if !positive(spec.sigma) || !positive(spec.langevin.step_size) || spec.langevin.chains == 0
+        {
+            return Err(BundleError::Spec(
+                "sigma, step size and the number of chains must be positive".to_owned(),
+            ));
+        }
+        let parent = match out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(parent).map_err(BundleError::io(parent))?;
+        let folder = tempfile::Builder::new()
+            .prefix(".lfbm-bundle-")
+            .tempdir_in(parent)
+            .map_err(BundleError::io(parent))?;
+        let posterior = posterior_graph(
+            &graphs.generator,
+            &graphs.flow,
+            &spec.image,
+            spec.latent_dim,
+            spec.sigma,
+        )?;
+        let mut staged = Self {
+            out: out.to_path_buf(),
+            folder,
+            manifest: Manifest {
+                format_version: FORMAT_VERSION,
+                name: spec.name,
+                version: spec.version,
+                created: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+                image: spec.image,
+                latent_dim: spec.latent_dim,
+                sigma: spec.sigma,
+                prior: spec.prior,
+                generator: spec.generator,
+                langevin: spec.langevin,
+                classes: spec.classes,
+                training: spec.training,
+                evaluation: serde_json::Value::Null,
+                calibration: CalibrationSummary {
+                    count: 0,
+                    quantiles: Vec::new(),
+                    threshold_log_joint: 0.0,
+                    false_positive_rate: 0.0,
+                },
+                files: BTreeMap::new(),
+            },
+        };
+        let mut weights = ExternalData::new(WEIGHTS);
+        for graph in [
+            &graphs.preprocess,
+            &graphs.generator,
+            &graphs.flow,
+            &graphs.prior,
+            &posterior,
+        ] {
+            let bytes = encode(graph, Some(&mut weights))?;
+            staged.write(&graph_file(graph.name()), &bytes)?;
+        }
+        staged.write(WEIGHTS, weights.bytes())?;
+        Ok(staged)
+    }
+
+    /// Opens the staged graphs, to score the calibration images.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses a graph.
+    pub fn open_inference(
+        &self,
+        runtime: &Runtime,
+        options: &SessionOptions,
+    ) -> Result<Inference, RuntimeError> {
+        Inference::open(runtime, self.folder.path(), &self.manifest, options)
+    }
+
+    /// Adds the calibration and puts the bundle in its place. `false_positive_rate` is the share
+    /// of normal images that the default threshold calls anomalous.
+    ///
+    /// # Errors
+    /// When there are too few calibration images for the rate, or the disk fails.
+    pub fn finish(
+        mut self,
+        calibration: &Calibration,
+        false_positive_rate: f64,
+    ) -> Result<Bundle, BundleError> {
+        self.manifest.calibration = calibration.summary(false_positive_rate);
+        let finite = calibration
+            .log_prior()
+            .iter()
+            .chain(calibration.log_likelihood());
+        if !finite.into_iter().all(|value| value.is_finite()) {
+            return Err(BundleError::Spec(
+                "a calibration image has no finite score; inference diverges, lower the step size"
+                    .to_owned(),
+            ));
+        }
+        if !self.manifest.calibration.threshold_log_joint.is_finite() {
+            return Err(BundleError::Spec(format!(
+                "{} calibration images cannot tell a false-positive rate of {false_positive_rate}; \
+                 at least {} are needed and the rate must be below 1",
+                calibration.len(),
+                (1.0 / false_positive_rate).ceil() - 1.0,
+            )));
+        }
+        self.write(CALIBRATION, &calibration.encode())?;
+        write_manifest(self.folder.path(), &self.manifest)?;
+        sync(self.folder.path())?;
+        self.publish()?;
+        Bundle::open(&self.out)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        write_synced(&self.folder.path().join(name), bytes)?;
+        let entry = FileEntry {
+            sha256: sha256_hex(bytes),
+            size_bytes: bytes.len() as u64,
+        };
+        self.manifest.files.insert(name.to_owned(), entry);
+        Ok(())
+    }
+
+    fn publish(&self) -> Result<(), BundleError> {
+        let out = &self.out;
+        // A folder cannot replace a folder with content in one step, so the old one moves away
+        // first; it is inside the temporary folder's neighbour, which is removed.
+        let retired = if out.exists() {
+            let parent = self.folder.path().parent().unwrap_or(Path::new("."));
+            let retired = tempfile::Builder::new()
+                .prefix(".lfbm-retired-")
+                .tempdir_in(parent)
+                .map_err(BundleError::io(parent))?;
+            fs::rename(out, retired.path().join("bundle")).map_err(BundleError::io(out))?;
+            Some(retired)
+        } else {
+            None
+        };
+        if let Err(error) = fs::rename(self.folder.path(), out) {
+            if let Some(retired) = &retired {
+                fs::rename(retired.path().join("bundle"), out).map_err(BundleError::io(out))?;
+            }
+            return Err(BundleError::io(out)(error));
+        }
+        // Temporary folders are private; a bundle is for whoever may read the place it lies in.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(out, fs::Permissions::from_mode(0o755))
+                .map_err(BundleError::io(out))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), BundleError> {
+    let path = folder.join(MANIFEST);
+    let mut text = serde_json::to_string_pretty(manifest)
+        .map_err(|error| BundleError::invalid(&path, error.to_string()))?;
+    text.push('\n');
+    let temporary = folder.join(".manifest.json.new");
+    write_synced(&temporary, text.as_bytes())?;
+    fs::rename(&temporary, &path).map_err(BundleError::io(&path))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(BundleError::io(path))
+}
+
+fn sync(folder: &Path) -> Result<(), BundleError> {
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(BundleError::io(folder))
+}

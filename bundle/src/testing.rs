@@ -1,0 +1,147 @@
+//! Bundles with random weights, so that tests and benchmarks of what runs a bundle need no
+//! training.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use std::path::Path;
+
+use crate::calibration::Calibration;
+use crate::manifest::{Aggregation, Classes, Contrast, ImageSpec, Langevin, PriorKind};
+use crate::model::{
+    FlowStepWeights, GeneratorName, GeneratorSpec, LayerWeights, ModelError, forward_graphs,
+};
+use crate::runtime::{Runtime, SessionOptions};
+use crate::store::{Bundle, BundleError, BundleSpec, StagedBundle};
+use crate::tensor::Tensor;
+
+const FLOW_STEPS: usize = 5;
+const FLOW_HIDDEN: usize = 64;
+const CALIBRATION_IMAGES: usize = 99;
+
+fn normal(rng: &mut ChaCha8Rng, shape: &[usize], deviation: f32) -> Tensor {
+    let count = shape.iter().product();
+    let draw = |_| deviation * <StandardNormal as Distribution<f32>>::sample(&StandardNormal, rng);
+    Tensor::new(shape, (0..count).map(draw).collect())
+}
+
+/// Random weights of a generator, scaled so that signals keep their size.
+///
+/// # Errors
+/// When the sizes make no generator.
+pub fn random_generator(spec: &GeneratorSpec, seed: u64) -> Result<Vec<LayerWeights>, ModelError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let layers = spec.layers()?;
+    Ok(layers
+        .iter()
+        .map(|layer| {
+            let shape = layer.weight_shape();
+            let fan_in = shape.iter().product::<usize>() / layer.outputs();
+            LayerWeights {
+                weight: normal(&mut rng, &shape, (1.5 / fan_in as f32).sqrt()),
+                bias: normal(&mut rng, &[layer.outputs()], 0.05),
+            }
+        })
+        .collect())
+}
+
+/// Random weights of a flow; the linear maps are reflections, which are their own inverses.
+pub fn random_flow(d: usize, steps: usize, hidden: usize, seed: u64) -> Vec<FlowStepWeights> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let half = d / 2;
+    let layer = |rng: &mut ChaCha8Rng, inputs: usize, outputs: usize| LayerWeights {
+        weight: normal(rng, &[outputs, inputs], 0.5 / (inputs.max(1) as f32).sqrt()),
+        bias: normal(rng, &[outputs], 0.1),
+    };
+    (0..steps)
+        .map(|_| {
+            let axis = normal(&mut rng, &[d], 1.0).data;
+            let square: f32 = axis.iter().map(|v| v * v).sum();
+            let reflection = (0..d * d).map(|i| {
+                f32::from(u8::from(i / d == i % d)) - 2.0 * axis[i / d] * axis[i % d] / square
+            });
+            let matrix = Tensor::new([d, d], reflection.collect());
+            FlowStepWeights {
+                bias: normal(&mut rng, &[d], 0.1).data,
+                log_scale: normal(&mut rng, &[d], 0.1).data,
+                inverse: matrix.clone(),
+                matrix,
+                log_abs_det: 0.0,
+                coupling: [
+                    layer(&mut rng, half, hidden),
+                    layer(&mut rng, hidden, hidden),
+                    layer(&mut rng, hidden, 2 * (d - half)),
+                ],
+            }
+        })
+        .collect()
+}
+
+/// Writes a bundle for 28 x 28 grey images with random weights, calibrated on random images.
+///
+/// # Errors
+/// When the sizes make no model, or the bundle cannot be written.
+pub fn random_bundle(
+    out: &Path,
+    runtime: &Runtime,
+    generator: GeneratorName,
+    latent_dim: usize,
+    width: usize,
+    seed: u64,
+) -> Result<Bundle, BundleError> {
+    let image = ImageSpec {
+        channels: 1,
+        height: 28,
+        width: 28,
+        value_range: [-1.0, 1.0],
+        contrast: Contrast::None,
+    };
+    let spec = GeneratorSpec {
+        name: generator,
+        latent_dim,
+        width,
+        channels: 1,
+        height: 28,
+        width_px: 28,
+    };
+    let model_error = |error: ModelError| BundleError::Spec(error.to_string());
+    let weights = random_generator(&spec, seed).map_err(model_error)?;
+    let flow = random_flow(latent_dim, FLOW_STEPS, FLOW_HIDDEN, seed + 1);
+    let graphs = forward_graphs(&image, &spec, &weights, &flow).map_err(model_error)?;
+    let langevin = Langevin {
+        steps: 20,
+        step_size: 0.1,
+        noise_free_steps: 0,
+        chains: 1,
+        aggregation: Aggregation::Mean,
+    };
+    let staged = StagedBundle::stage(
+        out,
+        BundleSpec {
+            name: format!("random-{generator}"),
+            version: 1,
+            image,
+            latent_dim,
+            sigma: 0.3,
+            prior: PriorKind::Flow,
+            generator: generator.to_string(),
+            langevin,
+            classes: Classes::default(),
+            training: serde_json::Value::Null,
+        },
+        &graphs,
+        false,
+    )?;
+    let mut inference = staged.open_inference(runtime, &SessionOptions::default())?;
+    let images = random_images(&image, CALIBRATION_IMAGES, seed + 2);
+    let scores = inference.score(&images, &langevin, 0, &mut |_| ())?;
+    let calibration = Calibration::from_scores(latent_dim, &scores)
+        .ok_or_else(|| BundleError::Spec("the latents have the wrong size".to_owned()))?;
+    staged.finish(&calibration, 0.05)
+}
+
+/// `n` images of uniform intensities in [0, 1], n x C H W.
+pub fn random_images(image: &ImageSpec, n: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..n * image.pixels()).map(|_| rng.random()).collect()
+}

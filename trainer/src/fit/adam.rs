@@ -1,0 +1,73 @@
+//! Adam (Kingma & Ba 2015, <https://arxiv.org/abs/1412.6980>) on one flat vector.
+//!
+//! libtorch has one, but tch lets nobody see its moments, and a checkpoint without them cannot
+//! continue a run as if nothing had happened.
+
+use tch::Tensor;
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+
+/// The state of the optimiser: moving averages of the gradient and of its square.
+#[derive(Debug)]
+pub struct Adam {
+    pub(super) first: Tensor,
+    pub(super) second: Tensor,
+    pub(super) updates: u64,
+}
+
+impl Adam {
+    /// For vectors of the shape of `parameters`.
+    pub fn new(parameters: &Tensor) -> Self {
+        let _guard = tch::no_grad_guard();
+        Self { first: parameters.zeros_like(), second: parameters.zeros_like(), updates: 0 }
+    }
+
+    /// Changes `parameters` in place by one step against `gradient`.
+    pub fn update(&mut self, parameters: &Tensor, gradient: &Tensor, learning_rate: f64) {
+        let _guard = tch::no_grad_guard();
+        self.updates += 1;
+        let _ = self.first.lerp_(gradient, 1.0 - BETA1);
+        self.second *= BETA2;
+        self.second += gradient.square() * (1.0 - BETA2);
+
+        let updates = self.updates as f64;
+        let (correction1, correction2) = (1.0 - BETA1.powf(updates), 1.0 - BETA2.powf(updates));
+        let denominator = self.second.sqrt() * (1.0 / correction2.sqrt()) + EPSILON;
+        let step = &self.first / denominator * (-learning_rate / correction1);
+        let _ = parameters.shallow_clone().g_add_(&step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::OptimizerConfig;
+    use tch::{Device, Kind, Tensor, nn};
+
+    use super::Adam;
+
+    #[test]
+    fn follows_libtorchs_adam() {
+        tch::manual_seed(11);
+        let start = Tensor::randn([40], (Kind::Float, Device::Cpu));
+        let target = Tensor::randn([40], (Kind::Float, Device::Cpu));
+
+        let store = nn::VarStore::new(Device::Cpu);
+        let theirs = store.root().var_copy("x", &start);
+        let mut optimizer = nn::Adam::default().build(&store, 1e-2).expect("a CPU optimiser");
+        let ours = start.copy();
+        let mut adam = Adam::new(&ours);
+
+        for round in 1..=200 {
+            let rate = 1e-2 / f64::from(round).sqrt();
+            optimizer.set_lr(rate);
+            optimizer.backward_step(&(&theirs - &target).pow_tensor_scalar(4).sum(None));
+            let gradient = (&ours - &target).pow_tensor_scalar(3) * 4.0;
+            adam.update(&ours, &gradient, rate);
+        }
+        let distance = (&theirs.detach() - &ours).abs().max().double_value(&[]);
+        assert!(distance < 1e-5, "200 steps end {distance:e} apart");
+        assert!((&start - &ours).abs().max().double_value(&[]) > 0.05, "and moved");
+    }
+}

@@ -1,0 +1,138 @@
+//! Algorithm 1 of the paper: infer latents by Langevin dynamics, then improve both networks.
+
+use tch::{Device, Kind, Tensor};
+
+use super::network::Network;
+use super::random;
+use crate::model::density::squared_error;
+use crate::model::{Architecture, Langevin, Model, Observation};
+use lfbm_bundle::model::ModelError;
+
+/// How the networks are improved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Learning {
+    /// Adam's learning rate for the flow, in the first epoch.
+    pub flow_learning_rate: f64,
+    /// Adam's learning rate for the generator, in the first epoch.
+    pub generator_learning_rate: f64,
+    /// Both learning rates are multiplied with it after every epoch.
+    pub decay_per_epoch: f64,
+    /// Longer gradients of the flow's loss are cut to this length.
+    pub flow_max_gradient_norm: f64,
+    /// Longer gradients of the generator's loss are cut to this length.
+    pub generator_max_gradient_norm: f64,
+    /// Share of the old average of weights that stays, per iteration; 0 keeps no average.
+    pub average_decay: f64,
+}
+
+/// Means over the batch, in nats, and gradient norms before they were cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Losses {
+    /// Mean of -log p(z_K).
+    pub flow: f64,
+    /// Mean of |x - g(z_K)|^2 / (2 sigma^2).
+    pub generator: f64,
+    /// Length of the gradient of `flow`.
+    pub flow_gradient_norm: f64,
+    /// Length of the gradient of `generator`.
+    pub generator_gradient_norm: f64,
+}
+
+impl Losses {
+    /// Whether all four are finite; z_K is, when they are.
+    pub fn are_finite(&self) -> bool {
+        let Self { flow, generator, flow_gradient_norm, generator_gradient_norm } = self;
+        [flow, generator, flow_gradient_norm, generator_gradient_norm].iter().all(|v| v.is_finite())
+    }
+}
+
+/// A model under training: everything that changes from one iteration to the next.
+#[derive(Debug)]
+pub struct Learner {
+    pub(super) model: Model,
+    pub(super) flow: Network,
+    pub(super) generator: Network,
+    /// Iterations done.
+    pub(super) iteration: u64,
+    langevin: Langevin,
+    learning: Learning,
+    latent: i64,
+    seed: u64,
+}
+
+impl Learner {
+    /// A learner of a model with random weights that `seed` decides.
+    pub fn new(
+        architecture: &Architecture,
+        langevin: Langevin,
+        learning: Learning,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        random::seed_torch(seed, random::Purpose::Weights, 0);
+        let mut model = Model::new(architecture, device)?;
+        let average = learning.average_decay;
+        Ok(Self {
+            flow: Network::new(&mut model.flow, learning.flow_max_gradient_norm, average),
+            generator: Network::new(
+                &mut model.generator,
+                learning.generator_max_gradient_norm,
+                average,
+            ),
+            model,
+            iteration: 0,
+            langevin,
+            learning,
+            latent: architecture.generator.latent_dim as i64,
+            seed,
+        })
+    }
+
+    /// Iterations done.
+    pub fn iteration(&self) -> u64 {
+        self.iteration
+    }
+
+    /// One iteration on a batch. All randomness comes from the seed and the iteration's number, so
+    /// that a run can be taken up again anywhere.
+    ///
+    /// When a loss or a gradient is not finite, the weights stay as they were, and so does
+    /// [`iteration`](Self::iteration).
+    pub fn iterate(&mut self, seen: &Observation, epoch: u64) -> Losses {
+        random::seed_torch(self.seed, random::Purpose::Noise, self.iteration);
+        let rows = seen.x.size()[0];
+        let noise = self.langevin.draw_noise(rows, self.latent, &seen.x);
+        let z = self.langevin.run(&self.model.freeze(), seen, &noise);
+        if self.iteration == 0 {
+            self.model.flow.initialise(&z);
+        }
+
+        let flow_loss = self.model.flow.log_density(&z).mean(None).neg();
+        let (flow_gradient, flow_norm) = self.flow.gradient(&flow_loss);
+        let sigma = self.model.sigma;
+        let image = self.model.generator.forward(&z);
+        let error = squared_error(&seen.x, &image, seen.mask.as_ref());
+        let generator_loss = error.mean(None) * (0.5 / (sigma * sigma));
+        let (generator_gradient, generator_norm) = self.generator.gradient(&generator_loss);
+
+        // One copy to the host: on a GPU each of them waits for all kernels before it.
+        let numbers = [flow_loss, generator_loss, flow_norm, generator_norm].map(|t| t.detach());
+        let numbers = Tensor::stack(&numbers, 0).to_kind(Kind::Double).to_device(Device::Cpu);
+        let number = |index| numbers.double_value(&[index]);
+        let losses = Losses {
+            flow: number(0),
+            generator: number(1),
+            flow_gradient_norm: number(2),
+            generator_gradient_norm: number(3),
+        };
+        if losses.are_finite() {
+            let decay = self.learning.decay_per_epoch.powf(epoch as f64);
+            let rate = self.learning.flow_learning_rate * decay;
+            self.flow.update(flow_gradient, losses.flow_gradient_norm, rate);
+            let rate = self.learning.generator_learning_rate * decay;
+            self.generator.update(generator_gradient, losses.generator_gradient_norm, rate);
+            self.iteration += 1;
+        }
+        losses
+    }
+}

@@ -1,0 +1,55 @@
+//! One network under training.
+
+use tch::Tensor;
+
+use super::adam::Adam;
+use crate::model::parameters::{FlatParameters, Parameters};
+
+/// A network's weights, its optimiser, and the running average of its weights.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) parameters: FlatParameters,
+    pub(super) adam: Adam,
+    pub(super) average: Option<Tensor>,
+    /// Longer gradients are cut to this length.
+    max_gradient_norm: f64,
+    /// Share of the old average that stays, per update.
+    average_decay: f64,
+}
+
+impl Network {
+    /// `average_decay` of 0 keeps no average.
+    pub(super) fn new(
+        network: &mut dyn Parameters,
+        max_gradient_norm: f64,
+        average_decay: f64,
+    ) -> Self {
+        let parameters = FlatParameters::bind(network);
+        let adam = Adam::new(parameters.flat());
+        let average = (average_decay > 0.0).then(|| parameters.flat().copy());
+        Self { parameters, adam, average, max_gradient_norm, average_decay }
+    }
+
+    /// The gradient of the scalar `loss` and its norm, of shape ().
+    pub(super) fn gradient(&self, loss: &Tensor) -> (Tensor, Tensor) {
+        let gradient = self.parameters.gradient(loss);
+        let norm = gradient.norm();
+        (gradient, norm)
+    }
+
+    /// One step against `gradient`, which has length `norm`.
+    pub(super) fn update(&mut self, gradient: Tensor, norm: f64, learning_rate: f64) {
+        let gradient = match self.max_gradient_norm / norm {
+            shorter if shorter < 1.0 => gradient * shorter,
+            _ => gradient,
+        };
+        self.adam.update(self.parameters.flat(), &gradient, learning_rate);
+        if let Some(average) = &mut self.average {
+            let _guard = tch::no_grad_guard();
+            // Young averages forget their random start faster (as in TensorFlow's EMA).
+            let updates = self.adam.updates as f64;
+            let decay = self.average_decay.min((1.0 + updates) / (10.0 + updates));
+            let _ = average.lerp_(self.parameters.flat(), 1.0 - decay);
+        }
+    }
+}

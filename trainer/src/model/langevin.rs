@@ -1,0 +1,52 @@
+//! Short-run Langevin inference (Nijkamp et al. 2020, <https://arxiv.org/abs/1912.01909>).
+
+use tch::Tensor;
+
+use super::{Observation, Posterior};
+
+/// `z_{k+1} = z_k + (s^2 / 2) d log p(x, z_k)/dz + s eps_k`, from z_0 ~ N(0, I).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Langevin {
+    /// K, the number of steps.
+    pub steps: usize,
+    /// s.
+    pub step_size: f64,
+    /// The last so many steps add no noise.
+    pub noise_free_steps: usize,
+    /// Where given, a row's gradient that is longer is cut to this length. It keeps large step
+    /// sizes from running away and makes the chain a different one: training only.
+    pub max_gradient_norm: Option<f64>,
+}
+
+impl Langevin {
+    /// Standard normal draws for z_0 and all steps, of shape (steps + 1, rows, latent), from
+    /// torch's generator.
+    pub fn draw_noise(&self, rows: i64, latent: i64, like: &Tensor) -> Tensor {
+        Tensor::randn([self.steps as i64 + 1, rows, latent], (like.kind(), like.device()))
+    }
+
+    /// z_K, with the draws of [`Self::draw_noise`].
+    pub fn run(&self, posterior: &Posterior, seen: &Observation, noise: &Tensor) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let mut z = noise.get(0);
+        let noise = noise * self.step_size;
+        let noisy_steps = self.steps.saturating_sub(self.noise_free_steps);
+        for step in 0..self.steps {
+            let mut gradient = posterior.gradient(&z, seen);
+            if let Some(longest) = self.max_gradient_norm {
+                gradient = cut_rows(gradient, longest);
+            }
+            z = gradient * (0.5 * self.step_size * self.step_size) + z;
+            if step < noisy_steps {
+                z += noise.get(step as i64 + 1);
+            }
+        }
+        z
+    }
+}
+
+/// Shortens the rows that are longer than `longest` to that length.
+fn cut_rows(rows: Tensor, longest: f64) -> Tensor {
+    let norm = rows.norm_scalaropt_dim(2, [1i64].as_slice(), true);
+    rows * (norm.reciprocal() * longest).clamp_max(1.0)
+}

@@ -1,0 +1,42 @@
+//! The posterior p(z|x), up to its constant, under weights that stand still.
+
+use tch::Tensor;
+
+use super::density::{log_likelihood, masked};
+use super::{FrozenFlow, FrozenGenerator};
+
+/// What is seen of a batch of images.
+#[derive(Debug)]
+pub struct Observation {
+    /// Preprocessed images, of shape (rows, C, H, W).
+    pub x: Tensor,
+    /// 1 for a visible pixel and 0 for a hidden one, of shape (rows, 1, H, W); `None`: all visible.
+    pub mask: Option<Tensor>,
+}
+
+/// log p(x, z) and its gradient in z.
+#[derive(Debug)]
+pub struct Posterior {
+    pub(super) flow: FrozenFlow,
+    pub(super) generator: FrozenGenerator,
+    pub(super) sigma: f64,
+}
+
+impl Posterior {
+    /// log p(z) and log p(x|z), each of shape (rows).
+    pub fn log_densities(&self, z: &Tensor, seen: &Observation) -> (Tensor, Tensor) {
+        let _guard = tch::no_grad_guard();
+        let image = self.generator.forward(z).image;
+        let likelihood = log_likelihood(&seen.x, &image, seen.mask.as_ref(), self.sigma);
+        (self.flow.log_density(z), likelihood)
+    }
+
+    /// d log p(x, z) / dz, of shape (rows, latent).
+    pub fn gradient(&self, z: &Tensor, seen: &Observation) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let generated = self.generator.forward(z);
+        let residual = masked(&seen.x - &generated.image, seen.mask.as_ref());
+        let likelihood = self.generator.pull_back(&generated, &residual);
+        likelihood * (1.0 / (self.sigma * self.sigma)) + self.flow.gradient(z)
+    }
+}

@@ -1,0 +1,313 @@
+//! The identities that flows, densities and Langevin gradients must satisfy, in double precision.
+
+use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
+use lfbm_trainer::model::density::log_likelihood;
+use lfbm_trainer::model::parameters::{Parameters, Role, convert};
+use lfbm_trainer::model::{
+    ActNorm, Architecture, Coupling, Flow, Langevin, LuLinear, Model, Observation, Transform,
+};
+use tch::{Device, Kind, Tensor};
+
+const CPU: Device = Device::Cpu;
+const DOUBLE: (Kind, Device) = (Kind::Double, CPU);
+
+/// Draws every learned tensor anew around its value: initial weights hide mistakes (a new coupling
+/// is the identity).
+fn shake(network: &mut dyn Parameters) {
+    convert(network, Kind::Double);
+    network.visit(&mut |_, role, tensor| {
+        if role == Role::Learned {
+            *tensor = &*tensor + tensor.randn_like() * 0.3;
+        }
+    });
+}
+
+fn flow(dim: i64) -> Flow {
+    let mut flow = Flow::new(dim, 3, 8, CPU);
+    shake(&mut flow);
+    flow
+}
+
+fn model(name: GeneratorName, latent_dim: usize) -> Model {
+    let generator = GeneratorSpec {
+        name,
+        latent_dim,
+        width: 2,
+        channels: 1,
+        height: 28,
+        width_px: 28,
+    };
+    let architecture = Architecture {
+        generator,
+        flow_steps: 2,
+        flow_hidden: 8,
+        sigma: 0.3,
+    };
+    let mut model = Model::new(&architecture, CPU).expect("a known architecture");
+    shake(&mut model.flow);
+    model.set_kind(Kind::Double);
+    model
+}
+
+fn images(rows: i64) -> Tensor {
+    Tensor::rand([rows, 1, 28, 28], DOUBLE) * 2.0 - 1.0
+}
+
+fn half_mask(rows: i64) -> Tensor {
+    Tensor::rand([rows, 1, 28, 28], DOUBLE)
+        .gt(0.5)
+        .to_kind(Kind::Double)
+}
+
+fn assert_close(what: &str, left: &Tensor, right: &Tensor, tolerance: f64) {
+    assert_eq!(left.size(), right.size(), "{what}: shapes");
+    let scale = right.abs().max().double_value(&[]).max(1.0);
+    let distance = (left - right).abs().max().double_value(&[]) / scale;
+    assert!(
+        distance <= tolerance,
+        "{what}: off by {distance:e}, allowed {tolerance:e}"
+    );
+}
+
+/// log |det| of the central-difference Jacobian of `map` at the one row `z`.
+fn numerical_log_det(map: impl Fn(&Tensor) -> Tensor, z: &Tensor) -> f64 {
+    let dim = z.size()[1];
+    let step = 1e-5;
+    let columns: Vec<Tensor> = (0..dim)
+        .map(|coordinate| {
+            let mut nudge = Tensor::zeros([1, dim], DOUBLE);
+            let _ = nudge.narrow(1, coordinate, 1).fill_(step);
+            let column = (map(&(z + &nudge)) - map(&(z - &nudge))) / (2.0 * step);
+            nudge = column;
+            nudge.squeeze_dim(0)
+        })
+        .collect();
+    let (_, log_abs_det) = Tensor::stack(&columns, 1).slogdet();
+    log_abs_det.double_value(&[])
+}
+
+#[test]
+fn every_transform_inverts_itself_and_knows_its_jacobian() {
+    tch::manual_seed(1);
+    for dim in [2, 5, 8] {
+        let mut actnorm = ActNorm::new(dim, CPU);
+        let mut linear = LuLinear::new(dim, CPU);
+        let mut coupling = Coupling::new(dim, 8, CPU);
+        shake(&mut actnorm);
+        shake(&mut linear);
+        shake(&mut coupling);
+        let flow = flow(dim);
+        let transforms: [(&str, &dyn Transform); 4] = [
+            ("actnorm", &actnorm),
+            ("lu", &linear),
+            ("coupling", &coupling),
+            ("flow", &flow),
+        ];
+        for (name, transform) in transforms {
+            let z = Tensor::randn([4, dim], DOUBLE);
+            let (out, log_det) = transform.forward(&z);
+            let (back, back_log_det) = transform.inverse(&out);
+            assert_close(&format!("{name}: inverse of forward"), &back, &z, 1e-9);
+            assert_close(
+                &format!("{name}: log-determinants"),
+                &(-&back_log_det),
+                &log_det,
+                1e-9,
+            );
+
+            let log_det = log_det.expand([4], true);
+            for row in 0..4 {
+                let z = z.narrow(0, row, 1);
+                let numerical = numerical_log_det(|z| transform.forward(z).0, &z);
+                let error = (log_det.double_value(&[row]) - numerical).abs();
+                assert!(
+                    error < 1e-6,
+                    "{name}, dim {dim}: log-determinant off by {error:e}"
+                );
+                let out = out.narrow(0, row, 1);
+                let numerical = numerical_log_det(|out| transform.inverse(out).0, &out);
+                let error = (log_det.double_value(&[row]) + numerical).abs();
+                assert!(
+                    error < 1e-6,
+                    "{name}, dim {dim}: inverse's determinant off by {error:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_prior_is_a_density() {
+    tch::manual_seed(2);
+    let flow = flow(2);
+    let (cells, bound) = (800, 20.0);
+    let width = 2.0 * bound / f64::from(cells);
+    let axis = Tensor::arange(i64::from(cells), DOUBLE) * width - (bound - 0.5 * width);
+    let grid = Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1).view([-1, 2]);
+    let mass = flow.log_density(&grid).exp().sum(None).double_value(&[]) * width * width;
+    assert!((mass - 1.0).abs() < 1e-3, "integrates to {mass}");
+}
+
+#[test]
+fn actnorm_starts_from_the_data() {
+    tch::manual_seed(3);
+    let z = Tensor::randn([256, 6], (Kind::Float, CPU)) * 3.0 + 5.0;
+    let mut actnorm = ActNorm::new(6, CPU);
+    actnorm.initialise(&z);
+    let y = actnorm.forward(&z).0;
+    let columns = [0i64];
+    let mean = y.mean_dim(columns.as_slice(), false, None);
+    let std = y.std_dim(columns.as_slice(), false, false);
+    assert_close("mean", &mean, &mean.zeros_like(), 1e-4);
+    assert_close("std", &std, &std.ones_like(), 1e-4);
+}
+
+#[test]
+fn a_frozen_model_is_the_model() {
+    tch::manual_seed(4);
+    for name in [GeneratorName::Mlp, GeneratorName::Mnist] {
+        let model = model(name, 6);
+        let posterior = model.freeze();
+        let (rows, mask) = (5, half_mask(5));
+        let seen = Observation {
+            x: images(rows),
+            mask: Some(mask),
+        };
+        let z = Tensor::randn([rows, 6], DOUBLE).set_requires_grad(true);
+
+        let prior = model.flow.log_density(&z);
+        let image = model.generator.forward(&z);
+        let likelihood = log_likelihood(&seen.x, &image, seen.mask.as_ref(), model.sigma);
+        let joint = (&prior + &likelihood).sum(None);
+        let autograd = Tensor::run_backward(&[&joint], &[&z], false, false);
+
+        let z = z.detach();
+        let (frozen_prior, frozen_likelihood) = posterior.log_densities(&z, &seen);
+        assert_close("log p(z)", &frozen_prior, &prior.detach(), 1e-12);
+        assert_close(
+            "log p(x|z)",
+            &frozen_likelihood,
+            &likelihood.detach(),
+            1e-12,
+        );
+        assert_close(
+            "gradient",
+            &posterior.gradient(&z, &seen),
+            &autograd[0],
+            1e-12,
+        );
+    }
+}
+
+#[test]
+fn the_gradient_is_the_slope_of_the_density() {
+    tch::manual_seed(5);
+    for name in [GeneratorName::Mlp, GeneratorName::Mnist] {
+        for mask in [None, Some(half_mask(3))] {
+            let posterior = model(name, 4).freeze();
+            let seen = Observation { x: images(3), mask };
+            let joint = |z: &Tensor| {
+                let (prior, likelihood) = posterior.log_densities(z, &seen);
+                prior + likelihood
+            };
+            let z = Tensor::randn([3, 4], DOUBLE);
+            let step = 1e-6;
+            let slopes: Vec<Tensor> = (0..4)
+                .map(|coordinate| {
+                    let nudge = Tensor::zeros([3, 4], DOUBLE);
+                    let _ = nudge.narrow(1, coordinate, 1).fill_(step);
+                    (joint(&(&z + &nudge)) - joint(&(&z - &nudge))) / (2.0 * step)
+                })
+                .collect();
+            let slopes = Tensor::stack(&slopes, 1);
+            assert_close("gradient", &posterior.gradient(&z, &seen), &slopes, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_mask_of_ones_is_no_mask() {
+    tch::manual_seed(6);
+    let posterior = model(GeneratorName::Mlp, 4).freeze();
+    let (x, z) = (images(3), Tensor::randn([3, 4], DOUBLE));
+    let whole = Observation {
+        x: x.shallow_clone(),
+        mask: None,
+    };
+    let masked = Observation {
+        mask: Some(Tensor::ones([3, 1, 28, 28], DOUBLE)),
+        x,
+    };
+    let (_, one) = posterior.log_densities(&z, &whole);
+    let (_, other) = posterior.log_densities(&z, &masked);
+    assert_close("log p(x|z)", &one, &other, 1e-12);
+    assert_close(
+        "z",
+        &posterior.gradient(&z, &whole),
+        &posterior.gradient(&z, &masked),
+        1e-12,
+    );
+}
+
+#[test]
+fn a_hidden_pixel_changes_nothing() {
+    tch::manual_seed(7);
+    let posterior = model(GeneratorName::Mlp, 4).freeze();
+    let (x, mask, z) = (images(3), half_mask(3), Tensor::randn([3, 4], DOUBLE));
+    let other = &x + (mask.ones_like() - &mask) * 17.0;
+    let seen = Observation {
+        x,
+        mask: Some(mask.shallow_clone()),
+    };
+    let changed = Observation {
+        x: other,
+        mask: Some(mask),
+    };
+    assert_eq!(
+        posterior.gradient(&z, &seen),
+        posterior.gradient(&z, &changed)
+    );
+    assert_eq!(
+        posterior.log_densities(&z, &seen).1,
+        posterior.log_densities(&z, &changed).1
+    );
+}
+
+#[test]
+fn langevin_climbs_and_cuts_rows_that_run_away() {
+    tch::manual_seed(8);
+    let posterior = model(GeneratorName::Mlp, 4).freeze();
+    let seen = Observation {
+        x: images(16),
+        mask: None,
+    };
+    let langevin = Langevin {
+        steps: 30,
+        step_size: 0.02,
+        noise_free_steps: 30,
+        max_gradient_norm: None,
+    };
+    let noise = langevin.draw_noise(16, 4, &seen.x);
+    let joint = |z: &Tensor| {
+        let (prior, likelihood) = posterior.log_densities(z, &seen);
+        (prior + likelihood).mean(None).double_value(&[])
+    };
+    let end = langevin.run(&posterior, &seen, &noise);
+    assert!(
+        joint(&end) > joint(&noise.get(0)),
+        "without noise it is gradient ascent"
+    );
+
+    let step = Langevin {
+        steps: 1,
+        step_size: 1.0,
+        max_gradient_norm: Some(0.5),
+        ..langevin
+    };
+    let moved = step.run(&posterior, &seen, &noise) - noise.get(0);
+    let longest = moved
+        .norm_scalaropt_dim(2, [1i64].as_slice(), false)
+        .max()
+        .double_value(&[]);
+    assert!(longest <= 0.25 + 1e-9, "s^2/2 times 0.5, moved {longest}");
+}
