@@ -1,8 +1,10 @@
 //! Running a bundle's graphs with ONNX Runtime.
 
+mod evaluate;
 mod library;
 mod session;
 
+pub use evaluate::evaluate;
 pub use library::{LIBRARY_VARIABLE, Runtime};
 pub use session::{Generator, PosteriorStep, Preprocess, PriorSampler, StepInputs, StepOutputs};
 
@@ -108,6 +110,14 @@ pub enum RuntimeError {
         graph: &'static str,
         /// What ONNX Runtime says.
         source: ort::Error,
+    },
+    /// A graph outside a bundle was not accepted, or did not run.
+    #[error("the graph {graph}: {reason}")]
+    Graph {
+        /// The graph's name.
+        graph: String,
+        /// What is wrong.
+        reason: String,
     },
     /// A buffer has the wrong length.
     #[error("{graph}: {what} holds {got} values, expected {expected}")]

@@ -1,0 +1,73 @@
+# Everything that people and CI do. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PREFIX ?= $(HOME)/.local
+BUNDLE ?= models/mnist-not4
+PYTHON_LIBS := third_party/python
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: onnxruntime
+onnxruntime: ## Put ONNX Runtime where the build finds it
+	@$(PYTHON) scripts/native-libs.py onnxruntime
+
+.PHONY: native-libs
+native-libs: ## Put ONNX Runtime and libtorch where the build finds them
+	@$(PYTHON) scripts/native-libs.py onnxruntime libtorch
+
+.PHONY: python
+python: $(PYTHON_LIBS)/.installed ## Put the Python packages that tests use where they find them
+
+$(PYTHON_LIBS)/.installed: scripts/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(PYTHON_LIBS) -r $<
+	touch $@
+
+.PHONY: demo
+demo: onnxruntime ## Start the server on the shipped bundle and score the shipped images
+	cargo build --release
+	@scripts/demo.sh $(BUNDLE)
+
+.PHONY: server
+server: onnxruntime ## Build the server and its client, optimised
+	cargo build --release
+
+.PHONY: trainer
+trainer: native-libs ## Build the trainer, optimised
+	cargo build --release -p lfbm-trainer
+
+.PHONY: test
+test: native-libs python ## Run every test
+	cargo build --workspace --bins
+	cargo test --workspace
+
+.PHONY: fmt
+fmt: ## Check the formatting
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy: native-libs ## Lint, warnings denied
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## Check licences, sources and forbidden dependencies
+	cargo deny --all-features check bans licenses sources
+
+.PHONY: bench
+bench: onnxruntime ## Time a posterior step, and Score end to end
+	cargo bench
+
+.PHONY: install
+install: onnxruntime ## Install the server and its client under PREFIX
+	cargo install --locked --path . --root $(PREFIX)
+	install -d $(PREFIX)/lib/lfbm
+	install -m 644 third_party/onnxruntime/lib/libonnxruntime.so* $(PREFIX)/lib/lfbm/
+
+.PHONY: clean
+clean: ## Remove what was built and fetched
+	rm -rf target third_party runs

@@ -1,0 +1,86 @@
+//! A bundle that is not whole is refused, with the name of the file that is wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lfbm_bundle::model::GeneratorName;
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::store::Bundle;
+use lfbm_bundle::testing::{random_bundle, random_images};
+
+fn bundle(folder: &Path) -> PathBuf {
+    let path = folder.join("bundle");
+    random_bundle(&path, &Runtime::load(None).unwrap(), GeneratorName::Mlp, 4, 1, 1).unwrap();
+    path
+}
+
+#[test]
+fn a_changed_cut_or_missing_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = bundle(folder.path());
+    let names: Vec<String> = Bundle::open(&path).unwrap().manifest().files.keys().cloned().collect();
+    assert_eq!(names.len(), 7, "{names:?}");
+    for name in &names {
+        let file = path.join(name);
+        let whole = fs::read(&file).unwrap();
+        let mut changed = whole.clone();
+        changed[whole.len() / 2] ^= 1;
+        for bytes in [Some(changed), Some(whole[..whole.len() - 1].to_vec()), None] {
+            match bytes {
+                Some(bytes) => fs::write(&file, bytes).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            let error = Bundle::open(&path).unwrap_err().to_string();
+            assert!(error.contains(name.as_str()), "{name}: {error}");
+            fs::write(&file, &whole).unwrap();
+        }
+    }
+    Bundle::open(&path).unwrap();
+}
+
+#[test]
+fn a_manifest_of_another_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = bundle(folder.path());
+    let manifest = path.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    for (from, to, blamed) in [
+        ("\"format_version\": 1", "\"format_version\": 2", "manifest.json"),
+        ("\"latent_dim\": 4", "\"latent_dim\": 5", "calibration.bin"),
+        ("\"height\": 28", "\"height\": 29", ".onnx"),
+        ("\"sigma\"", "\"sigmoid\"", "manifest.json"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        fs::write(&manifest, text.replace(from, to)).unwrap();
+        let error = Bundle::open(&path).unwrap_err().to_string();
+        assert!(error.contains(blamed), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_bundle_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Bundle::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("manifest.json"), "{error}");
+}
+
+#[test]
+fn a_score_does_not_depend_on_its_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    let path = bundle(folder.path());
+    let bundle = Bundle::open(&path).unwrap();
+    let manifest = bundle.manifest();
+    let mut inference =
+        lfbm_bundle::inference::Inference::open(&runtime, &path, manifest, &SessionOptions::default())
+            .unwrap();
+    let images = random_images(&manifest.image, 64, 9);
+    let mut score = |images: &[f32]| {
+        inference.score(images, &manifest.langevin, 7, &mut |_| ()).unwrap()
+    };
+    let together = score(&images);
+    let alone = score(&images[..manifest.image.pixels()]);
+    let (a, b) = (together[0].log_joint, alone[0].log_joint);
+    assert!((a - b).abs() < 1e-4 * b.abs(), "{a} among 64, {b} alone");
+    assert_ne!(together[0].log_joint, together[1].log_joint);
+}
