@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Starts the server on a bundle, scores the sample images, and stays until Ctrl-C.
+#
+#     scripts/demo.sh BUNDLE
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bundle=${1:?usage: scripts/demo.sh BUNDLE}
+bin=target/release
+scratch=$(mktemp -d)
+ready=$scratch/ready
+
+stop() {
+  kill "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  rm -rf "$scratch"
+}
+
+"$bin/lfbm-server" --bundle "$bundle" --ready-file "$ready" 2>"$scratch/log" &
+server=$!
+trap stop EXIT
+trap 'exit 0' INT TERM
+
+while [ ! -s "$ready" ]; do
+  if ! kill -0 "$server" 2>/dev/null; then
+    cat "$scratch/log" >&2
+    exit 1
+  fi
+  sleep 0.1
+done
+grpc=$(sed -n 's/^grpc=//p' "$ready")
+http=$(sed -n 's/^http=//p' "$ready")
+export LFBM_SERVER=http://$grpc
+
+echo "Digits that the model knows, and some that it does not:"
+"$bin/lfbm" score deploy/samples
+
+cat <<END
+
+The server answers at $grpc and goes on until Ctrl-C. In another terminal:
+
+    $bin/lfbm --server http://$grpc score YOUR.png      28 x 28, white on black
+    $bin/lfbm --server http://$grpc models
+    curl http://$http/metrics
+END
+wait "$server"
