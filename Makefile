@@ -56,7 +56,7 @@ clippy: native-libs ## Lint, warnings denied
 
 .PHONY: deny
 deny: ## Check licences, sources and forbidden dependencies
-	cargo deny --all-features check bans licenses sources
+	cargo deny --workspace --all-features check bans licenses sources
 
 .PHONY: bench
 bench: onnxruntime ## Time a posterior step, and Score end to end

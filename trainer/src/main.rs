@@ -1,2 +1,39 @@
-//! Placeholder.
-fn main() {}
+//! `trainer`: fits models on normal images, evaluates them, and exports bundles.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lfbm_trainer::commands;
+
+/// Learns what normal images look like, and writes bundles that lfbm-server scores with.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fit a model on the normal classes of a data set and write it as a bundle
+    Fit(commands::fit::FitArgs),
+    /// Write the model of a checkpoint as a bundle
+    Export(commands::export::ExportArgs),
+    /// Draw digits, or sample a bundle's model, as PNG files
+    Draw(commands::draw::DrawArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Fit(args) => commands::fit::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Draw(args) => commands::draw::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trainer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -26,7 +26,11 @@ fn case(
     onnx: impl Fn(&mut Graph, &[Value]) -> Result<Value, GraphError> + 'static,
     torch: impl Fn(&[Torch]) -> Torch + 'static,
 ) -> Case {
-    Case { inputs, onnx: Box::new(onnx), torch: Box::new(torch) }
+    Case {
+        inputs,
+        onnx: Box::new(onnx),
+        torch: Box::new(torch),
+    }
 }
 
 struct Draw(ChaCha8Rng);
@@ -38,7 +42,10 @@ impl Draw {
 
     fn range(&mut self, shape: &[usize], low: f32, high: f32) -> Tensor {
         let count = shape.iter().product();
-        Tensor::new(shape, (0..count).map(|_| self.0.random_range(low..high)).collect())
+        Tensor::new(
+            shape,
+            (0..count).map(|_| self.0.random_range(low..high)).collect(),
+        )
     }
 
     fn any(&mut self, shape: &[usize]) -> Tensor {
@@ -77,7 +84,9 @@ fn binary(
     torch: impl Fn(&Torch, &Torch) -> Torch + 'static,
 ) -> Case {
     let [a, b] = draw.pair();
-    case(vec![draw.any(&a), draw.positive(&b)], apply(op), move |v| torch(&v[0], &v[1]))
+    case(vec![draw.any(&a), draw.positive(&b)], apply(op), move |v| {
+        torch(&v[0], &v[1])
+    })
 }
 
 fn convolution(draw: &mut Draw, transposed: bool) -> Case {
@@ -86,12 +95,20 @@ fn convolution(draw: &mut Draw, transposed: bool) -> Case {
     let stride = draw.0.random_range(1..3);
     let padding = draw.0.random_range(0..=(kernel - 1) / 2);
     let side = draw.0.random_range(kernel..kernel + 5);
-    let channels = if transposed { [inputs, outputs] } else { [outputs, inputs] };
+    let channels = if transposed {
+        [inputs, outputs]
+    } else {
+        [outputs, inputs]
+    };
     let weight = draw.any(&[channels[0], channels[1], kernel, kernel]);
     let bias = draw.any(&[outputs]);
     let torch_weight = double(&weight);
     let torch_bias = double(&bias);
-    let geometry = ConvGeometry { kernel, stride, padding };
+    let geometry = ConvGeometry {
+        kernel,
+        stride,
+        padding,
+    };
     let (s, p) = ([stride as i64; 2], [padding as i64; 2]);
     case(
         vec![draw.any(&[rows, inputs, side, side])],
@@ -128,7 +145,10 @@ fn product(draw: &mut Draw, op: &str) -> Case {
         return case(inputs, apply("MatMul"), |v| v[0].matmul(&v[1]));
     }
     let (trans_a, trans_b): (bool, bool) = (draw.0.random(), draw.0.random());
-    let (alpha, beta) = (draw.0.random_range(0.5_f32..2.0), draw.0.random_range(0.5_f32..2.0));
+    let (alpha, beta) = (
+        draw.0.random_range(0.5_f32..2.0),
+        draw.0.random_range(0.5_f32..2.0),
+    );
     let left = if trans_a { [b, a] } else { [a, b] };
     let right = if trans_b { [c, b] } else { [b, c] };
     let bias = if draw.0.random() { vec![c] } else { vec![a, c] };
@@ -144,8 +164,16 @@ fn product(draw: &mut Draw, op: &str) -> Case {
             graph.apply("Gemm", &[&v[0], &v[1], &v[2]], attributes)
         },
         move |v| {
-            let left = if trans_a { v[0].tr() } else { v[0].shallow_clone() };
-            let right = if trans_b { v[1].tr() } else { v[1].shallow_clone() };
+            let left = if trans_a {
+                v[0].tr()
+            } else {
+                v[0].shallow_clone()
+            };
+            let right = if trans_b {
+                v[1].tr()
+            } else {
+                v[1].shallow_clone()
+            };
             left.matmul(&right) * f64::from(alpha) + &v[2] * f64::from(beta)
         },
     )
@@ -271,9 +299,11 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
             },
             |v| v[0].sign() * &v[0],
         ),
-        "LeakyRelu" => {
-            case(vec![x], |graph, v| graph.leaky_relu(&v[0], 0.2), |v| v[0].maximum(&(&v[0] * 0.2)))
-        }
+        "LeakyRelu" => case(
+            vec![x],
+            |graph, v| graph.leaky_relu(&v[0], 0.2),
+            |v| v[0].maximum(&(&v[0] * 0.2)),
+        ),
         "Clip" => case(
             vec![x],
             |graph, v| {
@@ -320,7 +350,9 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
 
 fn double(tensor: &Tensor) -> Torch {
     let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
-    Torch::from_slice(&tensor.data).to_kind(tch::Kind::Double).reshape(shape)
+    Torch::from_slice(&tensor.data)
+        .to_kind(tch::Kind::Double)
+        .reshape(shape)
 }
 
 fn values(tensor: &Torch) -> Vec<f64> {
@@ -331,7 +363,10 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len(), "{what}");
     for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
         let error = (got - expected).abs();
-        assert!(error <= tolerance * (1.0 + expected.abs()), "{what}[{index}]: {got} for {expected}");
+        assert!(
+            error <= tolerance * (1.0 + expected.abs()),
+            "{what}[{index}]: {got} for {expected}"
+        );
     }
 }
 
@@ -340,8 +375,11 @@ fn check(op: &'static str, seed: u64) {
     let mut draw = Draw(ChaCha8Rng::seed_from_u64(seed));
     let case = of(op, &mut draw).unwrap_or_else(|| panic!("no case for {op}"));
 
-    let variables: Vec<Torch> =
-        case.inputs.iter().map(|input| double(input).set_requires_grad(true)).collect();
+    let variables: Vec<Torch> = case
+        .inputs
+        .iter()
+        .map(|input| double(input).set_requires_grad(true))
+        .collect();
     let expected = (case.torch)(&variables);
     let shape: Vec<usize> = expected.size().iter().map(|&size| size as usize).collect();
     let cotangent = draw.any(&shape);
@@ -368,10 +406,15 @@ fn check(op: &'static str, seed: u64) {
     let weights = graph.weights("cotangent", cotangent);
     let weighted = graph.mul(&output, &weights).unwrap();
     let axes: Vec<i64> = (0..shape.len() as i64).collect();
-    let sum =
-        if axes.is_empty() { weighted } else { graph.reduce_sum(&weighted, &axes, false).unwrap() };
-    let gradients: Vec<Value> =
-        inputs.iter().map(|input| gradient(&mut graph, &sum, input).unwrap()).collect();
+    let sum = if axes.is_empty() {
+        weighted
+    } else {
+        graph.reduce_sum(&weighted, &axes, false).unwrap()
+    };
+    let gradients: Vec<Value> = inputs
+        .iter()
+        .map(|input| gradient(&mut graph, &sum, input).unwrap())
+        .collect();
     graph.output("value", &output).unwrap();
     for (index, slope) in gradients.iter().enumerate() {
         graph.output(&format!("slope{index}"), slope).unwrap();
@@ -380,9 +423,21 @@ fn check(op: &'static str, seed: u64) {
     let runtime = Runtime::load(None).unwrap();
     let got = evaluate(&runtime, &graph, &case.inputs)
         .unwrap_or_else(|error| panic!("{op}, seed {seed}: {error}"));
-    let wide = |tensor: &Tensor| tensor.data.iter().copied().map(f64::from).collect::<Vec<_>>();
+    let wide = |tensor: &Tensor| {
+        tensor
+            .data
+            .iter()
+            .copied()
+            .map(f64::from)
+            .collect::<Vec<_>>()
+    };
 
-    assert_close(&format!("{op}, seed {seed}: value"), &wide(&got[0]), &values(&expected), 1e-5);
+    assert_close(
+        &format!("{op}, seed {seed}: value"),
+        &wide(&got[0]),
+        &values(&expected),
+        1e-5,
+    );
     for (index, slope) in slopes.iter().enumerate() {
         let what = format!("{op}, seed {seed}: gradient in input {index}");
         assert_eq!(got[index + 1].shape, case.inputs[index].shape, "{what}");
@@ -401,7 +456,12 @@ fn check(op: &'static str, seed: u64) {
                 (at(nudge) - at(-nudge)) / (2.0 * nudge)
             })
             .collect();
-        assert_close(&format!("{what}, numerically"), &wide(&got[index + 1]), &numerical, 2e-4);
+        assert_close(
+            &format!("{what}, numerically"),
+            &wide(&got[index + 1]),
+            &numerical,
+            2e-4,
+        );
     }
 }
 
@@ -422,7 +482,10 @@ fn an_operator_without_a_rule_is_named_with_its_node() {
     let x = graph.input("x", &[Dim::Batch, Dim::Fixed(2)]);
     let step = graph.greater(&x, &x).unwrap();
     let value = graph.select(&step, &x, &x).unwrap();
-    assert!(gradient(&mut graph, &value, &x).is_ok(), "a condition has no gradient");
+    assert!(
+        gradient(&mut graph, &value, &x).is_ok(),
+        "a condition has no gradient"
+    );
 
     let other = graph.input("y", &[Dim::Batch, Dim::Fixed(2)]);
     let error = gradient(&mut graph, &value, &other).unwrap_err();

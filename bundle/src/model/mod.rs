@@ -56,6 +56,14 @@ pub enum ModelError {
     Graph(#[from] GraphError),
 }
 
+/// Builds the graph that turns `image: [B,C,H,W]`, intensities in [0, 1], into `x: [B,C,H,W]`.
+///
+/// # Errors
+/// When the image has a size of zero.
+pub fn preprocess_graph(image: &ImageSpec) -> Result<Graph, ModelError> {
+    preprocess::graph(image)
+}
+
 /// Builds the forward graphs of a model with a flow prior (an empty `flow` is the standard
 /// Gaussian).
 ///
@@ -68,7 +76,7 @@ pub fn forward_graphs(
     flow: &[FlowStepWeights],
 ) -> Result<ForwardGraphs, ModelError> {
     Ok(ForwardGraphs {
-        preprocess: preprocess::graph(image)?,
+        preprocess: preprocess_graph(image)?,
         generator: generator::graph(generator, generator_weights)?,
         flow: flow::normalizing_graph(generator.latent_dim, flow)?,
         prior: flow::sampling_graph(generator.latent_dim, flow)?,

@@ -21,7 +21,11 @@ impl Adam {
     /// For vectors of the shape of `parameters`.
     pub fn new(parameters: &Tensor) -> Self {
         let _guard = tch::no_grad_guard();
-        Self { first: parameters.zeros_like(), second: parameters.zeros_like(), updates: 0 }
+        Self {
+            first: parameters.zeros_like(),
+            second: parameters.zeros_like(),
+            updates: 0,
+        }
     }
 
     /// Changes `parameters` in place by one step against `gradient`.
@@ -55,7 +59,9 @@ mod tests {
 
         let store = nn::VarStore::new(Device::Cpu);
         let theirs = store.root().var_copy("x", &start);
-        let mut optimizer = nn::Adam::default().build(&store, 1e-2).expect("a CPU optimiser");
+        let mut optimizer = nn::Adam::default()
+            .build(&store, 1e-2)
+            .expect("a CPU optimiser");
         let ours = start.copy();
         let mut adam = Adam::new(&ours);
 
@@ -68,6 +74,9 @@ mod tests {
         }
         let distance = (&theirs.detach() - &ours).abs().max().double_value(&[]);
         assert!(distance < 1e-5, "200 steps end {distance:e} apart");
-        assert!((&start - &ours).abs().max().double_value(&[]) > 0.05, "and moved");
+        assert!(
+            (&start - &ours).abs().max().double_value(&[]) > 0.05,
+            "and moved"
+        );
     }
 }

@@ -20,7 +20,12 @@ pub struct Batches {
 impl Batches {
     /// Batches of `batch_size` from `count` images; `batch_size` is 1 to `count`.
     pub fn new(count: usize, batch_size: usize, seed: u64) -> Self {
-        Self { order: (0..count as i64).collect(), epoch: None, batch_size, seed }
+        Self {
+            order: (0..count as i64).collect(),
+            epoch: None,
+            batch_size,
+            seed,
+        }
     }
 
     /// Batches in an epoch.
@@ -56,7 +61,9 @@ mod tests {
         let mut batches = Batches::new(103, 10, 7);
         assert_eq!(batches.per_epoch(), 10);
         let mut epoch = |first: u64| -> Vec<i64> {
-            (first..first + 10).flat_map(|i| batches.batch(i).to_vec()).collect()
+            (first..first + 10)
+                .flat_map(|i| batches.batch(i).to_vec())
+                .collect()
         };
         let (first, second) = (epoch(0), epoch(10));
         assert_ne!(first, second);

@@ -1,28 +1,40 @@
 //! Algorithm 1 of the paper: infer latents by Langevin dynamics, then improve both networks.
 
+use lfbm_bundle::model::ModelError;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
 use crate::model::{Architecture, Langevin, Model, Observation};
-use lfbm_bundle::model::ModelError;
 
 /// How the networks are improved.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learning {
-    /// Adam's learning rate for the flow, in the first epoch.
+    /// Adam's learning rate for the flow, at the start.
     pub flow_learning_rate: f64,
-    /// Adam's learning rate for the generator, in the first epoch.
+    /// Adam's learning rate for the generator, at the start.
     pub generator_learning_rate: f64,
-    /// Both learning rates are multiplied with it after every epoch.
-    pub decay_per_epoch: f64,
+    /// Both learning rates fall along half a cosine to this share of themselves.
+    pub final_learning_rate_share: f64,
+    /// Iterations over which they fall.
+    pub iterations: u64,
     /// Longer gradients of the flow's loss are cut to this length.
     pub flow_max_gradient_norm: f64,
     /// Longer gradients of the generator's loss are cut to this length.
     pub generator_max_gradient_norm: f64,
     /// Share of the old average of weights that stays, per iteration; 0 keeps no average.
     pub average_decay: f64,
+}
+
+impl Learning {
+    /// What the learning rates are multiplied with in an iteration.
+    fn rate_share(&self, iteration: u64) -> f64 {
+        let progress = (iteration as f64 / self.iterations.max(1) as f64).min(1.0);
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
+        self.final_learning_rate_share + (1.0 - self.final_learning_rate_share) * cosine
+    }
 }
 
 /// Means over the batch, in nats, and gradient norms before they were cut.
@@ -41,8 +53,15 @@ pub struct Losses {
 impl Losses {
     /// Whether all four are finite; z_K is, when they are.
     pub fn are_finite(&self) -> bool {
-        let Self { flow, generator, flow_gradient_norm, generator_gradient_norm } = self;
-        [flow, generator, flow_gradient_norm, generator_gradient_norm].iter().all(|v| v.is_finite())
+        let Self {
+            flow,
+            generator,
+            flow_gradient_norm,
+            generator_gradient_norm,
+        } = self;
+        [flow, generator, flow_gradient_norm, generator_gradient_norm]
+            .iter()
+            .all(|v| v.is_finite())
     }
 }
 
@@ -98,12 +117,12 @@ impl Learner {
     ///
     /// When a loss or a gradient is not finite, the weights stay as they were, and so does
     /// [`iteration`](Self::iteration).
-    pub fn iterate(&mut self, seen: &Observation, epoch: u64) -> Losses {
+    pub fn iterate(&mut self, seen: &Observation) -> Losses {
         random::seed_torch(self.seed, random::Purpose::Noise, self.iteration);
         let rows = seen.x.size()[0];
         let noise = self.langevin.draw_noise(rows, self.latent, &seen.x);
         let z = self.langevin.run(&self.model.freeze(), seen, &noise);
-        if self.iteration == 0 {
+        if self.iteration == 0 && z.isfinite().all().int64_value(&[]) == 1 {
             self.model.flow.initialise(&z);
         }
 
@@ -117,7 +136,9 @@ impl Learner {
 
         // One copy to the host: on a GPU each of them waits for all kernels before it.
         let numbers = [flow_loss, generator_loss, flow_norm, generator_norm].map(|t| t.detach());
-        let numbers = Tensor::stack(&numbers, 0).to_kind(Kind::Double).to_device(Device::Cpu);
+        let numbers = Tensor::stack(&numbers, 0)
+            .to_kind(Kind::Double)
+            .to_device(Device::Cpu);
         let number = |index| numbers.double_value(&[index]);
         let losses = Losses {
             flow: number(0),
@@ -126,13 +147,37 @@ impl Learner {
             generator_gradient_norm: number(3),
         };
         if losses.are_finite() {
-            let decay = self.learning.decay_per_epoch.powf(epoch as f64);
-            let rate = self.learning.flow_learning_rate * decay;
-            self.flow.update(flow_gradient, losses.flow_gradient_norm, rate);
-            let rate = self.learning.generator_learning_rate * decay;
-            self.generator.update(generator_gradient, losses.generator_gradient_norm, rate);
+            let share = self.learning.rate_share(self.iteration);
+            let rate = self.learning.flow_learning_rate * share;
+            self.flow
+                .update(flow_gradient, losses.flow_gradient_norm, rate);
+            let rate = self.learning.generator_learning_rate * share;
+            self.generator
+                .update(generator_gradient, losses.generator_gradient_norm, rate);
             self.iteration += 1;
         }
         losses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Learning;
+
+    #[test]
+    fn learning_rates_fall_to_their_final_share() {
+        let learning = Learning {
+            flow_learning_rate: 1.0,
+            generator_learning_rate: 1.0,
+            final_learning_rate_share: 0.1,
+            iterations: 100,
+            flow_max_gradient_norm: 1.0,
+            generator_max_gradient_norm: 1.0,
+            average_decay: 0.0,
+        };
+        assert_eq!(learning.rate_share(0), 1.0);
+        assert!((learning.rate_share(50) - 0.55).abs() < 1e-12);
+        assert!((learning.rate_share(100) - 0.1).abs() < 1e-12);
+        assert!((0..100).all(|i| learning.rate_share(i + 1) < learning.rate_share(i)));
     }
 }

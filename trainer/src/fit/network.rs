@@ -27,7 +27,13 @@ impl Network {
         let parameters = FlatParameters::bind(network);
         let adam = Adam::new(parameters.flat());
         let average = (average_decay > 0.0).then(|| parameters.flat().copy());
-        Self { parameters, adam, average, max_gradient_norm, average_decay }
+        Self {
+            parameters,
+            adam,
+            average,
+            max_gradient_norm,
+            average_decay,
+        }
     }
 
     /// The gradient of the scalar `loss` and its norm, of shape ().
@@ -43,7 +49,8 @@ impl Network {
             shorter if shorter < 1.0 => gradient * shorter,
             _ => gradient,
         };
-        self.adam.update(self.parameters.flat(), &gradient, learning_rate);
+        self.adam
+            .update(self.parameters.flat(), &gradient, learning_rate);
         if let Some(average) = &mut self.average {
             let _guard = tch::no_grad_guard();
             // Young averages forget their random start faster (as in TensorFlow's EMA).
@@ -51,5 +58,19 @@ impl Network {
             let decay = self.average_decay.min((1.0 + updates) / (10.0 + updates));
             let _ = average.lerp_(self.parameters.flat(), 1.0 - decay);
         }
+    }
+
+    /// Puts the running average in the place of the weights, and gives back what was there.
+    pub(super) fn show_average(&self) -> Tensor {
+        let current = self.parameters.flat().copy();
+        if let Some(average) = &self.average {
+            self.set_parameters(average);
+        }
+        current
+    }
+
+    pub(super) fn set_parameters(&self, values: &Tensor) {
+        let _guard = tch::no_grad_guard();
+        self.parameters.flat().shallow_clone().copy_(values);
     }
 }

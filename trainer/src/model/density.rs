@@ -16,7 +16,10 @@ pub fn log_standard_normal(z: &Tensor) -> Tensor {
 /// for a visible pixel. A hidden pixel has no influence, whatever its (finite) value.
 pub fn squared_error(x: &Tensor, reconstruction: &Tensor, mask: Option<&Tensor>) -> Tensor {
     let residual = masked(x - reconstruction, mask);
-    residual.square().flatten(1, -1).sum_dim_intlist([1i64].as_slice(), false, None)
+    residual
+        .square()
+        .flatten(1, -1)
+        .sum_dim_intlist([1i64].as_slice(), false, None)
 }
 
 /// log p(x|z) = -|m * (x - g(z))|^2 / (2 sigma^2) - D log(sigma sqrt(2 pi)), with D the number of
@@ -32,7 +35,9 @@ pub fn log_likelihood(
     match mask {
         None => data - per_value * x.size()[1..].iter().product::<i64>() as f64,
         Some(mask) => {
-            let visible = mask.flatten(1, -1).sum_dim_intlist([1i64].as_slice(), false, None);
+            let visible = mask
+                .flatten(1, -1)
+                .sum_dim_intlist([1i64].as_slice(), false, None);
             data - visible * (per_value * x.size()[1] as f64)
         }
     }

@@ -25,7 +25,11 @@ pub struct Generated {
 
 impl FrozenGenerator {
     pub(super) fn new(layers: Vec<Operator>, slope: Tensor, image: [i64; 3]) -> Self {
-        Self { layers, slope, image }
+        Self {
+            layers,
+            slope,
+            image,
+        }
     }
 
     /// g(z) for z of shape (rows, latent).
@@ -41,7 +45,10 @@ impl FrozenGenerator {
             x = layer.forward(&x);
         }
         let [channels, height, width] = self.image;
-        Generated { image: x.tanh_().view([-1, channels, height, width]), activations }
+        Generated {
+            image: x.tanh_().view([-1, channels, height, width]),
+            activations,
+        }
     }
 
     /// From the gradient in the image to the gradient in z, of shape (rows, latent).

@@ -3,8 +3,8 @@
 use lfbm_bundle::model::{GeneratorSpec, Layer, LayerWeights, ModelError};
 use tch::{Device, Kind, Tensor};
 
-use super::parameters::{Parameters, Role, convert};
 use super::operator::Operator;
+use super::parameters::{Parameters, Role, convert};
 use super::{FrozenGenerator, host, init};
 
 /// Slope of the leaky ReLU between layers on its negative side.
@@ -34,9 +34,15 @@ impl Generator {
     pub fn new(spec: &GeneratorSpec, device: Device) -> Result<Self, ModelError> {
         let layers = spec.layers()?.into_iter().enumerate();
         Ok(Self {
-            layers: layers.map(|(index, shape)| GeneratorLayer::new(shape, index == 0, device)).collect(),
+            layers: layers
+                .map(|(index, shape)| GeneratorLayer::new(shape, index == 0, device))
+                .collect(),
             slope: negative_slope(Kind::Float, device),
-            image: [spec.channels as i64, spec.height as i64, spec.width_px as i64],
+            image: [
+                spec.channels as i64,
+                spec.height as i64,
+                spec.width_px as i64,
+            ],
         })
     }
 
@@ -56,7 +62,11 @@ impl Generator {
     /// The generator as it is now.
     pub fn freeze(&self) -> FrozenGenerator {
         let _guard = tch::no_grad_guard();
-        let layers = self.layers.iter().map(|layer| layer.operator().detach()).collect();
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| layer.operator().detach())
+            .collect();
         FrozenGenerator::new(layers, self.slope.shallow_clone(), self.image)
     }
 
@@ -74,7 +84,6 @@ impl Generator {
         };
         self.layers.iter().map(weights).collect()
     }
-
 }
 
 fn negative_slope(kind: Kind, device: Device) -> Tensor {
@@ -84,8 +93,16 @@ fn negative_slope(kind: Kind, device: Device) -> Tensor {
 impl Parameters for Generator {
     fn visit(&mut self, visitor: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            visitor(&format!("layers.{index}.weight"), Role::Learned, &mut layer.weight);
-            visitor(&format!("layers.{index}.bias"), Role::Learned, &mut layer.bias);
+            visitor(
+                &format!("layers.{index}.weight"),
+                Role::Learned,
+                &mut layer.weight,
+            );
+            visitor(
+                &format!("layers.{index}.bias"),
+                Role::Learned,
+                &mut layer.bias,
+            );
         }
     }
 }
@@ -96,33 +113,64 @@ impl GeneratorLayer {
             Layer::Linear { inputs, outputs } => {
                 (vec![outputs as i64, inputs as i64], outputs, inputs)
             }
-            Layer::ConvTranspose { in_channels, out_channels, kernel, .. } => {
+            Layer::ConvTranspose {
+                in_channels,
+                out_channels,
+                kernel,
+                ..
+            } => {
                 let side = kernel as i64;
                 let size = vec![in_channels as i64, out_channels as i64, side, side];
                 // PyTorch counts the fan-in of a transposed convolution over its outputs.
                 (size, out_channels, out_channels * kernel * kernel)
             }
         };
-        let (weight, bias) =
-            init::fan_in_uniform(&size, outputs as i64, fan_in as i64, device);
-        Self { shape, first, weight, bias }
+        let (weight, bias) = init::fan_in_uniform(&size, outputs as i64, fan_in as i64, device);
+        Self {
+            shape,
+            first,
+            weight,
+            bias,
+        }
     }
 
     fn operator(&self) -> Operator {
         let (weight, bias) = (self.weight.shallow_clone(), self.bias.shallow_clone());
         match self.shape {
             Layer::Linear { .. } => Operator::Linear { weight, bias },
-            Layer::ConvTranspose { out_channels, kernel, stride, padding, .. } => {
+            Layer::ConvTranspose {
+                out_channels,
+                kernel,
+                stride,
+                padding,
+                ..
+            } => {
                 let [channels, kernel] = [out_channels as i64, kernel as i64];
                 let [stride, padding] = [stride as i64, padding as i64];
                 if self.first && padding == 0 {
                     let bias = bias.view([1, -1, 1, 1]);
-                    Operator::Project { matrix: weight.flatten(1, -1), bias, channels, kernel }
+                    Operator::Project {
+                        matrix: weight.flatten(1, -1),
+                        bias,
+                        channels,
+                        kernel,
+                    }
                 } else if stride == 1 && padding < kernel {
                     let flipped = weight.flip([2, 3]).transpose(0, 1).contiguous();
-                    Operator::Convolve { weight, flipped, bias, kernel, padding }
+                    Operator::Convolve {
+                        weight,
+                        flipped,
+                        bias,
+                        kernel,
+                        padding,
+                    }
                 } else {
-                    Operator::ConvTranspose { weight, bias, stride, padding }
+                    Operator::ConvTranspose {
+                        weight,
+                        bias,
+                        stride,
+                        padding,
+                    }
                 }
             }
         }

@@ -22,7 +22,10 @@ impl Langevin {
     /// Standard normal draws for z_0 and all steps, of shape (steps + 1, rows, latent), from
     /// torch's generator.
     pub fn draw_noise(&self, rows: i64, latent: i64, like: &Tensor) -> Tensor {
-        Tensor::randn([self.steps as i64 + 1, rows, latent], (like.kind(), like.device()))
+        Tensor::randn(
+            [self.steps as i64 + 1, rows, latent],
+            (like.kind(), like.device()),
+        )
     }
 
     /// z_K, with the draws of [`Self::draw_noise`].

@@ -51,7 +51,12 @@ pub struct Model {
 impl Model {
     /// A model with random weights, drawn from torch's generator.
     pub fn new(architecture: &Architecture, device: Device) -> Result<Self, ModelError> {
-        let Architecture { generator, flow_steps, flow_hidden, sigma } = architecture;
+        let Architecture {
+            generator,
+            flow_steps,
+            flow_hidden,
+            sigma,
+        } = architecture;
         let latent = generator.latent_dim as i64;
         Ok(Self {
             generator: Generator::new(generator, device)?,
@@ -69,6 +74,10 @@ impl Model {
     /// The posterior under the weights of this moment.
     pub fn freeze(&self) -> Posterior {
         let (flow, generator) = (self.flow.freeze(), self.generator.freeze());
-        Posterior { flow, generator, sigma: self.sigma }
+        Posterior {
+            flow,
+            generator,
+            sigma: self.sigma,
+        }
     }
 }

@@ -55,7 +55,10 @@ impl FlatParameters {
         network.visit(&mut |_, role, tensor| {
             if role == Role::Learned {
                 let count = tensor.numel() as i64;
-                let view = flat.narrow(0, offset, count).view(tensor.size().as_slice()).detach();
+                let view = flat
+                    .narrow(0, offset, count)
+                    .view(tensor.size().as_slice())
+                    .detach();
                 *tensor = view.set_requires_grad(true);
                 leaves.push(tensor.shallow_clone());
                 offset += count;
@@ -76,7 +79,11 @@ impl FlatParameters {
             .iter()
             .zip(&self.leaves)
             .map(|(gradient, leaf)| {
-                if gradient.defined() { gradient.flatten(0, -1) } else { leaf.zeros_like().flatten(0, -1) }
+                if gradient.defined() {
+                    gradient.flatten(0, -1)
+                } else {
+                    leaf.zeros_like().flatten(0, -1)
+                }
             })
             .collect();
         Tensor::cat(&pieces, 0)

@@ -19,14 +19,19 @@ impl ActNorm {
     /// The identity on `dim` coordinates.
     pub fn new(dim: i64, device: Device) -> Self {
         let zeros = || Tensor::zeros([dim], (Kind::Float, device));
-        Self { bias: zeros(), log_scale: zeros() }
+        Self {
+            bias: zeros(),
+            log_scale: zeros(),
+        }
     }
 
     /// Sets bias and scale so that the rows of `z` come out with mean 0 and variance 1.
     pub fn initialise(&mut self, z: &Tensor) {
         let _guard = tch::no_grad_guard();
         let mean = z.mean_dim([0i64].as_slice(), false, None);
-        let std = z.std_dim([0i64].as_slice(), false, false).clamp_min(LEAST_STD);
+        let std = z
+            .std_dim([0i64].as_slice(), false, false)
+            .clamp_min(LEAST_STD);
         self.bias.copy_(&mean.neg());
         self.log_scale.copy_(&std.log().neg());
     }

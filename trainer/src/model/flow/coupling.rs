@@ -40,8 +40,14 @@ impl Coupling {
         };
         let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device));
         let outputs = 2 * (dim - half);
-        let last = Linear { weight: zeros(&[outputs, hidden]), bias: zeros(&[outputs]) };
-        Self { half, layers: [linear(half, hidden), linear(hidden, hidden), last] }
+        let last = Linear {
+            weight: zeros(&[outputs, hidden]),
+            bias: zeros(&[outputs]),
+        };
+        Self {
+            half,
+            layers: [linear(half, hidden), linear(hidden, hidden), last],
+        }
     }
 
     /// Both halves of a row, and shift and log-scale for the second.
@@ -76,8 +82,16 @@ fn sum_rows(t: &Tensor) -> Tensor {
 impl Parameters for Coupling {
     fn visit(&mut self, visitor: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            visitor(&format!("layers.{index}.weight"), Role::Learned, &mut layer.weight);
-            visitor(&format!("layers.{index}.bias"), Role::Learned, &mut layer.bias);
+            visitor(
+                &format!("layers.{index}.weight"),
+                Role::Learned,
+                &mut layer.weight,
+            );
+            visitor(
+                &format!("layers.{index}.bias"),
+                Role::Learned,
+                &mut layer.bias,
+            );
         }
     }
 }

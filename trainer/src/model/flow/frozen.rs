@@ -20,7 +20,9 @@ impl Flow {
     /// The flow as it is now.
     pub fn freeze(&self) -> FrozenFlow {
         let _guard = tch::no_grad_guard();
-        FrozenFlow { steps: self.steps.iter().map(FrozenStep::new).collect() }
+        FrozenFlow {
+            steps: self.steps.iter().map(FrozenStep::new).collect(),
+        }
     }
 }
 
@@ -32,7 +34,9 @@ impl FrozenFlow {
         let mut log_det: Option<Tensor> = None;
         for step in &self.steps {
             let trace = step.forward(&z);
-            let own = trace.log_scale.sum_dim_intlist([1i64].as_slice(), false, None)
+            let own = trace
+                .log_scale
+                .sum_dim_intlist([1i64].as_slice(), false, None)
                 + &step.constant_log_det;
             log_det = Some(match log_det {
                 Some(sum) => sum + own,
@@ -84,14 +88,24 @@ struct Trace {
 
 impl FrozenStep {
     fn new(step: &FlowStep) -> Self {
-        let FlowStep { actnorm, linear, coupling } = step;
+        let FlowStep {
+            actnorm,
+            linear,
+            coupling,
+        } = step;
         let (scale, matrix) = (actnorm.log_scale.exp(), linear.matrix());
         Self {
-            offset: (&actnorm.bias * &scale).unsqueeze(0).matmul(&matrix).squeeze_dim(0),
+            offset: (&actnorm.bias * &scale)
+                .unsqueeze(0)
+                .matmul(&matrix)
+                .squeeze_dim(0),
             matrix: scale.unsqueeze(1) * matrix,
             constant_log_det: actnorm.log_scale.sum(None) + linear.log_abs_det(),
             half: coupling.half,
-            weights: coupling.layers.each_ref().map(|layer| layer.weight.detach()),
+            weights: coupling
+                .layers
+                .each_ref()
+                .map(|layer| layer.weight.detach()),
             biases: coupling.layers.each_ref().map(|layer| layer.bias.detach()),
         }
     }
@@ -109,14 +123,22 @@ impl FrozenStep {
         let scale = log_scale.exp();
         let moved = (b + net.narrow(1, 0, rest)) * &scale;
         let out = Tensor::cat(&[a, moved], 1);
-        Trace { hidden: [first, second], log_scale, scale, out }
+        Trace {
+            hidden: [first, second],
+            log_scale,
+            scale,
+            out,
+        }
     }
 
     /// From the gradient in this step's output to the gradient in its input, the step's own
     /// log-determinant included.
     fn pull_back(&self, trace: &Trace, gradient: &Tensor) -> Tensor {
         let rest = gradient.size()[1] - self.half;
-        let (kept, moved) = (gradient.narrow(1, 0, self.half), gradient.narrow(1, self.half, rest));
+        let (kept, moved) = (
+            gradient.narrow(1, 0, self.half),
+            gradient.narrow(1, self.half, rest),
+        );
         let shift = &moved * &trace.scale;
         let log_scale = (moved * trace.out.narrow(1, self.half, rest)).g_add_scalar_(1.0);
         let raw = Tensor::tanh_backward(&log_scale, &trace.log_scale);

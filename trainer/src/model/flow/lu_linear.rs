@@ -62,7 +62,9 @@ impl Transform for LuLinear {
     }
 
     fn inverse(&self, out: &Tensor) -> (Tensor, Tensor) {
-        let z = self.upper().linalg_solve_triangular(out, true, false, false);
+        let z = self
+            .upper()
+            .linalg_solve_triangular(out, true, false, false);
         let z = self.lower().linalg_solve_triangular(&z, false, false, true);
         (z.matmul(&self.permutation.tr()), self.log_abs_det().neg())
     }
@@ -73,6 +75,10 @@ impl Parameters for LuLinear {
         visitor("permutation", Role::Fixed, &mut self.permutation);
         visitor("sign", Role::Fixed, &mut self.sign);
         visitor("triangles", Role::Learned, &mut self.triangles);
-        visitor("log_abs_diagonal", Role::Learned, &mut self.log_abs_diagonal);
+        visitor(
+            "log_abs_diagonal",
+            Role::Learned,
+            &mut self.log_abs_diagonal,
+        );
     }
 }

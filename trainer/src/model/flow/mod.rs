@@ -5,6 +5,7 @@ mod coupling;
 mod frozen;
 mod lu_linear;
 mod transform;
+mod weights;
 
 use tch::{Device, Tensor};
 
@@ -44,7 +45,9 @@ impl Transform for FlowStep {
     }
 
     fn inverse(&self, out: &Tensor) -> (Tensor, Tensor) {
-        chain(self.parts().into_iter().rev(), out, |part, z| part.inverse(z))
+        chain(self.parts().into_iter().rev(), out, |part, z| {
+            part.inverse(z)
+        })
     }
 }
 
@@ -65,7 +68,11 @@ pub struct Flow {
 impl Flow {
     /// A flow of `steps` steps on `dim` coordinates, drawn from torch's generator.
     pub fn new(dim: i64, steps: usize, hidden: i64, device: Device) -> Self {
-        Self { steps: (0..steps).map(|_| FlowStep::new(dim, hidden, device)).collect() }
+        Self {
+            steps: (0..steps)
+                .map(|_| FlowStep::new(dim, hidden, device))
+                .collect(),
+        }
     }
 
     /// Sets every activation normalisation from a batch of latents, first step first.
@@ -109,7 +116,10 @@ fn chain<T>(
     z: &Tensor,
     apply: impl Fn(T, &Tensor) -> (Tensor, Tensor),
 ) -> (Tensor, Tensor) {
-    let start = (z.shallow_clone(), Tensor::zeros([z.size()[0]], (z.kind(), z.device())));
+    let start = (
+        z.shallow_clone(),
+        Tensor::zeros([z.size()[0]], (z.kind(), z.device())),
+    );
     transforms.fold(start, |(z, total), transform| {
         let (z, log_det) = apply(transform, &z);
         (z, total + log_det)

@@ -1,0 +1,101 @@
+//! `trainer draw`: single images, to try a server with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use image::{GrayImage, RgbImage};
+use lfbm_bundle::inference::Inference;
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::store::Bundle;
+
+use crate::data::strokes;
+
+/// Arguments of `trainer draw`.
+#[derive(Args, Clone, Debug)]
+pub struct DrawArgs {
+    /// Sample this bundle's prior
+    #[arg(long, conflicts_with = "digit", required_unless_present = "digit")]
+    bundle: Option<PathBuf>,
+    /// Draw this digit with the generator of the data set strokes
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
+    digit: Option<u8>,
+    /// How many images
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    /// Decides what they look like
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The folder for the PNG files
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Writes the images.
+///
+/// # Errors
+/// When the bundle cannot be opened or the disk fails.
+pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    if let Some(digit) = args.digit {
+        for index in 0..args.count {
+            let side = strokes::SIDE as u32;
+            let bytes = strokes::draw(digit, args.seed.wrapping_add(index as u64));
+            save(
+                &args.out.join(format!("strokes-{digit}-{index}.png")),
+                1,
+                side,
+                side,
+                bytes,
+            )?;
+        }
+    }
+    if let Some(path) = &args.bundle {
+        let bundle = Bundle::open(path)?;
+        let image = bundle.manifest().image;
+        let runtime = Runtime::load(None)?;
+        let options = SessionOptions::default();
+        let mut inference = Inference::open(&runtime, bundle.dir(), bundle.manifest(), &options)?;
+        let samples = inference.sample_prior(args.count, args.seed)?;
+        let (low, high) = (image.value_range[0], image.value_range[1]);
+        for (index, sample) in samples.chunks(image.pixels()).enumerate() {
+            let intensity: Vec<f32> = sample.iter().map(|v| (v - low) / (high - low)).collect();
+            // Contrast normalisation dims images; a file may use the whole range again.
+            let brightest = intensity.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+            let byte = |position: usize, channel: usize| {
+                (intensity[channel * image.positions() + position] / brightest * 255.0).round()
+                    as u8
+            };
+            let bytes = (0..image.positions())
+                .flat_map(|position| (0..image.channels).map(move |channel| (position, channel)))
+                .map(|(position, channel)| byte(position, channel))
+                .collect();
+            let file = args.out.join(format!("model-{index}.png"));
+            save(
+                &file,
+                image.channels,
+                image.width as u32,
+                image.height as u32,
+                bytes,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn save(
+    path: &Path,
+    channels: usize,
+    width: u32,
+    height: u32,
+    bytes: Vec<u8>,
+) -> anyhow::Result<()> {
+    let result = if channels == 1 {
+        GrayImage::from_raw(width, height, bytes).map(|image| image.save(path))
+    } else {
+        RgbImage::from_raw(width, height, bytes).map(|image| image.save(path))
+    };
+    result
+        .context("the image's size does not fit")?
+        .with_context(|| path.display().to_string())
+}

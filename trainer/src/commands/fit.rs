@@ -1,0 +1,270 @@
+//! `trainer fit`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use lfbm_bundle::manifest::ImageSpec;
+use lfbm_bundle::model::preprocess_graph;
+use lfbm_bundle::runtime::{Runtime, evaluate};
+use lfbm_bundle::store::check_out;
+use tch::{Device, Tensor};
+
+use super::progress::FitProgress;
+use crate::data::{ClassArgs, DataArgs, Dataset, Split, split};
+use crate::device::DeviceChoice;
+use crate::export::{Run, export};
+use crate::fit::{Batches, Learner, read_checkpoint, write_checkpoint};
+use crate::model::{Observation, host};
+use crate::settings::Settings;
+
+/// Images that are preprocessed at once.
+const PREPROCESSED_AT_ONCE: usize = 4096;
+
+/// Arguments of `trainer fit`.
+#[derive(Args, Clone, Debug)]
+pub struct FitArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    classes: ClassArgs,
+    /// Where the bundle goes
+    #[arg(long)]
+    out: PathBuf,
+    /// A TOML file with settings that differ from the defaults
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// One setting, over the file: learning.batch_size=64
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    changes: Vec<String>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+    /// The model's name; without it, that of the data set
+    #[arg(long)]
+    name: Option<String>,
+    /// The model's version
+    #[arg(long, default_value_t = 1)]
+    model_version: u64,
+    /// Where checkpoints go; without it, OUT.checkpoint
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
+    /// Go on from the checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Replace a bundle that is already there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Fits a model and writes its bundle.
+///
+/// # Errors
+/// When a setting, the data or a device does not fit, or learning diverges.
+pub fn run(args: &FitArgs) -> anyhow::Result<()> {
+    let settings = Settings::load(args.config.as_deref(), &args.changes)?;
+    check_out(&args.out, args.overwrite)?;
+    let device = args.device.resolve()?;
+    let dataset = args.data.load()?;
+    let classes = args.classes.select(&dataset.classes)?;
+    let parts = split(
+        &dataset,
+        &classes,
+        settings.calibration.split_seed,
+        settings.calibration.count,
+    )?;
+    let batch_size = settings.learning.batch_size;
+    ensure!(
+        batch_size <= parts.train.len(),
+        "learning.batch_size is {batch_size} and there are {} images to fit; lower it",
+        parts.train.len()
+    );
+    let names = |labels: &[u32]| -> Vec<String> {
+        labels
+            .iter()
+            .map(|&label| dataset.classes[label as usize].clone())
+            .collect()
+    };
+    let mut run = Run {
+        name: args.name.clone().unwrap_or_else(|| dataset.name.clone()),
+        version: args.model_version,
+        image: settings.image(&dataset),
+        data: args.data.clone(),
+        normal: names(&classes.normal),
+        held_out: names(&classes.held_out),
+        seconds: 0.0,
+        settings,
+    };
+    eprintln!(
+        "fitting {} images of {} on {}; {} kept out for calibration, {} for evaluation",
+        parts.train.len(),
+        run.normal.join(", "),
+        if device == Device::Cpu {
+            "the CPU".to_owned()
+        } else {
+            format!("{device:?}")
+        },
+        parts.calibration.len(),
+        parts.test.len(),
+    );
+
+    let checkpoint = args
+        .checkpoint
+        .clone()
+        .unwrap_or_else(|| args.out.with_added_extension("checkpoint"));
+    let mut learner = new_learner(&run, device)?;
+    if args.resume {
+        run.seconds = resume(&mut learner, &run, &checkpoint)?;
+    }
+    if !learn(
+        &mut learner,
+        &mut run,
+        &dataset,
+        &parts,
+        &checkpoint,
+        device,
+    )? {
+        return Ok(());
+    }
+    let bundle = export(
+        &mut learner,
+        &run,
+        &dataset,
+        &parts,
+        &args.out,
+        args.overwrite,
+    )?;
+    println!("wrote {}", bundle.dir().display());
+    Ok(())
+}
+
+/// A learner with the run's random weights.
+pub(super) fn new_learner(run: &Run, device: Device) -> anyhow::Result<Learner> {
+    let Run {
+        settings, image, ..
+    } = run;
+    let architecture = settings.architecture(image);
+    let (langevin, learning) = (settings.langevin(), settings.learning());
+    Ok(Learner::new(
+        &architecture,
+        langevin,
+        learning,
+        settings.seed,
+        device,
+    )?)
+}
+
+/// Puts the checkpoint's state into the learner; the seconds that it took so far.
+fn resume(learner: &mut Learner, run: &Run, checkpoint: &Path) -> anyhow::Result<f64> {
+    let (state, saved) = read_checkpoint::<Run>(checkpoint)?;
+    let seconds = saved.seconds;
+    let same = Run {
+        seconds: run.seconds,
+        ..saved.clone()
+    } == without_folder(run);
+    ensure!(
+        same,
+        "{} is of a run with other data, classes or settings; resume with the flags and the \
+         configuration that it was started with",
+        checkpoint.display()
+    );
+    learner.restore(&state)?;
+    eprintln!("resumed at iteration {}", learner.iteration());
+    Ok(seconds)
+}
+
+/// The run as a checkpoint knows it: data may move between folders.
+fn without_folder(run: &Run) -> Run {
+    let mut run = run.clone();
+    run.data.data_dir = None;
+    run
+}
+
+/// Learns to the end; false when it was interrupted.
+fn learn(
+    learner: &mut Learner,
+    run: &mut Run,
+    dataset: &Dataset,
+    parts: &Split,
+    checkpoint: &Path,
+    device: Device,
+) -> anyhow::Result<bool> {
+    let settings = run.settings.clone();
+    let x = preprocess(&run.image, dataset, &parts.train)?.to_device(device);
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("Ctrl-C cannot be caught")?;
+
+    let total = settings.learning.iterations;
+    let batch_size = settings.learning.batch_size;
+    let mut batches = Batches::new(parts.train.len(), batch_size, settings.seed);
+    let progress = FitProgress::new(
+        learner.iteration(),
+        total,
+        batch_size,
+        settings.run.log_every,
+    );
+    let (started, before) = (Instant::now(), run.seconds);
+    let mut saved = None;
+    while learner.iteration() < total {
+        let iteration = learner.iteration();
+        let indices = Tensor::from_slice(batches.batch(iteration)).to_device(device);
+        let seen = Observation {
+            x: x.index_select(0, &indices),
+            mask: None,
+        };
+        let losses = learner.iterate(&seen);
+        if !losses.are_finite() {
+            let good = match saved {
+                Some(at) => format!(
+                    "the last good checkpoint, {}, is of iteration {at}",
+                    checkpoint.display()
+                ),
+                None => "there is no checkpoint yet".to_owned(),
+            };
+            bail!(
+                "iteration {iteration} diverged (-log p(z) {}, error {}); {good}; lower \
+                 learning.langevin.step_size, raise model.sigma, or lower the learning rates",
+                losses.flow,
+                losses.generator
+            );
+        }
+        let done = learner.iteration();
+        progress.iteration(done, &losses);
+        let stop = interrupted.load(Ordering::Relaxed);
+        if stop || done == total || done.is_multiple_of(settings.run.checkpoint_every) {
+            run.seconds = before + started.elapsed().as_secs_f64();
+            write_checkpoint(checkpoint, learner.state(), &without_folder(run))?;
+            saved = Some(done);
+        }
+        if stop && done < total {
+            drop(progress);
+            eprintln!(
+                "stopped at iteration {done}; the same command with --resume goes on from {}",
+                checkpoint.display()
+            );
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// x of the images at `indices`, by the graph that the bundle will carry.
+fn preprocess(image: &ImageSpec, dataset: &Dataset, indices: &[usize]) -> anyhow::Result<Tensor> {
+    let runtime = Runtime::load(None)?;
+    let graph = preprocess_graph(image)?;
+    let mut x = Vec::with_capacity(indices.len() * image.pixels());
+    for chunk in indices.chunks(PREPROCESSED_AT_ONCE) {
+        let shape = [chunk.len(), image.channels, image.height, image.width];
+        let input = lfbm_bundle::tensor::Tensor::new(shape, dataset.gather(chunk));
+        for output in evaluate(&runtime, &graph, &[input])? {
+            x.extend(output.data);
+        }
+    }
+    let [n, c, h, w] = [indices.len(), image.channels, image.height, image.width].map(|v| v as i64);
+    Ok(host::to_device(&x, &[n, c, h, w], Device::Cpu))
+}

@@ -1,0 +1,6 @@
+//! The program's commands, one file each.
+
+pub mod draw;
+pub mod export;
+pub mod fit;
+mod progress;

@@ -1,0 +1,156 @@
+use clap::Args;
+
+use super::DataError;
+
+/// Which classes are normal.
+#[derive(Args, Clone, Debug, Default)]
+#[group(required = true, multiple = false)]
+pub struct ClassArgs {
+    /// Classes to learn as normal, by name, with ranges of numbers: 0-3,5-9
+    #[arg(long)]
+    pub normal_classes: Option<String>,
+    /// Classes to keep out as anomalies; all others are normal
+    #[arg(long)]
+    pub holdout: Option<String>,
+}
+
+/// Labels of the normal classes and of those kept out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassSelection {
+    /// Normal.
+    pub normal: Vec<u32>,
+    /// Anomalous.
+    pub held_out: Vec<u32>,
+}
+
+impl ClassSelection {
+    /// The selection with `normal` names among `classes`; the others are held out.
+    ///
+    /// # Errors
+    /// When a name is no class.
+    pub fn of_names(classes: &[String], normal: &[String]) -> Result<Self, DataError> {
+        let chosen = normal
+            .iter()
+            .map(|name| find(classes, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (normal, held_out) =
+            (0..classes.len() as u32).partition(|label| chosen.contains(label));
+        Ok(Self { normal, held_out })
+    }
+}
+
+impl ClassArgs {
+    /// The labels among `classes`, the names by label.
+    ///
+    /// # Errors
+    /// When a name is no class, or no class is normal.
+    pub fn select(&self, classes: &[String]) -> Result<ClassSelection, DataError> {
+        let (list, inverted) = match (&self.normal_classes, &self.holdout) {
+            (Some(list), None) => (list, false),
+            (None, Some(list)) => (list, true),
+            _ => {
+                let message = "give either --normal-classes or --holdout";
+                return Err(DataError::Usage(message.to_owned()));
+            }
+        };
+        let named = parse(classes, list)?;
+        let (normal, held_out): (Vec<u32>, Vec<u32>) =
+            (0..classes.len() as u32).partition(|label| named.contains(label) != inverted);
+        if normal.is_empty() {
+            return Err(DataError::Usage("no class is left as normal".to_owned()));
+        }
+        Ok(ClassSelection { normal, held_out })
+    }
+}
+
+fn find(classes: &[String], name: &str) -> Result<u32, DataError> {
+    let position = classes.iter().position(|class| class == name);
+    position.map(|label| label as u32).ok_or_else(|| {
+        DataError::Usage(format!(
+            "{name:?} is no class; there are {}",
+            classes.join(", ")
+        ))
+    })
+}
+
+fn parse(classes: &[String], list: &str) -> Result<Vec<u32>, DataError> {
+    let mut labels = Vec::new();
+    for item in list
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+    {
+        let range = item.split_once('-').and_then(|(first, last)| {
+            Some((first.parse::<u32>().ok()?, last.parse::<u32>().ok()?))
+        });
+        match range {
+            _ if classes.iter().any(|class| class == item) => labels.push(find(classes, item)?),
+            Some((first, last)) if first <= last => {
+                for number in first..=last {
+                    labels.push(find(classes, &number.to_string())?);
+                }
+            }
+            Some(_) => {
+                return Err(DataError::Usage(format!("the range {item} runs backwards")));
+            }
+            None => labels.push(find(classes, item)?),
+        }
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digits() -> Vec<String> {
+        (0..10).map(|digit| digit.to_string()).collect()
+    }
+
+    fn normal(list: &str) -> Result<ClassSelection, DataError> {
+        ClassArgs {
+            normal_classes: Some(list.to_owned()),
+            holdout: None,
+        }
+        .select(&digits())
+    }
+
+    #[test]
+    fn ranges_and_their_opposite() {
+        let selection = normal("0-3, 5-9").unwrap();
+        assert_eq!(selection.normal, [0, 1, 2, 3, 5, 6, 7, 8, 9]);
+        assert_eq!(selection.held_out, [4]);
+        let holdout = ClassArgs {
+            normal_classes: None,
+            holdout: Some("4".to_owned()),
+        };
+        assert_eq!(holdout.select(&digits()).unwrap(), selection);
+    }
+
+    #[test]
+    fn names_with_dashes_are_names() {
+        let classes = vec!["good".to_owned(), "1-2".to_owned()];
+        let args = ClassArgs {
+            normal_classes: Some("1-2".to_owned()),
+            holdout: None,
+        };
+        assert_eq!(args.select(&classes).unwrap().normal, [1]);
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        assert!(
+            normal("0,11")
+                .unwrap_err()
+                .to_string()
+                .contains("\"11\" is no class")
+        );
+        assert!(normal("7-3").unwrap_err().to_string().contains("backwards"));
+        assert!(
+            normal("")
+                .unwrap_err()
+                .to_string()
+                .contains("no class is left")
+        );
+    }
+}

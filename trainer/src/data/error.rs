@@ -1,0 +1,51 @@
+use std::io;
+use std::path::PathBuf;
+
+/// Why there are no images, or not the ones that were asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is not what its name says.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What was expected and what came.
+        reason: String,
+    },
+    /// The files are in none of the places.
+    #[error(
+        "{file} (or {file}.gz) was not found in {}; name its folder with --data-dir or LFBM_DATA_DIR",
+        searched.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    Missing {
+        /// The first file that is missing.
+        file: String,
+        /// The folders.
+        searched: Vec<PathBuf>,
+    },
+    /// Options that do not fit each other or the data.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl DataError {
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| DataError::Io { path, source }
+    }
+
+    pub(super) fn invalid(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        DataError::Invalid {
+            path: path.into(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Data sets: where images come from, which classes are normal, and the split.
+
+mod args;
+mod classes;
+mod error;
+mod images;
+mod mnist;
+mod split;
+pub mod strokes;
+
+pub use args::{DataArgs, DatasetName};
+pub use classes::{ClassArgs, ClassSelection};
+pub use error::DataError;
+pub use split::{Split, split};
+
+/// Images of one shape, with labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// Which data set.
+    pub name: String,
+    /// 1 for grey, 3 for RGB.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// The classes' names, by label.
+    pub classes: Vec<String>,
+    /// The label of each image.
+    pub labels: Vec<u32>,
+    /// Intensities in [0, 1], n x C H W.
+    pub intensities: Vec<f32>,
+}
+
+impl Dataset {
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Values of an image: C H W.
+    pub fn pixels(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// The intensities of one image.
+    pub fn image(&self, index: usize) -> &[f32] {
+        &self.intensities[index * self.pixels()..][..self.pixels()]
+    }
+
+    /// The intensities of the images at `indices`, in that order.
+    pub fn gather(&self, indices: &[usize]) -> Vec<f32> {
+        indices
+            .iter()
+            .flat_map(|&index| self.image(index))
+            .copied()
+            .collect()
+    }
+}
+
+/// Intensities of bytes, as the server takes them too.
+fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.iter().map(|&byte| f32::from(byte) / 255.0)
+}

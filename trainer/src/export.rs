@@ -1,0 +1,96 @@
+//! From a learner to a bundle.
+
+use std::path::Path;
+
+use anyhow::Context;
+use lfbm_bundle::calibration::Calibration;
+use lfbm_bundle::manifest::{Classes, ImageSpec, PriorKind};
+use lfbm_bundle::model::forward_graphs;
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::store::{Bundle, BundleSpec, StagedBundle};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{DataArgs, Dataset, Split};
+use crate::fit::Learner;
+use crate::settings::Settings;
+
+/// Seed of the scores in reports and calibrations, and of served scores that name none.
+pub const SCORE_SEED: u64 = 0;
+
+/// What a run is about: enough to continue it, to export it and to find its split again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The model's name.
+    pub name: String,
+    /// The model's version.
+    pub version: u64,
+    /// All settings.
+    pub settings: Settings,
+    /// Where the images come from.
+    pub data: DataArgs,
+    /// Names of the normal and the held-out classes.
+    pub normal: Vec<String>,
+    /// Names of the held-out classes.
+    pub held_out: Vec<String>,
+    /// The images.
+    pub image: ImageSpec,
+    /// Seconds of learning so far.
+    pub seconds: f64,
+}
+
+/// Writes the model of `learner` as a bundle, calibrated on the split's calibration images.
+///
+/// # Errors
+/// When the weights make no bundle, ONNX Runtime is missing, or the disk fails.
+pub fn export(
+    learner: &mut Learner,
+    run: &Run,
+    dataset: &Dataset,
+    split: &Split,
+    out: &Path,
+    overwrite: bool,
+) -> anyhow::Result<Bundle> {
+    let Settings {
+        model,
+        inference,
+        calibration,
+        ..
+    } = &run.settings;
+    let (generator, flow) = learner.export_weights();
+    let spec = run.settings.architecture(&run.image).generator;
+    let graphs = forward_graphs(&run.image, &spec, &generator, &flow)?;
+    let staged = StagedBundle::stage(
+        out,
+        BundleSpec {
+            name: run.name.clone(),
+            version: run.version,
+            image: run.image,
+            latent_dim: model.latent_dim,
+            sigma: model.sigma as f32,
+            prior: PriorKind::Flow,
+            generator: model.generator.to_string(),
+            langevin: *inference,
+            classes: Classes {
+                normal: run.normal.clone(),
+                held_out: run.held_out.clone(),
+            },
+            training: serde_json::json!({
+                "split_seed": calibration.split_seed,
+                "calibration_count": calibration.count,
+                "data": run.data,
+                "settings": run.settings,
+                "iterations": learner.iteration(),
+                "seconds": run.seconds,
+            }),
+        },
+        &graphs,
+        overwrite,
+    )?;
+    let runtime = Runtime::load(None)?;
+    let mut inferred = staged.open_inference(&runtime, &SessionOptions::default())?;
+    let images = dataset.gather(&split.calibration);
+    let scores = inferred.score(&images, inference, SCORE_SEED, &mut |_| ())?;
+    let calibrated = Calibration::from_scores(model.latent_dim, &scores)
+        .context("the calibration's latents have the wrong size")?;
+    Ok(staged.finish(&calibrated, calibration.false_positive_rate)?)
+}

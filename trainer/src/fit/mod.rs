@@ -1,0 +1,15 @@
+//! Learning a model from normal images.
+
+mod adam;
+mod batches;
+mod checkpoint;
+mod learner;
+mod network;
+mod random;
+mod state;
+
+pub use adam::Adam;
+pub use batches::Batches;
+pub use checkpoint::{CheckpointError, read_checkpoint, write_checkpoint};
+pub use learner::{Learner, Learning, Losses};
+pub use state::{LearnerState, StateError};

@@ -1,0 +1,102 @@
+//! A learner as named tensors: what a checkpoint holds.
+
+use lfbm_bundle::model::{FlowStepWeights, LayerWeights};
+use tch::{Device, Tensor};
+
+use super::learner::Learner;
+use super::network::Network;
+use crate::model::parameters::{Parameters, Role};
+
+/// Everything that a learner needs to go on as if it had never stopped.
+#[derive(Debug)]
+pub struct LearnerState {
+    /// Iterations done.
+    pub iteration: u64,
+    /// Weights, the optimisers' moments and the running averages, on the CPU.
+    pub tensors: Vec<(String, Tensor)>,
+}
+
+/// A state that is not one of this learner.
+#[derive(Debug, thiserror::Error)]
+#[error("the tensor {name} of the checkpoint is {got}, expected {expected}")]
+pub struct StateError {
+    name: String,
+    got: String,
+    expected: String,
+}
+
+impl Learner {
+    /// The learner as it is now.
+    pub fn state(&mut self) -> LearnerState {
+        let mut tensors = Vec::new();
+        self.visit_state(&mut |name, tensor| {
+            // A copy, also on the CPU: the next iteration changes the original in place.
+            tensors.push((
+                name.to_owned(),
+                tensor.detach().to_device(Device::Cpu).copy(),
+            ));
+        });
+        LearnerState {
+            iteration: self.iteration,
+            tensors,
+        }
+    }
+
+    /// Becomes the learner that `state` was taken of.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn restore(&mut self, state: &LearnerState) -> Result<(), StateError> {
+        let _guard = tch::no_grad_guard();
+        let mut wrong = None;
+        self.visit_state(&mut |name, tensor| {
+            let found = state.tensors.iter().find(|(saved, _)| saved == name);
+            match found {
+                Some((_, saved)) if saved.size() == tensor.size() => tensor.copy_(saved),
+                _ => {
+                    wrong.get_or_insert_with(|| StateError {
+                        name: name.to_owned(),
+                        got: found.map_or("missing".to_owned(), |t| format!("{:?}", t.1.size())),
+                        expected: format!("{:?}", tensor.size()),
+                    });
+                }
+            }
+        });
+        self.iteration = state.iteration;
+        for network in [&mut self.flow, &mut self.generator] {
+            network.adam.updates = state.iteration;
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// The weights to export: the running averages, where there are any.
+    pub fn export_weights(&mut self) -> (Vec<LayerWeights>, Vec<FlowStepWeights>) {
+        let current = [&self.flow, &self.generator].map(Network::show_average);
+        let weights = (self.model.generator.weights(), self.model.flow.weights());
+        for (network, current) in [&self.flow, &self.generator].into_iter().zip(current) {
+            network.set_parameters(&current);
+        }
+        weights
+    }
+
+    fn visit_state(&mut self, visitor: &mut dyn FnMut(&str, &mut Tensor)) {
+        let parts: [(&str, &mut dyn Parameters, &mut Network); 2] = [
+            ("flow", &mut self.model.flow, &mut self.flow),
+            ("generator", &mut self.model.generator, &mut self.generator),
+        ];
+        for (name, part, network) in parts {
+            part.visit(&mut |tensor_name, role, tensor| {
+                if role == Role::Fixed {
+                    visitor(&format!("{name}.{tensor_name}"), tensor);
+                }
+            });
+            let mut parameters = network.parameters.flat().shallow_clone();
+            visitor(&format!("{name}.parameters"), &mut parameters);
+            visitor(&format!("{name}.adam.first"), &mut network.adam.first);
+            visitor(&format!("{name}.adam.second"), &mut network.adam.second);
+            if let Some(average) = &mut network.average {
+                visitor(&format!("{name}.average"), average);
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! A flow's weights in the layout of the bundle.
+
+use lfbm_bundle::model::{FlowStepWeights, LayerWeights};
+use tch::Kind;
+
+use super::{Flow, FlowStep};
+use crate::model::host::{to_host, values};
+
+impl Flow {
+    /// The weights, first step first.
+    pub fn weights(&self) -> Vec<FlowStepWeights> {
+        let _guard = tch::no_grad_guard();
+        self.steps.iter().map(FlowStep::weights).collect()
+    }
+}
+
+impl FlowStep {
+    fn weights(&self) -> FlowStepWeights {
+        let Self {
+            actnorm,
+            linear,
+            coupling,
+        } = self;
+        // Inverted in double precision: single would lose digits that the graph still has.
+        let matrix = linear.matrix().to_kind(Kind::Double);
+        FlowStepWeights {
+            bias: values(&actnorm.bias),
+            log_scale: values(&actnorm.log_scale),
+            inverse: to_host(&matrix.inverse()),
+            matrix: to_host(&matrix),
+            log_abs_det: linear.log_abs_det().double_value(&[]) as f32,
+            coupling: coupling.layers.each_ref().map(|layer| LayerWeights {
+                weight: to_host(&layer.weight),
+                bias: to_host(&layer.bias),
+            }),
+        }
+    }
+}

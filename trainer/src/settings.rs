@@ -1,0 +1,391 @@
+//! The settings of a fit: defaults, then a file, then flags.
+
+use std::path::{Path, PathBuf};
+
+use lfbm_bundle::manifest::{self, Contrast, ImageSpec};
+use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::data::Dataset;
+use crate::fit::Learning;
+use crate::model::{Architecture, Langevin};
+
+/// `trainer/configs/default.toml`, which explains every setting.
+pub const DEFAULTS: &str = include_str!("../configs/default.toml");
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file or a flag is no TOML.
+    #[error("{place}: {reason}")]
+    Syntax {
+        /// The file or flag.
+        place: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A setting is unknown or has the wrong type.
+    #[error("settings: {0}")]
+    Type(String),
+    /// A setting is out of its range.
+    #[error("settings: {name} is {value}, expected {expected}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+/// All settings of a fit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Decides initial weights, the order of images and all noise.
+    pub seed: u64,
+    /// What is learned.
+    pub model: ModelSettings,
+    /// How it is learned.
+    pub learning: LearningSettings,
+    /// How scores are inferred.
+    pub inference: manifest::Langevin,
+    /// What scores are compared with.
+    pub calibration: CalibrationSettings,
+    /// Reporting.
+    pub run: RunSettings,
+}
+
+/// What is learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// The generator's architecture.
+    pub generator: GeneratorName,
+    /// Width n of the convolutional generators.
+    pub width: usize,
+    /// Size d of the latent.
+    pub latent_dim: usize,
+    /// Standard deviation of a pixel, in units of x.
+    pub sigma: f64,
+    /// Glow steps.
+    pub flow_steps: usize,
+    /// Hidden units in a coupling's layers.
+    pub flow_hidden: usize,
+    /// L2 norm that images are scaled to; 0 leaves them.
+    pub contrast_norm: f32,
+}
+
+/// How it is learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearningSettings {
+    /// Number of iterations.
+    pub iterations: u64,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Adam's learning rate for the generator, at the start.
+    pub generator_learning_rate: f64,
+    /// Adam's learning rate for the flow, at the start.
+    pub flow_learning_rate: f64,
+    /// What share of them is left at the end.
+    pub final_learning_rate_share: f64,
+    /// Longer gradients of the generator are cut to this length.
+    pub generator_max_gradient_norm: f64,
+    /// Longer gradients of the flow are cut to this length.
+    pub flow_max_gradient_norm: f64,
+    /// Share of the old average of weights that stays per iteration.
+    pub average_decay: f64,
+    /// Inference while learning.
+    pub langevin: LangevinSettings,
+}
+
+/// Langevin inference while learning.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LangevinSettings {
+    /// K.
+    pub steps: usize,
+    /// s.
+    pub step_size: f64,
+    /// The last so many steps add no noise.
+    pub noise_free_steps: usize,
+}
+
+/// What scores are compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationSettings {
+    /// Decides the split.
+    pub split_seed: u64,
+    /// Normal images kept out of fitting.
+    pub count: usize,
+    /// Share of normal images that the default threshold calls anomalous.
+    pub false_positive_rate: f64,
+}
+
+/// Reporting, in iterations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSettings {
+    /// Between two lines in a log.
+    pub log_every: u64,
+    /// Between two checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Settings {
+    /// The defaults, changed by `file`, changed by each `section.key=value` of `changes`.
+    ///
+    /// # Errors
+    /// When something is no TOML, is unknown or out of its range.
+    pub fn load(file: Option<&Path>, changes: &[String]) -> Result<Self, SettingsError> {
+        let mut table = parse("the defaults", DEFAULTS)?;
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Io {
+                path: path.to_path_buf(),
+                source,
+            })?;
+            merge(&mut table, parse(&path.display().to_string(), &text)?);
+        }
+        for change in changes {
+            merge(
+                &mut table,
+                parse(&format!("--set {change}"), &quoted(change))?,
+            );
+        }
+        let settings = Self::deserialize(table).map_err(|e| SettingsError::Type(e.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let Self {
+            model,
+            learning,
+            inference,
+            calibration,
+            run,
+            ..
+        } = self;
+        let positive = [
+            ("model.sigma", model.sigma),
+            (
+                "learning.generator_learning_rate",
+                learning.generator_learning_rate,
+            ),
+            ("learning.flow_learning_rate", learning.flow_learning_rate),
+            (
+                "learning.generator_max_gradient_norm",
+                learning.generator_max_gradient_norm,
+            ),
+            (
+                "learning.flow_max_gradient_norm",
+                learning.flow_max_gradient_norm,
+            ),
+            ("learning.langevin.step_size", learning.langevin.step_size),
+            ("inference.step_size", inference.step_size.into()),
+            ("learning.iterations", learning.iterations as f64),
+            ("learning.batch_size", learning.batch_size as f64),
+            ("inference.steps", inference.steps.into()),
+            ("inference.chains", inference.chains.into()),
+            ("run.log_every", run.log_every as f64),
+            ("run.checkpoint_every", run.checkpoint_every as f64),
+            ("model.flow_hidden", model.flow_hidden as f64),
+        ];
+        for (name, value) in positive {
+            range(
+                name,
+                value,
+                value > 0.0 && value.is_finite(),
+                "a number above 0",
+            )?;
+        }
+        let shares = [
+            (
+                "learning.final_learning_rate_share",
+                learning.final_learning_rate_share,
+                true,
+            ),
+            ("learning.average_decay", learning.average_decay, false),
+            (
+                "calibration.false_positive_rate",
+                calibration.false_positive_rate,
+                false,
+            ),
+        ];
+        for (name, value, closed) in shares {
+            let inside = (0.0..1.0).contains(&value) || (closed && value == 1.0);
+            range(name, value, inside, "a share from 0 to 1")?;
+        }
+        range(
+            "model.latent_dim",
+            model.latent_dim as f64,
+            model.latent_dim >= 2,
+            "2 or more",
+        )?;
+        let norm = f64::from(model.contrast_norm);
+        range(
+            "model.contrast_norm",
+            norm,
+            norm >= 0.0 && norm.is_finite(),
+            "0 or more",
+        )
+    }
+
+    /// The images that the model is for.
+    pub fn image(&self, dataset: &Dataset) -> ImageSpec {
+        let norm = self.model.contrast_norm;
+        ImageSpec {
+            channels: dataset.channels,
+            height: dataset.height,
+            width: dataset.width,
+            value_range: [-1.0, 1.0],
+            contrast: if norm > 0.0 {
+                Contrast::UnitNorm { norm }
+            } else {
+                Contrast::None
+            },
+        }
+    }
+
+    /// The model for images of that kind.
+    pub fn architecture(&self, image: &ImageSpec) -> Architecture {
+        Architecture {
+            generator: GeneratorSpec {
+                name: self.model.generator,
+                latent_dim: self.model.latent_dim,
+                width: self.model.width,
+                channels: image.channels,
+                height: image.height,
+                width_px: image.width,
+            },
+            flow_steps: self.model.flow_steps,
+            flow_hidden: self.model.flow_hidden,
+            sigma: self.model.sigma,
+        }
+    }
+
+    /// Inference while learning.
+    pub fn langevin(&self) -> Langevin {
+        let LangevinSettings {
+            steps,
+            step_size,
+            noise_free_steps,
+        } = self.learning.langevin;
+        Langevin {
+            steps,
+            step_size,
+            noise_free_steps,
+            max_gradient_norm: None,
+        }
+    }
+
+    /// How the networks are improved.
+    pub fn learning(&self) -> Learning {
+        let learning = &self.learning;
+        Learning {
+            iterations: learning.iterations,
+            flow_learning_rate: learning.flow_learning_rate,
+            generator_learning_rate: learning.generator_learning_rate,
+            final_learning_rate_share: learning.final_learning_rate_share,
+            flow_max_gradient_norm: learning.flow_max_gradient_norm,
+            generator_max_gradient_norm: learning.generator_max_gradient_norm,
+            average_decay: learning.average_decay,
+        }
+    }
+}
+
+fn range(
+    name: &'static str,
+    value: f64,
+    inside: bool,
+    expected: &'static str,
+) -> Result<(), SettingsError> {
+    if inside {
+        Ok(())
+    } else {
+        Err(SettingsError::Range {
+            name,
+            value: value.to_string(),
+            expected,
+        })
+    }
+}
+
+fn parse(place: &str, text: &str) -> Result<toml::Table, SettingsError> {
+    text.parse()
+        .map_err(|error: toml::de::Error| SettingsError::Syntax {
+            place: place.to_owned(),
+            reason: error.message().to_owned(),
+        })
+}
+
+/// `model.generator=mnist` as TOML: a bare word is a string.
+fn quoted(change: &str) -> String {
+    match change.split_once('=') {
+        Some((key, value)) if value.trim().starts_with(char::is_alphabetic) => {
+            format!("{key}={:?}", value.trim())
+        }
+        _ => change.to_owned(),
+    }
+}
+
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(change: &str) -> Result<Settings, SettingsError> {
+        Settings::load(None, &[change.to_owned()])
+    }
+
+    #[test]
+    fn later_ones_win() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/strokes.toml");
+        let settings = Settings::load(Some(&file), &["learning.batch_size=32".to_owned()]).unwrap();
+        assert_eq!(
+            (settings.learning.batch_size, settings.learning.iterations),
+            (32, 300)
+        );
+        assert_eq!(settings.model.flow_steps, 5, "a default stays");
+        assert_eq!(
+            change("model.generator=mnist").unwrap().model.generator,
+            GeneratorName::Mnist
+        );
+    }
+
+    #[test]
+    fn mistakes_name_the_setting() {
+        for (text, named) in [
+            ("learning.batchsize=32", "batchsize"),
+            ("learning.batch_size=0", "batch_size"),
+            ("model.sigma=-1", "model.sigma"),
+            ("inference.aggregation=median", "median"),
+            ("calibration.false_positive_rate=2", "false_positive_rate"),
+            ("nonsense", "--set nonsense"),
+        ] {
+            let error = change(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}
