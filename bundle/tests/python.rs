@@ -22,9 +22,13 @@ fn check(generator: GeneratorName) {
     let mut step = PosteriorStep::open(&runtime, &path, manifest, &options).unwrap();
 
     let pixels = manifest.image.pixels();
-    let x: Vec<f32> =
-        random_images(&manifest.image, ROWS, 5).iter().map(|v| 2.0 * v - 1.0).collect();
-    let mask: Vec<f32> = (0..ROWS * pixels).map(|i| f32::from(u8::from(i % 3 > 0))).collect();
+    let x: Vec<f32> = random_images(&manifest.image, ROWS, 5)
+        .iter()
+        .map(|v| 2.0 * v - 1.0)
+        .collect();
+    let mask: Vec<f32> = (0..ROWS * pixels)
+        .map(|i| f32::from(u8::from(i % 3 > 0)))
+        .collect();
     let (mut z, mut noise) = (vec![0.0; ROWS * LATENT_DIM], vec![0.0; ROWS * LATENT_DIM]);
     ChainNoise::new(3, 0).initial(&mut z);
     ChainNoise::new(3, 0).step(0, &mut noise);
@@ -67,7 +71,10 @@ fn check(generator: GeneratorName) {
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let packages = root.join("../third_party/python");
-    assert!(packages.is_dir(), "the Python packages are missing: run `make python`");
+    assert!(
+        packages.is_dir(),
+        "the Python packages are missing: run `make python`"
+    );
     let output = Command::new("python3")
         .arg(root.join("tests/check_bundle.py"))
         .args([&path, &step_file])
@@ -76,7 +83,10 @@ fn check(generator: GeneratorName) {
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{generator}: {errors}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5 + 4);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).lines().count(),
+        5 + 4
+    );
 }
 
 #[test]

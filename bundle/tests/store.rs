@@ -10,7 +10,15 @@ use lfbm_bundle::testing::{random_bundle, random_images};
 
 fn bundle(folder: &Path) -> PathBuf {
     let path = folder.join("bundle");
-    random_bundle(&path, &Runtime::load(None).unwrap(), GeneratorName::Mlp, 4, 1, 1).unwrap();
+    random_bundle(
+        &path,
+        &Runtime::load(None).unwrap(),
+        GeneratorName::Mlp,
+        4,
+        1,
+        1,
+    )
+    .unwrap();
     path
 }
 
@@ -18,7 +26,13 @@ fn bundle(folder: &Path) -> PathBuf {
 fn a_changed_cut_or_missing_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = bundle(folder.path());
-    let names: Vec<String> = Bundle::open(&path).unwrap().manifest().files.keys().cloned().collect();
+    let names: Vec<String> = Bundle::open(&path)
+        .unwrap()
+        .manifest()
+        .files
+        .keys()
+        .cloned()
+        .collect();
     assert_eq!(names.len(), 7, "{names:?}");
     for name in &names {
         let file = path.join(name);
@@ -45,7 +59,11 @@ fn a_manifest_of_another_format_is_refused() {
     let manifest = path.join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, blamed) in [
-        ("\"format_version\": 1", "\"format_version\": 2", "manifest.json"),
+        (
+            "\"format_version\": 1",
+            "\"format_version\": 2",
+            "manifest.json",
+        ),
         ("\"latent_dim\": 4", "\"latent_dim\": 5", "calibration.bin"),
         ("\"height\": 28", "\"height\": 29", ".onnx"),
         ("\"sigma\"", "\"sigmoid\"", "manifest.json"),
@@ -71,12 +89,18 @@ fn a_score_does_not_depend_on_its_neighbours() {
     let path = bundle(folder.path());
     let bundle = Bundle::open(&path).unwrap();
     let manifest = bundle.manifest();
-    let mut inference =
-        lfbm_bundle::inference::Inference::open(&runtime, &path, manifest, &SessionOptions::default())
-            .unwrap();
+    let mut inference = lfbm_bundle::inference::Inference::open(
+        &runtime,
+        &path,
+        manifest,
+        &SessionOptions::default(),
+    )
+    .unwrap();
     let images = random_images(&manifest.image, 64, 9);
     let mut score = |images: &[f32]| {
-        inference.score(images, &manifest.langevin, 7, &mut |_| ()).unwrap()
+        inference
+            .score(images, &manifest.langevin, 7, &mut |_| ())
+            .unwrap()
     };
     let together = score(&images);
     let alone = score(&images[..manifest.image.pixels()]);

@@ -19,7 +19,10 @@ pub fn evaluate(
     inputs: &[Tensor],
 ) -> Result<Vec<Tensor>, RuntimeError> {
     let name = graph.name().to_owned();
-    let failed = |reason: String| RuntimeError::Graph { graph: name.clone(), reason };
+    let failed = |reason: String| RuntimeError::Graph {
+        graph: name.clone(),
+        reason,
+    };
     let bytes = encode(graph, None).map_err(|error| failed(error.to_string()))?;
     let mut session = Session::builder(&runtime.environment)
         .and_then(|mut builder| builder.commit_from_memory(&bytes))
@@ -34,7 +37,9 @@ pub fn evaluate(
         })
         .collect::<Result<Vec<_>, ort::Error>>()
         .map_err(|error| failed(error.to_string()))?;
-    let results = session.run(feeds).map_err(|error| failed(error.to_string()))?;
+    let results = session
+        .run(feeds)
+        .map_err(|error| failed(error.to_string()))?;
     graph
         .outputs()
         .iter()
