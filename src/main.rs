@@ -1,2 +1,37 @@
-//! Placeholder.
-fn main() {}
+//! `lfbm-server`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lfbm_server::config::{Args, Config};
+use lfbm_server::server::Server;
+use lfbm_server::{shutdown, telemetry};
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lfbm-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let config = Config::load(args)?;
+    telemetry::init(config.log_format, &config.log)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        // Before anything is loaded, so that a stop at any time is a clean one.
+        let stop = tokio::spawn(shutdown::signalled());
+        let server = Server::start(config).await?;
+        server
+            .serve(async {
+                match stop.await {
+                    Ok(Ok(signal)) => tracing::info!(signal, "stopping"),
+                    Ok(Err(error)) => tracing::error!(%error, "signals cannot be caught"),
+                    Err(error) => tracing::error!(%error, "signals cannot be caught"),
+                }
+            })
+            .await
+    })
+}

@@ -4,7 +4,7 @@
 //! * [`model`]: the architectures and their forward graphs, [`posterior`]: the graph of one
 //!   Langevin step, made from them by differentiation;
 //! * [`manifest`], [`calibration`], [`store`]: the bundle on disk;
-//! * [`runtime`], [`noise`], [`inference`]: running a bundle.
+//! * [`pixels`], [`runtime`], [`noise`], [`inference`]: running a bundle.
 //!
 //! It depends neither on libtorch nor on gRPC.
 
@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod model;
 pub mod noise;
 pub mod onnx;
+pub mod pixels;
 pub mod posterior;
 pub mod runtime;
 pub mod store;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
+use lfbm_bundle::pixels;
 
-use super::{DataError, Dataset, from_bytes};
+use super::{DataError, Dataset};
 
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 
@@ -39,15 +40,7 @@ pub(super) fn load(folder: &Path, side: u32, channels: u8) -> Result<Dataset, Da
         for file in files {
             let image = image::open(&file).map_err(|e| DataError::invalid(&file, e.to_string()))?;
             let image = image.resize_exact(side, side, FilterType::Triangle);
-            if channels == 1 {
-                intensities.extend(from_bytes(&image.to_luma8()));
-            } else {
-                let rgb = image.to_rgb8();
-                for channel in 0..3 {
-                    let plane: Vec<u8> = rgb.pixels().map(|pixel| pixel[channel]).collect();
-                    intensities.extend(from_bytes(&plane));
-                }
-            }
+            intensities.extend(pixels::from_image(&image, channels.into()));
         }
     }
     if classes.is_empty() {

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use lfbm_bundle::pixels::from_bytes;
 
-use super::{DataError, Dataset, from_bytes};
+use super::{DataError, Dataset};
 
 const PARTS: [&str; 2] = ["train", "t10k"];
 const CLASSES: u8 = 10;

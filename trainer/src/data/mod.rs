@@ -62,8 +62,3 @@ impl Dataset {
             .collect()
     }
 }
-
-/// Intensities of bytes, as the server takes them too.
-fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
-    bytes.iter().map(|&byte| f32::from(byte) / 255.0)
-}

@@ -3,11 +3,12 @@
 //! Every digit is a few strokes through control points. Drawing one moves the points a little,
 //! applies a random affine map, and draws the Catmull-Rom curve through them with a round pen.
 
+use lfbm_bundle::pixels::from_bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{Dataset, from_bytes};
+use super::Dataset;
 
 /// Rows and columns of an image.
 pub const SIDE: usize = 28;

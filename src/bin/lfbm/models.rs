@@ -1,0 +1,89 @@
+//! `lfbm models`.
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use lfbm_server::proto::{ImageSpec, InferenceParameters, ListModelsRequest, Model};
+use serde_json::json;
+
+use crate::connection::detector;
+
+#[derive(Args)]
+pub(crate) struct ModelsArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(server: &str, args: &ModelsArgs) -> anyhow::Result<()> {
+    let reply = detector(server)
+        .await?
+        .list_models(ListModelsRequest {})
+        .await?;
+    let models = reply.into_inner().models;
+    if args.json {
+        for model in &models {
+            println!("{}", as_json(model));
+        }
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "model",
+        "version",
+        "image (C, H, W)",
+        "generator",
+        "d",
+        "steps",
+        "step size",
+        "chains",
+        "threshold",
+        "normal classes",
+    ]);
+    for model in &models {
+        let id = model.id.clone().unwrap_or_default();
+        let image = model.image.unwrap_or_default();
+        let inference = model.inference.unwrap_or_default();
+        table.add_row([
+            id.name,
+            id.version.to_string(),
+            format!("{}, {}, {}", image.channels, image.height, image.width),
+            model.generator.clone(),
+            model.latent_dim.to_string(),
+            inference.steps().to_string(),
+            inference.step_size().to_string(),
+            inference.chains().to_string(),
+            format!("{:.1}", model.threshold_log_joint),
+            model.normal_classes.join(" "),
+        ]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+fn as_json(model: &Model) -> serde_json::Value {
+    let id = model.id.clone().unwrap_or_default();
+    let ImageSpec {
+        channels,
+        height,
+        width,
+    } = model.image.unwrap_or_default();
+    let inference: InferenceParameters = model.inference.unwrap_or_default();
+    json!({
+        "model": id.name,
+        "version": id.version,
+        "image": { "channels": channels, "height": height, "width": width },
+        "generator": model.generator,
+        "latent_dim": model.latent_dim,
+        "inference": {
+            "steps": inference.steps(),
+            "step_size": inference.step_size(),
+            "noise_free_steps": inference.noise_free_steps(),
+            "chains": inference.chains(),
+            "aggregation": inference.aggregation().as_str_name(),
+        },
+        "threshold_log_joint": model.threshold_log_joint,
+        "false_positive_rate": model.false_positive_rate,
+        "normal_classes": model.normal_classes,
+    })
+}

@@ -1,0 +1,258 @@
+//! `lfbm score`.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use comfy_table::{CellAlignment, Color, Table, presets};
+use futures_util::{StreamExt, stream};
+use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_server::proto::image::Content;
+use lfbm_server::proto::{
+    Aggregation, Image, InferenceParameters, ScoreRequest, ScoreResponse, Verdict,
+};
+use serde_json::json;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+
+use crate::connection::detector;
+
+const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
+const STDIN: &str = "-";
+
+#[derive(Args)]
+pub(crate) struct ScoreArgs {
+    /// PNG or JPEG files, folders of them, or - for standard input
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// One JSON object a line, as soon as the image is scored
+    #[arg(long)]
+    json: bool,
+    /// The model; may be left out when the server has one
+    #[arg(long, default_value = "")]
+    model: String,
+    /// The model's version; 0 is the highest
+    #[arg(long, default_value_t = 0)]
+    model_version: u64,
+    /// Langevin steps
+    #[arg(long)]
+    steps: Option<u32>,
+    /// Step size s
+    #[arg(long)]
+    step_size: Option<f32>,
+    /// How many of the last steps are taken without noise
+    #[arg(long)]
+    noise_free_steps: Option<u32>,
+    /// Chains an image
+    #[arg(long)]
+    chains: Option<u32>,
+    /// How chains become one score
+    #[arg(long, value_enum)]
+    aggregation: Option<AggregationName>,
+    /// Decides starts and noise
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Requests that are under way at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Seconds that a request may take
+    #[arg(long, default_value_t = 30.0)]
+    timeout_s: f64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AggregationName {
+    Mean,
+    Max,
+    LogMeanExp,
+}
+
+struct Scored {
+    image: String,
+    reply: anyhow::Result<ScoreResponse>,
+}
+
+pub(crate) async fn run(server: &str, args: &ScoreArgs) -> anyhow::Result<()> {
+    let timeout = Duration::try_from_secs_f64(args.timeout_s)
+        .context("--timeout-s: expected a number of seconds")?;
+    let paths = find_images(&args.images)?;
+    let client = detector(server).await?;
+    let mut replies = stream::iter(paths)
+        .map(|path| {
+            let client = client.clone();
+            async move {
+                Scored {
+                    reply: score(client, &path, args, timeout).await,
+                    image: path.display().to_string(),
+                }
+            }
+        })
+        .buffered(args.concurrency.into());
+    let mut table = new_table();
+    let (mut failed, mut done) = (0, 0);
+    while let Some(scored) = replies.next().await {
+        done += 1;
+        match (&scored.reply, args.json) {
+            (Ok(reply), true) => {
+                let line = as_json(&scored.image, reply);
+                writeln!(std::io::stdout(), "{line}").context("standard output is closed")?;
+            }
+            (Ok(reply), false) => add_row(&mut table, &scored.image, reply),
+            (Err(error), _) => {
+                failed += 1;
+                eprintln!("lfbm: {}: {error:#}", scored.image);
+            }
+        }
+    }
+    if !args.json && table.row_count() > 0 {
+        writeln!(std::io::stdout(), "{table}").context("standard output is closed")?;
+    }
+    ensure!(failed == 0, "{failed} of {done} images have no score");
+    Ok(())
+}
+
+async fn score(
+    mut client: AnomalyDetectorClient<Channel>,
+    path: &Path,
+    args: &ScoreArgs,
+    timeout: Duration,
+) -> anyhow::Result<ScoreResponse> {
+    let bytes = if path == Path::new(STDIN) {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        bytes
+    } else {
+        std::fs::read(path)?
+    };
+    let aggregation = match args.aggregation {
+        None => Aggregation::Unspecified,
+        Some(AggregationName::Mean) => Aggregation::Mean,
+        Some(AggregationName::Max) => Aggregation::Max,
+        Some(AggregationName::LogMeanExp) => Aggregation::LogMeanExp,
+    };
+    let mut request = Request::new(ScoreRequest {
+        model: args.model.clone(),
+        version: args.model_version,
+        image: Some(Image {
+            content: Some(Content::Encoded(bytes)),
+        }),
+        inference: Some(InferenceParameters {
+            steps: args.steps,
+            step_size: args.step_size,
+            noise_free_steps: args.noise_free_steps,
+            chains: args.chains,
+            aggregation: aggregation.into(),
+            seed: args.seed,
+        }),
+    });
+    request.set_timeout(timeout);
+    match client.score(request).await {
+        Ok(reply) => Ok(reply.into_inner()),
+        // Tonic calls a deadline that passed here a cancellation.
+        Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => {
+            bail!("no answer within {} s", args.timeout_s)
+        }
+        Err(status) => bail!("{}", status.message()),
+    }
+}
+
+/// Files as they are named; folders as the images in them, by name.
+fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in named {
+        if !path.is_dir() {
+            ensure!(
+                path == Path::new(STDIN) || path.exists(),
+                "{}: there is no such file or folder",
+                path.display()
+            );
+            found.push(path.clone());
+            continue;
+        }
+        let before = found.len();
+        for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
+            let entry = entry?;
+            let extension = entry.path().extension().unwrap_or_default();
+            let extension = extension.to_string_lossy().to_lowercase();
+            if entry.file_type().is_file() && EXTENSIONS.contains(&extension.as_str()) {
+                found.push(entry.into_path());
+            }
+        }
+        ensure!(
+            found.len() > before,
+            "{}: no PNG or JPEG file in this folder",
+            path.display()
+        );
+    }
+    Ok(found)
+}
+
+fn new_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "image",
+        "log p(z)",
+        "log p(x|z)",
+        "log joint",
+        "p-value",
+        "verdict",
+    ]);
+    for column in table.column_iter_mut().skip(1).take(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn add_row(table: &mut Table, image: &str, reply: &ScoreResponse) {
+    let verdict = verdict(reply);
+    let color = match reply.verdict() {
+        Verdict::Anomalous => Color::Red,
+        Verdict::Normal => Color::Green,
+        Verdict::Unspecified => Color::Reset,
+    };
+    table.add_row([
+        image.into(),
+        format!("{:.2}", reply.log_prior).into(),
+        format!("{:.2}", reply.log_likelihood).into(),
+        format!("{:.2}", reply.log_joint).into(),
+        reply
+            .p_value
+            .map_or("-".to_owned(), |p| format!("{p:.4}"))
+            .into(),
+        comfy_table::Cell::new(verdict.unwrap_or("-")).fg(color),
+    ]);
+}
+
+fn verdict(reply: &ScoreResponse) -> Option<&'static str> {
+    match reply.verdict() {
+        Verdict::Unspecified => None,
+        Verdict::Normal => Some("normal"),
+        Verdict::Anomalous => Some("anomalous"),
+    }
+}
+
+fn as_json(image: &str, reply: &ScoreResponse) -> serde_json::Value {
+    let model = reply.model.clone().unwrap_or_default();
+    json!({
+        "image": image,
+        "log_joint": reply.log_joint,
+        "log_prior": reply.log_prior,
+        "log_likelihood": reply.log_likelihood,
+        "log_joint_std": reply.log_joint_std,
+        "log_prior_std": reply.log_prior_std,
+        "log_likelihood_std": reply.log_likelihood_std,
+        "p_value": reply.p_value,
+        "verdict": verdict(reply),
+        "model": model.name,
+        "version": model.version,
+        "queue_s": seconds(reply.queue_time.as_ref()),
+        "compute_s": seconds(reply.compute_time.as_ref()),
+    })
+}
+
+fn seconds(duration: Option<&prost_types::Duration>) -> Option<f64> {
+    duration.map(|duration| duration.seconds as f64 + f64::from(duration.nanos) * 1e-9)
+}

@@ -1,0 +1,254 @@
+//! Settings: defaults, then a file, then the environment, then flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use lfbm_bundle::runtime::Device;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::telemetry::LogFormat;
+
+/// Serves bundles that `trainer fit` wrote: gRPC for scores, HTTP for Prometheus.
+#[derive(Parser, Clone, Debug, Default, Serialize)]
+#[command(name = "lfbm-server", version)]
+pub struct Args {
+    /// A TOML file with settings; the names are those of the flags, with _ for -
+    #[arg(long, env = "LFBM_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// A bundle, or a folder of bundles; may be given several times
+    #[arg(long, env = "LFBM_BUNDLE", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Vec<PathBuf>>,
+    /// Where gRPC listens [default: 127.0.0.1:50051]
+    #[arg(long, env = "LFBM_GRPC_ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_address: Option<SocketAddr>,
+    /// Where /metrics and /healthz listen [default: 127.0.0.1:9464]
+    #[arg(long, env = "LFBM_HTTP_ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_address: Option<SocketAddr>,
+    /// cpu, cuda[:N] or tensorrt[:N] [default: cpu]
+    #[arg(long, env = "LFBM_DEVICE")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "device_as_text"
+    )]
+    pub device: Option<Device>,
+    /// Threads that share one operator; 0 for one per core [default: 0]
+    #[arg(long, env = "LFBM_THREADS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Chains that share a Langevin step at most [default: 64]
+    #[arg(long, env = "LFBM_MAX_BATCH_CHAINS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_chains: Option<usize>,
+    /// Chains that wait or run at most; more are refused [default: 4096]
+    #[arg(long, env = "LFBM_MAX_CHAINS_IN_FLIGHT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_chains_in_flight: Option<usize>,
+    /// Chains that a request may ask for [default: 64]
+    #[arg(long, env = "LFBM_MAX_CHAINS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_chains: Option<u32>,
+    /// Langevin steps that a request may ask for [default: 2000]
+    #[arg(long, env = "LFBM_MAX_STEPS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u32>,
+    /// Size of a request at most [default: 16777216]
+    #[arg(long, env = "LFBM_MAX_MESSAGE_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_message_bytes: Option<usize>,
+    /// How long requests in flight may take after SIGTERM [default: 20]
+    #[arg(long, env = "LFBM_DRAIN_TIMEOUT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_s: Option<u64>,
+    /// Written once the server listens: lines grpc=ADDRESS and http=ADDRESS
+    #[arg(long, env = "LFBM_READY_FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_file: Option<PathBuf>,
+    /// How the log looks [default: auto]
+    #[arg(long, env = "LFBM_LOG_FORMAT", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged, such as info or lfbm_server=debug [default: info]
+    #[arg(long, env = "LFBM_LOG")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+fn device_as_text<S: Serializer>(device: &Option<Device>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&device.unwrap_or_default())
+}
+
+fn device_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
+    String::deserialize(from)?
+        .parse()
+        .map_err(serde::de::Error::custom)
+}
+
+/// Settings, all of them known. [`Args`] explains them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub bundle: Vec<PathBuf>,
+    pub grpc_address: SocketAddr,
+    pub http_address: SocketAddr,
+    #[serde(deserialize_with = "device_from_text")]
+    pub device: Device,
+    pub threads: usize,
+    pub max_batch_chains: usize,
+    pub max_chains_in_flight: usize,
+    pub max_chains: u32,
+    pub max_steps: u32,
+    pub max_message_bytes: usize,
+    pub drain_timeout_s: u64,
+    pub ready_file: Option<PathBuf>,
+    pub log_format: LogFormat,
+    pub log: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bundle: Vec::new(),
+            grpc_address: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            http_address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            device: Device::Cpu,
+            threads: 0,
+            max_batch_chains: 64,
+            max_chains_in_flight: 4096,
+            max_chains: 64,
+            max_steps: 2000,
+            max_message_bytes: 16 << 20,
+            drain_timeout_s: 20,
+            ready_file: None,
+            log_format: LogFormat::Auto,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read, or has a setting that is unknown or of the wrong type.
+    #[error("settings: {0}")]
+    Source(#[from] config::ConfigError),
+    /// No bundle was named.
+    #[error("no bundle to serve; name one with --bundle, LFBM_BUNDLE or in the file of --config")]
+    NoBundle,
+    /// A setting is out of its range.
+    #[error("{name} is {value}, expected {expected}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
+}
+
+impl Config {
+    /// The settings of `args` and of the file that they name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a setting is unknown or out of its range.
+    pub fn load(args: &Args) -> Result<Self, ConfigError> {
+        let mut builder = config::Config::builder();
+        if let Some(path) = &args.config {
+            builder = builder
+                .add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
+        }
+        let settings: Self = builder
+            .add_source(config::Config::try_from(args)?)
+            .build()?
+            .try_deserialize()?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.bundle.is_empty() {
+            return Err(ConfigError::NoBundle);
+        }
+        // The semaphore's own limit is far above any memory.
+        let most = u32::MAX as usize;
+        let ranges = [
+            ("max_batch_chains", self.max_batch_chains, 1, 65_536),
+            (
+                "max_chains_in_flight",
+                self.max_chains_in_flight,
+                self.max_chains as usize,
+                most,
+            ),
+            ("max_chains", self.max_chains as usize, 1, most),
+            ("max_message_bytes", self.max_message_bytes, 1024, most),
+        ];
+        for (name, value, low, high) in ranges {
+            if !(low..=high).contains(&value) {
+                return Err(ConfigError::Range {
+                    name,
+                    value: value.to_string(),
+                    expected: format!("{low} to {high}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn args(flags: &[&str]) -> Args {
+        Args::parse_from([&["lfbm-server"], flags].concat())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let text = "bundle = ['a', 'b']\nmax_steps = 50\nmax_chains = 3\ndevice = 'cuda:1'\n";
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let config = Config::load(&args(&["--config", file, "--max-chains", "5"])).unwrap();
+        let expected = Config {
+            bundle: vec!["a".into(), "b".into()],
+            max_steps: 50,
+            max_chains: 5,
+            device: Device::Cuda { id: 1 },
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn mistakes_name_the_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let path = file.to_str().unwrap();
+        for (text, part) in [
+            ("max_step = 50", "max_step"),
+            ("max_steps = 'many'", "max_steps"),
+            ("device = 'tpu'", "tpu"),
+            ("max_batch_chains = 0", "max_batch_chains"),
+            ("max_chains_in_flight = 3", "max_chains_in_flight"),
+            ("bundle = []", "--bundle"),
+        ] {
+            let flags: &[&str] = if text.starts_with("bundle") {
+                &["--config", path]
+            } else {
+                &["--config", path, "--bundle", "a"]
+            };
+            fs::write(&file, text).unwrap();
+            let error = Config::load(&args(flags)).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! From chains to the answer.
+
+use lfbm_bundle::calibration::Calibration;
+use lfbm_bundle::inference::{ChainScore, Score, aggregate};
+use lfbm_bundle::manifest::{Aggregation, Manifest};
+
+/// What the calibration says of a score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    /// Share of normal images that score as low or lower.
+    pub p_value: f64,
+    /// Whether the log-joint is below the threshold.
+    pub anomalous: bool,
+}
+
+/// A density overflowed: the chain diverged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the chains diverged: the log-density is not finite; use a smaller step size")]
+pub struct Diverged;
+
+/// Makes one score of an image's chains.
+///
+/// # Errors
+/// When a density is not finite.
+pub fn score(chains: &[ChainScore], how: Aggregation) -> Result<Score, Diverged> {
+    if chains.iter().any(|chain| !chain.log_joint().is_finite()) {
+        return Err(Diverged);
+    }
+    aggregate(chains, how).ok_or(Diverged)
+}
+
+/// Compares a log-joint with those of normal images.
+pub fn judge(log_joint: f64, manifest: &Manifest, calibration: &Calibration) -> Judgement {
+    Judgement {
+        p_value: calibration.p_value(log_joint),
+        anomalous: log_joint < manifest.calibration.threshold_log_joint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_that_diverged_makes_no_score() {
+        let chain = |log_prior| ChainScore {
+            log_prior,
+            log_likelihood: -1.0,
+            z: vec![0.0],
+        };
+        let score = |chains: &[ChainScore]| score(chains, Aggregation::Max);
+        assert_eq!(score(&[chain(-1.0)]).unwrap().log_joint, -2.0);
+        for bad in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY] {
+            assert_eq!(score(&[chain(-1.0), chain(bad)]), Err(Diverged));
+        }
+        assert_eq!(score(&[]), Err(Diverged));
+    }
+}

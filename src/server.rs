@@ -1,0 +1,192 @@
+//! Puts the parts together: load, listen, serve, drain.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server as Transport;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::http;
+use crate::models::Models;
+use crate::proto;
+use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
+use crate::service::AnomalyDetectorService;
+use crate::telemetry::Metrics;
+use crate::wire::Limits;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How often the schedulers' threads are looked after.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// The services whose health is reported; the empty name is the whole server.
+const HEALTH_SERVICES: [&str; 2] = ["", "lfbm.v1.AnomalyDetector"];
+
+/// A server that has loaded its models and listens.
+pub struct Server {
+    config: Config,
+    models: Arc<Models>,
+    metrics: Metrics,
+    grpc: TcpListener,
+    http: TcpListener,
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+}
+
+impl Server {
+    /// Loads the models, then listens; a client that can connect is answered.
+    ///
+    /// # Errors
+    /// When a bundle, ONNX Runtime or an address cannot be had.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let metrics = Metrics::new()?;
+        let runtime = Runtime::load(None)?;
+        tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
+        let options = SessionOptions {
+            device: config.device,
+            intra_op_threads: config.threads,
+        };
+        let models = Models::load(
+            &config.bundle,
+            &runtime,
+            &options,
+            config.max_batch_chains,
+            &metrics,
+        )?;
+        let listen = |address: SocketAddr| async move {
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address}"))
+        };
+        let grpc = listen(config.grpc_address).await?;
+        let http = listen(config.http_address).await?;
+        Ok(Self {
+            grpc_address: grpc.local_addr()?,
+            http_address: http.local_addr()?,
+            models: Arc::new(models),
+            metrics,
+            grpc,
+            http,
+            config,
+        })
+    }
+
+    /// Where gRPC listens.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Serves until `shutdown`; then reports that it does not, refuses new connections, and waits
+    /// for requests in flight as long as the settings say.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self {
+            config,
+            models,
+            metrics,
+            grpc,
+            http,
+            grpc_address,
+            http_address,
+        } = self;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let serving = Arc::new(AtomicBool::new(true));
+        for service in HEALTH_SERVICES {
+            health
+                .set_service_status(service, ServingStatus::Serving)
+                .await;
+        }
+        let limits = Limits {
+            steps: config.max_steps,
+            chains: config.max_chains,
+        };
+        let admission = Admission::new(config.max_chains_in_flight);
+        let detector =
+            AnomalyDetectorService::new(Arc::clone(&models), admission, limits, metrics.clone());
+        let detector = AnomalyDetectorServer::new(detector)
+            .max_decoding_message_size(config.max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Zstd);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let router = Transport::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(detector);
+
+        let (drain, draining) = tokio::sync::oneshot::channel::<()>();
+        let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
+        let mut transport = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+            // A sender that is gone means the same.
+            let _ = draining.await;
+        }));
+        let metrics_task = tokio::spawn(http::serve(http, metrics, Arc::clone(&serving)));
+        if let Some(path) = &config.ready_file {
+            write_ready(path, grpc_address, http_address)?;
+        }
+        tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
+
+        let failed = tokio::select! {
+            () = shutdown => None,
+            () = a_scheduler_stops(&models) => Some(anyhow::anyhow!("a scheduler's thread stopped")),
+            ended = &mut transport => {
+                ended??;
+                Some(anyhow::anyhow!("the transport ended by itself"))
+            }
+        };
+        serving.store(false, Ordering::Relaxed);
+        for service in HEALTH_SERVICES {
+            health
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
+        }
+        let _ = drain.send(());
+        tracing::info!(timeout_s = config.drain_timeout_s, "draining");
+        if failed.is_none() {
+            let timeout = Duration::from_secs(config.drain_timeout_s);
+            match tokio::time::timeout(timeout, &mut transport).await {
+                Ok(ended) => ended??,
+                Err(_) => {
+                    tracing::warn!("connections are still open; closing them");
+                    transport.abort();
+                }
+            }
+        }
+        metrics_task.abort();
+        tracing::info!("stopped");
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+async fn a_scheduler_stops(models: &Models) {
+    let mut interval = tokio::time::interval(WATCH_INTERVAL);
+    loop {
+        interval.tick().await;
+        if models.iter().any(|model| !model.scheduler.is_alive()) {
+            return;
+        }
+    }
+}
+
+fn write_ready(path: &std::path::Path, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    // In one step, so that nobody reads half of it.
+    let draft = path.with_added_extension("draft");
+    std::fs::write(&draft, format!("grpc={grpc}\nhttp={http}\n"))
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| path.display().to_string())
+}

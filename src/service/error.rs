@@ -1,0 +1,99 @@
+//! Where errors become gRPC statuses.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::admission::Overloaded;
+use crate::models::Unknown;
+use crate::scheduler::SchedulerError;
+use crate::score::Diverged;
+use crate::wire::Violation;
+
+/// When a refused client may try again: a fraction of the time in which a full queue empties.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+const DOMAIN: &str = "lfbm.v1";
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Fields are wrong.
+    #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.description))
+        .collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// No model fits.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// There is too much to do.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// Inference failed.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    /// The chains left the numbers.
+    #[error(transparent)]
+    Diverged(#[from] Diverged),
+    /// The decoding task is gone.
+    #[error("the image could not be decoded")]
+    Decoder,
+}
+
+impl ServiceError {
+    /// Why a request was refused without inference, if it was.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid(_) => Some("invalid"),
+            Self::Unknown(_) => Some("unknown_model"),
+            Self::Overloaded(_) => Some("overloaded"),
+            Self::Scheduler(_) | Self::Diverged(_) | Self::Decoder => None,
+        }
+    }
+}
+
+impl From<Violation> for ServiceError {
+    fn from(violation: Violation) -> Self {
+        Self::Invalid(vec![violation])
+    }
+}
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        let message = error.to_string();
+        let info = |reason: &str| ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+        let (code, details) = match error {
+            ServiceError::Invalid(violations) => {
+                let violations: Vec<_> = violations
+                    .into_iter()
+                    .map(|violation| FieldViolation::new(violation.field, violation.description))
+                    .collect();
+                (
+                    Code::InvalidArgument,
+                    ErrorDetails::with_bad_request(violations),
+                )
+            }
+            ServiceError::Unknown(Unknown::Ambiguous(_)) => (
+                Code::InvalidArgument,
+                ErrorDetails::with_bad_request_violation("model", &message),
+            ),
+            ServiceError::Unknown(Unknown::Name { name, .. } | Unknown::Version { name, .. }) => (
+                Code::NotFound,
+                ErrorDetails::with_resource_info("lfbm.v1.Model", name, "", &message),
+            ),
+            ServiceError::Overloaded(_) => (
+                Code::ResourceExhausted,
+                ErrorDetails::with_retry_info(Some(RETRY_DELAY)),
+            ),
+            ServiceError::Scheduler(SchedulerError::Stopped) => {
+                (Code::Unavailable, info("SCHEDULER_STOPPED"))
+            }
+            ServiceError::Scheduler(SchedulerError::Runtime(_)) => {
+                (Code::Internal, info("INFERENCE_FAILED"))
+            }
+            ServiceError::Diverged(_) => (Code::FailedPrecondition, info("CHAINS_DIVERGED")),
+            ServiceError::Decoder => (Code::Internal, info("DECODER_FAILED")),
+        };
+        Status::with_error_details(code, message, details)
+    }
+}

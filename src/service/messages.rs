@@ -1,0 +1,84 @@
+//! Replies, from what was computed.
+
+use std::time::Duration;
+
+use lfbm_bundle::inference::Score;
+use lfbm_bundle::manifest::{Aggregation, Manifest};
+
+use crate::proto;
+use crate::scheduler::Inferred;
+use crate::score::Judgement;
+
+pub(super) fn score_response(
+    score: &Score,
+    judgement: Option<Judgement>,
+    inferred: &Inferred,
+    manifest: &Manifest,
+) -> proto::ScoreResponse {
+    let verdict = match judgement {
+        None => proto::Verdict::Unspecified,
+        Some(Judgement {
+            anomalous: false, ..
+        }) => proto::Verdict::Normal,
+        Some(Judgement {
+            anomalous: true, ..
+        }) => proto::Verdict::Anomalous,
+    };
+    proto::ScoreResponse {
+        log_joint: score.log_joint,
+        log_prior: score.log_prior,
+        log_likelihood: score.log_likelihood,
+        log_joint_std: score.log_joint_std,
+        log_prior_std: score.log_prior_std,
+        log_likelihood_std: score.log_likelihood_std,
+        p_value: judgement.map(|judgement| judgement.p_value),
+        verdict: verdict.into(),
+        model: Some(model_id(manifest)),
+        queue_time: Some(duration(inferred.queue_time)),
+        compute_time: Some(duration(inferred.compute_time)),
+    }
+}
+
+pub(super) fn model(manifest: &Manifest) -> proto::Model {
+    let langevin = &manifest.langevin;
+    let aggregation = match langevin.aggregation {
+        Aggregation::Mean => proto::Aggregation::Mean,
+        Aggregation::Max => proto::Aggregation::Max,
+        Aggregation::LogMeanExp => proto::Aggregation::LogMeanExp,
+    };
+    proto::Model {
+        id: Some(model_id(manifest)),
+        image: Some(proto::ImageSpec {
+            channels: manifest.image.channels as u32,
+            height: manifest.image.height as u32,
+            width: manifest.image.width as u32,
+        }),
+        latent_dim: manifest.latent_dim as u32,
+        generator: manifest.generator.clone(),
+        inference: Some(proto::InferenceParameters {
+            steps: Some(langevin.steps),
+            step_size: Some(langevin.step_size),
+            noise_free_steps: Some(langevin.noise_free_steps),
+            chains: Some(langevin.chains),
+            aggregation: aggregation.into(),
+            seed: Some(0),
+        }),
+        threshold_log_joint: manifest.calibration.threshold_log_joint,
+        false_positive_rate: manifest.calibration.false_positive_rate,
+        normal_classes: manifest.classes.normal.clone(),
+    }
+}
+
+fn model_id(manifest: &Manifest) -> proto::ModelId {
+    proto::ModelId {
+        name: manifest.name.clone(),
+        version: manifest.version,
+    }
+}
+
+fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: duration.as_secs() as i64,
+        nanos: duration.subsec_nanos() as i32,
+    }
+}

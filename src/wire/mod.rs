@@ -1,0 +1,27 @@
+//! Between the messages of the wire and what the server computes with. Everything that a request
+//! can get wrong is found here, before it costs anything.
+
+mod image;
+mod inference;
+
+pub use self::image::decode;
+pub use self::inference::{Limits, parameters};
+
+/// One field that is wrong, as `google.rpc.BadRequest` says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The path of the field in the request.
+    pub field: &'static str,
+    /// What was expected and what came.
+    pub description: String,
+}
+
+impl Violation {
+    /// A violation of `field`.
+    pub fn new(field: &'static str, description: impl Into<String>) -> Self {
+        Self {
+            field,
+            description: description.into(),
+        }
+    }
+}
