@@ -1,5 +1,7 @@
 //! A bundle that is not whole is refused, with the name of the file that is wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

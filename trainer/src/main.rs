@@ -17,6 +17,8 @@ struct Cli {
 enum Command {
     /// Fit a model on the normal classes of a data set and write it as a bundle
     Fit(commands::fit::FitArgs),
+    /// Score the images that the fit left for testing, and report how well anomalies are found
+    Evaluate(commands::evaluate::EvaluateArgs),
     /// Write the model of a checkpoint as a bundle
     Export(commands::export::ExportArgs),
     /// Draw digits, or sample a bundle's model, as PNG files
@@ -26,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Fit(args) => commands::fit::run(&args),
+        Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Draw(args) => commands::draw::run(&args),
     };

@@ -1,6 +1,8 @@
 //! Every differentiation rule of the bundle crate against libtorch's autograd, which is itself
 //! held against central finite differences in double precision.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use lfbm_bundle::onnx::{
     Attribute, ConvGeometry, Dim, Graph, GraphError, Value, differentiable_ops, gradient,
 };

@@ -1,5 +1,7 @@
 //! The identities that flows, densities and Langevin gradients must satisfy, in double precision.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
 use lfbm_trainer::model::density::log_likelihood;
 use lfbm_trainer::model::parameters::{Parameters, Role, convert};

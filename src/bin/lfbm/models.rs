@@ -27,7 +27,7 @@ pub(crate) async fn run(server: &str, args: &ModelsArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
         "model",
         "version",

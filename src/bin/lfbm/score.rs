@@ -191,7 +191,7 @@ fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 fn new_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
         "image",
         "log p(z)",

@@ -1,7 +1,6 @@
 //! Algorithm 1 of the paper: infer latents by Langevin dynamics, then improve both networks.
 
 use lfbm_bundle::model::ModelError;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::network::Network;

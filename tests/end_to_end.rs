@@ -1,0 +1,90 @@
+//! The whole path, small: fit on `strokes` for seconds, export, serve, score through a real
+//! channel with the real client.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::Server;
+
+const HELD_OUT: &str = "1";
+
+fn trainer() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_lfbm-server")).with_file_name("trainer");
+    assert!(
+        path.is_file(),
+        "{} is missing: run `make test`",
+        path.display()
+    );
+    path
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    output
+}
+
+fn score(server: &Server, folder: &Path) -> Vec<serde_json::Value> {
+    let output = succeed(
+        Command::new(env!("CARGO_BIN_EXE_lfbm"))
+            .args(["--server", &server.url, "score", "--json"])
+            .arg(folder),
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn mean_log_joint(replies: &[serde_json::Value]) -> f64 {
+    let scores: Vec<f64> = replies
+        .iter()
+        .map(|reply| reply["log_joint"].as_f64().unwrap())
+        .collect();
+    scores.iter().sum::<f64>() / scores.len() as f64
+}
+
+#[test]
+fn fit_export_serve_score() {
+    let scratch = tempfile::tempdir().unwrap();
+    let bundle = scratch.path().join("strokes");
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("trainer/configs/strokes.toml");
+    succeed(
+        Command::new(trainer())
+            .args([
+                "fit",
+                "--dataset",
+                "strokes",
+                "--holdout",
+                HELD_OUT,
+                "--config",
+            ])
+            .arg(config)
+            .arg("--out")
+            .arg(&bundle),
+    );
+    // Images that the fit did not see: another seed of the generator.
+    let images = scratch.path().join("images");
+    for digit in ["0", "3", "8", HELD_OUT] {
+        succeed(
+            Command::new(trainer())
+                .args([
+                    "draw", "--digit", digit, "--count", "16", "--seed", "99", "--out",
+                ])
+                .arg(images.join(digit)),
+        );
+    }
+    let server = Server::start(&bundle, scratch.path(), &[]);
+    let held_out = mean_log_joint(&score(&server, &images.join(HELD_OUT)));
+    for digit in ["0", "3", "8"] {
+        let replies = score(&server, &images.join(digit));
+        assert_eq!(replies.len(), 16);
+        let known = mean_log_joint(&replies);
+        assert!(held_out < known, "{HELD_OUT}: {held_out}, {digit}: {known}");
+    }
+}

@@ -1,0 +1,414 @@
+//! The server as its users meet it: a process, a channel, requests that are right and wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::io::{Cursor, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::Server;
+use futures_util::future::join_all;
+use image::{GrayImage, ImageFormat};
+use lfbm_bundle::inference::Inference;
+use lfbm_bundle::manifest::{Aggregation, ImageSpec, Langevin};
+use lfbm_bundle::model::GeneratorName;
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::store::Bundle;
+use lfbm_bundle::testing::random_bundle;
+use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_server::proto::image::Content;
+use lfbm_server::proto::{
+    self, DataType, GetModelRequest, Image, InferenceParameters, ListModelsRequest, ScoreRequest,
+    Tensor, Verdict,
+};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
+
+fn bundle(folder: &Path) -> Bundle {
+    let runtime = Runtime::load(None).unwrap();
+    random_bundle(
+        &folder.join("bundle"),
+        &runtime,
+        GeneratorName::Mlp,
+        8,
+        4,
+        1,
+    )
+    .unwrap()
+}
+
+/// Bytes that look like no digit, but are an image.
+fn pixels(spec: &ImageSpec, index: usize) -> Vec<u8> {
+    (0..spec.pixels())
+        .map(|pixel| ((pixel * 31 + index * 97) % 256) as u8)
+        .collect()
+}
+
+fn png(bytes: Vec<u8>) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    let image = GrayImage::from_raw(28, 28, bytes).unwrap();
+    image.write_to(&mut file, ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
+fn encoded(bytes: Vec<u8>) -> ScoreRequest {
+    ScoreRequest {
+        image: Some(Image {
+            content: Some(Content::Encoded(bytes)),
+        }),
+        ..Default::default()
+    }
+}
+
+fn tensor(data_type: DataType, shape: &[u64], data: Vec<u8>) -> ScoreRequest {
+    ScoreRequest {
+        image: Some(Image {
+            content: Some(Content::Tensor(Tensor {
+                data_type: data_type.into(),
+                shape: shape.to_vec(),
+                data,
+            })),
+        }),
+        ..Default::default()
+    }
+}
+
+async fn client(server: &Server) -> AnomalyDetectorClient<Channel> {
+    AnomalyDetectorClient::connect(server.url.clone())
+        .await
+        .unwrap()
+}
+
+fn close(got: f64, expected: f64) -> bool {
+    (got - expected).abs() <= 1e-3 * expected.abs().max(1.0)
+}
+
+fn violations(status: &Status) -> Vec<String> {
+    let request = status.get_details_bad_request().unwrap();
+    let fields = request.field_violations.into_iter();
+    fields.map(|violation| violation.field).collect()
+}
+
+fn http_get(server: &Server, path: &str) -> String {
+    let mut stream = TcpStream::connect(&server.http).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// The served score is the one that the bundle crate computes, alone and in a full batch of
+/// requests of many kinds.
+#[tokio::test]
+async fn a_score_does_not_depend_on_who_shares_the_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let manifest = bundle.manifest();
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let client = client(&server).await;
+    let requests: Vec<_> = (0..64)
+        .map(|index| {
+            let mut request = encoded(png(pixels(&manifest.image, index)));
+            request.inference = Some(InferenceParameters {
+                seed: Some(index as u64 % 5),
+                chains: Some(1 + index as u32 % 3),
+                steps: Some(5 + index as u32 % 20),
+                step_size: Some(0.02 + 0.001 * index as f32),
+                aggregation: proto::Aggregation::LogMeanExp.into(),
+                ..Default::default()
+            });
+            request
+        })
+        .collect();
+    let together = join_all(requests.iter().map(|request| {
+        let mut client = client.clone();
+        async move { client.score(request.clone()).await.unwrap().into_inner() }
+    }))
+    .await;
+    let runtime = Runtime::load(None).unwrap();
+    let options = SessionOptions::default();
+    let mut inference = Inference::open(&runtime, bundle.dir(), manifest, &options).unwrap();
+    for index in [0, 1, 17, 63] {
+        let alone = client.clone().score(requests[index].clone()).await.unwrap();
+        let alone = alone.into_inner();
+        let asked = requests[index].inference.unwrap();
+        let langevin = Langevin {
+            steps: asked.steps(),
+            step_size: asked.step_size(),
+            chains: asked.chains(),
+            aggregation: Aggregation::LogMeanExp,
+            ..manifest.langevin
+        };
+        let image: Vec<f32> =
+            lfbm_bundle::pixels::from_bytes(&pixels(&manifest.image, index)).collect();
+        let direct = inference
+            .score(&image, &langevin, asked.seed(), &mut |_| ())
+            .unwrap();
+        for (alone, together, direct) in [
+            (
+                alone.log_joint,
+                together[index].log_joint,
+                direct[0].log_joint,
+            ),
+            (
+                alone.log_prior,
+                together[index].log_prior,
+                direct[0].log_prior,
+            ),
+            (
+                alone.log_joint_std,
+                together[index].log_joint_std,
+                direct[0].log_joint_std,
+            ),
+        ] {
+            assert!(close(alone, direct), "{index}: {alone}, {direct}");
+            assert!(close(together, direct), "{index}: {together}, {direct}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_calibration_judges_default_parameters_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let mut request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let reply = client.score(request.clone()).await.unwrap().into_inner();
+    let expected = bundle.calibration().p_value(reply.log_joint);
+    assert_eq!(reply.p_value, Some(expected));
+    let threshold = bundle.manifest().calibration.threshold_log_joint;
+    assert_eq!(
+        reply.verdict() == Verdict::Anomalous,
+        reply.log_joint < threshold
+    );
+
+    request.inference = Some(InferenceParameters {
+        steps: Some(3),
+        ..Default::default()
+    });
+    let reply = client.score(request).await.unwrap().into_inner();
+    assert_eq!(
+        (reply.p_value, reply.verdict()),
+        (None, Verdict::Unspecified)
+    );
+}
+
+#[tokio::test]
+async fn bad_input_is_named_and_the_server_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let spec = bundle.manifest().image;
+    let server = Server::start(bundle.dir(), folder.path(), &["--max-steps", "100"]);
+    let mut client = client(&server).await;
+    let good = encoded(png(pixels(&spec, 0)));
+    let expected = client.score(good.clone()).await.unwrap().into_inner();
+
+    let file = png(pixels(&spec, 0));
+    let mut nan = vec![0; 4 * spec.pixels()];
+    nan[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut many = good.clone();
+    many.inference = Some(InferenceParameters {
+        steps: Some(101),
+        chains: Some(0),
+        ..Default::default()
+    });
+    for (request, fields) in [
+        (ScoreRequest::default(), vec!["image"]),
+        (
+            encoded(file[..file.len() / 2].to_vec()),
+            vec!["image.encoded"],
+        ),
+        (
+            tensor(DataType::Uint8, &[1, 32, 32], vec![0; 1024]),
+            vec!["image.tensor.shape"],
+        ),
+        (
+            tensor(DataType::Float32, &[1, 28, 28], nan),
+            vec!["image.tensor.data"],
+        ),
+        (many, vec!["inference.steps", "inference.chains"]),
+    ] {
+        let status = client.score(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert_eq!(violations(&status), fields);
+    }
+    let mut unknown = good.clone();
+    unknown.model = "other".to_owned();
+    let status = client.score(unknown).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().contains("random-mlp"), "{status:?}");
+    let mut later = good.clone();
+    later.version = 9;
+    assert_eq!(
+        client.score(later).await.unwrap_err().code(),
+        Code::NotFound
+    );
+
+    let again = client.score(good).await.unwrap().into_inner();
+    assert!(close(again.log_joint, expected.log_joint));
+    let metrics = http_get(&server, "/metrics");
+    assert!(
+        metrics.contains(r#"lfbm_requests_total{code="InvalidArgument",method="Score"} 5"#),
+        "{metrics}"
+    );
+    assert!(metrics.contains(r#"lfbm_rejected_total{reason="unknown_model"} 2"#));
+}
+
+#[tokio::test]
+async fn overload_is_refused_at_once_and_an_abandoned_request_frees_its_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = [
+        "--max-chains",
+        "8",
+        "--max-chains-in-flight",
+        "8",
+        "--max-steps",
+        "100000000",
+    ];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let good = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let mut endless = good.clone();
+    endless.inference = Some(InferenceParameters {
+        steps: Some(100_000_000),
+        chains: Some(8),
+        step_size: Some(0.001),
+        ..Default::default()
+    });
+    let mut busy = client.clone();
+    let endless = tokio::spawn(async move { busy.score(endless).await });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        match client.score(good.clone()).await {
+            Err(status) => break status,
+            Ok(_) => assert!(Instant::now() < deadline, "the long request never ran"),
+        }
+    };
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    let retry = status.get_details_retry_info().unwrap();
+    assert!(retry.retry_delay.unwrap() > Duration::ZERO);
+
+    endless.abort();
+    while client.score(good.clone()).await.is_err() {
+        assert!(Instant::now() < deadline, "the rows were not freed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = ["--max-steps", "100000000"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let mut request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    request.inference = Some(InferenceParameters {
+        steps: Some(100_000_000),
+        ..Default::default()
+    });
+    let mut request = Request::new(request);
+    request.set_timeout(Duration::from_millis(200));
+    let status = client.score(request).await.unwrap_err();
+    assert!(
+        matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled),
+        "{status:?}"
+    );
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let running = |metrics: String| {
+        metrics
+            .lines()
+            .any(|line| line.starts_with("lfbm_chains_running") && line.ends_with(" 1"))
+    };
+    while running(http_get(&server, "/metrics")) {
+        assert!(Instant::now() < deadline, "the row was not freed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn models_health_and_reflection_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(folder.path(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let listed = client.list_models(ListModelsRequest {}).await.unwrap();
+    let one = client.get_model(GetModelRequest::default()).await.unwrap();
+    let model = one.into_inner().model.unwrap();
+    assert_eq!(listed.into_inner().models, vec![model.clone()]);
+    assert_eq!(model.latent_dim as usize, bundle.manifest().latent_dim);
+
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    for service in ["", "lfbm.v1.AnomalyDetector"] {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let status = health.check(request).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::Serving);
+    }
+    assert!(http_get(&server, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(http_get(&server, "/other").starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_is_in_flight() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let mut server = Server::start(bundle.dir(), folder.path(), &[]);
+    let client = client(&server).await;
+    let mut request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    request.inference = Some(InferenceParameters {
+        steps: Some(2000),
+        ..Default::default()
+    });
+    let mut busy = client.clone();
+    let in_flight = tokio::spawn(async move { busy.score(request).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let stopped = Command::new("kill")
+        .arg(server.process.id().to_string())
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    in_flight.await.unwrap().unwrap();
+    drop(client);
+    assert!(server.process.wait().unwrap().success());
+}
+
+#[test]
+fn a_corrupt_bundle_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let file = bundle.dir().join("weights.bin");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let output = common::command(bundle.dir()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("weights.bin"), "{errors}");
+
+    let output = common::command(&folder.path().join("nowhere"))
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("nowhere"),
+        "{errors}"
+    );
+}

@@ -1,0 +1,109 @@
+//! Grids of images as PNG.
+
+use std::path::Path;
+
+use anyhow::Context;
+use image::imageops::{FilterType, resize};
+use image::{Rgb, RgbImage};
+use lfbm_bundle::manifest::ImageSpec;
+
+/// How much larger than life images are drawn.
+const SCALE: u32 = 3;
+const GAP: u32 = 4;
+const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
+
+/// Draws samples x of the prior, n x C H W, as a grid with `columns` columns.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn draw_samples(
+    path: &Path,
+    spec: &ImageSpec,
+    samples: &[f32],
+    columns: usize,
+) -> anyhow::Result<()> {
+    let tiles: Vec<_> = samples
+        .chunks(spec.pixels())
+        .map(|sample| tile(spec, &shown(spec, sample)))
+        .collect();
+    grid(path, &tiles, columns)
+}
+
+/// Draws three rows: images x, their reconstructions, and where the two differ: red where the
+/// image is brighter, blue where it is darker.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn draw_reconstructions(
+    path: &Path,
+    spec: &ImageSpec,
+    images: &[f32],
+    reconstructions: &[f32],
+) -> anyhow::Result<()> {
+    let columns = images.len() / spec.pixels();
+    let pairs = || {
+        images
+            .chunks(spec.pixels())
+            .zip(reconstructions.chunks(spec.pixels()))
+    };
+    let inputs = pairs().map(|(image, _)| tile(spec, &shown(spec, image)));
+    let outputs = pairs().map(|(_, output)| tile(spec, &shown(spec, output)));
+    let residuals = pairs().map(|(image, output)| heat(spec, image, output));
+    let tiles: Vec<_> = inputs.chain(outputs).chain(residuals).collect();
+    grid(path, &tiles, columns)
+}
+
+/// Intensities of x, brightened so that the brightest is 1: contrast normalisation dims images.
+fn shown(spec: &ImageSpec, x: &[f32]) -> Vec<f32> {
+    let [low, high] = spec.value_range;
+    let intensity: Vec<f32> = x.iter().map(|v| (v - low) / (high - low)).collect();
+    let brightest = intensity.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    intensity.iter().map(|v| v / brightest).collect()
+}
+
+fn tile(spec: &ImageSpec, intensity: &[f32]) -> RgbImage {
+    RgbImage::from_fn(spec.width as u32, spec.height as u32, |x, y| {
+        let position = y as usize * spec.width + x as usize;
+        Rgb([0, 1, 2].map(|channel: usize| {
+            let plane = channel.min(spec.channels - 1) * spec.positions();
+            (intensity[plane + position].clamp(0.0, 1.0) * 255.0).round() as u8
+        }))
+    })
+}
+
+fn heat(spec: &ImageSpec, image: &[f32], output: &[f32]) -> RgbImage {
+    let range = spec.value_range[1] - spec.value_range[0];
+    RgbImage::from_fn(spec.width as u32, spec.height as u32, |x, y| {
+        let position = y as usize * spec.width + x as usize;
+        let difference: f32 = (0..spec.channels)
+            .map(|channel| channel * spec.positions() + position)
+            .map(|index| (image[index] - output[index]) / range)
+            .sum();
+        let fade = 255.0 * (1.0 - (1.5 * difference.abs()).min(1.0));
+        let fade = fade.round() as u8;
+        if difference > 0.0 {
+            Rgb([255, fade, fade])
+        } else {
+            Rgb([fade, fade, 255])
+        }
+    })
+}
+
+fn grid(path: &Path, tiles: &[RgbImage], columns: usize) -> anyhow::Result<()> {
+    let (width, height) = tiles.first().context("no image to draw")?.dimensions();
+    let (width, height) = (width * SCALE, height * SCALE);
+    let columns = columns.max(1) as u32;
+    let rows = (tiles.len() as u32).div_ceil(columns);
+    let mut page = RgbImage::from_pixel(
+        columns * (width + GAP) + GAP,
+        rows * (height + GAP) + GAP,
+        PAPER,
+    );
+    for (index, tile) in tiles.iter().enumerate() {
+        let (column, row) = (index as u32 % columns, index as u32 / columns);
+        let large = resize(tile, width, height, FilterType::Nearest);
+        let (x, y) = (GAP + column * (width + GAP), GAP + row * (height + GAP));
+        image::imageops::replace(&mut page, &large, x.into(), y.into());
+    }
+    page.save(path).with_context(|| path.display().to_string())
+}
