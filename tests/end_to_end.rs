@@ -68,6 +68,24 @@ fn fit_export_serve_score() {
             .arg("--out")
             .arg(&bundle),
     );
+    let report = succeed(
+        Command::new(trainer())
+            .arg("evaluate")
+            .arg(&bundle)
+            .arg("--json"),
+    );
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    let auprc = report["metrics"]["log_joint"]["auprc"].as_f64().unwrap();
+    let chance = report["anomaly_share"].as_f64().unwrap();
+    assert!(auprc > 1.5 * chance, "AUPRC {auprc}, chance {chance}");
+    for file in [
+        "curves.svg",
+        "histogram.svg",
+        "samples.png",
+        "reconstructions.png",
+    ] {
+        assert!(bundle.join("report").join(file).is_file(), "{file}");
+    }
     // Images that the fit did not see: another seed of the generator.
     let images = scratch.path().join("images");
     for digit in ["0", "3", "8", HELD_OUT] {

@@ -12,6 +12,7 @@ pub struct Server {
     /// Where gRPC listens.
     pub url: String,
     /// Where HTTP listens, HOST:PORT.
+    #[allow(dead_code)] // Not every test looks at it.
     pub http: String,
 }
 

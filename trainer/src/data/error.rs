@@ -31,6 +31,17 @@ pub enum DataError {
         /// The folders.
         searched: Vec<PathBuf>,
     },
+    /// The files are nowhere, and cannot be downloaded.
+    #[error(
+        "MNIST is not here and could not be downloaded ({url}: {reason}); name the folder of its \
+         IDX files with --data-dir or LFBM_DATA_DIR"
+    )]
+    Download {
+        /// What was asked for.
+        url: String,
+        /// Why it did not come.
+        reason: String,
+    },
     /// Options that do not fit each other or the data.
     #[error("{0}")]
     Usage(String),

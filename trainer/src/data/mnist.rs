@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use lfbm_bundle::pixels::from_bytes;
 
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, download};
 
 const PARTS: [&str; 2] = ["train", "t10k"];
 const CLASSES: u8 = 10;
 
-/// Both files, train then test, from the first of `data_dir`, `LFBM_DATA_DIR` and the cache that
-/// is given or exists.
+/// Both files, train then test, from `data_dir`, else `LFBM_DATA_DIR`, else the cache, into which
+/// they are downloaded when no folder was named.
 pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
     let folder = find(data_dir)?;
     let mut labels = Vec::new();
@@ -67,7 +67,7 @@ fn find(data_dir: Option<&Path>) -> Result<PathBuf, DataError> {
     let named = std::env::var_os("LFBM_DATA_DIR").map(PathBuf::from);
     let searched: Vec<PathBuf> = match data_dir {
         Some(folder) => vec![folder.to_path_buf()],
-        None => named.into_iter().chain(cache()).collect(),
+        None => named.iter().cloned().chain(cache()).collect(),
     };
     let file = format!("{}-images-idx3-ubyte", PARTS[0]);
     let has = |folder: &&PathBuf| {
@@ -75,9 +75,16 @@ fn find(data_dir: Option<&Path>) -> Result<PathBuf, DataError> {
             .iter()
             .any(|suffix| folder.join(format!("{file}{suffix}")).is_file())
     };
-    match searched.iter().find(has) {
-        Some(folder) => Ok(folder.clone()),
-        None => Err(DataError::Missing { file, searched }),
+    if let Some(folder) = searched.iter().find(has) {
+        return Ok(folder.clone());
+    }
+    match cache() {
+        // A folder that was named is the user's; what is missing there is a mistake.
+        Some(cache) if data_dir.is_none() && named.is_none() => {
+            download::mnist(&cache)?;
+            Ok(cache)
+        }
+        _ => Err(DataError::Missing { file, searched }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod classes;
+mod download;
 mod error;
 mod images;
 mod mnist;

@@ -1,0 +1,138 @@
+//! `trainer fit` as its users meet it: a process that is stopped, goes on, and gets things wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use lfbm_bundle::store::Bundle;
+
+/// A fit of the held-out digit 1 that takes seconds.
+fn fit(out: &Path, changes: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    command
+        .args(["fit", "--dataset", "strokes", "--strokes-count", "600"])
+        .args(["--holdout", "1", "--device", "cpu", "--out"])
+        .arg(out);
+    let small = [
+        "model.latent_dim=4",
+        "learning.iterations=200",
+        "learning.batch_size=16",
+        "learning.langevin.steps=5",
+        "calibration.count=50",
+        "run.checkpoint_every=5",
+    ];
+    for change in small.iter().chain(changes) {
+        command.args(["--set", change]);
+    }
+    command
+}
+
+fn weights(bundle: &Path) -> Vec<u8> {
+    Bundle::open(bundle).unwrap();
+    fs::read(bundle.join("weights.bin")).unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_to_the_result_of_an_unbroken_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    let output = fit(&whole, &[]).output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+
+    let checkpoint = folder.path().join("broken.checkpoint");
+    let process = fit(&broken, &[]).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !checkpoint.is_file() {
+        assert!(Instant::now() < deadline, "no checkpoint after a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let stopped = Command::new("kill")
+        .args(["-INT", &process.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    let output = process.wait_with_output().unwrap();
+    assert!(errors(&output).contains("--resume"), "{}", errors(&output));
+    assert!(!broken.exists(), "a stopped run wrote a bundle");
+
+    let output = fit(&broken, &["seed=1"]).arg("--resume").output().unwrap();
+    assert!(!output.status.success(), "other settings were resumed");
+
+    let output = fit(&broken, &[]).arg("--resume").output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(errors(&output).contains("resumed at iteration"));
+    assert_eq!(weights(&broken), weights(&whole));
+
+    let exported = folder.path().join("exported");
+    let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .arg("export")
+        .arg(&checkpoint)
+        .arg("--out")
+        .arg(&exported)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    assert_eq!(weights(&exported), weights(&whole));
+}
+
+#[test]
+fn a_run_that_diverges_says_where_and_writes_no_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    let output = fit(&out, &["learning.generator_learning_rate=1e30"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(errors(&output).contains("iteration"), "{}", errors(&output));
+    assert!(!out.exists());
+}
+
+#[test]
+fn mistakes_are_named_before_anything_is_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    let output = fit(&out, &["learning.batch_size=100000"]).output().unwrap();
+    assert!(errors(&output).contains("learning.batch_size"));
+
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("notes.txt"), "mine").unwrap();
+    let output = fit(&out, &[]).arg("--overwrite").output().unwrap();
+    assert!(
+        !output.status.success(),
+        "a folder that is no bundle was replaced"
+    );
+    assert!(out.join("notes.txt").is_file());
+}
+
+#[test]
+fn without_files_and_network_one_sentence_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .args(["fit", "--dataset", "mnist", "--holdout", "4", "--out"])
+        .arg(folder.path().join("bundle"))
+        .env("XDG_CACHE_HOME", folder.path())
+        // Nothing listens on the port for discarding.
+        .env("LFBM_MNIST_URL", "http://127.0.0.1:9/mnist")
+        .env_remove("LFBM_DATA_DIR")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let message = errors(&output);
+    assert!(
+        message.contains("127.0.0.1:9") && message.contains("--data-dir"),
+        "{message}"
+    );
+    assert!(
+        !folder
+            .path()
+            .join("lfbm/mnist/train-images-idx3-ubyte")
+            .exists()
+    );
+}
