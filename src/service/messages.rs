@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lfbm_bundle::inference::Score;
+use lfbm_bundle::inference::{SCORE_SEED, Score};
 use lfbm_bundle::manifest::{Aggregation, Manifest};
 
 use crate::proto;
@@ -61,7 +61,7 @@ pub(super) fn model(manifest: &Manifest) -> proto::Model {
             noise_free_steps: Some(langevin.noise_free_steps),
             chains: Some(langevin.chains),
             aggregation: aggregation.into(),
-            seed: Some(0),
+            seed: Some(SCORE_SEED),
         }),
         threshold_log_joint: manifest.calibration.threshold_log_joint,
         false_positive_rate: manifest.calibration.false_positive_rate,

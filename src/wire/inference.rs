@@ -1,3 +1,4 @@
+use lfbm_bundle::inference::SCORE_SEED;
 use lfbm_bundle::manifest::{Aggregation, Langevin};
 
 use super::Violation;
@@ -22,7 +23,7 @@ pub fn parameters(
     limits: Limits,
 ) -> Result<(Langevin, u64), Vec<Violation>> {
     let Some(request) = request else {
-        return Ok((*defaults, 0));
+        return Ok((*defaults, SCORE_SEED));
     };
     let aggregation = match proto::Aggregation::try_from(request.aggregation) {
         Ok(proto::Aggregation::Unspecified) => Some(defaults.aggregation),
@@ -79,7 +80,7 @@ pub fn parameters(
         ),
     );
     if violations.is_empty() {
-        Ok((langevin, request.seed.unwrap_or(0)))
+        Ok((langevin, request.seed.unwrap_or(SCORE_SEED)))
     } else {
         Err(violations)
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use lfbm_bundle::calibration::Calibration;
+use lfbm_bundle::inference::SCORE_SEED;
 use lfbm_bundle::manifest::{Classes, ImageSpec, PriorKind};
 use lfbm_bundle::model::forward_graphs;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
@@ -13,9 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::data::{DataArgs, Dataset, Split};
 use crate::fit::Learner;
 use crate::settings::Settings;
-
-/// Seed of the scores in reports and calibrations, and of served scores that name none.
-pub const SCORE_SEED: u64 = 0;
 
 /// What a run is about: enough to continue it, to export it and to find its split again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 
 use crate::data::strokes;
+use crate::evaluate::shown;
 
 /// Arguments of `trainer draw`.
 #[derive(Args, Clone, Debug)]
@@ -57,14 +58,10 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
         let options = SessionOptions::default();
         let mut inference = Inference::open(&runtime, bundle.dir(), bundle.manifest(), &options)?;
         let samples = inference.sample_prior(args.count, args.seed)?;
-        let (low, high) = (image.value_range[0], image.value_range[1]);
         for (index, sample) in samples.chunks(image.pixels()).enumerate() {
-            let intensity: Vec<f32> = sample.iter().map(|v| (v - low) / (high - low)).collect();
-            // Contrast normalisation dims images; a file may use the whole range again.
-            let brightest = intensity.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+            let intensity = shown(&image, sample);
             let byte = |position: usize, channel: usize| {
-                (intensity[channel * image.positions() + position] / brightest * 255.0).round()
-                    as u8
+                (intensity[channel * image.positions() + position] * 255.0).round() as u8
             };
             let bytes = (0..image.positions())
                 .flat_map(|position| (0..image.channels).map(move |channel| (position, channel)))

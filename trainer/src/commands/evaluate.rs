@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::ProgressBar;
-use lfbm_bundle::inference::{Inference, Score};
+use lfbm_bundle::inference::{Inference, SCORE_SEED, Score};
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
@@ -20,7 +20,6 @@ use crate::evaluate::{
     Detection, curves, detection, draw_charts, draw_reconstructions, draw_samples,
     nearest_neighbour_distances,
 };
-use crate::export::SCORE_SEED;
 
 const SAMPLES: usize = 64;
 const SAMPLE_COLUMNS: usize = 16;

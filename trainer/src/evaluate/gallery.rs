@@ -54,7 +54,7 @@ pub fn draw_reconstructions(
 }
 
 /// Intensities of x, brightened so that the brightest is 1: contrast normalisation dims images.
-fn shown(spec: &ImageSpec, x: &[f32]) -> Vec<f32> {
+pub fn shown(spec: &ImageSpec, x: &[f32]) -> Vec<f32> {
     let [low, high] = spec.value_range;
     let intensity: Vec<f32> = x.iter().map(|v| (v - low) / (high - low)).collect();
     let brightest = intensity.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
