@@ -4,6 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Which requests have the right of way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    Interactive,
+    /// Throughput counts, latency does not.
+    Bulk,
+}
+
 /// Bounds the chains that wait or run, so that overload is answered at once.
 #[derive(Clone, Debug)]
 pub struct Admission {

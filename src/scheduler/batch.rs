@@ -15,6 +15,8 @@ struct Row {
     noise: ChainNoise,
     /// Langevin steps taken.
     step: u32,
+    /// Whether g(z_K) is wanted.
+    reconstruct: bool,
 }
 
 /// A chain that has left the batch.
@@ -22,6 +24,21 @@ pub(super) struct Finished {
     pub(super) job: JobId,
     pub(super) chain: u32,
     pub(super) score: ChainScore,
+    /// g(z_K), if it was wanted.
+    pub(super) reconstruction: Option<Vec<f32>>,
+}
+
+/// A chain that enters the batch.
+pub(super) struct Entrant<'a> {
+    pub(super) job: JobId,
+    pub(super) chain: u32,
+    /// The preprocessed image.
+    pub(super) x: &'a [f32],
+    /// `None` where every pixel is visible.
+    pub(super) mask: Option<&'a [f32]>,
+    pub(super) langevin: Langevin,
+    pub(super) seed: u64,
+    pub(super) reconstruct: bool,
 }
 
 /// Row i of every array belongs to `rows[i]`.
@@ -40,6 +57,8 @@ pub(super) struct Batch {
     noise_scale: Vec<f32>,
     log_prior: Vec<f32>,
     log_likelihood: Vec<f32>,
+    /// Empty until a row asks for it.
+    reconstruction: Vec<f32>,
 }
 
 impl Batch {
@@ -55,12 +74,12 @@ impl Batch {
             z_next: zeros(latent_dim),
             noise: zeros(latent_dim),
             x: zeros(pixels),
-            // Every pixel is visible.
-            mask: vec![1.0; capacity * positions],
+            mask: zeros(positions),
             step_size: zeros(1),
             noise_scale: zeros(1),
             log_prior: zeros(1),
             log_likelihood: zeros(1),
+            reconstruction: Vec::new(),
         }
     }
 
@@ -76,18 +95,25 @@ impl Batch {
         self.rows.len() == self.capacity
     }
 
-    /// Adds a chain of an image x; the batch must not be full.
-    pub(super) fn push(
-        &mut self,
-        job: JobId,
-        chain: u32,
-        x: &[f32],
-        langevin: Langevin,
-        seed: u64,
-    ) {
+    /// Adds a chain; the batch must not be full.
+    pub(super) fn push(&mut self, entrant: Entrant<'_>) {
+        let Entrant {
+            job,
+            chain,
+            x,
+            mask,
+            langevin,
+            seed,
+            reconstruct,
+        } = entrant;
         let (row, d) = (self.rows.len(), self.latent_dim);
         let noise = ChainNoise::new(seed, chain);
         self.x[row * self.pixels..][..self.pixels].copy_from_slice(x);
+        let visible = &mut self.mask[row * self.positions..][..self.positions];
+        match mask {
+            Some(mask) => visible.copy_from_slice(mask),
+            None => visible.fill(1.0),
+        }
         noise.initial(&mut self.z[row * d..][..d]);
         self.step_size[row] = langevin.step_size;
         self.rows.push(Row {
@@ -96,6 +122,7 @@ impl Batch {
             langevin,
             noise,
             step: 0,
+            reconstruct,
         });
     }
 
@@ -128,6 +155,11 @@ impl Batch {
                 row.noise.step(row.step, noise);
             }
         }
+        let ends = |row: &Row| row.step == row.langevin.steps;
+        let reconstruct = self.rows.iter().any(|row| row.reconstruct && ends(row));
+        if reconstruct {
+            self.reconstruction.resize(self.capacity * self.pixels, 0.0);
+        }
         posterior.run(
             rows,
             StepInputs {
@@ -142,33 +174,31 @@ impl Batch {
                 z_next: &mut self.z_next[..rows * d],
                 log_prior: &mut self.log_prior[..rows],
                 log_likelihood: &mut self.log_likelihood[..rows],
-                reconstruction: None,
+                reconstruction: reconstruct.then(|| &mut self.reconstruction[..rows * self.pixels]),
             },
         )?;
         for row in (0..rows).rev() {
             let present = row * d..(row + 1) * d;
-            let Row {
-                job,
-                chain,
-                step,
-                langevin,
-                ..
-            } = &mut self.rows[row];
+            let state = &mut self.rows[row];
             // The run after the last step gave the densities at its latent.
-            if *step == langevin.steps {
+            if ends(state) {
                 let score = ChainScore {
                     log_prior: self.log_prior[row].into(),
                     log_likelihood: self.log_likelihood[row].into(),
                     z: self.z[present].to_vec(),
                 };
+                let image = row * self.pixels..(row + 1) * self.pixels;
                 finished(Finished {
-                    job: *job,
-                    chain: *chain,
+                    job: state.job,
+                    chain: state.chain,
                     score,
+                    reconstruction: state
+                        .reconstruct
+                        .then(|| self.reconstruction[image].to_vec()),
                 });
                 self.remove(row);
             } else {
-                *step += 1;
+                state.step += 1;
                 self.z[present.clone()].copy_from_slice(&self.z_next[present]);
             }
         }
@@ -183,7 +213,11 @@ impl Batch {
             return;
         }
         self.step_size[row] = self.step_size[last];
-        for (array, width) in [(&mut self.z, self.latent_dim), (&mut self.x, self.pixels)] {
+        for (array, width) in [
+            (&mut self.z, self.latent_dim),
+            (&mut self.x, self.pixels),
+            (&mut self.mask, self.positions),
+        ] {
             array.copy_within(last * width..(last + 1) * width, row * width);
         }
     }

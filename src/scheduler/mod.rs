@@ -18,7 +18,7 @@ use lfbm_bundle::manifest::Langevin;
 use lfbm_bundle::runtime::{PosteriorStep, Preprocess, RuntimeError};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admission::Permit;
+use crate::admission::{Permit, Priority};
 use crate::telemetry::ModelMetrics;
 use batch::Batch;
 
@@ -27,10 +27,18 @@ use batch::Batch;
 pub struct Job {
     /// Intensities in [0, 1], C H W.
     pub image: Vec<f32>,
+    /// H W, 1 where a pixel is visible and 0 where it is hidden; `None` where all are visible.
+    pub mask: Option<Vec<f32>>,
     /// What to do.
     pub langevin: Langevin,
     /// Decides starts and noise.
     pub seed: u64,
+    /// Who goes first.
+    pub priority: Priority,
+    /// When its answer is of no use any more.
+    pub deadline: Option<Instant>,
+    /// Whether g(z_K) is wanted.
+    pub reconstruct: bool,
     /// Room for its chains.
     pub permit: Permit,
 }
@@ -40,6 +48,10 @@ pub struct Job {
 pub struct Inferred {
     /// One score a chain, in the order of the chains.
     pub chains: Vec<ChainScore>,
+    /// g(z_K), C H W, one a chain in the same order; empty unless the job asked for it.
+    pub reconstructions: Vec<Vec<f32>>,
+    /// The preprocessed image, C H W, what [`Job::mask`] hides as black.
+    pub x: Vec<f32>,
     /// From admission to the first step.
     pub queue_time: Duration,
     /// From the first step to the end of the last chain.
@@ -52,6 +64,9 @@ pub enum SchedulerError {
     /// A run of a graph failed.
     #[error("inference failed: {0}")]
     Runtime(Arc<RuntimeError>),
+    /// The job's deadline passed; its rows are free again.
+    #[error("the deadline passed before the last Langevin step")]
+    DeadlineExceeded,
     /// The scheduler's thread is gone.
     #[error("the scheduler has stopped")]
     Stopped,
@@ -105,12 +120,14 @@ impl Scheduler {
         Ok(Self { submissions })
     }
 
-    /// Runs a job's chains. Dropping the future frees their rows before the next step.
+    /// Runs a job's chains. Dropping the future frees their rows before the next step, and so does
+    /// the job's deadline.
     ///
     /// # Errors
-    /// When a run of a graph fails, or the thread is gone.
+    /// When a run of a graph fails, the deadline passes, or the thread is gone.
     pub async fn infer(&self, job: Job) -> Result<Inferred, SchedulerError> {
         let (reply, inferred) = oneshot::channel();
+        let deadline = job.deadline;
         let submission = Submission {
             job,
             reply,
@@ -119,7 +136,13 @@ impl Scheduler {
         self.submissions
             .send(submission)
             .map_err(|_| SchedulerError::Stopped)?;
-        inferred.await.map_err(|_| SchedulerError::Stopped)?
+        let inferred = async { inferred.await.map_err(|_| SchedulerError::Stopped)? };
+        match deadline {
+            None => inferred.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), inferred)
+                .await
+                .unwrap_or(Err(SchedulerError::DeadlineExceeded)),
+        }
     }
 
     /// Whether the thread lives.

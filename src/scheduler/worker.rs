@@ -4,11 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::runtime::RuntimeError;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::batch::{Batch, JobId};
+use super::batch::{Batch, Entrant, Finished, JobId};
 use super::{Engine, Inferred, Job, Reply, SchedulerError, Submission};
 use crate::telemetry::ModelMetrics;
 
@@ -22,7 +21,8 @@ struct Running {
     started: Instant,
     /// Chains that have entered the batch.
     entered: u32,
-    chains: Vec<Option<ChainScore>>,
+    /// Chains that have left it at their end.
+    finished: Vec<Option<Finished>>,
 }
 
 struct Worker<'a> {
@@ -113,8 +113,15 @@ impl Worker<'_> {
                         return;
                     }
                     let chain = running.entered;
-                    self.batch
-                        .push(*id, chain, &running.x, langevin, running.job.seed);
+                    self.batch.push(Entrant {
+                        job: *id,
+                        chain,
+                        x: &running.x,
+                        mask: running.job.mask.as_deref(),
+                        langevin,
+                        seed: running.job.seed,
+                        reconstruct: running.job.reconstruct,
+                    });
                     running.entered += 1;
                 }
                 self.entering.pop_front();
@@ -131,10 +138,18 @@ impl Worker<'_> {
 
     fn start(&mut self, submission: Submission) {
         let Submission {
-            job,
+            mut job,
             reply,
             admitted,
         } = submission;
+        if let Some(mask) = &job.mask {
+            // Contrast is a matter of every pixel.
+            for channel in job.image.chunks_mut(mask.len()) {
+                for (value, visible) in channel.iter_mut().zip(mask) {
+                    *value *= visible;
+                }
+            }
+        }
         let mut x = vec![0.0; self.engine.pixels];
         if let Err(error) = self.engine.preprocess.run(1, &job.image, &mut x) {
             // A caller that is gone needs no answer.
@@ -143,7 +158,9 @@ impl Worker<'_> {
         }
         let id = self.next_id;
         self.next_id += 1;
-        let chains = vec![None; job.langevin.chains as usize];
+        let finished = std::iter::repeat_with(|| None)
+            .take(job.langevin.chains as usize)
+            .collect();
         self.entering.push_back(id);
         self.running.insert(
             id,
@@ -154,7 +171,7 @@ impl Worker<'_> {
                 admitted,
                 started: Instant::now(),
                 entered: 0,
-                chains,
+                finished,
             },
         );
     }
@@ -167,12 +184,13 @@ impl Worker<'_> {
         let mut ended = Vec::new();
         let running = &mut self.running;
         let result = self.batch.step(&mut self.engine.posterior, |finished| {
-            if let Some(job) = running.get_mut(&finished.job) {
-                if let Some(chain) = job.chains.get_mut(finished.chain as usize) {
-                    *chain = Some(finished.score);
+            let id = finished.job;
+            if let Some(job) = running.get_mut(&id) {
+                if let Some(chain) = job.finished.get_mut(finished.chain as usize) {
+                    *chain = Some(finished);
                 }
-                if job.chains.iter().all(Option::is_some) {
-                    ended.push(finished.job);
+                if job.finished.iter().all(Option::is_some) {
+                    ended.push(id);
                 }
             }
         });
@@ -201,8 +219,16 @@ impl Worker<'_> {
 
 impl Running {
     fn finish(self) {
+        let mut chains = Vec::with_capacity(self.finished.len());
+        let mut reconstructions = Vec::new();
+        for finished in self.finished.into_iter().flatten() {
+            chains.push(finished.score);
+            reconstructions.extend(finished.reconstruction);
+        }
         let inferred = Inferred {
-            chains: self.chains.into_iter().flatten().collect(),
+            chains,
+            reconstructions,
+            x: self.x,
             queue_time: self.started - self.admitted,
             compute_time: self.started.elapsed(),
         };

@@ -1,11 +1,11 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tonic::{Code, Request, Response, Status};
 
 use super::error::ServiceError;
 use super::messages;
-use crate::admission::Admission;
+use crate::admission::{Admission, Priority};
 use crate::models::Models;
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetector;
@@ -16,6 +16,9 @@ use crate::wire::{self, Limits};
 
 /// Images with more pixels are decoded outside the threads that serve connections.
 const DECODED_IN_PLACE_PIXELS: usize = 128 * 128;
+
+/// What is left of a caller's time for the way back, so that it gets DEADLINE_EXCEEDED from here.
+const REPLY_TIME: Duration = Duration::from_millis(2);
 
 /// `lfbm.v1.AnomalyDetector`.
 pub struct AnomalyDetectorService {
@@ -43,13 +46,18 @@ impl AnomalyDetectorService {
 
     async fn infer(
         &self,
-        request: proto::ScoreRequest,
+        request: Request<proto::ScoreRequest>,
     ) -> Result<proto::ScoreResponse, ServiceError> {
+        let timeout = wire::timeout(request.metadata())?;
+        let deadline = timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME));
+        let request = request.into_inner();
         let model = self.models.get(&request.model, request.version)?;
         let manifest = &model.manifest;
         let defaults = &manifest.langevin;
-        let parameters = wire::parameters(request.inference.as_ref(), defaults, self.limits);
         let spec = manifest.image;
+        let parameters = wire::parameters(request.inference.as_ref(), defaults, self.limits);
+        let mask = wire::decode_mask(request.mask.as_ref(), &spec);
+        let priority = wire::priority(request.priority, Priority::Interactive);
         let decoded = if spec.pixels() <= DECODED_IN_PLACE_PIXELS {
             wire::decode(request.image.as_ref(), &spec)
         } else {
@@ -57,19 +65,28 @@ impl AnomalyDetectorService {
                 .await
                 .map_err(|_| ServiceError::Decoder)?
         };
-        let (image, (langevin, seed)) = match (decoded, parameters) {
-            (Ok(image), Ok(parameters)) => (image, parameters),
-            (decoded, parameters) => {
+        let (image, (langevin, seed), mask, priority) = match (decoded, parameters, mask, priority)
+        {
+            (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
+                (image, parameters, mask, priority)
+            }
+            (decoded, parameters, mask, priority) => {
                 let violations = decoded.err().into_iter();
                 let violations = violations.chain(parameters.err().into_iter().flatten());
+                let violations = violations.chain(mask.err()).chain(priority.err());
                 return Err(ServiceError::Invalid(violations.collect()));
             }
         };
+        let whole = mask.is_none();
         let permit = self.admission.admit(langevin.chains)?;
         let job = Job {
             image,
+            mask,
             langevin,
             seed,
+            priority,
+            deadline,
+            reconstruct: false,
             permit,
         };
         let inferred = model.scheduler.infer(job).await?;
@@ -81,8 +98,8 @@ impl AnomalyDetectorService {
             .compute_seconds
             .observe(inferred.compute_time.as_secs_f64());
         let score = score(&inferred.chains, langevin.aggregation)?;
-        let judgement =
-            (langevin == *defaults).then(|| judge(score.log_joint, manifest, &model.calibration));
+        let judgement = (whole && langevin == *defaults)
+            .then(|| judge(score.log_joint, manifest, &model.calibration));
         if let Some(judgement) = judgement {
             metrics.p_values.observe(judgement.p_value);
             let verdict = if judgement.anomalous {
@@ -104,7 +121,8 @@ impl AnomalyDetectorService {
                 self.metrics.reject(reason);
                 tracing::debug!(method, %error, "request refused");
             }
-            None => tracing::error!(method, %error, "request failed"),
+            None if error.is_fault() => tracing::error!(method, %error, "request failed"),
+            None => tracing::debug!(method, %error, "request has no answer"),
         }
         error.into()
     }
@@ -149,7 +167,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
         let observed = Observed::start(&self.metrics, "Score");
-        let result = self.infer(request.into_inner()).await;
+        let result = self.infer(request).await;
         observed.end(result.map_err(|error| self.refuse("Score", error)))
     }
 

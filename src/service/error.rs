@@ -41,6 +41,15 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Whether the server, and not the request, is why.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),
+            Self::Decoder => true,
+            Self::Invalid(_) | Self::Unknown(_) | Self::Overloaded(_) | Self::Diverged(_) => false,
+        }
+    }
+
     /// Why a request was refused without inference, if it was.
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
@@ -85,6 +94,9 @@ impl From<ServiceError> for Status {
                 Code::ResourceExhausted,
                 ErrorDetails::with_retry_info(Some(RETRY_DELAY)),
             ),
+            ServiceError::Scheduler(SchedulerError::DeadlineExceeded) => {
+                (Code::DeadlineExceeded, info("DEADLINE_EXCEEDED"))
+            }
             ServiceError::Scheduler(SchedulerError::Stopped) => {
                 (Code::Unavailable, info("SCHEDULER_STOPPED"))
             }

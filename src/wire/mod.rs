@@ -3,9 +3,15 @@
 
 mod image;
 mod inference;
+mod mask;
+mod priority;
+mod timeout;
 
 pub use self::image::decode;
 pub use self::inference::{Limits, parameters};
+pub use self::mask::decode_mask;
+pub use self::priority::priority;
+pub use self::timeout::timeout;
 
 /// One field that is wrong, as `google.rpc.BadRequest` says it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -146,6 +146,7 @@ async fn score(
             aggregation: aggregation.into(),
             seed: args.seed,
         }),
+        ..Default::default()
     });
     request.set_timeout(timeout);
     match client.score(request).await {

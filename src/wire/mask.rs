@@ -1,0 +1,124 @@
+use lfbm_bundle::manifest::ImageSpec;
+
+use super::Violation;
+use crate::proto;
+
+const DATA_TYPE: &str = "mask.data_type";
+const SHAPE: &str = "mask.shape";
+const DATA: &str = "mask.data";
+
+/// H W values, 1 where a pixel is visible and 0 where it is hidden; `None` where all are visible.
+///
+/// # Errors
+/// When it has another size than `spec`'s, another value than 0 and 1, or hides every pixel.
+pub fn decode_mask(
+    mask: Option<&proto::Tensor>,
+    spec: &ImageSpec,
+) -> Result<Option<Vec<f32>>, Violation> {
+    let Some(tensor) = mask else {
+        return Ok(None);
+    };
+    let expected = [1, spec.height as u64, spec.width as u64];
+    if tensor.shape != expected && tensor.shape != expected[1..] {
+        let reason = format!(
+            "expected {:?} (H, W), got {:?}",
+            &expected[1..],
+            tensor.shape
+        );
+        return Err(Violation::new(SHAPE, reason));
+    }
+    let (values, bytes): (Vec<f32>, usize) = match tensor.data_type() {
+        proto::DataType::Uint8 => (
+            tensor.data.iter().copied().map(f32::from).collect(),
+            spec.positions(),
+        ),
+        proto::DataType::Float32 => {
+            let values = tensor.data.as_chunks().0.iter();
+            (
+                values.map(|value| f32::from_le_bytes(*value)).collect(),
+                4 * spec.positions(),
+            )
+        }
+        proto::DataType::Unspecified => {
+            let reason = format!(
+                "expected DATA_TYPE_UINT8 or DATA_TYPE_FLOAT32, got {}",
+                tensor.data_type
+            );
+            return Err(Violation::new(DATA_TYPE, reason));
+        }
+    };
+    if tensor.data.len() != bytes {
+        let reason = format!("expected {bytes} bytes, got {}", tensor.data.len());
+        return Err(Violation::new(DATA, reason));
+    }
+    if let Some(index) = values.iter().position(|v| *v != 0.0 && *v != 1.0) {
+        let reason = format!("expected 0 or 1, got {} at index {index}", values[index]);
+        return Err(Violation::new(DATA, reason));
+    }
+    if values.iter().all(|v| *v == 0.0) {
+        return Err(Violation::new(
+            DATA,
+            "expected a visible pixel, all are hidden",
+        ));
+    }
+    Ok(Some(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lfbm_bundle::manifest::Contrast;
+
+    const SPEC: ImageSpec = ImageSpec {
+        channels: 3,
+        height: 2,
+        width: 2,
+        value_range: [-1.0, 1.0],
+        contrast: Contrast::None,
+    };
+
+    fn tensor(data_type: proto::DataType, shape: &[u64], data: Vec<u8>) -> proto::Tensor {
+        proto::Tensor {
+            data_type: data_type.into(),
+            shape: shape.to_vec(),
+            data,
+        }
+    }
+
+    #[test]
+    fn bytes_and_floats_are_the_same_mask() {
+        let floats = [0.0_f32, 1.0, 1.0, 0.0].map(f32::to_le_bytes).concat();
+        for mask in [
+            tensor(proto::DataType::Uint8, &[2, 2], vec![0, 1, 1, 0]),
+            tensor(proto::DataType::Float32, &[1, 2, 2], floats),
+        ] {
+            let decoded = decode_mask(Some(&mask), &SPEC).unwrap();
+            assert_eq!(decoded, Some(vec![0.0, 1.0, 1.0, 0.0]));
+        }
+        assert_eq!(decode_mask(None, &SPEC).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let uint8 = proto::DataType::Uint8;
+        for (mask, field, part) in [
+            (tensor(uint8, &[3, 2, 2], vec![1; 12]), SHAPE, "[2, 2]"),
+            (tensor(uint8, &[2, 2], vec![1; 3]), DATA, "4 bytes, got 3"),
+            (
+                tensor(uint8, &[2, 2], vec![1, 1, 255, 1]),
+                DATA,
+                "255 at index 2",
+            ),
+            (tensor(uint8, &[2, 2], vec![0; 4]), DATA, "all are hidden"),
+            (
+                tensor(proto::DataType::Unspecified, &[2, 2], vec![1; 4]),
+                DATA_TYPE,
+                "DATA_TYPE_UINT8",
+            ),
+        ] {
+            let violation = decode_mask(Some(&mask), &SPEC).unwrap_err();
+            assert_eq!(violation.field, field, "{violation:?}");
+            assert!(violation.description.contains(part), "{violation:?}");
+        }
+    }
+}
