@@ -60,6 +60,14 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_MESSAGE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_message_bytes: Option<usize>,
+    /// How often bundles are looked for that are new or gone; 0 for SIGHUP only [default: 10]
+    #[arg(long, env = "LFBM_MODEL_POLL_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_poll_s: Option<u64>,
+    /// Scores that drift is worked out over, per model [default: 1000]
+    #[arg(long, env = "LFBM_DRIFT_WINDOW")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift_window: Option<usize>,
     /// How long requests in flight may take after SIGTERM [default: 20]
     #[arg(long, env = "LFBM_DRAIN_TIMEOUT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +112,8 @@ pub struct Config {
     pub max_chains: u32,
     pub max_steps: u32,
     pub max_message_bytes: usize,
+    pub model_poll_s: u64,
+    pub drift_window: usize,
     pub drain_timeout_s: u64,
     pub ready_file: Option<PathBuf>,
     pub log_format: LogFormat,
@@ -123,6 +133,8 @@ impl Default for Config {
             max_chains: 64,
             max_steps: 2000,
             max_message_bytes: 16 << 20,
+            model_poll_s: 10,
+            drift_window: 1000,
             drain_timeout_s: 20,
             ready_file: None,
             log_format: LogFormat::Auto,
@@ -187,6 +199,7 @@ impl Config {
             ),
             ("max_chains", self.max_chains as usize, 1, most),
             ("max_message_bytes", self.max_message_bytes, 1024, most),
+            ("drift_window", self.drift_window, 1, 100_000),
         ];
         for (name, value, low, high) in ranges {
             if !(low..=high).contains(&value) {

@@ -17,7 +17,7 @@ use tonic_health::ServingStatus;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::http;
-use crate::models::Models;
+use crate::models::{self, Loader, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
 use crate::service::AnomalyDetectorService;
@@ -47,20 +47,21 @@ impl Server {
     /// # Errors
     /// When a bundle, ONNX Runtime or an address cannot be had.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let metrics = Metrics::new()?;
         let runtime = Runtime::load(None)?;
+        let metrics = Metrics::new(config.drift_window, runtime.version())?;
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
         let options = SessionOptions {
             device: config.device,
             intra_op_threads: config.threads,
         };
-        let models = Models::load(
-            &config.bundle,
-            &runtime,
-            &options,
-            config.max_batch_chains,
-            &metrics,
-        )?;
+        let loader = Loader {
+            runtime,
+            options,
+            batch_chains: config.max_batch_chains,
+            metrics: metrics.clone(),
+        };
+        let places = config.bundle.clone();
+        let models = tokio::task::spawn_blocking(move || Models::load(&places, loader)).await??;
         let listen = |address: SocketAddr| async move {
             TcpListener::bind(address)
                 .await
@@ -135,6 +136,8 @@ impl Server {
             // A sender that is gone means the same.
             let _ = draining.await;
         }));
+        let poll = (config.model_poll_s > 0).then(|| Duration::from_secs(config.model_poll_s));
+        let model_task = tokio::spawn(models::watch(Arc::clone(&models), poll)?);
         let metrics_task = tokio::spawn(http::serve(http, metrics, Arc::clone(&serving)));
         if let Some(path) = &config.ready_file {
             write_ready(path, grpc_address, http_address)?;
@@ -167,6 +170,7 @@ impl Server {
                 }
             }
         }
+        model_task.abort();
         metrics_task.abort();
         tracing::info!("stopped");
         failed.map_or(Ok(()), Err)
@@ -177,7 +181,11 @@ async fn a_scheduler_stops(models: &Models) {
     let mut interval = tokio::time::interval(WATCH_INTERVAL);
     loop {
         interval.tick().await;
-        if models.iter().any(|model| !model.scheduler.is_alive()) {
+        if models
+            .catalog()
+            .iter()
+            .any(|model| !model.scheduler.is_alive())
+        {
             return;
         }
     }

@@ -268,10 +268,9 @@ async fn bad_input_is_named_and_the_server_goes_on() {
     let again = client.score(good).await.unwrap().into_inner();
     assert!(close(again.log_joint, expected.log_joint));
     let metrics = http_get(&server, "/metrics");
-    assert!(
-        metrics.contains(r#"lfbm_requests_total{code="InvalidArgument",method="Score"} 5"#),
-        "{metrics}"
-    );
+    let invalid =
+        r#"lfbm_requests_total{code="InvalidArgument",method="Score",model="random-mlp"} 5"#;
+    assert!(metrics.contains(invalid), "{metrics}");
     assert!(metrics.contains(r#"lfbm_rejected_total{reason="unknown_model"} 2"#));
 }
 

@@ -6,7 +6,7 @@ use tonic::{Code, Request, Response, Status};
 use super::error::ServiceError;
 use super::messages;
 use crate::admission::{Admission, Priority};
-use crate::models::Models;
+use crate::models::{Model, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetector;
 use crate::scheduler::Job;
@@ -47,11 +47,13 @@ impl AnomalyDetectorService {
     async fn infer(
         &self,
         request: Request<proto::ScoreRequest>,
+        observed: &mut Observed<'_>,
     ) -> Result<proto::ScoreResponse, ServiceError> {
         let timeout = wire::timeout(request.metadata())?;
         let deadline = timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME));
         let request = request.into_inner();
         let model = self.models.get(&request.model, request.version)?;
+        observed.model = Some(Arc::clone(&model));
         let manifest = &model.manifest;
         let defaults = &manifest.langevin;
         let spec = manifest.image;
@@ -101,13 +103,7 @@ impl AnomalyDetectorService {
         let judgement = (whole && langevin == *defaults)
             .then(|| judge(score.log_joint, manifest, &model.calibration));
         if let Some(judgement) = judgement {
-            metrics.p_values.observe(judgement.p_value);
-            let verdict = if judgement.anomalous {
-                &metrics.anomalous
-            } else {
-                &metrics.normal
-            };
-            verdict.inc();
+            metrics.observe_score(score.log_joint, judgement.p_value, judgement.anomalous);
         }
         Ok(messages::score_response(
             &score, judgement, &inferred, manifest,
@@ -132,6 +128,8 @@ impl AnomalyDetectorService {
 struct Observed<'a> {
     metrics: &'a Metrics,
     method: &'static str,
+    /// Once it is known.
+    model: Option<Arc<Model>>,
     started: Instant,
     code: Code,
 }
@@ -141,6 +139,7 @@ impl<'a> Observed<'a> {
         Self {
             metrics,
             method,
+            model: None,
             started: Instant::now(),
             code: Code::Cancelled,
         }
@@ -155,8 +154,9 @@ impl<'a> Observed<'a> {
 impl Drop for Observed<'_> {
     fn drop(&mut self) {
         let seconds = self.started.elapsed().as_secs_f64();
+        let model = self.model.as_ref().map_or("", |model| &model.manifest.name);
         self.metrics
-            .observe_request(self.method, self.code, seconds);
+            .observe_request(self.method, model, self.code, seconds);
     }
 }
 
@@ -166,8 +166,8 @@ impl AnomalyDetector for AnomalyDetectorService {
         &self,
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
-        let observed = Observed::start(&self.metrics, "Score");
-        let result = self.infer(request).await;
+        let mut observed = Observed::start(&self.metrics, "Score");
+        let result = self.infer(request, &mut observed).await;
         observed.end(result.map_err(|error| self.refuse("Score", error)))
     }
 
@@ -176,8 +176,9 @@ impl AnomalyDetector for AnomalyDetectorService {
         _: Request<proto::ListModelsRequest>,
     ) -> Result<Response<proto::ListModelsResponse>, Status> {
         let observed = Observed::start(&self.metrics, "ListModels");
-        let models = self.models.iter();
-        let models = models
+        let catalog = self.models.catalog();
+        let models = catalog
+            .iter()
             .map(|model| messages::model(&model.manifest))
             .collect();
         observed.end(Ok(proto::ListModelsResponse { models }))
@@ -187,9 +188,10 @@ impl AnomalyDetector for AnomalyDetectorService {
         &self,
         request: Request<proto::GetModelRequest>,
     ) -> Result<Response<proto::GetModelResponse>, Status> {
-        let observed = Observed::start(&self.metrics, "GetModel");
+        let mut observed = Observed::start(&self.metrics, "GetModel");
         let request = request.into_inner();
         let model = self.models.get(&request.model, request.version);
+        observed.model = model.as_ref().ok().cloned();
         let result = model.map(|model| proto::GetModelResponse {
             model: Some(messages::model(&model.manifest)),
         });

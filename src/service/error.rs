@@ -86,6 +86,7 @@ impl From<ServiceError> for Status {
                 Code::InvalidArgument,
                 ErrorDetails::with_bad_request_violation("model", &message),
             ),
+            ServiceError::Unknown(Unknown::Nothing) => (Code::Unavailable, info("NO_MODEL")),
             ServiceError::Unknown(Unknown::Name { name, .. } | Unknown::Version { name, .. }) => (
                 Code::NotFound,
                 ErrorDetails::with_resource_info("lfbm.v1.Model", name, "", &message),

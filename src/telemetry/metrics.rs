@@ -1,189 +1,135 @@
-//! Prometheus metrics. Names carry units; every label has few values.
+//! The metrics of the server. Names carry units; every label has few values.
 
 use lfbm_bundle::manifest::Manifest;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
+use super::model_metrics::{ModelMetrics, Registration};
+
 /// A tenth of a millisecond to half a minute.
-const SECONDS: [f64; 15] = [
+pub(super) const SECONDS: [f64; 15] = [
     1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
-const P_VALUES: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0];
-const CHAINS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// A tenth of a second to five minutes.
+const LOAD_SECONDS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
 
 /// All metrics of a server.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// Bundles that are in a place of the settings and are not served, since they are broken.
+    pub models_refused: IntGauge,
+    /// Seconds from finding a bundle to its model being ready.
+    pub model_load_seconds: Histogram,
+    model_load_failures: IntCounterVec,
     registry: Registry,
+    drift_window: usize,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     rejected: IntCounterVec,
-    model_info: IntGaugeVec,
-    queue_seconds: HistogramVec,
-    compute_seconds: HistogramVec,
-    chains_waiting: IntGaugeVec,
-    chains_running: IntGaugeVec,
-    steps: IntCounterVec,
-    step_chains: HistogramVec,
-    p_values: HistogramVec,
-    verdicts: IntCounterVec,
-}
-
-/// The metrics of one model.
-#[derive(Clone, Debug)]
-pub struct ModelMetrics {
-    /// Chains that wait for a row.
-    pub chains_waiting: IntGauge,
-    /// Chains in the batch.
-    pub chains_running: IntGauge,
-    /// Seconds from admission to the first step.
-    pub queue_seconds: Histogram,
-    /// Seconds from the first step to the score.
-    pub compute_seconds: Histogram,
-    /// p-values of scores.
-    pub p_values: Histogram,
-    /// Verdicts.
-    pub normal: IntCounter,
-    /// Verdicts.
-    pub anomalous: IntCounter,
-    steps: IntCounter,
-    step_chains: Histogram,
-}
-
-impl ModelMetrics {
-    /// Counts a step of `chains` chains.
-    pub fn observe_step(&self, chains: usize) {
-        self.steps.inc_by(chains as u64);
-        self.step_chains.observe(chains as f64);
-    }
 }
 
 impl Metrics {
-    /// Metrics in a registry of their own.
+    /// Metrics in a registry of their own. `drift_window` is the number of scores that drift is
+    /// worked out over; `onnxruntime` is the version of ONNX Runtime.
     ///
     /// # Errors
     /// When a metric's description is not valid.
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new(drift_window: usize, onnxruntime: &str) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            register(
-                &registry,
-                IntCounterVec::new(Opts::new(name, help), labels)?,
-            )
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            register(&registry, counter)
         };
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
-        };
-        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
-            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            register(&registry, HistogramVec::new(options, labels)?)
-        };
-        let model: &[&str] = &["model", "version"];
         let metrics = Self {
+            models_refused: register(
+                &registry,
+                IntGauge::new(
+                    "lfbm_models_refused",
+                    "Bundles that are present and not served, because they cannot be.",
+                )?,
+            )?,
+            model_load_seconds: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "lfbm_model_load_seconds",
+                        "From finding a bundle to its model being checked, loaded and warm.",
+                    )
+                    .buckets(LOAD_SECONDS.to_vec()),
+                )?,
+            )?,
+            model_load_failures: counter(
+                "lfbm_model_load_failures_total",
+                "Bundles that were refused; once for every change of them.",
+                &["reason"],
+            )?,
             requests: counter(
                 "lfbm_requests_total",
-                "Answered requests; a request that its client gave up has the code Cancelled.",
-                &["method", "code"],
+                "Answered requests; a request that its client gave up has the code Cancelled, one \
+                 for a model that is not served has no model.",
+                &["method", "model", "code"],
             )?,
-            request_seconds: histogram(
-                "lfbm_request_duration_seconds",
-                "From the arrival of a request to its answer.",
-                &["method"],
-                &SECONDS,
+            request_seconds: register(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "lfbm_request_duration_seconds",
+                        "From the arrival of a request to its answer.",
+                    )
+                    .buckets(SECONDS.to_vec()),
+                    &["method"],
+                )?,
             )?,
             rejected: counter(
                 "lfbm_rejected_total",
                 "Requests that were refused without inference.",
                 &["reason"],
             )?,
-            model_info: gauge(
-                "lfbm_model_info",
-                "1 for every model that is served.",
-                &["model", "version", "generator"],
-            )?,
-            queue_seconds: histogram(
-                "lfbm_queue_duration_seconds",
-                "From admission to the first Langevin step.",
-                model,
-                &SECONDS,
-            )?,
-            compute_seconds: histogram(
-                "lfbm_compute_duration_seconds",
-                "From the first Langevin step to the score.",
-                model,
-                &SECONDS,
-            )?,
-            chains_waiting: gauge("lfbm_chains_waiting", "Chains that wait for a row.", model)?,
-            chains_running: gauge("lfbm_chains_running", "Chains in the batch.", model)?,
-            steps: counter(
-                "lfbm_chain_steps_total",
-                "Posterior steps, summed over chains.",
-                model,
-            )?,
-            step_chains: histogram(
-                "lfbm_step_chains",
-                "Chains that shared a posterior step.",
-                model,
-                &CHAINS,
-            )?,
-            p_values: histogram(
-                "lfbm_score_p_value",
-                "p-values of scores; uniform as long as images are normal.",
-                model,
-                &P_VALUES,
-            )?,
-            verdicts: counter(
-                "lfbm_verdicts_total",
-                "Scores by verdict.",
-                &["model", "version", "verdict"],
-            )?,
+            drift_window,
             registry: registry.clone(),
         };
-        let build = gauge(
+        let build = Opts::new(
             "lfbm_build_info",
-            "1, with the version of the server.",
-            &["version"],
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+            "1, with the versions of the server and of ONNX Runtime.",
+        );
+        register(
+            &registry,
+            IntGaugeVec::new(build, &["version", "onnxruntime"])?,
+        )?
+        .with_label_values(&[env!("CARGO_PKG_VERSION"), onnxruntime])
+        .set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(metrics)
     }
 
-    /// The part of a model.
-    pub fn of_model(&self, manifest: &Manifest) -> ModelMetrics {
-        let version = manifest.version.to_string();
-        let model: &[&str] = &[&manifest.name, &version];
-        self.model_info
-            .with_label_values(&[&manifest.name, &version, &manifest.generator])
-            .set(1);
-        let verdict = |name| {
-            self.verdicts
-                .with_label_values(&[manifest.name.as_str(), &version, name])
-        };
-        ModelMetrics {
-            chains_waiting: self.chains_waiting.with_label_values(model),
-            chains_running: self.chains_running.with_label_values(model),
-            queue_seconds: self.queue_seconds.with_label_values(model),
-            compute_seconds: self.compute_seconds.with_label_values(model),
-            p_values: self.p_values.with_label_values(model),
-            normal: verdict("normal"),
-            anomalous: verdict("anomalous"),
-            steps: self.steps.with_label_values(model),
-            step_chains: self.step_chains.with_label_values(model),
-        }
+    /// The metrics of a model, shown as long as the registration lives.
+    ///
+    /// # Errors
+    /// When those of the same version of the model are still shown.
+    pub fn of_model(
+        &self,
+        manifest: &Manifest,
+    ) -> prometheus::Result<(ModelMetrics, Registration)> {
+        ModelMetrics::register(&self.registry, manifest, self.drift_window)
     }
 
-    /// Counts an answered request.
-    pub fn observe_request(&self, method: &str, code: tonic::Code, seconds: f64) {
+    /// Counts an answered request; `model` is empty when it is not one that is served.
+    pub fn observe_request(&self, method: &str, model: &str, code: tonic::Code, seconds: f64) {
         let code = format!("{code:?}");
-        self.requests.with_label_values(&[method, &code]).inc();
+        let labels = [method, model, &code];
+        self.requests.with_label_values(&labels).inc();
         self.request_seconds
             .with_label_values(&[method])
             .observe(seconds);
+    }
+
+    /// Counts a bundle that was refused.
+    pub fn refuse_model(&self, reason: &str) {
+        self.model_load_failures.with_label_values(&[reason]).inc();
     }
 
     /// Counts a request that was refused without inference.

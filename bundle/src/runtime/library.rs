@@ -1,5 +1,6 @@
 //! Finding and loading the library.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +17,7 @@ const FILE_NAME: &str = "libonnxruntime.so";
 pub struct Runtime {
     pub(super) environment: ort::environment::Environment,
     path: PathBuf,
+    version: String,
 }
 
 impl fmt::Debug for Runtime {
@@ -52,7 +54,12 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let runtime = Self { environment, path };
+        let version = version(&path).map_err(|error| failed(error.to_string()))?;
+        let runtime = Self {
+            environment,
+            path,
+            version,
+        };
         *loaded = Some(runtime.clone());
         Ok(runtime)
     }
@@ -60,6 +67,24 @@ impl Runtime {
     /// The library's file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The library's version, such as `1.30.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// What the library at `path`, which is loaded already, says of its version.
+fn version(path: &Path) -> Result<String, libloading::Error> {
+    type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: ort has run the library's initialisers and checked that the function is there; the
+    // string that it leads to is static.
+    unsafe {
+        let library = libloading::Library::new(path)?;
+        let base = library.get::<GetApiBase>(b"OrtGetApiBase")?();
+        let version = CStr::from_ptr(((*base).GetVersionString)());
+        Ok(version.to_string_lossy().into_owned())
     }
 }
 

@@ -1,0 +1,118 @@
+//! Which models are served at a moment, and which of them a request means.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Model;
+
+/// No served model fits a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// No model is served.
+    #[error("no model is served at the moment")]
+    Nothing,
+    /// No model was named, and there are several.
+    #[error("expected the name of a model, one of {}, got none", .0.join(", "))]
+    Ambiguous(Vec<String>),
+    /// There is no such model.
+    #[error("there is no model {name}; there are {}", served.join(", "))]
+    Name {
+        /// The name that was asked for.
+        name: String,
+        /// Names that there are.
+        served: Vec<String>,
+    },
+    /// There is no such version.
+    #[error("the model {name} has no version {version}; it has {versions:?}")]
+    Version {
+        /// The model.
+        name: String,
+        /// The version that was asked for.
+        version: u64,
+        /// Versions that there are.
+        versions: Vec<u64>,
+    },
+}
+
+/// A bundle that is not served, because it cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its folder.
+    pub bundle: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The models of a moment, by name and version.
+#[derive(Default)]
+pub struct Catalog {
+    by_name: BTreeMap<String, BTreeMap<u64, Arc<Model>>>,
+    refused: Vec<Refused>,
+}
+
+impl Catalog {
+    pub(super) fn new(models: impl Iterator<Item = Arc<Model>>, refused: Vec<Refused>) -> Self {
+        let mut by_name: BTreeMap<String, BTreeMap<u64, Arc<Model>>> = BTreeMap::new();
+        for model in models {
+            by_name
+                .entry(model.manifest.name.clone())
+                .or_default()
+                .insert(model.manifest.version, model);
+        }
+        Self { by_name, refused }
+    }
+
+    /// The model of that name and version; an empty name is right when there is one name, version
+    /// 0 is the highest.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn get(&self, name: &str, version: u64) -> Result<&Arc<Model>, Unknown> {
+        let served = || self.names().map(str::to_owned).collect();
+        let (name, versions) = if name.is_empty() {
+            let mut names = self.by_name.iter();
+            match (names.next(), names.next()) {
+                (Some(only), None) => only,
+                (None, _) => return Err(Unknown::Nothing),
+                _ => return Err(Unknown::Ambiguous(served())),
+            }
+        } else {
+            self.by_name
+                .get_key_value(name)
+                .ok_or_else(|| Unknown::Name {
+                    name: name.to_owned(),
+                    served: served(),
+                })?
+        };
+        let model = match version {
+            0 => versions.values().next_back(),
+            _ => versions.get(&version),
+        };
+        model.ok_or_else(|| Unknown::Version {
+            name: name.clone(),
+            version,
+            versions: versions.keys().copied().collect(),
+        })
+    }
+
+    /// All models, by name, then version.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.by_name.values().flat_map(BTreeMap::values)
+    }
+
+    /// The models' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// Whether no model is served.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Bundles that are present and cannot be served.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+}

@@ -1,0 +1,77 @@
+use std::path::PathBuf;
+
+use lfbm_bundle::runtime::RuntimeError;
+use lfbm_bundle::store::BundleError;
+
+/// Why a bundle cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bundle is missing or broken.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// ONNX Runtime refuses.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The system refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What it was asked for.
+        path: PathBuf,
+        /// What it says.
+        source: std::io::Error,
+    },
+    /// A place has no bundle.
+    #[error(
+        "{}: expected a bundle (a folder with manifest.json) or a folder of bundles, found neither",
+        .0.display()
+    )]
+    NoBundle(PathBuf),
+    /// Two bundles are the same model.
+    #[error("{} and {} are both version {version} of the model {name}; serve one of them",
+        first.display(), second.display())]
+    Duplicate {
+        /// The model.
+        name: String,
+        /// Its version.
+        version: u64,
+        /// The bundle that was first.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+    },
+    /// The files of a version that is served are others now.
+    #[error(
+        "{} is no longer the version {version} of the model {name} that is served; what was loaded \
+         goes on, and other files need another version", bundle.display()
+    )]
+    Changed {
+        /// The model.
+        name: String,
+        /// Its version.
+        version: u64,
+        /// The bundle.
+        bundle: PathBuf,
+    },
+    /// The bundle became another one while it was read.
+    #[error("{} changed while it was read; write bundles elsewhere and rename them into place",
+        .0.display())]
+    Unsettled(PathBuf),
+    /// The model's metrics cannot be shown.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl LoadError {
+    /// What to call it in a label.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Bundle(_) | Self::NoBundle(_) => "bundle",
+            Self::Runtime(_) => "runtime",
+            Self::Io { .. } => "io",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Changed { .. } => "changed",
+            Self::Unsettled(_) => "unsettled",
+            Self::Metrics(_) => "metrics",
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The models that are served: found on disk, loaded, switched in and withdrawn while the server
+//! runs.
+
+mod catalog;
+mod discovery;
+mod error;
+mod loader;
+mod registry;
+mod watcher;
+
+pub use catalog::{Catalog, Refused, Unknown};
+pub use error::LoadError;
+pub use loader::Loader;
+pub use registry::Models;
+pub use watcher::watch;
+
+use lfbm_bundle::calibration::Calibration;
+use lfbm_bundle::manifest::Manifest;
+
+use crate::scheduler::Scheduler;
+use crate::telemetry::ModelMetrics;
+
+/// A loaded model. Requests hold it until they are answered, so one that is withdrawn ends with
+/// the last of them.
+pub struct Model {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What scores normal images get.
+    pub calibration: Calibration,
+    /// Runs its chains; its thread ends with the model.
+    pub scheduler: Scheduler,
+    /// Its part of the metrics.
+    pub metrics: ModelMetrics,
+}

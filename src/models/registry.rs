@@ -1,0 +1,292 @@
+//! Keeps what is served in step with what is on disk.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::store::Bundle;
+use tokio::sync::watch;
+
+use super::discovery::{self, Fingerprint};
+use super::{Catalog, LoadError, Loader, Model, Refused, Unknown};
+use crate::telemetry::Registration;
+
+/// A bundle that is replaced is away for a moment between two renames; one that is away for longer
+/// is gone.
+const REPLACEMENT: Duration = Duration::from_millis(200);
+
+/// Every model that is served.
+pub struct Models {
+    /// What requests see; a whole catalog takes the place of another.
+    catalog: watch::Sender<Arc<Catalog>>,
+    /// What polls compare with; one poll at a time holds it.
+    shelf: Mutex<Shelf>,
+}
+
+impl Models {
+    /// Loads the bundles at `places`, each a bundle or a folder of bundles.
+    ///
+    /// # Errors
+    /// When one of them cannot be served; then none is.
+    pub fn load(places: &[PathBuf], loader: Loader) -> Result<Self, LoadError> {
+        let mut shelf = Shelf {
+            places: places.to_vec(),
+            loader,
+            served: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        };
+        let mut found = Found::new();
+        for place in places {
+            let bundles = discovery::bundles(place).map_err(|source| LoadError::Io {
+                path: place.clone(),
+                source,
+            })?;
+            if bundles.is_empty() {
+                return Err(LoadError::NoBundle(place.clone()));
+            }
+            found.extend(bundles);
+        }
+        for bundle in found.keys() {
+            shelf.take(bundle, &found)?;
+        }
+        Ok(Self {
+            catalog: watch::Sender::new(Arc::new(shelf.catalog())),
+            shelf: Mutex::new(shelf),
+        })
+    }
+
+    /// The models of this moment.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.borrow())
+    }
+
+    /// The models of this moment, and word of every change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
+    }
+
+    /// See [`Catalog::get`].
+    ///
+    /// # Errors
+    /// When no model fits.
+    pub fn get(&self, name: &str, version: u64) -> Result<Arc<Model>, Unknown> {
+        self.catalog.borrow().get(name, version).cloned()
+    }
+
+    /// Loads what is new on disk, then withdraws what is gone; blocks until both are done. What
+    /// cannot be served is refused, once for every change of it, or again if `retry`.
+    pub fn poll(&self, retry: bool) {
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if retry {
+            shelf.refused.clear();
+        }
+        let mut found = shelf.find();
+        if shelf.served.values().any(|served| served.is_gone(&found)) {
+            thread::sleep(REPLACEMENT);
+            found = shelf.find();
+        }
+        let publish = |shelf: &Shelf| {
+            let refused = shelf.refused.len() as i64;
+            shelf.loader.metrics.models_refused.set(refused);
+            self.catalog.send_replace(Arc::new(shelf.catalog()));
+        };
+        for (bundle, fingerprint) in &found {
+            if shelf.knows(bundle, fingerprint) {
+                continue;
+            }
+            match shelf.take(bundle, &found) {
+                Ok(()) => {
+                    shelf.refused.remove(bundle);
+                }
+                // The next poll finds it whole.
+                Err(LoadError::Unsettled(_)) => continue,
+                Err(error) => shelf.refuse(bundle, Some(fingerprint), &error),
+            }
+            publish(&shelf);
+        }
+        if shelf.withdraw(&found) {
+            publish(&shelf);
+        }
+    }
+}
+
+/// Bundles on disk.
+type Found = BTreeMap<PathBuf, Fingerprint>;
+
+struct Served {
+    model: Arc<Model>,
+    bundle: PathBuf,
+    fingerprint: Fingerprint,
+    /// Requests in flight do not hold it: a model that is withdrawn shows no metrics.
+    _registration: Registration,
+}
+
+impl Served {
+    fn is_gone(&self, found: &Found) -> bool {
+        !found.contains_key(&self.bundle)
+    }
+}
+
+struct Refusal {
+    /// Of a bundle; a place that cannot be read has none.
+    fingerprint: Option<Fingerprint>,
+    reason: String,
+}
+
+struct Shelf {
+    places: Vec<PathBuf>,
+    loader: Loader,
+    served: BTreeMap<(String, u64), Served>,
+    refused: BTreeMap<PathBuf, Refusal>,
+}
+
+impl Shelf {
+    fn catalog(&self) -> Catalog {
+        let models = self.served.values().map(|served| Arc::clone(&served.model));
+        let refused = self.refused.iter().map(|(bundle, refusal)| Refused {
+            bundle: bundle.clone(),
+            reason: refusal.reason.clone(),
+        });
+        Catalog::new(models, refused.collect())
+    }
+
+    /// What there is; what is served from a place that cannot be read counts as being there.
+    fn find(&mut self) -> Found {
+        let mut found = Found::new();
+        for place in self.places.clone() {
+            match discovery::bundles(&place) {
+                Ok(bundles) => {
+                    self.refused.remove(&place);
+                    found.extend(bundles);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    let there = self.served.values();
+                    let there = there.filter(|served| served.bundle.starts_with(&place));
+                    found.extend(
+                        there.map(|served| (served.bundle.clone(), served.fingerprint.clone())),
+                    );
+                    let path = place.clone();
+                    self.refuse(&place, None, &LoadError::Io { path, source });
+                }
+            }
+        }
+        found
+    }
+
+    fn knows(&self, bundle: &Path, fingerprint: &Fingerprint) -> bool {
+        let served = self.served.values();
+        let mut served = served.filter(|served| served.bundle == bundle);
+        served.any(|served| served.fingerprint == *fingerprint)
+            || self
+                .refused
+                .get(bundle)
+                .is_some_and(|refusal| refusal.fingerprint.as_ref() == Some(fingerprint))
+    }
+
+    /// Serves a bundle that is new or was touched.
+    fn take(&mut self, dir: &Path, found: &Found) -> Result<(), LoadError> {
+        let Some(fingerprint) = found.get(dir) else {
+            return Ok(());
+        };
+        let result = self.check_and_load(dir, fingerprint, found);
+        // Whatever came of it, it came of two bundles.
+        if Fingerprint::of(dir).ok().as_ref() != Some(fingerprint) {
+            return Err(LoadError::Unsettled(dir.to_path_buf()));
+        }
+        if let Some((model, registration)) = result? {
+            // A version that lay in the same folder was replaced by this one.
+            self.served.retain(|_, served| served.bundle != dir);
+            let key = (model.manifest.name.clone(), model.manifest.version);
+            let served = Served {
+                model: Arc::new(model),
+                bundle: dir.to_path_buf(),
+                fingerprint: fingerprint.clone(),
+                _registration: registration,
+            };
+            self.served.insert(key, served);
+        }
+        Ok(())
+    }
+
+    /// The model of a bundle, unless it is served already.
+    fn check_and_load(
+        &mut self,
+        dir: &Path,
+        fingerprint: &Fingerprint,
+        found: &Found,
+    ) -> Result<Option<(Model, Registration)>, LoadError> {
+        let bundle = Bundle::open(dir)?;
+        let manifest = bundle.manifest();
+        let key = (manifest.name.clone(), manifest.version);
+        let Some(served) = self.served.get_mut(&key) else {
+            return self.loader.load(&bundle).map(Some);
+        };
+        if served.bundle != dir && !served.is_gone(found) {
+            return Err(LoadError::Duplicate {
+                name: key.0,
+                version: key.1,
+                first: served.bundle.clone(),
+                second: dir.to_path_buf(),
+            });
+        }
+        if !same_model(&served.model.manifest, manifest) {
+            return Err(LoadError::Changed {
+                name: key.0,
+                version: key.1,
+                bundle: dir.to_path_buf(),
+            });
+        }
+        // It was moved, or only looked at.
+        served.bundle = dir.to_path_buf();
+        served.fingerprint = fingerprint.clone();
+        Ok(None)
+    }
+
+    fn refuse(&mut self, path: &Path, fingerprint: Option<&Fingerprint>, error: &LoadError) {
+        let refusal = Refusal {
+            fingerprint: fingerprint.cloned(),
+            reason: error.to_string(),
+        };
+        let last = self.refused.get(path);
+        // A place that cannot be read is seen by every poll.
+        if fingerprint.is_some() || last.is_none_or(|last| last.reason != refusal.reason) {
+            self.loader.metrics.refuse_model(error.reason());
+            tracing::error!(bundle = %path.display(), %error, "bundle refused");
+        }
+        self.refused.insert(path.to_path_buf(), refusal);
+    }
+
+    /// Withdraws what is gone; whether that changes anything.
+    fn withdraw(&mut self, found: &Found) -> bool {
+        let before = (self.served.len(), self.refused.len());
+        self.served.retain(|(name, version), served| {
+            let gone = served.is_gone(found);
+            if gone {
+                tracing::info!(model = name, version, "model withdrawn");
+            }
+            !gone
+        });
+        if self.served.len() < before.0 {
+            // What was in the way of a bundle may be gone.
+            self.refused.clear();
+        }
+        let places = &self.places;
+        self.refused
+            .retain(|path, _| found.contains_key(path) || places.contains(path));
+        before != (self.served.len(), self.refused.len())
+    }
+}
+
+/// Whether two manifests describe the same model; an evaluation adds to a manifest later.
+fn same_model(a: &Manifest, b: &Manifest) -> bool {
+    let without_evaluation = |manifest: &Manifest| Manifest {
+        evaluation: serde_json::Value::Null,
+        ..manifest.clone()
+    };
+    without_evaluation(a) == without_evaluation(b)
+}
