@@ -1,7 +1,10 @@
 //! `lfbm`: the client of lfbm-server.
 
+mod bench;
 mod connection;
 mod health;
+mod inference;
+mod inputs;
 mod models;
 mod score;
 
@@ -33,6 +36,8 @@ enum Command {
     Models(models::ModelsArgs),
     /// Ask whether the server serves; the exit code is 0 if so
     Health,
+    /// Put load on a server and measure how it bears it
+    Bench(bench::BenchArgs),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -42,6 +47,7 @@ async fn main() -> ExitCode {
         Command::Score(args) => score::run(&cli.server, args).await,
         Command::Models(args) => models::run(&cli.server, args).await,
         Command::Health => health::run(&cli.server).await,
+        Command::Bench(args) => bench::run(&cli.server, args).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,26 +1,22 @@
 //! `lfbm score`.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use comfy_table::{CellAlignment, Color, Table, presets};
 use futures_util::{StreamExt, stream};
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{
-    Aggregation, Image, InferenceParameters, ScoreRequest, ScoreResponse, Verdict,
-};
+use lfbm_server::proto::{Priority, ScoreResponse, Verdict};
 use serde_json::json;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-use crate::connection::detector;
-
-const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
-const STDIN: &str = "-";
+use crate::connection::{code, detector};
+use crate::inference::InferenceArgs;
+use crate::inputs::{find_images, read_image};
 
 #[derive(Args)]
 pub(crate) struct ScoreArgs {
@@ -30,43 +26,14 @@ pub(crate) struct ScoreArgs {
     /// One JSON object a line, as soon as the image is scored
     #[arg(long)]
     json: bool,
-    /// The model; may be left out when the server has one
-    #[arg(long, default_value = "")]
-    model: String,
-    /// The model's version; 0 is the highest
-    #[arg(long, default_value_t = 0)]
-    model_version: u64,
-    /// Langevin steps
-    #[arg(long)]
-    steps: Option<u32>,
-    /// Step size s
-    #[arg(long)]
-    step_size: Option<f32>,
-    /// How many of the last steps are taken without noise
-    #[arg(long)]
-    noise_free_steps: Option<u32>,
-    /// Chains an image
-    #[arg(long)]
-    chains: Option<u32>,
-    /// How chains become one score
-    #[arg(long, value_enum)]
-    aggregation: Option<AggregationName>,
-    /// Decides starts and noise
-    #[arg(long)]
-    seed: Option<u64>,
     /// Requests that are under way at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Seconds that a request may take
     #[arg(long, default_value_t = 30.0)]
     timeout_s: f64,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum AggregationName {
-    Mean,
-    Max,
-    LogMeanExp,
+    #[command(flatten)]
+    inference: InferenceArgs,
 }
 
 struct Scored {
@@ -119,75 +86,18 @@ async fn score(
     args: &ScoreArgs,
     timeout: Duration,
 ) -> anyhow::Result<ScoreResponse> {
-    let bytes = if path == Path::new(STDIN) {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes)?;
-        bytes
-    } else {
-        std::fs::read(path)?
-    };
-    let aggregation = match args.aggregation {
-        None => Aggregation::Unspecified,
-        Some(AggregationName::Mean) => Aggregation::Mean,
-        Some(AggregationName::Max) => Aggregation::Max,
-        Some(AggregationName::LogMeanExp) => Aggregation::LogMeanExp,
-    };
-    let mut request = Request::new(ScoreRequest {
-        model: args.model.clone(),
-        version: args.model_version,
-        image: Some(Image {
-            content: Some(Content::Encoded(bytes)),
-        }),
-        inference: Some(InferenceParameters {
-            steps: args.steps,
-            step_size: args.step_size,
-            noise_free_steps: args.noise_free_steps,
-            chains: args.chains,
-            aggregation: aggregation.into(),
-            seed: args.seed,
-        }),
-        ..Default::default()
-    });
+    let mut request = Request::new(
+        args.inference
+            .score_request(read_image(path)?, Priority::Unspecified),
+    );
     request.set_timeout(timeout);
     match client.score(request).await {
         Ok(reply) => Ok(reply.into_inner()),
-        // Tonic calls a deadline that passed here a cancellation.
-        Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => {
+        Err(status) if code(&status) == Code::DeadlineExceeded => {
             bail!("no answer within {} s", args.timeout_s)
         }
         Err(status) => bail!("{}", status.message()),
     }
-}
-
-/// Files as they are named; folders as the images in them, by name.
-fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for path in named {
-        if !path.is_dir() {
-            ensure!(
-                path == Path::new(STDIN) || path.exists(),
-                "{}: there is no such file or folder",
-                path.display()
-            );
-            found.push(path.clone());
-            continue;
-        }
-        let before = found.len();
-        for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
-            let entry = entry?;
-            let extension = entry.path().extension().unwrap_or_default();
-            let extension = extension.to_string_lossy().to_lowercase();
-            if entry.file_type().is_file() && EXTENSIONS.contains(&extension.as_str()) {
-                found.push(entry.into_path());
-            }
-        }
-        ensure!(
-            found.len() > before,
-            "{}: no PNG or JPEG file in this folder",
-            path.display()
-        );
-    }
-    Ok(found)
 }
 
 fn new_table() -> Table {

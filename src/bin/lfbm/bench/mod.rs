@@ -1,0 +1,251 @@
+//! `lfbm bench`.
+
+mod arrivals;
+mod codec;
+mod latency;
+mod load;
+mod measurement;
+mod report;
+
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use lfbm_server::proto::image::Content;
+use lfbm_server::proto::{DataType, GetModelRequest, Image, ImageSpec, Priority, Tensor};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::Exp;
+use tonic::Code;
+use tonic::client::Grpc;
+
+use self::load::{Load, Pace, Requests};
+use self::measurement::{Answers, Measurement};
+use crate::connection::{channel, detector};
+use crate::inference::InferenceArgs;
+use crate::inputs::{find_images, read_image};
+
+/// Images of random pixels, when none are named.
+const RANDOM_IMAGES: usize = 64;
+/// Throughput has stopped growing when so many loads in a row add less than this share.
+const GROWTH: f64 = 0.03;
+const PATIENCE: usize = 2;
+const HIGHEST_CONCURRENCY: usize = 1024;
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// PNG or JPEG files or folders of them, to be scored in turn; none for random pixels
+    images: Vec<PathBuf>,
+    /// Closed loop: requests that are under way at any time
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    concurrency: usize,
+    /// Open loop: requests a second, at random times (Poisson), whatever is outstanding
+    #[arg(long, conflicts_with = "concurrency")]
+    rate: Option<f64>,
+    /// Closed loops with 1, 2, 4, ... at once, until throughput stops growing
+    #[arg(long, conflicts_with_all = ["concurrency", "rate", "bulk_share"])]
+    find_capacity: bool,
+    /// Seconds that are measured, for each load
+    #[arg(long, default_value_t = 10.0)]
+    duration_s: f64,
+    /// Seconds before them that are not
+    #[arg(long, default_value_t = 2.0)]
+    warmup_s: f64,
+    /// Seconds that a request may take
+    #[arg(long, default_value_t = 30.0)]
+    timeout_s: f64,
+    /// Connections that share the requests
+    #[arg(long, default_value_t = 4, value_parser = at_least_one)]
+    connections: usize,
+    /// Open loop: requests under way at most; those due beyond are counted, not sent
+    #[arg(long, default_value_t = 20_000, value_parser = at_least_one)]
+    max_outstanding: usize,
+    /// The share of requests of bulk priority; the others are interactive
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    bulk_share: f64,
+    /// Decides arrival times, priorities and random pixels
+    #[arg(long, default_value_t = 0)]
+    load_seed: u64,
+    /// One JSON object; durations are seconds
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    inference: InferenceArgs,
+}
+
+/// A closed loop on the way to the capacity.
+struct Level {
+    concurrency: usize,
+    measurement: Measurement,
+}
+
+impl Level {
+    fn ok(&self) -> Option<&Answers> {
+        let key = (Priority::Interactive, Code::Ok.into());
+        self.measurement.answers.get(&key)
+    }
+}
+
+pub(crate) async fn run(server: &str, args: &BenchArgs) -> anyhow::Result<()> {
+    let load = load(server, args).await?;
+    let stop = pin!(async {
+        // Without signals, the time ends the run.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
+    if args.find_capacity {
+        return find_capacity(&load, args.json, stop).await;
+    }
+    let measurement = load.run(pace(args)?, stop).await?;
+    ensure!(
+        measurement.duration() > Duration::ZERO,
+        "stopped during the warm-up: nothing was measured"
+    );
+    if args.json {
+        println!("{}", report::json(args, &measurement));
+    } else {
+        print!("{}", report::text(args, &measurement));
+    }
+    ensure!(
+        measurement.goodput_per_s() > 0.0,
+        "no request succeeded in the time that was measured"
+    );
+    Ok(())
+}
+
+async fn find_capacity(
+    load: &Load,
+    json: bool,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> anyhow::Result<()> {
+    let mut levels: Vec<Level> = Vec::new();
+    let (mut concurrency, mut highest, mut since_growth) = (1, 0.0_f64, 0);
+    loop {
+        let measurement = load
+            .run(Pace::Closed { concurrency }, stop.as_mut())
+            .await?;
+        if measurement.stopped.is_some() {
+            break;
+        }
+        let goodput = measurement.goodput_per_s();
+        levels.push(Level {
+            concurrency,
+            measurement,
+        });
+        if goodput > (1.0 + GROWTH) * highest {
+            since_growth = 0;
+        } else {
+            since_growth += 1;
+        }
+        highest = highest.max(goodput);
+        concurrency *= 2;
+        if since_growth == PATIENCE || concurrency > HIGHEST_CONCURRENCY {
+            break;
+        }
+    }
+    let goodput = |level: &Level| level.measurement.goodput_per_s();
+    let best = levels
+        .iter()
+        .max_by(|one, other| goodput(one).total_cmp(&goodput(other)));
+    let Some(best) = best else {
+        bail!("stopped before the first load was measured");
+    };
+    ensure!(goodput(best) > 0.0, "no request succeeded");
+    if json {
+        println!("{}", report::capacity_json(&levels, best));
+    } else {
+        print!("{}", report::capacity_text(&levels, best));
+    }
+    Ok(())
+}
+
+fn pace(args: &BenchArgs) -> anyhow::Result<Pace> {
+    let Some(rate) = args.rate else {
+        return Ok(Pace::Closed {
+            concurrency: args.concurrency,
+        });
+    };
+    ensure!(
+        rate.is_finite() && rate > 0.0,
+        "--rate: expected requests per second, above 0, got {rate}"
+    );
+    Ok(Pace::Open {
+        per_s: Exp::new(rate)?,
+    })
+}
+
+async fn load(server: &str, args: &BenchArgs) -> anyhow::Result<Load> {
+    let images = if args.images.is_empty() {
+        random_images(server, args).await?
+    } else {
+        find_images(&args.images)?
+            .iter()
+            .map(|path| read_image(path).with_context(|| path.display().to_string()))
+            .collect::<anyhow::Result<_>>()?
+    };
+    let mut connections = Vec::with_capacity(args.connections);
+    for _ in 0..args.connections {
+        connections.push(Grpc::new(channel(server).await?));
+    }
+    Ok(Load {
+        connections,
+        requests: Requests::encode(&images, |image, priority| {
+            args.inference.score_request(image, priority)
+        }),
+        bulk_share: args.bulk_share,
+        seed: args.load_seed,
+        warmup: seconds("--warmup-s", args.warmup_s)?,
+        duration: seconds("--duration-s", args.duration_s)?,
+        timeout: seconds("--timeout-s", args.timeout_s)?,
+        max_outstanding: args.max_outstanding,
+    })
+}
+
+async fn random_images(server: &str, args: &BenchArgs) -> anyhow::Result<Vec<Image>> {
+    let request = GetModelRequest {
+        model: args.inference.model.clone(),
+        version: args.inference.model_version,
+    };
+    let reply = detector(server).await?.get_model(request).await?;
+    let model = reply.into_inner().model.unwrap_or_default();
+    let ImageSpec {
+        channels,
+        height,
+        width,
+    } = model.image.context("the server names no image size")?;
+    let mut rng = StdRng::seed_from_u64(args.load_seed);
+    let images = (0..RANDOM_IMAGES).map(|_| {
+        let mut data = vec![0; channels as usize * height as usize * width as usize];
+        rng.fill(&mut data[..]);
+        Image {
+            content: Some(Content::Tensor(Tensor {
+                data_type: DataType::Uint8.into(),
+                shape: vec![channels.into(), height.into(), width.into()],
+                data,
+            })),
+        }
+    });
+    Ok(images.collect())
+}
+
+fn seconds(flag: &str, seconds: f64) -> anyhow::Result<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .with_context(|| format!("{flag}: expected a number of seconds, got {seconds}"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0 to 1".to_owned()),
+    }
+}

@@ -1,0 +1,205 @@
+//! What a run measured, for people and for machines.
+
+use std::iter;
+
+use comfy_table::{CellAlignment, Table, presets};
+use lfbm_server::proto::Priority;
+use serde_json::{Map, Value, json};
+use tonic::Code;
+
+use super::latency::{Latencies, QUANTILES};
+use super::measurement::Measurement;
+use super::{BenchArgs, Level};
+
+const COUNTS: [&str; 2] = ["requests", "per s"];
+
+/// The name of a code on the wire.
+fn code_name(code: i32) -> &'static str {
+    match Code::from_i32(code) {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+fn priority_name(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Unspecified => "unspecified",
+        Priority::Interactive => "interactive",
+        Priority::Bulk => "bulk",
+    }
+}
+
+/// A table, and what it does not say.
+pub(super) fn text(args: &BenchArgs, measurement: &Measurement) -> String {
+    let seconds = measurement.duration().as_secs_f64();
+    let load = match args.rate {
+        Some(rate) => format!("open loop, {rate} requests/s, Poisson arrivals"),
+        None => format!("closed loop, {} at once", args.concurrency),
+    };
+    let mut table = new_table(&["priority", "code"], &COUNTS);
+    for ((priority, code), answers) in &measurement.answers {
+        let mut row = vec![
+            priority_name(*priority).to_owned(),
+            code_name(*code).to_owned(),
+            answers.latency.len().to_string(),
+            format!("{:.1}", answers.in_window as f64 / seconds),
+        ];
+        row.extend(quantiles_ms(&answers.latency));
+        table.add_row(row);
+    }
+    let mut parts = new_table(&["of which"], &[]);
+    for (name, latencies) in [
+        ("sent late", &measurement.send_delay),
+        ("queued", &measurement.queue),
+        ("computed", &measurement.compute),
+    ] {
+        let cells = iter::once(name.to_owned());
+        parts.add_row(cells.chain(quantiles_ms(latencies)));
+    }
+    let mut text = format!(
+        "{load}; {seconds:.1} s measured after {} s of warm-up; {} connections{}\n\n{table}\n\n{parts}\n\n\
+         goodput {:.1}/s of {:.1}/s offered; at most {} outstanding\n",
+        args.warmup_s,
+        args.connections,
+        if measurement.stopped.is_some() {
+            "; stopped early"
+        } else {
+            ""
+        },
+        measurement.goodput_per_s(),
+        measurement.offered_per_s(),
+        measurement.peak_outstanding,
+    );
+    if measurement.not_sent > 0 {
+        text += &format!(
+            "{} requests were not sent: {} were outstanding already (--max-outstanding)\n",
+            measurement.not_sent, args.max_outstanding
+        );
+    }
+    for ((_, code), answers) in &measurement.answers {
+        if !answers.message.is_empty() {
+            text += &format!("first {}: {}\n", code_name(*code), answers.message);
+        }
+    }
+    text
+}
+
+/// One object; durations are seconds.
+pub(super) fn json(args: &BenchArgs, measurement: &Measurement) -> Value {
+    let seconds = measurement.duration().as_secs_f64();
+    let answers: Vec<_> = measurement
+        .answers
+        .iter()
+        .map(|((priority, code), answers)| {
+            json!({
+                "priority": priority_name(*priority),
+                "code": code_name(*code),
+                "requests": answers.latency.len(),
+                "per_s": answers.in_window as f64 / seconds,
+                "latency_s": quantiles_json(&answers.latency),
+                "message": answers.message,
+            })
+        })
+        .collect();
+    json!({
+        "loop": if args.rate.is_some() { "open" } else { "closed" },
+        "rate_per_s": args.rate,
+        "concurrency": args.rate.is_none().then_some(args.concurrency),
+        "connections": args.connections,
+        "warmup_s": args.warmup_s,
+        "duration_s": seconds,
+        "stopped_early": measurement.stopped.is_some(),
+        "offered_per_s": measurement.offered_per_s(),
+        "goodput_per_s": measurement.goodput_per_s(),
+        "peak_outstanding": measurement.peak_outstanding,
+        "not_sent": measurement.not_sent,
+        "answers": answers,
+        "queue_s": quantiles_json(&measurement.queue),
+        "compute_s": quantiles_json(&measurement.compute),
+        "send_delay_s": quantiles_json(&measurement.send_delay),
+    })
+}
+
+/// The search for the capacity, as a table.
+pub(super) fn capacity_text(levels: &[Level], best: &Level) -> String {
+    let mut table = new_table(&["at once"], &COUNTS);
+    for level in levels {
+        let mut row = vec![
+            level.concurrency.to_string(),
+            level.ok().map_or(0, |ok| ok.latency.len()).to_string(),
+            format!("{:.1}", level.measurement.goodput_per_s()),
+        ];
+        row.extend(
+            level
+                .ok()
+                .into_iter()
+                .flat_map(|ok| quantiles_ms(&ok.latency)),
+        );
+        table.add_row(row);
+    }
+    format!(
+        "{table}\n\ncapacity {:.1}/s, at {} at once\n",
+        best.measurement.goodput_per_s(),
+        best.concurrency
+    )
+}
+
+/// The search for the capacity, as one object.
+pub(super) fn capacity_json(levels: &[Level], best: &Level) -> Value {
+    let levels: Vec<_> = levels
+        .iter()
+        .map(|level| {
+            json!({
+                "concurrency": level.concurrency,
+                "goodput_per_s": level.measurement.goodput_per_s(),
+                "latency_s": level.ok().map(|ok| quantiles_json(&ok.latency)),
+            })
+        })
+        .collect();
+    json!({
+        "capacity_per_s": best.measurement.goodput_per_s(),
+        "concurrency": best.concurrency,
+        "levels": levels,
+    })
+}
+
+/// Columns of text, then of counts, then the quantiles.
+fn new_table(texts: &[&str], counts: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    let header = texts.iter().chain(counts).map(|&name| name.to_owned());
+    table.set_header(header.chain(QUANTILES.map(|(name, _)| format!("{name} ms"))));
+    for column in table.column_iter_mut().skip(texts.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn quantiles_ms(latencies: &Latencies) -> [String; QUANTILES.len()] {
+    QUANTILES.map(|(_, quantile)| {
+        let seconds = latencies.quantile_s(quantile);
+        seconds.map_or("-".to_owned(), |seconds| format!("{:.2}", seconds * 1e3))
+    })
+}
+
+fn quantiles_json(latencies: &Latencies) -> Map<String, Value> {
+    QUANTILES
+        .into_iter()
+        .map(|(name, quantile)| (name.to_owned(), latencies.quantile_s(quantile).into()))
+        .collect()
+}
