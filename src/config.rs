@@ -68,7 +68,12 @@ pub struct Args {
     #[arg(long, env = "LFBM_DRIFT_WINDOW")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift_window: Option<usize>,
-    /// How long requests in flight may take after SIGTERM [default: 20]
+    /// How long after SIGTERM to serve on while health says NOT_SERVING, so that load balancers
+    /// see it before connections are refused [default: 0]
+    #[arg(long, env = "LFBM_DRAIN_GRACE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_grace_s: Option<u64>,
+    /// How long requests in flight may take after that [default: 20]
     #[arg(long, env = "LFBM_DRAIN_TIMEOUT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_timeout_s: Option<u64>,
@@ -114,6 +119,7 @@ pub struct Config {
     pub max_message_bytes: usize,
     pub model_poll_s: u64,
     pub drift_window: usize,
+    pub drain_grace_s: u64,
     pub drain_timeout_s: u64,
     pub ready_file: Option<PathBuf>,
     pub log_format: LogFormat,
@@ -135,6 +141,7 @@ impl Default for Config {
             max_message_bytes: 16 << 20,
             model_poll_s: 10,
             drift_window: 1000,
+            drain_grace_s: 0,
             drain_timeout_s: 20,
             ready_file: None,
             log_format: LogFormat::Auto,

@@ -27,7 +27,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
         server
             .serve(async {
                 match stop.await {
-                    Ok(Ok(signal)) => tracing::info!(signal, "stopping"),
+                    Ok(Ok(signal)) => {
+                        tracing::info!(signal, "stopping");
+                        tokio::spawn(shutdown::abandon_at_next_signal());
+                    }
                     Ok(Err(error)) => tracing::error!(%error, "signals cannot be caught"),
                     Err(error) => tracing::error!(%error, "signals cannot be caught"),
                 }

@@ -85,8 +85,9 @@ impl Server {
         self.grpc_address
     }
 
-    /// Serves until `shutdown`; then reports that it does not, refuses new connections, and waits
-    /// for requests in flight as long as the settings say.
+    /// Serves until `shutdown`; then reports that it does not, goes on for the grace that load
+    /// balancers need to see it, refuses what is new, and waits for requests in flight as long as
+    /// the settings say.
     ///
     /// # Errors
     /// When the transport fails.
@@ -100,7 +101,7 @@ impl Server {
             grpc_address,
             http_address,
         } = self;
-        let (health, health_service) = tonic_health::server::health_reporter();
+        let (mut health, health_service) = tonic_health::server::health_reporter();
         let serving = Arc::new(AtomicBool::new(true));
         for service in HEALTH_SERVICES {
             health
@@ -158,6 +159,17 @@ impl Server {
                 .set_service_status(service, ServingStatus::NotServing)
                 .await;
         }
+        if failed.is_none() {
+            let grace = Duration::from_secs(config.drain_grace_s);
+            tracing::info!(grace_s = config.drain_grace_s, "not serving any more");
+            tokio::time::sleep(grace).await;
+        }
+        // Ends the streams that watch the health, which would hold their connections open.
+        for service in HEALTH_SERVICES {
+            health.clear_service_status(service).await;
+        }
+        // Every connection is told to go away, and no new one is accepted: what a client sends
+        // from here on is UNAVAILABLE to it.
         let _ = drain.send(());
         tracing::info!(timeout_s = config.drain_timeout_s, "draining");
         if failed.is_none() {

@@ -14,3 +14,12 @@ pub async fn signalled() -> std::io::Result<&'static str> {
         _ = interrupt.recv() => "SIGINT",
     })
 }
+
+/// Ends the process at once, with failure, at the next SIGTERM or SIGINT: somebody does not want
+/// to wait for the drain.
+pub async fn abandon_at_next_signal() {
+    if let Ok(signal) = signalled().await {
+        tracing::warn!(signal, "stopping at once");
+        std::process::exit(1);
+    }
+}
