@@ -136,7 +136,7 @@ impl Calibration {
 
     /// `calibration.bin`: the number n of images and the size d of a latent as little-endian
     /// `u64`, then n x d latents, n log-priors and n log-likelihoods as little-endian `f32`.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let head = [self.len() as u64, self.latent_dim as u64]
             .into_iter()
             .flat_map(u64::to_le_bytes);
@@ -150,7 +150,8 @@ impl Calibration {
         .collect()
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads what [`Calibration::encode`] wrote; `None` when the size does not fit the head.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, body) = bytes.split_first_chunk::<16>()?;
         let (n, d) = head.split_at(8);
         let n = usize::try_from(u64::from_le_bytes(n.try_into().ok()?)).ok()?;

@@ -3,7 +3,7 @@
 mod reader;
 mod writer;
 
-pub use reader::Bundle;
+pub use reader::{Bundle, parse_manifest};
 pub use writer::{BundleSpec, StagedBundle, check_out};
 
 use std::io;
@@ -14,7 +14,7 @@ use crate::runtime::RuntimeError;
 
 const MANIFEST: &str = "manifest.json";
 const CALIBRATION: &str = "calibration.bin";
-const WEIGHTS: &str = "weights.bin";
+pub(crate) const WEIGHTS: &str = "weights.bin";
 /// Graphs by file name, without the extension.
 const GRAPHS: [&str; 5] = ["preprocess", "generator", "flow", "prior", "posterior"];
 

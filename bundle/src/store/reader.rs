@@ -97,23 +97,28 @@ fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
         ));
     }
     let text = fs::read(path).map_err(BundleError::io(path))?;
-    let invalid = |error: serde_json::Error| BundleError::invalid(path, error.to_string());
+    parse_manifest(&text).map_err(|reason| BundleError::invalid(path, reason))
+}
+
+/// Reads and checks the text of a `manifest.json`.
+///
+/// # Errors
+/// Why it is none, in a sentence.
+pub fn parse_manifest(text: &[u8]) -> Result<Manifest, String> {
     // The version first: another one may have other fields.
-    let json: serde_json::Value = serde_json::from_slice(&text).map_err(invalid)?;
+    let json: serde_json::Value =
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let version = json
         .get("format_version")
         .and_then(serde_json::Value::as_u64);
     if version != Some(FORMAT_VERSION.into()) {
         let got = version.map_or("none".to_owned(), |version| version.to_string());
-        return Err(BundleError::invalid(
-            path,
-            format!(
-                "format version {FORMAT_VERSION} is expected, it has {got}; export the model again"
-            ),
+        return Err(format!(
+            "format version {FORMAT_VERSION} is expected, it has {got}; export the model again"
         ));
     }
-    let manifest: Manifest = serde_json::from_value(json).map_err(invalid)?;
-    check_manifest(&manifest).map_err(|reason| BundleError::invalid(path, reason))?;
+    let manifest = serde_json::from_value(json).map_err(|error| error.to_string())?;
+    check_manifest(&manifest)?;
     Ok(manifest)
 }
 

@@ -1,0 +1,43 @@
+//! Score requests: tensors of every type and shape, and inference parameters.
+
+#![no_main]
+
+use lfbm_bundle::manifest::{Aggregation, Contrast, ImageSpec, Langevin};
+use lfbm_server::proto::ScoreRequest;
+use lfbm_server::wire::{self, Limits};
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+
+const SPEC: ImageSpec = ImageSpec {
+    channels: 1,
+    height: 4,
+    width: 4,
+    value_range: [-1.0, 1.0],
+    contrast: Contrast::None,
+};
+const DEFAULTS: Langevin = Langevin {
+    steps: 40,
+    step_size: 0.1,
+    noise_free_steps: 10,
+    chains: 1,
+    aggregation: Aggregation::Mean,
+};
+const LIMITS: Limits = Limits {
+    steps: 100,
+    chains: 8,
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(request) = ScoreRequest::decode(bytes) else {
+        return;
+    };
+    if let Ok(intensities) = wire::decode(request.image.as_ref(), &SPEC) {
+        assert_eq!(intensities.len(), SPEC.pixels());
+        assert!(intensities.iter().all(|v| (0.0..=1.0).contains(v)));
+    }
+    if let Ok((langevin, _)) = wire::parameters(request.inference.as_ref(), &DEFAULTS, LIMITS) {
+        assert!(langevin.steps <= LIMITS.steps && langevin.noise_free_steps <= langevin.steps);
+        assert!((1..=LIMITS.chains).contains(&langevin.chains));
+        assert!(langevin.step_size.is_finite() && langevin.step_size > 0.0);
+    }
+});

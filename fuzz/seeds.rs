@@ -1,0 +1,125 @@
+//! Writes the first inputs of every fuzz target: `cargo run --bin seeds -- FOLDER`.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use lfbm_bundle::calibration::Calibration;
+use lfbm_bundle::manifest::{Contrast, ImageSpec};
+use lfbm_bundle::model::{GeneratorName, GeneratorSpec, forward_graphs};
+use lfbm_bundle::onnx::{Graph, encode};
+use lfbm_bundle::posterior::posterior_graph;
+use lfbm_bundle::testing::{random_flow, random_generator};
+use lfbm_server::proto::{
+    DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
+};
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let out = std::env::args().nth(1).ok_or("usage: seeds FOLDER")?;
+    let out = Path::new(&out);
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        fs::create_dir_all(out.join(target))?;
+        fs::write(out.join(target).join(name), bytes)
+    };
+
+    let grey = DynamicImage::from(GrayImage::from_fn(8, 8, |x, y| [(x * y * 4) as u8].into()));
+    let colour = RgbImage::from_fn(8, 8, |x, y| [x as u8 * 30, y as u8 * 30, 128].into());
+    let colour = DynamicImage::from(colour);
+    for (name, image) in [
+        ("grey8", grey.clone()),
+        ("grey16", grey.to_luma16().into()),
+        ("grey-alpha", grey.to_luma_alpha8().into()),
+        ("rgb8", colour.clone()),
+        ("rgba16", colour.to_rgba16().into()),
+    ] {
+        write(
+            "image",
+            &format!("{name}.png"),
+            &file(&image, ImageFormat::Png)?,
+        )?;
+    }
+    write("image", "grey.jpg", &file(&grey, ImageFormat::Jpeg)?)?;
+    write("image", "rgb.jpg", &file(&colour, ImageFormat::Jpeg)?)?;
+
+    for (name, data_type, shape, data) in [
+        ("uint8", DataType::Uint8, vec![1, 4, 4], vec![7; 16]),
+        (
+            "float32",
+            DataType::Float32,
+            vec![4, 4],
+            [0.5_f32.to_le_bytes(); 16].concat(),
+        ),
+    ] {
+        let request = ScoreRequest {
+            image: Some(Image {
+                content: Some(Content::Tensor(Tensor {
+                    data_type: data_type.into(),
+                    shape,
+                    data,
+                })),
+            }),
+            inference: Some(InferenceParameters {
+                steps: Some(20),
+                step_size: Some(0.1),
+                chains: Some(2),
+                seed: Some(1),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        write("request", name, &request.encode_to_vec())?;
+    }
+
+    write(
+        "manifest",
+        "manifest.json",
+        include_bytes!("../models/mnist-not4/manifest.json"),
+    )?;
+
+    let latents = (0..6).map(|v| v as f32).collect();
+    let calibration = Calibration::new(2, latents, vec![-1.0, -2.0, -3.0], vec![4.0, 5.0, 6.0])
+        .ok_or("the lengths do not fit")?;
+    write("calibration", "three", &calibration.encode())?;
+
+    for (name, graph) in graphs()? {
+        write("onnx", name, &encode(&graph, None)?)?;
+    }
+    Ok(())
+}
+
+fn file(image: &DynamicImage, format: ImageFormat) -> image::ImageResult<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format)?;
+    Ok(bytes.into_inner())
+}
+
+/// The graphs of a bundle, as small as they come.
+fn graphs() -> Result<[(&'static str, Graph); 5], Box<dyn std::error::Error>> {
+    let image = ImageSpec {
+        channels: 1,
+        height: 28,
+        width: 28,
+        value_range: [-1.0, 1.0],
+        contrast: Contrast::UnitNorm { norm: 9.0 },
+    };
+    let spec = GeneratorSpec {
+        name: GeneratorName::Mnist,
+        latent_dim: 2,
+        width: 1,
+        channels: 1,
+        height: 28,
+        width_px: 28,
+    };
+    let weights = random_generator(&spec, 1)?;
+    let forward = forward_graphs(&image, &spec, &weights, &random_flow(2, 1, 2, 1))?;
+    let posterior = posterior_graph(&forward.generator, &forward.flow, &image, 2, 0.3)?;
+    Ok([
+        ("preprocess", forward.preprocess),
+        ("generator", forward.generator),
+        ("flow", forward.flow),
+        ("prior", forward.prior),
+        ("posterior", posterior),
+    ])
+}
