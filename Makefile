@@ -46,6 +46,10 @@ test: native-libs python ## Run every test
 	cargo build --workspace --bins
 	cargo test --workspace
 
+.PHONY: soak
+soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer is right
+	LFBM_SOAK_S=$${LFBM_SOAK_S:-600} cargo test --test soak -- --nocapture
+
 .PHONY: fmt
 fmt: ## Check the formatting
 	cargo fmt --all --check

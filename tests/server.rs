@@ -5,22 +5,14 @@
 mod common;
 
 use std::fs;
-use std::io::{Cursor, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::Server;
+use common::{Server, bundle, client, close, encoded, http_get, pixels, png};
 use futures_util::future::join_all;
-use image::{GrayImage, ImageFormat};
 use lfbm_bundle::inference::Inference;
-use lfbm_bundle::manifest::{Aggregation, ImageSpec, Langevin};
-use lfbm_bundle::model::GeneratorName;
+use lfbm_bundle::manifest::{Aggregation, Langevin};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::Bundle;
-use lfbm_bundle::testing::random_bundle;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
     self, DataType, GetModelRequest, Image, InferenceParameters, ListModelsRequest, ScoreRequest,
@@ -32,42 +24,6 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
-
-fn bundle(folder: &Path) -> Bundle {
-    let runtime = Runtime::load(None).unwrap();
-    random_bundle(
-        &folder.join("bundle"),
-        &runtime,
-        GeneratorName::Mlp,
-        8,
-        4,
-        1,
-    )
-    .unwrap()
-}
-
-/// Bytes that look like no digit, but are an image.
-fn pixels(spec: &ImageSpec, index: usize) -> Vec<u8> {
-    (0..spec.pixels())
-        .map(|pixel| ((pixel * 31 + index * 97) % 256) as u8)
-        .collect()
-}
-
-fn png(bytes: Vec<u8>) -> Vec<u8> {
-    let mut file = Cursor::new(Vec::new());
-    let image = GrayImage::from_raw(28, 28, bytes).unwrap();
-    image.write_to(&mut file, ImageFormat::Png).unwrap();
-    file.into_inner()
-}
-
-fn encoded(bytes: Vec<u8>) -> ScoreRequest {
-    ScoreRequest {
-        image: Some(Image {
-            content: Some(Content::Encoded(bytes)),
-        }),
-        ..Default::default()
-    }
-}
 
 fn tensor(data_type: DataType, shape: &[u64], data: Vec<u8>) -> ScoreRequest {
     ScoreRequest {
@@ -82,32 +38,10 @@ fn tensor(data_type: DataType, shape: &[u64], data: Vec<u8>) -> ScoreRequest {
     }
 }
 
-async fn client(server: &Server) -> AnomalyDetectorClient<Channel> {
-    AnomalyDetectorClient::connect(server.url.clone())
-        .await
-        .unwrap()
-}
-
-fn close(got: f64, expected: f64) -> bool {
-    (got - expected).abs() <= 1e-3 * expected.abs().max(1.0)
-}
-
 fn violations(status: &Status) -> Vec<String> {
     let request = status.get_details_bad_request().unwrap();
     let fields = request.field_violations.into_iter();
     fields.map(|violation| violation.field).collect()
-}
-
-fn http_get(server: &Server, path: &str) -> String {
-    let mut stream = TcpStream::connect(&server.http).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }
 
 /// Whether so many chains are in the batch of the server's only model.

@@ -26,6 +26,8 @@ pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would panic where standard error cannot be written to: the disk of the log is full.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
     let result = match format {

@@ -95,6 +95,14 @@ pub enum RuntimeError {
         /// What ONNX Runtime says.
         source: ort::Error,
     },
+    /// A file of the graph cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A graph was not accepted.
     #[error("{}: {source}", path.display())]
     Session {

@@ -4,10 +4,12 @@ use ort::ep;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
+use std::fs;
 use std::path::Path;
 
 use super::{Device, Runtime, RuntimeError, SessionOptions};
 use crate::manifest::Manifest;
+use crate::store::WEIGHTS;
 
 fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Session, RuntimeError> {
     let failed = |source: ort::Error| RuntimeError::Session {
@@ -36,7 +38,21 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
                 source: error.into(),
             })?;
     }
-    builder.commit_from_file(path).map_err(failed)
+    // Into memory: ONNX Runtime would map the weights' file, and whoever writes to it would change
+    // the scores of a model that is served, or end the process by cutting it.
+    let unreadable = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| RuntimeError::File { path, source }
+    };
+    let graph = fs::read(path).map_err(unreadable(path))?;
+    let weights = path.with_file_name(WEIGHTS);
+    if weights.exists() {
+        let bytes = fs::read(&weights).map_err(unreadable(&weights))?;
+        builder = builder
+            .with_external_initializer_file_in_memory(WEIGHTS, bytes.into())
+            .map_err(|error| failed(error.into()))?;
+    }
+    builder.commit_from_memory(&graph).map_err(failed)
 }
 
 struct Input<'a> {

@@ -122,6 +122,11 @@ impl StagedBundle {
             spec.latent_dim,
             spec.sigma,
         )?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a date for people; nothing is timed by it"
+        )]
+        let now = SystemTime::now();
         let mut staged = Self {
             out: out.to_path_buf(),
             folder,
@@ -129,7 +134,7 @@ impl StagedBundle {
                 format_version: FORMAT_VERSION,
                 name: spec.name,
                 version: spec.version,
-                created: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+                created: humantime::format_rfc3339_seconds(now).to_string(),
                 image: spec.image,
                 latent_dim: spec.latent_dim,
                 sigma: spec.sigma,

@@ -1,0 +1,101 @@
+//! Clients that give up, and clients that do not read.
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use tokio::net::TcpStream;
+
+use crate::common::{Server, bundle, client, encoded, endless, eventually, metric, pixels, png};
+
+const METRICS_OF_ROWS: [&str; 2] = ["lfbm_chains_waiting", "lfbm_chains_running"];
+
+async fn no_row_is_in_use(server: &Server) {
+    for name in METRICS_OF_ROWS {
+        eventually(name, || metric(server, name, "") == 0.0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_cancellations_a_second_leave_nothing_behind() {
+    const CHAINS: &str = "64";
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = [
+        "--max-steps",
+        "100000000",
+        "--max-chains",
+        CHAINS,
+        "--max-chains-in-flight",
+        CHAINS,
+    ];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let client = client(&server).await;
+    let image = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let endless = endless(image.clone());
+    for tick in 0..300 {
+        let due = Instant::now() + Duration::from_millis(10);
+        for _ in 0..10 {
+            let (mut client, request) = (client.clone(), endless.clone());
+            let patience = Duration::from_millis(tick % 20);
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(patience, client.score(request)).await;
+            });
+        }
+        tokio::time::sleep_until(due.into()).await;
+    }
+    no_row_is_in_use(&server).await;
+    let gave_up = metric(&server, "lfbm_requests_total", "Cancelled");
+    assert!(gave_up > 0.0, "nothing was cancelled");
+    // All the room there is has come back.
+    let mut whole = image;
+    whole.inference.get_or_insert_default().chains = Some(64);
+    let mut client = client;
+    client.score(whole).await.unwrap();
+}
+
+/// A unary gRPC request as it goes over HTTP/2.
+fn framed(request: &impl Message) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(request.encoded_len() as u32);
+    request.encode(&mut frame).unwrap();
+    frame.freeze()
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_holds_no_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let address = server.url.strip_prefix("http://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    // No byte of an answer's body may be sent to it.
+    let (mut deaf, connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        deaf = deaf.ready().await.unwrap();
+        let head = http::Request::post(format!("{}/lfbm.v1.AnomalyDetector/Score", server.url))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+        let (answer, mut body) = deaf.send_request(head, false).unwrap();
+        body.send_data(framed(&request), true).unwrap();
+        answers.push(answer);
+    }
+    eventually("its requests are computed", || {
+        metric(&server, "lfbm_requests_total", r#"code="Ok""#) >= 100.0
+    })
+    .await;
+    no_row_is_in_use(&server).await;
+    client(&server).await.score(request).await.unwrap();
+    assert!(!connection.is_finished(), "the server sent it away");
+    connection.abort();
+}
