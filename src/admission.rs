@@ -1,8 +1,13 @@
-//! How much work may be in the server at once.
+//! Which requests are let in: as many chains as there is room for, and no request that would wait
+//! too long.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bounds of the time after which a refused client is told to try again.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(60)];
 
 /// Which requests have the right of way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,73 +18,199 @@ pub enum Priority {
     Bulk,
 }
 
-/// Bounds the chains that wait or run, so that overload is answered at once.
+/// How long a request would take at the present speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Until its first chain enters the batch.
+    pub wait: Duration,
+    /// From there to its score.
+    pub run: Duration,
+}
+
+/// Bounds the work that is in the server, so that overload is answered at once.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    free: Arc<Semaphore>,
-    limit: usize,
+    max_chains: usize,
+    max_wait: Duration,
+    /// Each class has its own, so that neither is kept out by the other.
+    free: [Arc<Semaphore>; 2],
 }
 
 /// Room for the chains of one request; given back on drop.
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code)] OwnedSemaphorePermit);
 
-/// There is no room for a request.
+/// Why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{in_flight} chains wait or run and {asked} more were asked for; the limit is {limit}")]
-pub struct Overloaded {
-    /// Chains that wait or run.
-    pub in_flight: usize,
-    /// Chains of the request.
-    pub asked: u32,
-    /// The limit on both.
-    pub limit: usize,
+pub enum Refusal {
+    /// There is no room for its chains.
+    #[error("{in_flight} chains wait or run and {asked} more were asked for; the limit is {limit}")]
+    Full {
+        /// Chains of its class that wait or run.
+        in_flight: usize,
+        /// Chains of the request.
+        asked: u32,
+        /// The limit on both.
+        limit: usize,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// It would wait too long.
+    #[error(
+        "an interactive request would wait {wait:.1?} for its first step; the limit is {limit:.1?}"
+    )]
+    Queue {
+        /// How long it would wait.
+        wait: Duration,
+        /// The limit.
+        limit: Duration,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The queue is too long for its deadline.
+    #[error("the request would be answered in {needed:.1?} and its deadline is in {left:.1?}")]
+    Deadline {
+        /// How long it would take.
+        needed: Duration,
+        /// How long it may take.
+        left: Duration,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Its deadline is too short, however short the queue is.
+    #[error("the request's steps take {run:.1?} and its deadline is in {left:.1?}")]
+    Unreachable {
+        /// How long it would take without waiting.
+        run: Duration,
+        /// How long it may take.
+        left: Duration,
+    },
 }
 
 impl Admission {
-    /// Room for `limit` chains.
-    pub fn new(limit: usize) -> Self {
+    /// Room for `max_chains` chains of each class; interactive requests may wait for `max_wait`.
+    pub fn new(max_chains: usize, max_wait: Duration) -> Self {
         Self {
-            free: Arc::new(Semaphore::new(limit)),
-            limit,
+            max_chains,
+            max_wait,
+            free: std::array::from_fn(|_| Arc::new(Semaphore::new(max_chains))),
         }
     }
 
-    /// Takes room for `chains` chains, or refuses at once.
+    /// Lets a request in, or refuses it at once. Without an estimate, time refuses nothing.
     ///
     /// # Errors
-    /// When there is not enough.
-    pub fn admit(&self, chains: u32) -> Result<Permit, Overloaded> {
-        Arc::clone(&self.free)
+    /// When there is no room for its chains, or it would wait too long, or be answered too late.
+    pub fn admit(
+        &self,
+        priority: Priority,
+        chains: u32,
+        estimate: Option<Estimate>,
+        deadline: Option<Instant>,
+    ) -> Result<Permit, Refusal> {
+        if let Some(Estimate { wait, run }) = estimate {
+            let needed = wait.saturating_add(run);
+            if let Some(deadline) = deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if run > left {
+                    return Err(Refusal::Unreachable { run, left });
+                }
+                if needed > left {
+                    return Err(Refusal::Deadline {
+                        needed,
+                        left,
+                        retry_after: retry_after(needed - left),
+                    });
+                }
+            }
+            if priority == Priority::Interactive && wait > self.max_wait {
+                return Err(Refusal::Queue {
+                    wait,
+                    limit: self.max_wait,
+                    retry_after: retry_after(wait - self.max_wait),
+                });
+            }
+        }
+        let free = &self.free[priority as usize];
+        Arc::clone(free)
             .try_acquire_many_owned(chains)
             .map(Permit)
-            .map_err(|_| Overloaded {
-                in_flight: self.in_flight(),
+            .map_err(|_| Refusal::Full {
+                in_flight: self.max_chains - free.available_permits(),
                 asked: chains,
-                limit: self.limit,
+                limit: self.max_chains,
+                // By then, what waits now runs.
+                retry_after: retry_after(estimate.map_or(Duration::ZERO, |now| now.wait)),
             })
     }
+}
 
-    /// Chains that wait or run.
-    pub fn in_flight(&self) -> usize {
-        self.limit - self.free.available_permits()
-    }
+fn retry_after(time: Duration) -> Duration {
+    let [least, most] = RETRY_AFTER;
+    time.clamp(least, most)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Priority::{Bulk, Interactive};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn estimate(wait: Duration, run: Duration) -> Option<Estimate> {
+        Some(Estimate { wait, run })
+    }
 
     #[test]
-    fn refuses_at_the_limit_and_has_room_again_after_a_drop() {
-        let admission = Admission::new(4);
-        let three = admission.admit(3).unwrap();
-        let refused = admission.admit(2).unwrap_err();
-        assert_eq!((refused.in_flight, refused.asked, refused.limit), (3, 2, 4));
-        let one = admission.admit(1).unwrap();
+    fn a_class_is_refused_at_its_limit_and_let_in_again_after_a_drop() {
+        let admission = Admission::new(4, SECOND);
+        let three = admission.admit(Interactive, 3, None, None).unwrap();
+        let waits = estimate(SECOND / 2, SECOND);
+        assert_eq!(
+            admission.admit(Interactive, 2, waits, None).unwrap_err(),
+            Refusal::Full {
+                in_flight: 3,
+                asked: 2,
+                limit: 4,
+                retry_after: SECOND / 2,
+            }
+        );
+        let bulk = admission.admit(Bulk, 4, None, None).unwrap();
         drop(three);
-        assert_eq!(admission.in_flight(), 1);
-        assert!(admission.admit(3).is_ok());
-        drop(one);
+        assert!(admission.admit(Interactive, 4, None, None).is_ok());
+        assert!(admission.admit(Bulk, 1, None, None).is_err());
+        drop(bulk);
+        assert!(admission.admit(Bulk, 1, None, None).is_ok());
+    }
+
+    #[test]
+    fn interactive_requests_do_not_wait_beyond_the_limit() {
+        let admission = Admission::new(4, SECOND);
+        let long = estimate(3 * SECOND, SECOND);
+        let refusal = admission.admit(Interactive, 1, long, None).unwrap_err();
+        let Refusal::Queue { retry_after, .. } = refusal else {
+            panic!("{refusal:?}");
+        };
+        assert_eq!(retry_after, 2 * SECOND);
+        assert!(admission.admit(Bulk, 1, long, None).is_ok());
+    }
+
+    #[test]
+    fn a_deadline_that_cannot_be_met_is_refused() {
+        let admission = Admission::new(4, 10 * SECOND);
+        let deadline = Some(Instant::now() + 3 * SECOND);
+        let refusal = |wait, run| {
+            let admitted = admission.admit(Interactive, 1, estimate(wait, run), deadline);
+            admitted.err()
+        };
+        assert_eq!(refusal(SECOND, SECOND), None);
+        assert!(matches!(
+            refusal(2 * SECOND, 2 * SECOND),
+            Some(Refusal::Deadline { retry_after, .. }) if retry_after > SECOND
+        ));
+        assert!(matches!(
+            refusal(Duration::ZERO, 4 * SECOND),
+            Some(Refusal::Unreachable { .. })
+        ));
     }
 }

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use lfbm_bundle::runtime::Device;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::scheduler::{Batching, Policy};
 use crate::telemetry::LogFormat;
 
 /// Serves bundles that `trainer fit` wrote: gRPC for scores, HTTP for Prometheus.
@@ -40,14 +42,37 @@ pub struct Args {
     #[arg(long, env = "LFBM_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Chains that share a Langevin step at most [default: 64]
+    /// Chains that share a Langevin step at most; at least 2 [default: 64]
     #[arg(long, env = "LFBM_MAX_BATCH_CHAINS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_chains: Option<usize>,
-    /// Chains that wait or run at most; more are refused [default: 4096]
+    /// Batch sizes that are run, as a list with commas; smaller batches are padded to the next
+    /// [default: none on cpu, powers of two elsewhere]
+    #[arg(long, env = "LFBM_BATCH_BUCKETS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_buckets: Option<Vec<usize>>,
+    /// Share of the batch that bulk requests get while interactive ones wait [default: 0.25]
+    #[arg(long, env = "LFBM_BULK_SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bulk_share: Option<f64>,
+    /// When requests enter the batch: before every step, or when a batch has been collected
+    /// [default: step]
+    #[arg(long, env = "LFBM_BATCHING", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batching: Option<BatchingName>,
+    /// How long a batch is collected with --batching request [default: 5]
+    #[arg(long, env = "LFBM_REQUEST_BATCH_WINDOW_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_batch_window_ms: Option<u64>,
+    /// Chains of each priority that wait or run at most; more are refused [default: 4096]
     #[arg(long, env = "LFBM_MAX_CHAINS_IN_FLIGHT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_chains_in_flight: Option<usize>,
+    /// How long an interactive request may wait for its first step; one that would wait longer is
+    /// refused [default: 5000]
+    #[arg(long, env = "LFBM_MAX_QUEUE_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_queue_ms: Option<u64>,
     /// Chains that a request may ask for [default: 64]
     #[arg(long, env = "LFBM_MAX_CHAINS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +126,16 @@ fn device_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Device,
         .map_err(serde::de::Error::custom)
 }
 
+/// When requests enter the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchingName {
+    /// Before every step.
+    Step,
+    /// When a batch has been collected; then it runs to its end.
+    Request,
+}
+
 /// Settings, all of them known. [`Args`] explains them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -113,7 +148,12 @@ pub struct Config {
     pub device: Device,
     pub threads: usize,
     pub max_batch_chains: usize,
+    pub batch_buckets: Option<Vec<usize>>,
+    pub bulk_share: f64,
+    pub batching: BatchingName,
+    pub request_batch_window_ms: u64,
     pub max_chains_in_flight: usize,
+    pub max_queue_ms: u64,
     pub max_chains: u32,
     pub max_steps: u32,
     pub max_message_bytes: usize,
@@ -135,7 +175,12 @@ impl Default for Config {
             device: Device::Cpu,
             threads: 0,
             max_batch_chains: 64,
+            batch_buckets: None,
+            bulk_share: 0.25,
+            batching: BatchingName::Step,
+            request_batch_window_ms: 5,
             max_chains_in_flight: 4096,
+            max_queue_ms: 5000,
             max_chains: 64,
             max_steps: 2000,
             max_message_bytes: 16 << 20,
@@ -197,7 +242,7 @@ impl Config {
         // The semaphore's own limit is far above any memory.
         let most = u32::MAX as usize;
         let ranges = [
-            ("max_batch_chains", self.max_batch_chains, 1, 65_536),
+            ("max_batch_chains", self.max_batch_chains, 2, 65_536),
             (
                 "max_chains_in_flight",
                 self.max_chains_in_flight,
@@ -217,7 +262,54 @@ impl Config {
                 });
             }
         }
+        let range = |name, value: String, expected: &str| ConfigError::Range {
+            name,
+            value,
+            expected: expected.to_owned(),
+        };
+        if !(0.0..=1.0).contains(&self.bulk_share) {
+            return Err(range("bulk_share", self.bulk_share.to_string(), "0 to 1"));
+        }
+        if let Some(buckets) = &self.batch_buckets
+            && !buckets
+                .iter()
+                .all(|size| (1..=self.max_batch_chains).contains(size))
+        {
+            let value = format!("{buckets:?}");
+            let expected = format!(
+                "sizes from 1 to max_batch_chains, {}",
+                self.max_batch_chains
+            );
+            return Err(range("batch_buckets", value, &expected));
+        }
         Ok(())
+    }
+
+    /// How chains share a batch.
+    pub fn policy(&self) -> Policy {
+        let capacity = self.max_batch_chains;
+        let mut buckets = match (&self.batch_buckets, self.device) {
+            (Some(buckets), _) => buckets.clone(),
+            // The processor runs every size as well as the next.
+            (None, Device::Cpu) => Vec::new(),
+            (None, _) => {
+                let powers = (0..usize::BITS).map(|power| 1 << power);
+                let below = powers.take_while(|size| *size < capacity);
+                below.chain([capacity]).collect()
+            }
+        };
+        buckets.sort_unstable();
+        Policy {
+            capacity,
+            bulk_share: self.bulk_share,
+            buckets,
+            batching: match self.batching {
+                BatchingName::Step => Batching::Step,
+                BatchingName::Request => Batching::Request {
+                    window: Duration::from_millis(self.request_batch_window_ms),
+                },
+            },
+        }
     }
 }
 
@@ -257,7 +349,10 @@ mod tests {
             ("max_step = 50", "max_step"),
             ("max_steps = 'many'", "max_steps"),
             ("device = 'tpu'", "tpu"),
-            ("max_batch_chains = 0", "max_batch_chains"),
+            ("max_batch_chains = 1", "max_batch_chains"),
+            ("bulk_share = 1.5", "bulk_share"),
+            ("batch_buckets = [0]", "batch_buckets"),
+            ("batching = 'never'", "never"),
             ("max_chains_in_flight = 3", "max_chains_in_flight"),
             ("bundle = []", "--bundle"),
         ] {

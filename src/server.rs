@@ -57,7 +57,7 @@ impl Server {
         let loader = Loader {
             runtime,
             options,
-            batch_chains: config.max_batch_chains,
+            policy: config.policy(),
             metrics: metrics.clone(),
         };
         let places = config.bundle.clone();
@@ -112,7 +112,8 @@ impl Server {
             steps: config.max_steps,
             chains: config.max_chains,
         };
-        let admission = Admission::new(config.max_chains_in_flight);
+        let max_queue = Duration::from_millis(config.max_queue_ms);
+        let admission = Admission::new(config.max_chains_in_flight, max_queue);
         let detector =
             AnomalyDetectorService::new(Arc::clone(&models), admission, limits, metrics.clone());
         let detector = AnomalyDetectorServer::new(detector)

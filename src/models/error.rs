@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use lfbm_bundle::runtime::RuntimeError;
 use lfbm_bundle::store::BundleError;
 
+use crate::scheduler::StartError;
+
 /// Why a bundle cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -12,6 +14,9 @@ pub enum LoadError {
     /// ONNX Runtime refuses.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// Its scheduler cannot start.
+    #[error(transparent)]
+    Scheduler(#[from] StartError),
     /// The system refuses.
     #[error("{}: {source}", path.display())]
     Io {
@@ -66,7 +71,7 @@ impl LoadError {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Bundle(_) | Self::NoBundle(_) => "bundle",
-            Self::Runtime(_) => "runtime",
+            Self::Runtime(_) | Self::Scheduler(_) => "runtime",
             Self::Io { .. } => "io",
             Self::Duplicate { .. } => "duplicate",
             Self::Changed { .. } => "changed",

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use lfbm_bundle::runtime::{PosteriorStep, Preprocess, Runtime, SessionOptions};
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 
 use super::{LoadError, Model};
-use crate::scheduler::{Engine, Scheduler};
+use crate::scheduler::{Engine, Policy, Scheduler};
 use crate::telemetry::{Metrics, Registration};
 
 /// What every model is loaded with.
@@ -15,14 +15,14 @@ pub struct Loader {
     pub runtime: Runtime,
     /// How sessions are made.
     pub options: SessionOptions,
-    /// Chains that share a step at most.
-    pub batch_chains: usize,
+    /// How chains share a batch.
+    pub policy: Policy,
     /// Where models show their metrics.
     pub metrics: Metrics,
 }
 
 impl Loader {
-    /// Opens the graphs of a bundle and starts its scheduler. The metrics are shown as long as the
+    /// Opens the graphs of a bundle, warms them up and starts its scheduler. The metrics are shown as long as the
     /// registration lives.
     ///
     /// # Errors
@@ -30,21 +30,9 @@ impl Loader {
     pub(super) fn load(&self, bundle: &Bundle) -> Result<(Model, Registration), LoadError> {
         let started = Instant::now();
         let (dir, manifest) = (bundle.dir(), bundle.manifest());
-        let engine = Engine {
-            preprocess: Preprocess::open(&self.runtime, dir, manifest, &self.options)?,
-            posterior: PosteriorStep::open(&self.runtime, dir, manifest, &self.options)?,
-            pixels: manifest.image.pixels(),
-            positions: manifest.image.positions(),
-            latent_dim: manifest.latent_dim,
-        };
+        let engine = Engine::open(&self.runtime, dir, manifest, &self.options)?;
         let (metrics, registration) = self.metrics.of_model(manifest)?;
-        let scheduler =
-            Scheduler::start(&manifest.name, engine, self.batch_chains, metrics.clone()).map_err(
-                |source| LoadError::Io {
-                    path: dir.to_path_buf(),
-                    source,
-                },
-            )?;
+        let scheduler = Scheduler::start(&manifest.name, engine, &self.policy, metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.model_load_seconds.observe(seconds);
         tracing::info!(

@@ -3,51 +3,69 @@
 use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
 use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{PosteriorStep, RuntimeError, StepInputs, StepOutputs};
+use lfbm_bundle::runtime::{RuntimeError, StepInputs, StepOutputs};
 
-/// A job's number.
-pub(super) type JobId = u64;
+use super::Job;
+use super::engine::{Graphs, Sizes};
+use super::queue::JobId;
+use crate::admission::Priority;
 
-struct Row {
-    job: JobId,
-    chain: u32,
+/// What a row is, besides its part of the arrays.
+pub(super) struct Row {
+    pub(super) job: JobId,
+    pub(super) chain: u32,
+    pub(super) priority: Priority,
     langevin: Langevin,
     noise: ChainNoise,
     /// Langevin steps taken.
     step: u32,
+    /// Steps since the chain entered the batch, the last time if it did several times.
+    pub(super) stay: u32,
     /// Whether g(z_K) is wanted.
     reconstruct: bool,
 }
 
-/// A chain that has left the batch.
-pub(super) struct Finished {
-    pub(super) job: JobId,
+/// A chain that waits to go on. Noise is counter-based, so this is all there is to know.
+pub(super) struct Suspended {
     pub(super) chain: u32,
-    pub(super) score: ChainScore,
-    /// g(z_K), if it was wanted.
-    pub(super) reconstruction: Option<Vec<f32>>,
+    step: u32,
+    z: Vec<f32>,
 }
 
 /// A chain that enters the batch.
-pub(super) struct Entrant<'a> {
-    pub(super) job: JobId,
-    pub(super) chain: u32,
-    /// The preprocessed image.
-    pub(super) x: &'a [f32],
-    /// `None` where every pixel is visible.
-    pub(super) mask: Option<&'a [f32]>,
-    pub(super) langevin: Langevin,
-    pub(super) seed: u64,
-    pub(super) reconstruct: bool,
+pub(super) enum Entrant {
+    /// The job's chain of that number, at its start.
+    New(u32),
+    /// One that goes on.
+    Suspended(Suspended),
 }
 
-/// Row i of every array belongs to `rows[i]`.
+/// A chain that has taken its last step.
+pub(super) struct Finished {
+    pub(super) job: JobId,
+    pub(super) chain: u32,
+    pub(super) priority: Priority,
+    pub(super) score: ChainScore,
+    /// x and g(z_K), if the job wants them.
+    pub(super) images: Option<Images>,
+}
+
+/// An image and what a chain made of it, C H W each.
+pub(super) struct Images {
+    pub(super) x: Vec<f32>,
+    pub(super) reconstruction: Vec<f32>,
+}
+
+/// Row i of every array belongs to `rows[i]`; behind them lies what pads the batch.
 pub(super) struct Batch {
     capacity: usize,
-    pixels: usize,
-    positions: usize,
-    latent_dim: usize,
+    sizes: Sizes,
+    /// Sizes that are run, ascending; a batch is padded to the next of them.
+    buckets: Vec<usize>,
     rows: Vec<Row>,
+    /// How many of the rows, from the first, have their x.
+    prepared: usize,
+    images: Vec<f32>,
     z: Vec<f32>,
     z_next: Vec<f32>,
     noise: Vec<f32>,
@@ -62,19 +80,21 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(capacity: usize, pixels: usize, positions: usize, latent_dim: usize) -> Self {
+    /// For at most `capacity` rows. Without `buckets` every size is run as it is.
+    pub(super) fn new(capacity: usize, buckets: &[usize], sizes: Sizes) -> Self {
         let zeros = |row: usize| vec![0.0; capacity * row];
         Self {
             capacity,
-            pixels,
-            positions,
-            latent_dim,
+            sizes,
+            buckets: buckets.to_vec(),
             rows: Vec::with_capacity(capacity),
-            z: zeros(latent_dim),
-            z_next: zeros(latent_dim),
-            noise: zeros(latent_dim),
-            x: zeros(pixels),
-            mask: zeros(positions),
+            prepared: 0,
+            images: zeros(sizes.pixels),
+            z: zeros(sizes.latent_dim),
+            z_next: zeros(sizes.latent_dim),
+            noise: zeros(sizes.latent_dim),
+            x: zeros(sizes.pixels),
+            mask: zeros(sizes.positions),
             step_size: zeros(1),
             noise_scale: zeros(1),
             log_prior: zeros(1),
@@ -83,65 +103,96 @@ impl Batch {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    /// Rows that a step of `rows` rows runs, with those that pad it.
+    pub(super) fn padded(&self, rows: usize) -> usize {
+        let bucket = self.buckets.iter().find(|bucket| **bucket >= rows);
+        bucket.copied().unwrap_or(rows)
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.rows.len() == self.capacity
-    }
-
-    /// Adds a chain; the batch must not be full.
-    pub(super) fn push(&mut self, entrant: Entrant<'_>) {
-        let Entrant {
-            job,
-            chain,
-            x,
-            mask,
-            langevin,
-            seed,
-            reconstruct,
-        } = entrant;
-        let (row, d) = (self.rows.len(), self.latent_dim);
-        let noise = ChainNoise::new(seed, chain);
-        self.x[row * self.pixels..][..self.pixels].copy_from_slice(x);
-        let visible = &mut self.mask[row * self.positions..][..self.positions];
-        match mask {
-            Some(mask) => visible.copy_from_slice(mask),
+    /// Adds a chain of a job; the batch must not be full.
+    pub(super) fn push(&mut self, id: JobId, job: &Job, entrant: Entrant) {
+        let row = self.rows.len();
+        let Sizes {
+            pixels,
+            positions,
+            latent_dim: d,
+        } = self.sizes;
+        let image = &mut self.images[row * pixels..][..pixels];
+        let visible = &mut self.mask[row * positions..][..positions];
+        image.copy_from_slice(&job.image);
+        match &job.mask {
             None => visible.fill(1.0),
+            Some(mask) => {
+                visible.copy_from_slice(mask);
+                // Contrast is a matter of every pixel, and hidden ones must not tell.
+                for channel in image.chunks_mut(positions) {
+                    for (value, visible) in channel.iter_mut().zip(mask) {
+                        *value *= visible;
+                    }
+                }
+            }
         }
-        noise.initial(&mut self.z[row * d..][..d]);
-        self.step_size[row] = langevin.step_size;
+        let z = &mut self.z[row * d..][..d];
+        let noise = |chain| ChainNoise::new(job.seed, chain);
+        let (chain, step, noise) = match entrant {
+            Entrant::New(chain) => {
+                let noise = noise(chain);
+                noise.initial(z);
+                (chain, 0, noise)
+            }
+            Entrant::Suspended(Suspended { chain, step, z: at }) => {
+                z.copy_from_slice(&at);
+                (chain, step, noise(chain))
+            }
+        };
+        self.step_size[row] = job.langevin.step_size;
         self.rows.push(Row {
-            job,
+            job: id,
             chain,
-            langevin,
+            priority: job.priority,
+            langevin: job.langevin,
             noise,
-            step: 0,
-            reconstruct,
+            step,
+            stay: 0,
+            reconstruct: job.reconstruct,
         });
     }
 
-    /// Removes the chains of jobs that `keep` does not hold for.
-    pub(super) fn retain(&mut self, keep: impl Fn(JobId) -> bool) {
-        for row in (0..self.rows.len()).rev() {
-            if !keep(self.rows[row].job) {
-                self.remove(row);
-            }
+    /// Makes x of the images that came with [`Batch::push`], all in one run.
+    pub(super) fn prepare(&mut self, graphs: &mut impl Graphs) -> Result<(), RuntimeError> {
+        let pixels = self.sizes.pixels;
+        let fresh = self.prepared * pixels..self.rows.len() * pixels;
+        if !fresh.is_empty() {
+            let rows = self.rows.len() - self.prepared;
+            graphs.preprocess(rows, &self.images[fresh.clone()], &mut self.x[fresh])?;
+            self.prepared = self.rows.len();
         }
+        Ok(())
+    }
+
+    /// Removes a row whose chain is to go on later.
+    pub(super) fn suspend(&mut self, row: usize) -> Suspended {
+        let d = self.sizes.latent_dim;
+        let suspended = Suspended {
+            chain: self.rows[row].chain,
+            step: self.rows[row].step,
+            z: self.z[row * d..][..d].to_vec(),
+        };
+        self.remove(row);
+        suspended
     }
 
     /// Takes one step of every row; chains that end with it leave.
     pub(super) fn step(
         &mut self,
-        posterior: &mut PosteriorStep,
-        mut finished: impl FnMut(Finished),
+        graphs: &mut impl Graphs,
+        finished: &mut Vec<Finished>,
     ) -> Result<(), RuntimeError> {
-        let (rows, d) = (self.rows.len(), self.latent_dim);
+        let d = self.sizes.latent_dim;
         let draws = self.noise.chunks_exact_mut(d).zip(&mut self.noise_scale);
         for (row, (noise, noise_scale)) in self.rows.iter().zip(draws) {
             let Langevin {
@@ -155,17 +206,46 @@ impl Batch {
                 row.noise.step(row.step, noise);
             }
         }
-        let ends = |row: &Row| row.step == row.langevin.steps;
-        let reconstruct = self.rows.iter().any(|row| row.reconstruct && ends(row));
-        if reconstruct {
-            self.reconstruction.resize(self.capacity * self.pixels, 0.0);
+        let reconstruct = |row: &Row| row.reconstruct && row.ends();
+        let reconstruct = self.rows.iter().any(reconstruct);
+        self.run(graphs, self.padded(self.rows.len()), reconstruct)?;
+        for row in (0..self.rows.len()).rev() {
+            let present = row * d..(row + 1) * d;
+            // The run after the last step gave the densities at its latent.
+            if self.rows[row].ends() {
+                finished.push(self.finish(row));
+                self.remove(row);
+            } else {
+                let state = &mut self.rows[row];
+                state.step += 1;
+                state.stay += 1;
+                self.z[present.clone()].copy_from_slice(&self.z_next[present]);
+            }
         }
-        posterior.run(
+        Ok(())
+    }
+
+    /// Runs the graph over the first `rows` rows, whatever is in them.
+    pub(super) fn run(
+        &mut self,
+        graphs: &mut impl Graphs,
+        rows: usize,
+        reconstruct: bool,
+    ) -> Result<(), RuntimeError> {
+        let Sizes {
+            pixels,
+            positions,
+            latent_dim: d,
+        } = self.sizes;
+        if reconstruct {
+            self.reconstruction.resize(self.capacity * pixels, 0.0);
+        }
+        graphs.step(
             rows,
             StepInputs {
                 z: &self.z[..rows * d],
-                x: &self.x[..rows * self.pixels],
-                mask: &self.mask[..rows * self.positions],
+                x: &self.x[..rows * pixels],
+                mask: &self.mask[..rows * positions],
                 noise: &self.noise[..rows * d],
                 step_size: &self.step_size[..rows],
                 noise_scale: &self.noise_scale[..rows],
@@ -174,51 +254,61 @@ impl Batch {
                 z_next: &mut self.z_next[..rows * d],
                 log_prior: &mut self.log_prior[..rows],
                 log_likelihood: &mut self.log_likelihood[..rows],
-                reconstruction: reconstruct.then(|| &mut self.reconstruction[..rows * self.pixels]),
+                reconstruction: reconstruct.then(|| &mut self.reconstruction[..rows * pixels]),
             },
-        )?;
-        for row in (0..rows).rev() {
-            let present = row * d..(row + 1) * d;
-            let state = &mut self.rows[row];
-            // The run after the last step gave the densities at its latent.
-            if ends(state) {
-                let score = ChainScore {
-                    log_prior: self.log_prior[row].into(),
-                    log_likelihood: self.log_likelihood[row].into(),
-                    z: self.z[present].to_vec(),
-                };
-                let image = row * self.pixels..(row + 1) * self.pixels;
-                finished(Finished {
-                    job: state.job,
-                    chain: state.chain,
-                    score,
-                    reconstruction: state
-                        .reconstruct
-                        .then(|| self.reconstruction[image].to_vec()),
-                });
-                self.remove(row);
-            } else {
-                state.step += 1;
-                self.z[present.clone()].copy_from_slice(&self.z_next[present]);
-            }
-        }
-        Ok(())
+        )
     }
 
-    /// Removes a row; the last one takes its place.
-    fn remove(&mut self, row: usize) {
+    fn finish(&self, row: usize) -> Finished {
+        let Sizes {
+            pixels,
+            latent_dim: d,
+            ..
+        } = self.sizes;
+        let state = &self.rows[row];
+        let image = row * pixels..(row + 1) * pixels;
+        Finished {
+            job: state.job,
+            chain: state.chain,
+            priority: state.priority,
+            score: ChainScore {
+                log_prior: self.log_prior[row].into(),
+                log_likelihood: self.log_likelihood[row].into(),
+                z: self.z[row * d..][..d].to_vec(),
+            },
+            images: state.reconstruct.then(|| Images {
+                x: self.x[image.clone()].to_vec(),
+                reconstruction: self.reconstruction[image].to_vec(),
+            }),
+        }
+    }
+
+    /// Removes a row; the last one takes its place. Every row must be prepared.
+    pub(super) fn remove(&mut self, row: usize) {
         let last = self.rows.len() - 1;
         self.rows.swap_remove(row);
+        self.prepared = self.rows.len();
         if row == last {
             return;
         }
         self.step_size[row] = self.step_size[last];
         for (array, width) in [
-            (&mut self.z, self.latent_dim),
-            (&mut self.x, self.pixels),
-            (&mut self.mask, self.positions),
+            (&mut self.z, self.sizes.latent_dim),
+            (&mut self.x, self.sizes.pixels),
+            (&mut self.mask, self.sizes.positions),
         ] {
             array.copy_within(last * width..(last + 1) * width, row * width);
         }
+    }
+}
+
+impl Row {
+    fn ends(&self) -> bool {
+        self.step == self.langevin.steps
+    }
+
+    /// Runs of the graph that its chain needs yet.
+    pub(super) fn runs_left(&self) -> u64 {
+        u64::from(self.langevin.steps - self.step) + 1
     }
 }

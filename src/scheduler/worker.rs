@@ -1,237 +1,326 @@
 //! The thread that takes the steps.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
 use lfbm_bundle::runtime::RuntimeError;
-use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::batch::{Batch, Entrant, Finished, JobId};
-use super::{Engine, Inferred, Job, Reply, SchedulerError, Submission};
+use super::batch::{Batch, Entrant, Finished, Images, Row, Suspended};
+use super::engine::Graphs;
+use super::pace::Pace;
+use super::queue::{JobId, Queue};
+use super::{Batching, Inferred, Job, Message, Policy, Reply, SchedulerError, Submission};
+use crate::admission::Priority;
 use crate::telemetry::ModelMetrics;
 
-/// A job of which at least one chain runs or has run.
-struct Running {
-    reply: Reply,
+/// How long the thread sleeps when there is nothing to do: until a message comes, however late.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// A job that waits or runs.
+struct Pending {
     job: Job,
-    /// The preprocessed image.
-    x: Vec<f32>,
+    reply: Reply,
     admitted: Instant,
-    started: Instant,
+    /// When its first chain entered the batch.
+    started: Option<Instant>,
     /// Chains that have entered the batch.
     entered: u32,
-    /// Chains that have left it at their end.
-    finished: Vec<Option<Finished>>,
+    /// Those of them that have left it and are to go on.
+    suspended: Vec<Suspended>,
+    /// Those that are at their end.
+    finished: Vec<Finished>,
 }
 
-struct Worker<'a> {
-    engine: Engine,
+pub(super) struct Worker<G> {
+    graphs: G,
+    policy: Policy,
+    metrics: ModelMetrics,
+    pace: Arc<Pace>,
     batch: Batch,
-    waiting: VecDeque<Submission>,
-    running: HashMap<JobId, Running>,
-    /// Jobs of which chains have yet to enter, first come first.
-    entering: VecDeque<JobId>,
-    next_id: JobId,
-    metrics: &'a ModelMetrics,
+    queue: Queue,
+    jobs: HashMap<JobId, Pending>,
+    /// Since when chains wait; decides when a batch of whole requests starts.
+    waiting_since: Option<Instant>,
+    /// Empty between steps.
+    finished: Vec<Finished>,
 }
 
-/// Works until every [`Scheduler`](super::Scheduler) is dropped and nothing is left to do.
-pub(super) fn run(
-    engine: Engine,
-    batch: Batch,
-    mut submissions: UnboundedReceiver<Submission>,
-    metrics: &ModelMetrics,
-) {
-    let mut worker = Worker {
-        engine,
-        batch,
-        waiting: VecDeque::new(),
-        running: HashMap::new(),
-        entering: VecDeque::new(),
-        next_id: 0,
-        metrics,
-    };
-    loop {
-        if worker.is_idle() {
-            worker.report();
-            match submissions.blocking_recv() {
-                Some(submission) => worker.waiting.push_back(submission),
-                None => return,
-            }
-        }
-        while let Ok(submission) = submissions.try_recv() {
-            worker.waiting.push_back(submission);
-        }
-        worker.release_abandoned();
-        worker.admit();
-        worker.report();
-        worker.step();
-    }
-}
-
-impl Worker<'_> {
-    fn is_idle(&self) -> bool {
-        self.batch.is_empty() && self.waiting.is_empty() && self.entering.is_empty()
-    }
-
-    fn report(&self) {
-        let entering = self.entering.iter().filter_map(|id| self.running.get(id));
-        let waiting: u32 = self
-            .waiting
-            .iter()
-            .map(|submission| submission.job.langevin.chains)
-            .chain(entering.map(|running| running.job.langevin.chains - running.entered))
-            .sum();
-        self.metrics.chains_waiting.set(waiting.into());
-        self.metrics.chains_running.set(self.batch.len() as i64);
-    }
-
-    /// A caller that stopped waiting, by a cancellation or a deadline, has dropped its end.
-    fn release_abandoned(&mut self) {
-        self.waiting.retain(|waiting| !waiting.reply.is_closed());
-        let before = self.running.len();
-        self.running.retain(|_, running| !running.reply.is_closed());
-        if self.running.len() < before {
-            let running = &self.running;
-            self.batch.retain(|id| running.contains_key(&id));
-            self.entering.retain(|id| running.contains_key(id));
+impl<G: Graphs> Worker<G> {
+    pub(super) fn new(graphs: G, policy: Policy, metrics: ModelMetrics, pace: Arc<Pace>) -> Self {
+        Self {
+            batch: Batch::new(policy.capacity, &policy.buckets, graphs.sizes()),
+            queue: Queue::new(policy.capacity, policy.bulk_share),
+            graphs,
+            policy,
+            metrics,
+            pace,
+            jobs: HashMap::new(),
+            waiting_since: None,
+            finished: Vec::new(),
         }
     }
 
-    /// Fills the batch, first come first.
-    fn admit(&mut self) {
-        loop {
-            while let Some(id) = self.entering.front() {
-                let Some(running) = self.running.get_mut(id) else {
-                    self.entering.pop_front();
-                    continue;
-                };
-                let langevin = running.job.langevin;
-                while running.entered < langevin.chains {
-                    if self.batch.is_full() {
-                        return;
-                    }
-                    let chain = running.entered;
-                    self.batch.push(Entrant {
-                        job: *id,
-                        chain,
-                        x: &running.x,
-                        mask: running.job.mask.as_deref(),
-                        langevin,
-                        seed: running.job.seed,
-                        reconstruct: running.job.reconstruct,
-                    });
-                    running.entered += 1;
+    /// Runs every batch size that steps will have, so that no request pays for a first time, and
+    /// measures how long they take.
+    pub(super) fn warm_up(&mut self) -> Result<(), RuntimeError> {
+        let powers = (0..usize::BITS).map(|power| 1 << power);
+        let mut sizes: Vec<usize> = powers
+            .take_while(|size| *size < self.policy.capacity)
+            .chain(self.policy.buckets.iter().copied())
+            .chain([self.policy.capacity])
+            .collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        for rows in sizes {
+            let rows = self.batch.padded(rows);
+            self.batch.run(&mut self.graphs, rows, true)?;
+            self.batch.run(&mut self.graphs, rows, false)?;
+            let started = Instant::now();
+            self.batch.run(&mut self.graphs, rows, false)?;
+            self.pace.observe_step(rows, started.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Works until every [`Scheduler`](super::Scheduler) is dropped and nothing is left to do.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        while self.receive(messages) {
+            // What a panic leaves behind is thrown away by `fail_running`.
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn()));
+            match turn {
+                Ok(Ok(())) => (),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a step failed");
+                    let error = Arc::new(error);
+                    self.fail_running(|| SchedulerError::Runtime(Arc::clone(&error)));
                 }
-                self.entering.pop_front();
+                Err(_) => self.fail_running(|| SchedulerError::Panicked),
             }
-            if self.batch.is_full() {
-                return;
-            }
-            let Some(submission) = self.waiting.pop_front() else {
-                return;
-            };
-            self.start(submission);
+            self.show();
         }
     }
 
-    fn start(&mut self, submission: Submission) {
+    /// Takes what has arrived; waits for it if there is nothing else to do. False at the end.
+    fn receive(&mut self, messages: &Receiver<Message>) -> bool {
+        loop {
+            let message = match self.idle_for() {
+                None => messages.try_recv(),
+                Some(wait) => {
+                    self.show();
+                    messages.recv_timeout(wait).map_err(|error| match error {
+                        RecvTimeoutError::Timeout => TryRecvError::Empty,
+                        RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                    })
+                }
+            };
+            match message {
+                Ok(Message::Submit(submission)) => self.accept(submission),
+                Ok(Message::Abandon(id)) => self.abandon(id),
+                Err(TryRecvError::Empty) => return true,
+                // Nobody waits for what is left: whoever does holds a sender.
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// How long there is nothing to do unless a message comes; `None` if there is something.
+    fn idle_for(&self) -> Option<Duration> {
+        if !self.batch.rows().is_empty() {
+            return None;
+        }
+        let Some(since) = self.waiting_since else {
+            return Some(IDLE);
+        };
+        match self.policy.batching {
+            Batching::Request { window } if self.queue.waiting() < self.policy.capacity => {
+                let left = window.saturating_sub(since.elapsed());
+                (!left.is_zero()).then_some(left)
+            }
+            _ => None,
+        }
+    }
+
+    fn accept(&mut self, submission: Submission) {
         let Submission {
-            mut job,
+            id,
+            job,
             reply,
             admitted,
         } = submission;
-        if let Some(mask) = &job.mask {
-            // Contrast is a matter of every pixel.
-            for channel in job.image.chunks_mut(mask.len()) {
-                for (value, visible) in channel.iter_mut().zip(mask) {
-                    *value *= visible;
+        let (priority, chains, runs) = (job.priority, job.langevin.chains, job.runs_per_chain());
+        self.pace.arrive(priority, chains, runs);
+        self.queue.push(id, priority, chains, self.pace.turn(runs));
+        self.waiting_since.get_or_insert_with(Instant::now);
+        let pending = Pending {
+            job,
+            reply,
+            admitted,
+            started: None,
+            entered: 0,
+            suspended: Vec::new(),
+            finished: Vec::new(),
+        };
+        self.jobs.insert(id, pending);
+    }
+
+    /// Frees what a job holds that nobody waits for any more.
+    fn abandon(&mut self, id: JobId) {
+        if self.jobs.remove(&id).is_none() {
+            return;
+        }
+        self.queue.remove(id);
+        for row in (0..self.batch.rows().len()).rev() {
+            let Row { job, priority, .. } = self.batch.rows()[row];
+            if job == id {
+                self.batch.remove(row);
+                self.queue.release(priority);
+            }
+        }
+    }
+
+    /// Lets chains in, then takes a step.
+    fn turn(&mut self) -> Result<(), RuntimeError> {
+        match self.policy.batching {
+            Batching::Step => {
+                self.make_room();
+                self.fill()?;
+            }
+            Batching::Request { .. } if self.batch.rows().is_empty() => self.fill()?,
+            Batching::Request { .. } => (),
+        }
+        self.show();
+        self.step()
+    }
+
+    /// Takes rows back that are somebody else's turn.
+    fn make_room(&mut self) {
+        let mut overflow = self.queue.overflow();
+        let mut excess = self.queue.excess();
+        if overflow == 0 {
+            return;
+        }
+        let slice = self.policy.slice_steps(self.graphs.default_steps());
+        for row in (0..self.batch.rows().len()).rev() {
+            let state = &self.batch.rows()[row];
+            let (id, priority, runs) = (state.job, state.priority, state.runs_left());
+            let exceeds_share = priority == Priority::Bulk && excess > 0;
+            let exceeds_slice = state.stay > slice && overflow > 0;
+            if !exceeds_share && !exceeds_slice {
+                continue;
+            }
+            excess -= usize::from(exceeds_share);
+            overflow = overflow.saturating_sub(1);
+            let suspended = self.batch.suspend(row);
+            self.metrics.suspensions.inc();
+            self.queue.release(priority);
+            if let Some(pending) = self.jobs.get_mut(&id) {
+                pending.suspended.push(suspended);
+                self.queue.push(id, priority, 1, self.pace.turn(runs));
+            }
+        }
+    }
+
+    /// Gives free rows to waiting chains.
+    fn fill(&mut self) -> Result<(), RuntimeError> {
+        while let Some(id) = self.queue.take() {
+            let Some(pending) = self.jobs.get_mut(&id) else {
+                continue;
+            };
+            pending.started.get_or_insert_with(Instant::now);
+            let entrant = pending.suspended.pop().map_or_else(
+                || {
+                    pending.entered += 1;
+                    Entrant::New(pending.entered - 1)
+                },
+                Entrant::Suspended,
+            );
+            self.batch.push(id, &pending.job, entrant);
+        }
+        if self.queue.waiting() == 0 {
+            self.waiting_since = None;
+        }
+        self.batch.prepare(&mut self.graphs)
+    }
+
+    fn step(&mut self) -> Result<(), RuntimeError> {
+        let rows = self.batch.rows().len();
+        if rows == 0 {
+            return Ok(());
+        }
+        let padded = self.batch.padded(rows);
+        let started = Instant::now();
+        self.batch.step(&mut self.graphs, &mut self.finished)?;
+        let took = started.elapsed();
+        self.pace.observe_step(padded, took);
+        self.metrics.observe_step(rows, padded, took);
+        for finished in self.finished.drain(..) {
+            self.queue.release(finished.priority);
+            if let Entry::Occupied(mut entry) = self.jobs.entry(finished.job) {
+                let pending = entry.get_mut();
+                pending.finished.push(finished);
+                if pending.finished.len() == pending.job.langevin.chains as usize {
+                    entry.remove().finish();
                 }
             }
         }
-        let mut x = vec![0.0; self.engine.pixels];
-        if let Err(error) = self.engine.preprocess.run(1, &job.image, &mut x) {
+        Ok(())
+    }
+
+    /// Ends every job that has been in the batch, which nobody can trust any more. Those that only
+    /// waited go on waiting.
+    fn fail_running(&mut self, error: impl Fn() -> SchedulerError) {
+        let sizes = self.graphs.sizes();
+        self.batch = Batch::new(self.policy.capacity, &self.policy.buckets, sizes);
+        self.queue = Queue::new(self.policy.capacity, self.policy.bulk_share);
+        self.finished.clear();
+        for (_, pending) in self.jobs.extract_if(|_, pending| pending.started.is_some()) {
+            drop(pending.job);
             // A caller that is gone needs no answer.
-            let _ = reply.send(Err(SchedulerError::Runtime(Arc::new(error))));
-            return;
+            let _ = pending.reply.send(Err(error()));
         }
-        let id = self.next_id;
-        self.next_id += 1;
-        let finished = std::iter::repeat_with(|| None)
-            .take(job.langevin.chains as usize)
-            .collect();
-        self.entering.push_back(id);
-        self.running.insert(
-            id,
-            Running {
-                reply,
-                job,
-                x,
-                admitted,
-                started: Instant::now(),
-                entered: 0,
-                finished,
-            },
-        );
-    }
-
-    fn step(&mut self) {
-        if self.batch.is_empty() {
-            return;
-        }
-        self.metrics.observe_step(self.batch.len());
-        let mut ended = Vec::new();
-        let running = &mut self.running;
-        let result = self.batch.step(&mut self.engine.posterior, |finished| {
-            let id = finished.job;
-            if let Some(job) = running.get_mut(&id) {
-                if let Some(chain) = job.finished.get_mut(finished.chain as usize) {
-                    *chain = Some(finished);
-                }
-                if job.finished.iter().all(Option::is_some) {
-                    ended.push(id);
-                }
-            }
-        });
-        for id in ended {
-            if let Some(running) = self.running.remove(&id) {
-                running.finish();
-            }
-        }
-        if let Err(error) = result {
-            self.fail(error);
+        let mut waiting: Vec<_> = self.jobs.iter().collect();
+        waiting.sort_unstable_by_key(|(id, _)| **id);
+        for (id, Pending { job, .. }) in waiting {
+            let turn = self.pace.turn(job.runs_per_chain());
+            let (priority, chains) = (job.priority, job.langevin.chains);
+            self.queue.push(*id, priority, chains, turn);
         }
     }
 
-    /// Nothing in the batch can be trusted any more.
-    fn fail(&mut self, error: RuntimeError) {
-        tracing::error!(%error, "a posterior step failed");
-        let error = Arc::new(error);
-        for (_, running) in self.running.drain() {
-            let error = SchedulerError::Runtime(Arc::clone(&error));
-            let _ = running.reply.send(Err(error));
-        }
-        self.entering.clear();
-        self.batch.retain(|_| false);
+    /// Tells metrics and admission what there is.
+    fn show(&self) {
+        let rows = self.batch.rows().len();
+        let queued = [Priority::Interactive, Priority::Bulk].map(|class| self.queue.runs(class));
+        self.pace.publish(rows, queued);
+        self.metrics.chains_waiting.set(self.queue.waiting() as i64);
+        self.metrics.chains_running.set(rows as i64);
     }
 }
 
-impl Running {
-    fn finish(self) {
-        let mut chains = Vec::with_capacity(self.finished.len());
-        let mut reconstructions = Vec::new();
-        for finished in self.finished.into_iter().flatten() {
-            chains.push(finished.score);
-            reconstructions.extend(finished.reconstruction);
-        }
-        let inferred = Inferred {
-            chains,
-            reconstructions,
-            x: self.x,
-            queue_time: self.started - self.admitted,
-            compute_time: self.started.elapsed(),
+impl Pending {
+    fn finish(mut self) {
+        let now = Instant::now();
+        let started = self.started.unwrap_or(now);
+        self.finished
+            .sort_unstable_by_key(|finished| finished.chain);
+        let mut inferred = Inferred {
+            chains: Vec::with_capacity(self.finished.len()),
+            reconstructions: Vec::new(),
+            x: Vec::new(),
+            queue_time: started - self.admitted,
+            compute_time: now - started,
         };
+        for Finished { score, images, .. } in self.finished {
+            inferred.chains.push(score);
+            if let Some(Images { x, reconstruction }) = images {
+                inferred.x = x;
+                inferred.reconstructions.push(reconstruction);
+            }
+        }
         // Room first: a client that sends its next request on this answer finds it.
         drop(self.job);
         let _ = self.reply.send(Ok(inferred));

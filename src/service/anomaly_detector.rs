@@ -80,7 +80,10 @@ impl AnomalyDetectorService {
             }
         };
         let whole = mask.is_none();
-        let permit = self.admission.admit(langevin.chains)?;
+        let estimate = model.scheduler.estimate(priority, &langevin);
+        let permit = self
+            .admission
+            .admit(priority, langevin.chains, estimate, deadline)?;
         let job = Job {
             image,
             mask,

@@ -1,19 +1,16 @@
 //! Where errors become gRPC statuses.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::admission::Overloaded;
+use crate::admission::Refusal;
 use crate::models::Unknown;
 use crate::scheduler::SchedulerError;
 use crate::score::Diverged;
 use crate::wire::Violation;
 
-/// When a refused client may try again: a fraction of the time in which a full queue empties.
-const RETRY_DELAY: Duration = Duration::from_millis(200);
 const DOMAIN: &str = "lfbm.v1";
 
 /// Why a request has no answer.
@@ -28,7 +25,7 @@ pub enum ServiceError {
     Unknown(#[from] Unknown),
     /// There is too much to do.
     #[error(transparent)]
-    Overloaded(#[from] Overloaded),
+    Refused(#[from] Refusal),
     /// Inference failed.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
@@ -46,7 +43,7 @@ impl ServiceError {
         match self {
             Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),
             Self::Decoder => true,
-            Self::Invalid(_) | Self::Unknown(_) | Self::Overloaded(_) | Self::Diverged(_) => false,
+            Self::Invalid(_) | Self::Unknown(_) | Self::Refused(_) | Self::Diverged(_) => false,
         }
     }
 
@@ -55,7 +52,10 @@ impl ServiceError {
         match self {
             Self::Invalid(_) => Some("invalid"),
             Self::Unknown(_) => Some("unknown_model"),
-            Self::Overloaded(_) => Some("overloaded"),
+            Self::Refused(Refusal::Full { .. } | Refusal::Queue { .. }) => Some("overloaded"),
+            Self::Refused(Refusal::Deadline { .. } | Refusal::Unreachable { .. }) => {
+                Some("deadline")
+            }
             Self::Scheduler(_) | Self::Diverged(_) | Self::Decoder => None,
         }
     }
@@ -91,15 +91,30 @@ impl From<ServiceError> for Status {
                 Code::NotFound,
                 ErrorDetails::with_resource_info("lfbm.v1.Model", name, "", &message),
             ),
-            ServiceError::Overloaded(_) => (
-                Code::ResourceExhausted,
-                ErrorDetails::with_retry_info(Some(RETRY_DELAY)),
-            ),
+            ServiceError::Refused(Refusal::Unreachable { .. }) => {
+                (Code::DeadlineExceeded, info("DEADLINE_UNREACHABLE"))
+            }
+            ServiceError::Refused(
+                refusal @ (Refusal::Full { retry_after, .. }
+                | Refusal::Queue { retry_after, .. }
+                | Refusal::Deadline { retry_after, .. }),
+            ) => {
+                let mut details = info(match refusal {
+                    Refusal::Full { .. } => "TOO_MANY_CHAINS",
+                    Refusal::Queue { .. } => "QUEUE_TOO_LONG",
+                    _ => "DEADLINE_UNREACHABLE",
+                });
+                details.set_retry_info(Some(retry_after));
+                (Code::ResourceExhausted, details)
+            }
             ServiceError::Scheduler(SchedulerError::DeadlineExceeded) => {
                 (Code::DeadlineExceeded, info("DEADLINE_EXCEEDED"))
             }
             ServiceError::Scheduler(SchedulerError::Stopped) => {
                 (Code::Unavailable, info("SCHEDULER_STOPPED"))
+            }
+            ServiceError::Scheduler(SchedulerError::Panicked) => {
+                (Code::Internal, info("STEP_PANICKED"))
             }
             ServiceError::Scheduler(SchedulerError::Runtime(_)) => {
                 (Code::Internal, info("INFERENCE_FAILED"))

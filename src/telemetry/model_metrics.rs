@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lfbm_bundle::manifest::{Manifest, Quantile};
 use prometheus::core::{Collector, Desc};
@@ -28,8 +29,12 @@ pub struct ModelMetrics {
     pub queue_seconds: Histogram,
     /// Seconds from the first step to the score.
     pub compute_seconds: Histogram,
+    /// Chains that gave their row away before their end.
+    pub suspensions: IntCounter,
     steps: IntCounter,
+    padding: IntCounter,
     step_chains: Histogram,
+    step_seconds: Histogram,
     log_joint: Histogram,
     p_values: Histogram,
     normal: IntCounter,
@@ -82,14 +87,27 @@ impl ModelMetrics {
                 "From the first Langevin step to the score.",
                 &SECONDS,
             )?)?,
+            suspensions: registered.add(counter(
+                "lfbm_chain_suspensions_total",
+                "Chains that gave their row to others before their end, to go on later.",
+            )?)?,
             steps: registered.add(counter(
                 "lfbm_chain_steps_total",
                 "Posterior steps, summed over chains.",
+            )?)?,
+            padding: registered.add(counter(
+                "lfbm_padding_steps_total",
+                "Posterior steps of rows that only filled a batch up to a size that is run.",
             )?)?,
             step_chains: registered.add(histogram(
                 "lfbm_step_chains",
                 "Chains that shared a posterior step.",
                 &CHAINS,
+            )?)?,
+            step_seconds: registered.add(histogram(
+                "lfbm_step_duration_seconds",
+                "One posterior step of the whole batch.",
+                &SECONDS,
             )?)?,
             log_joint: registered.add(histogram(
                 "lfbm_score_log_joint_nats",
@@ -109,10 +127,12 @@ impl ModelMetrics {
         Ok((metrics, registered))
     }
 
-    /// Counts a step of `chains` chains.
-    pub fn observe_step(&self, chains: usize) {
+    /// Counts a step of `chains` chains that ran `rows` rows, padding included.
+    pub fn observe_step(&self, chains: usize, rows: usize, took: Duration) {
         self.steps.inc_by(chains as u64);
+        self.padding.inc_by((rows - chains) as u64);
         self.step_chains.observe(chains as f64);
+        self.step_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts a score that the calibration holds for.

@@ -1,0 +1,314 @@
+//! The scheduler with graphs of arithmetic, so that they can be slow, fail and panic.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
+use lfbm_bundle::runtime::{RuntimeError, StepInputs, StepOutputs};
+use tokio::task::JoinHandle;
+
+use super::engine::{Graphs, Sizes};
+use super::{Batching, Inferred, Job, Policy, Scheduler, SchedulerError};
+use crate::admission::{Admission, Priority};
+use crate::telemetry::{Metrics, ModelMetrics, Registration};
+
+const SIZES: Sizes = Sizes {
+    pixels: 2,
+    positions: 2,
+    latent_dim: 3,
+};
+/// First values of images that graphs do not bear.
+const PANICS: f32 = 0.25;
+const FAILS: f32 = 0.75;
+const STEP: Duration = Duration::from_micros(200);
+
+/// z -> 0.9 z + s noise + x0, densities of their own, rows of a step in `rows`.
+struct Arithmetic {
+    rows: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Graphs for Arithmetic {
+    fn sizes(&self) -> Sizes {
+        SIZES
+    }
+
+    fn default_steps(&self) -> u32 {
+        20
+    }
+
+    fn preprocess(
+        &mut self,
+        rows: usize,
+        images: &[f32],
+        x: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        assert_eq!(images.len(), rows * SIZES.pixels);
+        x.copy_from_slice(images);
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        rows: usize,
+        inputs: StepInputs<'_>,
+        outputs: StepOutputs<'_>,
+    ) -> Result<(), RuntimeError> {
+        self.rows.lock().unwrap().push(rows);
+        std::thread::sleep(STEP);
+        let d = SIZES.latent_dim;
+        for row in 0..rows {
+            let x = &inputs.x[row * SIZES.pixels..][..SIZES.pixels];
+            assert_ne!(x[0], PANICS, "a panic that the test asked for");
+            if x[0] == FAILS {
+                return Err(RuntimeError::Length {
+                    graph: "test",
+                    what: "x",
+                    got: 0,
+                    expected: 1,
+                });
+            }
+            let scale = inputs.step_size[row] * inputs.noise_scale[row];
+            let mut squares = 0.0;
+            for i in row * d..(row + 1) * d {
+                outputs.z_next[i] = 0.9 * inputs.z[i] + scale * inputs.noise[i] + 0.01 * x[0];
+                squares += inputs.z[i] * inputs.z[i];
+            }
+            outputs.log_prior[row] = -squares;
+            outputs.log_likelihood[row] = x.iter().sum();
+        }
+        if let Some(reconstruction) = outputs.reconstruction {
+            let firsts = inputs.z.chunks(d).map(|z| z[0]);
+            for (image, first) in reconstruction.chunks_mut(SIZES.pixels).zip(firsts) {
+                image.fill(first);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Running {
+    scheduler: Scheduler,
+    rows: Arc<Mutex<Vec<usize>>>,
+    metrics: ModelMetrics,
+    admission: Admission,
+    _registration: Registration,
+}
+
+impl Running {
+    fn start(policy: &Policy) -> Self {
+        let manifest = include_str!("../../models/mnist-not4/manifest.json");
+        let manifest: Manifest = serde_json::from_str(manifest).unwrap();
+        let metrics = Metrics::new(10, "test").unwrap();
+        let (metrics, registration) = metrics.of_model(&manifest).unwrap();
+        let rows = Arc::new(Mutex::new(Vec::new()));
+        let graphs = Arithmetic {
+            rows: Arc::clone(&rows),
+        };
+        let scheduler = Scheduler::start_with("test", graphs, policy, metrics.clone()).unwrap();
+        // What the warm-up ran.
+        rows.lock().unwrap().clear();
+        Self {
+            scheduler,
+            rows,
+            metrics,
+            admission: Admission::new(4096, Duration::from_secs(60)),
+            _registration: registration,
+        }
+    }
+
+    fn job(&self, priority: Priority, chains: u32, steps: u32) -> Job {
+        Job {
+            image: vec![0.5, 1.0],
+            mask: None,
+            langevin: Langevin {
+                steps,
+                step_size: 0.1,
+                noise_free_steps: steps / 4,
+                chains,
+                aggregation: Aggregation::Mean,
+            },
+            seed: u64::from(steps),
+            priority,
+            deadline: None,
+            reconstruct: false,
+            permit: self.admission.admit(priority, chains, None, None).unwrap(),
+        }
+    }
+
+    fn submit(&self, job: Job) -> JoinHandle<Result<Inferred, SchedulerError>> {
+        let scheduler = self.scheduler.clone();
+        tokio::spawn(async move { scheduler.infer(job).await })
+    }
+
+    async fn until_running(&self, chains: i64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.metrics.chains_running.get() != chains {
+            assert!(Instant::now() < deadline, "{chains} chains do not run");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn policy(capacity: usize) -> Policy {
+    Policy {
+        capacity,
+        bulk_share: 0.25,
+        buckets: Vec::new(),
+        batching: Batching::Step,
+    }
+}
+
+fn scores(inferred: &Inferred) -> Vec<f64> {
+    inferred
+        .chains
+        .iter()
+        .map(|chain| chain.log_prior)
+        .collect()
+}
+
+#[tokio::test]
+async fn bulk_makes_room_and_ends_as_if_it_had_not() {
+    let running = Running::start(&policy(4));
+    let bulk = || running.job(Priority::Bulk, 4, 4000);
+    let alone = running.scheduler.infer(bulk()).await.unwrap();
+    let among = running.submit(bulk());
+    running.until_running(4).await;
+    for _ in 0..3 {
+        let quick = running.job(Priority::Interactive, 8, 30);
+        running.scheduler.infer(quick).await.unwrap();
+    }
+    assert!(!among.is_finished(), "interactive chains waited for bulk");
+    let among = among.await.unwrap().unwrap();
+    assert_eq!(scores(&alone), scores(&among));
+    assert!(running.metrics.suspensions.get() > 0);
+}
+
+#[tokio::test]
+async fn a_job_of_many_long_chains_keeps_no_other_waiting() {
+    let running = Running::start(&policy(4));
+    let long = || running.job(Priority::Interactive, 16, 500);
+    let alone = running.scheduler.infer(long()).await.unwrap();
+    let among = running.submit(long());
+    running.until_running(4).await;
+    let quick = running.job(Priority::Interactive, 1, 5);
+    running.scheduler.infer(quick).await.unwrap();
+    assert!(!among.is_finished(), "one chain waited for 16");
+    assert_eq!(scores(&alone), scores(&among.await.unwrap().unwrap()));
+}
+
+#[tokio::test]
+async fn a_panic_ends_what_is_in_the_batch_and_nothing_else() {
+    let running = Running::start(&policy(2));
+    let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
+    running.until_running(1).await;
+    let mut bad = running.job(Priority::Interactive, 1, 20);
+    bad.image[0] = PANICS;
+    let bad = running.submit(bad);
+    assert!(matches!(bad.await.unwrap(), Err(SchedulerError::Panicked)));
+    assert!(matches!(long.await.unwrap(), Err(SchedulerError::Panicked)));
+    let next = running.job(Priority::Interactive, 3, 20);
+    assert_eq!(running.scheduler.infer(next).await.unwrap().chains.len(), 3);
+    assert!(running.scheduler.is_alive());
+}
+
+#[tokio::test]
+async fn waiting_jobs_outlive_a_failed_step() {
+    let running = Running::start(&policy(2));
+    let mut jobs = Vec::new();
+    for index in 0..6 {
+        let mut job = running.job(Priority::Bulk, 1, 20);
+        if index == 1 {
+            job.image[0] = FAILS;
+        }
+        jobs.push(running.submit(job));
+    }
+    let mut failed = 0;
+    for job in jobs {
+        match job.await.unwrap() {
+            Ok(inferred) => assert_eq!(inferred.chains.len(), 1),
+            Err(SchedulerError::Runtime(_)) => failed += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!((1..=2).contains(&failed), "{failed}");
+}
+
+#[tokio::test]
+async fn batches_are_padded_to_the_next_bucket() {
+    let running = Running::start(&Policy {
+        buckets: vec![3, 8],
+        ..policy(8)
+    });
+    let bulk = |chains, steps| running.job(Priority::Bulk, chains, steps);
+    let (few, many) = tokio::join!(
+        running.scheduler.infer(bulk(1, 40)),
+        running.scheduler.infer(bulk(4, 10)),
+    );
+    assert_eq!(
+        (few.unwrap().chains.len(), many.unwrap().chains.len()),
+        (1, 4)
+    );
+    let rows = running.rows.lock().unwrap().clone();
+    assert!(rows.iter().all(|rows| [3, 8].contains(rows)), "{rows:?}");
+    assert!(rows.contains(&8) && rows.contains(&3), "{rows:?}");
+}
+
+#[tokio::test]
+async fn whole_requests_wait_for_the_batch_before_and_score_the_same() {
+    let stepwise = Running::start(&policy(4));
+    let running = Running::start(&Policy {
+        batching: Batching::Request {
+            window: Duration::from_millis(1),
+        },
+        ..policy(4)
+    });
+    let long = running.submit(running.job(Priority::Interactive, 1, 500));
+    running.until_running(1).await;
+    let quick = running.submit(running.job(Priority::Interactive, 2, 20));
+    let quick = quick.await.unwrap().unwrap();
+    assert!(long.is_finished(), "a batch was joined under way");
+    let same = stepwise.job(Priority::Interactive, 2, 20);
+    let same = stepwise.scheduler.infer(same).await.unwrap();
+    assert_eq!(scores(&quick), scores(&same));
+}
+
+#[tokio::test]
+async fn a_deadline_and_a_caller_that_leaves_free_the_rows() {
+    let running = Running::start(&policy(2));
+    let mut late = running.job(Priority::Interactive, 2, 1_000_000);
+    late.deadline = Some(Instant::now() + Duration::from_millis(20));
+    let late = running.scheduler.infer(late).await;
+    assert!(matches!(late, Err(SchedulerError::DeadlineExceeded)));
+    let abandoned = running.submit(running.job(Priority::Interactive, 2, 1_000_000));
+    running.until_running(2).await;
+    abandoned.abort();
+    running.until_running(0).await;
+    let next = running.job(Priority::Interactive, 2, 5);
+    assert!(running.scheduler.infer(next).await.is_ok());
+    running.until_running(0).await;
+    let (scheduler, next) = (&running.scheduler, running.job(Priority::Bulk, 1, 5));
+    assert!(scheduler.estimate(Priority::Bulk, &next.langevin).is_none());
+}
+
+#[tokio::test]
+async fn reconstructions_come_when_asked_for_and_hidden_pixels_do_not() {
+    let running = Running::start(&policy(4));
+    let mut masked = running.job(Priority::Interactive, 3, 20);
+    masked.mask = Some(vec![1.0, 0.0]);
+    masked.reconstruct = true;
+    let (plain, masked) = tokio::join!(
+        running
+            .scheduler
+            .infer(running.job(Priority::Interactive, 3, 20)),
+        running.scheduler.infer(masked),
+    );
+    let (plain, masked) = (plain.unwrap(), masked.unwrap());
+    assert!(plain.reconstructions.is_empty() && plain.x.is_empty());
+    assert_eq!(masked.x, [0.5, 0.0]);
+    assert_eq!(masked.chains[0].log_likelihood, 0.5);
+    assert_eq!(plain.chains[0].log_likelihood, 1.5);
+    for (chain, image) in masked.chains.iter().zip(&masked.reconstructions) {
+        assert_eq!(image, &[chain.z[0]; 2]);
+    }
+    assert_eq!(masked.reconstructions.len(), 3);
+}
