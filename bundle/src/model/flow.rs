@@ -114,25 +114,93 @@ fn coupling(
     Ok((parts[0].clone(), log_s))
 }
 
+/// A step's tensors for the normalising direction, where latents keep all d columns.
+///
+/// Splitting a latent and joining it again costs more than arithmetic on matrices of this size, so
+/// the coupling network reads all of h, with weight 0 on what it must not see, and writes shift 0
+/// and log-scale `tanh(0) = 0` for the half that stays. The shift's bias is part of `offset`: the
+/// network does not see that half of h.
+struct WholeStep {
+    /// `[d, d]`, actnorm and linear map.
+    matrix: Tensor,
+    /// `[d]`.
+    offset: Tensor,
+    /// `[hidden, d]`, the coupling network's first weight.
+    read: Tensor,
+    /// `[d, hidden]`, its last one, for the shift.
+    shift: Tensor,
+    /// `[d, hidden]`, the same for the raw log-scale, and its bias `[d]`.
+    raw: (Tensor, Tensor),
+}
+
+impl WholeStep {
+    fn new(weights: &FlowStepWeights) -> Self {
+        let d = weights.bias.len();
+        let half = d / 2;
+        let [first, middle, last] = &weights.coupling;
+        let hidden = middle.weight.shape[1];
+        let (matrix, mut offset) = weights.affine();
+        let (shift_bias, raw_bias) = last.bias.data.split_at(d - half);
+        for (offset, bias) in offset.data[half..].iter_mut().zip(shift_bias) {
+            *offset += bias;
+        }
+        let mut read = vec![0.0; hidden * d];
+        for (to, from) in read
+            .chunks_mut(d)
+            .zip(first.weight.data.chunks(half.max(1)))
+        {
+            to[..half].copy_from_slice(from);
+        }
+        let below = |rows: &[f32], columns: usize| {
+            let zeros = std::iter::repeat_n(0.0, half * columns);
+            zeros.chain(rows.iter().copied()).collect::<Vec<f32>>()
+        };
+        let (shift, raw) = last.weight.data.split_at((d - half) * hidden);
+        Self {
+            matrix,
+            offset,
+            read: Tensor::new([hidden, d], read),
+            shift: Tensor::new([d, hidden], below(shift, hidden)),
+            raw: (
+                Tensor::new([d, hidden], below(raw, hidden)),
+                Tensor::new([d], below(raw_bias, 1)),
+            ),
+        }
+    }
+}
+
 /// `z` to `z0` and `log_prob = log N(z0; 0, I) + log|det dz0/dz|`.
 pub(super) fn normalizing_graph(d: usize, steps: &[FlowStepWeights]) -> Result<Graph, ModelError> {
     let mut graph = Graph::new("flow");
     let mut z = graph.input("z", &[Dim::Batch, Dim::Fixed(d)]);
-    let half = d / 2;
     let mut constant = -0.5 * d as f64 * (2.0 * PI).ln();
     let mut log_scales = Vec::with_capacity(steps.len());
     for (step, weights) in steps.iter().enumerate() {
         weights.validate(step, d)?;
-        let (matrix, offset) = weights.affine();
-        let matrix = graph.weights(&format!("flow.{step}.affine.matrix"), matrix);
-        let offset = graph.weights(&format!("flow.{step}.affine.offset"), offset);
+        let whole = WholeStep::new(weights);
+        let mut store =
+            |part: &str, tensor: Tensor| graph.weights(&format!("flow.{step}.{part}"), tensor);
+        let matrix = store("affine.matrix", whole.matrix);
+        let offset = store("affine.offset", whole.offset);
+        let read = store("whole.read", whole.read);
+        let shift = store("whole.shift", whole.shift);
+        let raw = store("whole.raw.weight", whole.raw.0);
+        let raw_bias = store("whole.raw.bias", whole.raw.1);
+        let [first, middle, _] = &weights.coupling;
+        let first_bias = store("coupling.0.bias", first.bias.clone());
+        let middle_weight = store("coupling.1.weight", middle.weight.clone());
+        let middle_bias = store("coupling.1.bias", middle.bias.clone());
+
         let h = graph.apply("Gemm", &[&z, &matrix, &offset], [])?;
-        let parts = graph.split(&h, 1, &[half, d - half])?;
-        let (shift, log_s) = coupling(&mut graph, step, weights, &parts[0])?;
-        let shifted = graph.add(&parts[1], &shift)?;
+        let hidden = graph.linear(&h, &read, &first_bias)?;
+        let hidden = graph.relu(&hidden)?;
+        let hidden = graph.linear(&hidden, &middle_weight, &middle_bias)?;
+        let hidden = graph.relu(&hidden)?;
+        let shifted = graph.linear(&hidden, &shift, &h)?;
+        let log_s = graph.linear(&hidden, &raw, &raw_bias)?;
+        let log_s = graph.tanh(&log_s)?;
         let scale = graph.exp(&log_s)?;
-        let changed = graph.mul(&shifted, &scale)?;
-        z = graph.concat(&[&parts[0], &changed], 1)?;
+        z = graph.mul(&shifted, &scale)?;
         log_scales.push(log_s);
         constant += weights.constant_log_det();
     }

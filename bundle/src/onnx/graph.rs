@@ -484,6 +484,7 @@ impl Graph {
 
     /// Removes the nodes and constants that no output needs, and identities between values.
     pub fn simplify(&mut self) {
+        self.name_outputs();
         let mut source: HashMap<Value, Value> = HashMap::new();
         self.nodes.retain_mut(|node| {
             for input in node.inputs.iter_mut().flatten() {
@@ -508,5 +509,34 @@ impl Graph {
         let mut keep = kept.into_iter();
         self.nodes.retain(|_| keep.next().unwrap_or(false));
         self.constants.retain(|name, _| needed.contains(name));
+    }
+
+    /// Gives a value that is copied to an output the output's name, so that nothing is copied.
+    fn name_outputs(&mut self) {
+        let mut renamed: HashMap<Value, Value> = HashMap::new();
+        for node in &self.nodes {
+            let output = &node.outputs[0];
+            if let ("Identity", Some(Some(input))) = (node.op.as_str(), node.inputs.first())
+                && self.outputs.contains(output)
+                && !self.outputs.contains(input)
+                && !self.inputs.contains(input)
+                && !self.constants.contains_key(input)
+            {
+                renamed.entry(input.clone()).or_insert(output.clone());
+            }
+        }
+        self.nodes.retain(|node| {
+            let copied = node.inputs.first().and_then(Option::as_ref);
+            node.op != "Identity"
+                || copied.and_then(|input| renamed.get(input)) != Some(&node.outputs[0])
+        });
+        for node in &mut self.nodes {
+            let inputs = node.inputs.iter_mut().flatten();
+            for value in inputs.chain(&mut node.outputs) {
+                if let Some(name) = renamed.get(value) {
+                    *value = name.clone();
+                }
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@
 //! ```
 
 mod codec;
+mod fuse;
 mod gradient;
 mod graph;
 mod ops;

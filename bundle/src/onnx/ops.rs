@@ -82,16 +82,15 @@ impl Graph {
         self.apply("Sub", &[a, b], [])
     }
 
-    /// `a * b` with broadcasting. Products of numbers are taken at once, and a factor of one is
-    /// dropped, which keeps gradients short.
+    /// `a * b` with broadcasting. Products of numbers are taken at once, also where one of them
+    /// scales a value already, and a factor of one is dropped, which keeps gradients short.
     ///
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn mul(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
         match (self.number(a), self.number(b)) {
-            (Some(a), Some(b)) => Ok(self.scalar(a * b)),
-            (Some(1.0), None) => Ok(b.clone()),
-            (None, Some(1.0)) => Ok(a.clone()),
+            (Some(factor), _) => self.scale(b, factor),
+            (_, Some(factor)) => self.scale(a, factor),
             _ => self.apply("Mul", &[a, b], []),
         }
     }
@@ -101,8 +100,30 @@ impl Graph {
     /// # Errors
     /// When `a` is not in the graph.
     pub fn scale(&mut self, a: &Value, factor: f32) -> Result<Value, GraphError> {
+        if let Some(number) = self.number(a) {
+            return Ok(self.scalar(number * factor));
+        }
+        let (a, factor) = match self.scaled(a) {
+            Some((unscaled, present)) => (unscaled, present * factor),
+            None => (a.clone(), factor),
+        };
+        if factor == 1.0 {
+            return Ok(a);
+        }
         let factor = self.scalar(factor);
-        self.mul(a, &factor)
+        self.apply("Mul", &[&a, &factor], [])
+    }
+
+    /// What `value` is a number times of, and the number.
+    fn scaled(&self, value: &Value) -> Option<(Value, f32)> {
+        let mut producers = self.nodes.iter().rev();
+        let node = producers.find(|node| node.outputs.contains(value))?;
+        match (node.op.as_str(), &node.inputs[..]) {
+            ("Mul", [Some(unscaled), Some(factor)]) => {
+                Some((unscaled.clone(), self.number(factor)?))
+            }
+            _ => None,
+        }
     }
 
     /// `a / b` with broadcasting.

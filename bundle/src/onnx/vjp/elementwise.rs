@@ -139,21 +139,26 @@ pub fn sign(_: &mut Graph, _: &Node, _: &[Option<Value>], _: usize) -> Product {
     Ok(None)
 }
 
-fn positive(graph: &mut Graph, node: &Node) -> Result<Value, GraphError> {
-    let zero = graph.scalar(0.0);
-    graph.greater(node.input(0)?, &zero)
-}
-
 pub fn relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
-    let condition = positive(graph, node)?;
-    gate(graph, node, &single(node, c)?, &condition, true, position)
+    // The output's sign is the input's, and nobody else reads the input: runtimes fuse the
+    // activation into the product before it.
+    let slope = graph.sign(node.output(0)?)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
 }
 
-pub fn leaky_relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
-    let cotangent = single(node, c)?;
-    let condition = positive(graph, node)?;
-    let sloped = graph.scale(&cotangent, node.float("alpha", 0.01))?;
-    graph.select(&condition, &cotangent, &sloped).map(Some)
+/// The slope is `max(alpha, min(1, huge y))`, with y the output: 1 where y is positive, alpha
+/// elsewhere. It reads the output for the same reason as [`relu`], and a clip is several times
+/// faster than a selection.
+pub fn leaky_relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+    let alpha = node.float("alpha", 0.01);
+    if !(0.0..=1.0).contains(&alpha) {
+        return Err(node.error(format!("alpha is {alpha}, expected a number from 0 to 1")));
+    }
+    let huge = graph.scalar(f32::MAX);
+    let steep = graph.mul(node.output(0)?, &huge)?;
+    let (low, high) = (graph.scalar(alpha), graph.scalar(1.0));
+    let slope = graph.apply("Clip", &[&steep, &low, &high], [])?;
+    chain(graph, node, &single(node, c)?, &slope, position)
 }
 
 pub fn clip(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
