@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 use lfbm_bundle::runtime::Device;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::models::DeviceFallback;
 use crate::scheduler::{Batching, Policy};
 use crate::telemetry::LogFormat;
 
@@ -38,6 +39,14 @@ pub struct Args {
         serialize_with = "device_as_text"
     )]
     pub device: Option<Device>,
+    /// Where models run when the device cannot be had: cpu, or none to refuse them [default: none]
+    #[arg(long, env = "LFBM_DEVICE_FALLBACK", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_fallback: Option<DeviceFallback>,
+    /// GPU memory that a graph of a model may take for tensors [default: all of it]
+    #[arg(long, env = "LFBM_GPU_MEMORY_LIMIT_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_limit_bytes: Option<usize>,
     /// Threads that share one operator; 0 for one per core [default: 0]
     #[arg(long, env = "LFBM_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,6 +155,8 @@ pub struct Config {
     pub http_address: SocketAddr,
     #[serde(deserialize_with = "device_from_text")]
     pub device: Device,
+    pub device_fallback: DeviceFallback,
+    pub gpu_memory_limit_bytes: Option<usize>,
     pub threads: usize,
     pub max_batch_chains: usize,
     pub batch_buckets: Option<Vec<usize>>,
@@ -173,6 +184,8 @@ impl Default for Config {
             grpc_address: SocketAddr::from(([127, 0, 0, 1], 50051)),
             http_address: SocketAddr::from(([127, 0, 0, 1], 9464)),
             device: Device::Cpu,
+            device_fallback: DeviceFallback::None,
+            gpu_memory_limit_bytes: None,
             threads: 0,
             max_batch_chains: 64,
             batch_buckets: None,

@@ -1,4 +1,5 @@
-//! `/metrics` for Prometheus and `/healthz` for probes that speak no gRPC.
+//! HTTP for what speaks no gRPC: `/metrics` for Prometheus, `/healthz` (ready) and `/livez` (alive)
+//! for probes, `/models` for people.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,14 +12,22 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::models::{Catalog, Models};
 use crate::telemetry::Metrics;
 
 type Reply = Response<Full<Bytes>>;
 
-/// Answers until the task is dropped. `/healthz` is 200 as long as `serving` is true, else 503.
-pub async fn serve(listener: TcpListener, metrics: Metrics, serving: Arc<AtomicBool>) {
+/// Answers until the task is dropped. `/healthz` is 200 as long as `serving` is true and there is a
+/// model, else 503.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    models: Arc<Models>,
+    serving: Arc<AtomicBool>,
+) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -30,9 +39,11 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, serving: Arc<AtomicB
             }
         };
         let (metrics, serving) = (metrics.clone(), Arc::clone(&serving));
+        let models = Arc::clone(&models);
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let reply = reply(&request, &metrics, serving.load(Ordering::Relaxed));
+                let serving = serving.load(Ordering::Relaxed);
+                let reply = reply(&request, &metrics, &models.catalog(), serving);
                 async { Ok::<_, Infallible>(reply) }
             });
             // The timer closes connections that never send a request.
@@ -46,7 +57,12 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, serving: Arc<AtomicB
     }
 }
 
-fn reply(request: &Request<Incoming>, metrics: &Metrics, serving: bool) -> Reply {
+fn reply(
+    request: &Request<Incoming>,
+    metrics: &Metrics,
+    catalog: &Catalog,
+    serving: bool,
+) -> Reply {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
     }
@@ -64,14 +80,50 @@ fn reply(request: &Request<Incoming>, metrics: &Metrics, serving: bool) -> Reply
                 text(StatusCode::INTERNAL_SERVER_ERROR, "metrics failed\n")
             }
         },
-        "/healthz" if serving => text(StatusCode::OK, "serving\n"),
-        "/healthz" => text(StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are /metrics and /healthz\n"),
+        "/healthz" if !serving => text(StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
+        "/healthz" if catalog.is_empty() => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "no model is served\n")
+        }
+        "/healthz" => {
+            let refused = catalog.refused().iter();
+            let refused = refused.map(|bundle| format!("refused: {}\n", bundle.reason));
+            text(
+                StatusCode::OK,
+                format!("serving\n{}", refused.collect::<String>()),
+            )
+        }
+        "/livez" => text(StatusCode::OK, "alive\n"),
+        "/models" => {
+            let mut reply = text(StatusCode::OK, models_json(catalog));
+            let json = HeaderValue::from_static("application/json");
+            reply.headers_mut().insert(CONTENT_TYPE, json);
+            reply
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz, /livez and /models\n",
+        ),
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Reply {
-    let mut reply = Response::new(Full::from(body));
+fn models_json(catalog: &Catalog) -> String {
+    let models = catalog.iter().map(|model| {
+        json!({
+            "name": model.manifest.name,
+            "version": model.manifest.version,
+            "device": model.device.to_string(),
+        })
+    });
+    let refused = catalog
+        .refused()
+        .iter()
+        .map(|refused| json!({ "bundle": refused.bundle, "reason": refused.reason }));
+    let (models, refused): (Vec<_>, Vec<_>) = (models.collect(), refused.collect());
+    format!("{}\n", json!({ "models": models, "refused": refused }))
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
     reply
 }

@@ -53,10 +53,12 @@ impl Server {
         let options = SessionOptions {
             device: config.device,
             intra_op_threads: config.threads,
+            gpu_memory_limit_bytes: config.gpu_memory_limit_bytes,
         };
         let loader = Loader {
             runtime,
             options,
+            fallback: config.device_fallback,
             policy: config.policy(),
             metrics: metrics.clone(),
         };
@@ -140,7 +142,12 @@ impl Server {
         }));
         let poll = (config.model_poll_s > 0).then(|| Duration::from_secs(config.model_poll_s));
         let model_task = tokio::spawn(models::watch(Arc::clone(&models), poll)?);
-        let metrics_task = tokio::spawn(http::serve(http, metrics, Arc::clone(&serving)));
+        let metrics_task = tokio::spawn(http::serve(
+            http,
+            metrics,
+            Arc::clone(&models),
+            Arc::clone(&serving),
+        ));
         if let Some(path) = &config.ready_file {
             write_ready(path, grpc_address, http_address)?;
         }

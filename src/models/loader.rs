@@ -2,12 +2,25 @@
 
 use std::time::Instant;
 
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use clap::ValueEnum;
+use lfbm_bundle::runtime::{Device, Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
+use serde::{Deserialize, Serialize};
 
 use super::{LoadError, Model};
 use crate::scheduler::{Engine, Policy, Scheduler};
 use crate::telemetry::{Metrics, Registration};
+
+/// What to do when a device cannot be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceFallback {
+    /// Refuse the model.
+    #[default]
+    None,
+    /// Run on the processor, and say so.
+    Cpu,
+}
 
 /// What every model is loaded with.
 pub struct Loader {
@@ -15,6 +28,8 @@ pub struct Loader {
     pub runtime: Runtime,
     /// How sessions are made.
     pub options: SessionOptions,
+    /// What to do when the device of the options cannot be had.
+    pub fallback: DeviceFallback,
     /// How chains share a batch.
     pub policy: Policy,
     /// Where models show their metrics.
@@ -30,8 +45,20 @@ impl Loader {
     pub(super) fn load(&self, bundle: &Bundle) -> Result<(Model, Registration), LoadError> {
         let started = Instant::now();
         let (dir, manifest) = (bundle.dir(), bundle.manifest());
-        let engine = Engine::open(&self.runtime, dir, manifest, &self.options)?;
-        let (metrics, registration) = self.metrics.of_model(manifest)?;
+        let open = |options| Engine::open(&self.runtime, dir, manifest, options);
+        let asked = self.options.device;
+        let (engine, device) = match open(&self.options) {
+            Err(error) if asked != Device::Cpu && self.fallback == DeviceFallback::Cpu => {
+                tracing::warn!(%error, "falling back to the processor");
+                let options = SessionOptions {
+                    device: Device::Cpu,
+                    ..self.options
+                };
+                (open(&options)?, Device::Cpu)
+            }
+            result => (result?, asked),
+        };
+        let (metrics, registration) = self.metrics.of_model(manifest, asked, device)?;
         let scheduler = Scheduler::start(&manifest.name, engine, &self.policy, metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.model_load_seconds.observe(seconds);
@@ -39,12 +66,14 @@ impl Loader {
             model = manifest.name,
             version = manifest.version,
             bundle = %dir.display(),
-            device = %self.options.device,
+            %asked,
+            got = %device,
             seconds,
             "model loaded"
         );
         let model = Model {
             manifest: manifest.clone(),
+            device,
             calibration: bundle.calibration().clone(),
             scheduler,
             metrics,

@@ -10,12 +10,13 @@ mod watcher;
 
 pub use catalog::{Catalog, Refused, Unknown};
 pub use error::LoadError;
-pub use loader::Loader;
+pub use loader::{DeviceFallback, Loader};
 pub use registry::Models;
 pub use watcher::watch;
 
 use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::runtime::Device;
 
 use crate::scheduler::Scheduler;
 use crate::telemetry::ModelMetrics;
@@ -27,6 +28,8 @@ pub struct Model {
     pub manifest: Manifest,
     /// What scores normal images get.
     pub calibration: Calibration,
+    /// Where it runs.
+    pub device: Device,
     /// Runs its chains; its thread ends with the model.
     pub scheduler: Scheduler,
     /// Its part of the metrics.

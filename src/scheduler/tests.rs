@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
-use lfbm_bundle::runtime::{RuntimeError, StepInputs, StepOutputs};
+use lfbm_bundle::runtime::{Device, RuntimeError, StepInputs, StepOutputs};
 use tokio::task::JoinHandle;
 
 use super::engine::{Graphs, Sizes};
@@ -99,7 +99,9 @@ impl Running {
         let manifest = include_str!("../../models/mnist-not4/manifest.json");
         let manifest: Manifest = serde_json::from_str(manifest).unwrap();
         let metrics = Metrics::new(10, "test").unwrap();
-        let (metrics, registration) = metrics.of_model(&manifest).unwrap();
+        let (metrics, registration) = metrics
+            .of_model(&manifest, Device::Cpu, Device::Cpu)
+            .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
         let graphs = Arithmetic {
             rows: Arc::clone(&rows),

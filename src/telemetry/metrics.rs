@@ -1,6 +1,7 @@
 //! The metrics of the server. Names carry units; every label has few values.
 
 use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::runtime::Device;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -106,15 +107,19 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The metrics of a model, shown as long as the registration lives.
+    /// The metrics of a model that was to run on `asked` and runs on `got`, shown as long as the
+    /// registration lives.
     ///
     /// # Errors
     /// When those of the same version of the model are still shown.
     pub fn of_model(
         &self,
         manifest: &Manifest,
+        asked: Device,
+        got: Device,
     ) -> prometheus::Result<(ModelMetrics, Registration)> {
-        ModelMetrics::register(&self.registry, manifest, self.drift_window)
+        let devices = [asked, got].map(|device| device.to_string());
+        ModelMetrics::register(&self.registry, manifest, &devices, self.drift_window)
     }
 
     /// Counts an answered request; `model` is empty when it is not one that is served.

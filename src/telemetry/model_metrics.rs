@@ -43,11 +43,13 @@ pub struct ModelMetrics {
 }
 
 impl ModelMetrics {
-    /// Registers the metrics of the model that `manifest` describes, with a window of
-    /// `drift_window` scores; they are there as long as the registration lives.
+    /// Registers the metrics of the model that `manifest` describes, which was to run on `asked`
+    /// and runs on `got`, with a window of `drift_window` scores; they are there as long as the
+    /// registration lives.
     pub(super) fn register(
         registry: &Registry,
         manifest: &Manifest,
+        [asked, got]: &[String; 2],
         drift_window: usize,
     ) -> prometheus::Result<(Self, Registration)> {
         let options = |name: &str, help: &str| {
@@ -65,6 +67,12 @@ impl ModelMetrics {
         let info = options("lfbm_model_info", "1 for every model that is served.")
             .const_label("generator", &manifest.generator);
         registered.add(IntGauge::with_opts(info)?)?.set(1);
+        let device = options(
+            "lfbm_model_device_info",
+            "1, with the device that the model was to run on and the one that it runs on.",
+        );
+        let device = device.const_label("asked", asked).const_label("got", got);
+        registered.add(IntGauge::with_opts(device)?)?.set(1);
         let verdicts = registered.add(IntCounterVec::new(
             options("lfbm_verdicts_total", "Scores by verdict."),
             &["verdict"],

@@ -1,61 +1,16 @@
 //! Running a bundle's graphs with ONNX Runtime.
 
+mod device;
 mod evaluate;
 mod library;
 mod session;
 
+pub use device::Device;
 pub use evaluate::evaluate;
 pub use library::{LIBRARY_VARIABLE, Runtime};
 pub use session::{Generator, PosteriorStep, Preprocess, PriorSampler, StepInputs, StepOutputs};
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
-
-/// Where a graph runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU through ONNX Runtime's CUDA provider.
-    Cuda {
-        /// Which GPU, from 0.
-        id: i32,
-    },
-    /// An NVIDIA GPU through TensorRT.
-    TensorRt {
-        /// Which GPU, from 0.
-        id: i32,
-    },
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Device::Cpu => f.write_str("cpu"),
-            Device::Cuda { id } => write!(f, "cuda:{id}"),
-            Device::TensorRt { id } => write!(f, "tensorrt:{id}"),
-        }
-    }
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    /// Reads `cpu`, `cuda`, `cuda:N`, `tensorrt` or `tensorrt:N`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, id) = text.split_once(':').unwrap_or((text, "0"));
-        let wrong = || format!("unknown device {text:?}, expected cpu, cuda[:N] or tensorrt[:N]");
-        let id = id.parse().ok().filter(|id| *id >= 0).ok_or_else(wrong)?;
-        match kind {
-            "cpu" if kind == text => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda { id }),
-            "tensorrt" => Ok(Device::TensorRt { id }),
-            _ => Err(wrong()),
-        }
-    }
-}
 
 /// How a graph's session is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +19,8 @@ pub struct SessionOptions {
     pub device: Device,
     /// Threads that share one operator; 0 for one per core.
     pub intra_op_threads: usize,
+    /// Memory that the CUDA provider may take for tensors; everything without it.
+    pub gpu_memory_limit_bytes: Option<usize>,
 }
 
 /// Why ONNX Runtime did not do what was asked.
@@ -88,12 +45,12 @@ pub enum RuntimeError {
         reason: String,
     },
     /// A device cannot be had.
-    #[error("the device {device} cannot be used: {source}")]
+    #[error("the device {device} cannot be had: {reason}")]
     Device {
         /// Which device.
         device: Device,
-        /// What ONNX Runtime says.
-        source: ort::Error,
+        /// What is missing, and what to do.
+        reason: String,
     },
     /// A file of the graph cannot be read.
     #[error("{}: {source}", path.display())]

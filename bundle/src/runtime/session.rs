@@ -1,13 +1,12 @@
 //! One session a graph. All arrays are row major, `f32`, and lie one row after the other.
 
-use ort::ep;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 use std::fs;
 use std::path::Path;
 
-use super::{Device, Runtime, RuntimeError, SessionOptions};
+use super::{Runtime, RuntimeError, SessionOptions};
 use crate::manifest::Manifest;
 use crate::store::WEIGHTS;
 
@@ -24,19 +23,11 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
         .map_err(|error| failed(error.into()))?
         .with_inter_threads(1)
         .map_err(|error| failed(error.into()))?;
-    let provider = match options.device {
-        Device::Cpu => None,
-        Device::Cuda { id } => Some(ep::CUDA::default().with_device_id(id).build()),
-        Device::TensorRt { id } => Some(ep::TensorRT::default().with_device_id(id).build()),
-    };
-    if let Some(provider) = provider {
-        // Without this, ONNX Runtime would silently run on the processor.
+    let providers = options.providers();
+    if !providers.is_empty() {
         builder = builder
-            .with_execution_providers([provider.error_on_failure()])
-            .map_err(|error| RuntimeError::Device {
-                device: options.device,
-                source: error.into(),
-            })?;
+            .with_execution_providers(providers)
+            .map_err(|error| runtime.device_error(options.device, &error.into()))?;
     }
     // Into memory: ONNX Runtime would map the weights' file, and whoever writes to it would change
     // the scores of a model that is served, or end the process by cutting it.

@@ -1,0 +1,326 @@
+//! Models that come, change, break and go while the server runs; and where they run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::{Server, client, encoded, eventually, http_get, metric, png};
+use lfbm_bundle::model::GeneratorName;
+use lfbm_bundle::runtime::Runtime;
+use lfbm_bundle::testing::random_bundle;
+use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_server::proto::{GetModelRequest, InferenceParameters, ScoreRequest, ScoreResponse};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+const MODEL: &str = "random-mlp";
+
+/// A folder of bundles with one bundle in it, and room to make others.
+struct Place {
+    scratch: TempDir,
+    models: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let models = scratch.path().join("models");
+        fs::create_dir(&models).unwrap();
+        let place = Self { scratch, models };
+        place.publish("first", 1, 1);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.models.join(name)
+    }
+
+    /// A bundle outside the folder of models, with weights drawn from `seed`.
+    fn draft(&self, version: u64, seed: u64) -> PathBuf {
+        let draft = self.scratch.path().join("draft");
+        let runtime = Runtime::load(None).unwrap();
+        random_bundle(&draft, &runtime, GeneratorName::Mlp, 8, 4, seed).unwrap();
+        let file = draft.join("manifest.json");
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.replacen(r#""version": 1"#, &format!(r#""version": {version}"#), 1);
+        fs::write(&file, text).unwrap();
+        draft
+    }
+
+    fn publish(&self, name: &str, version: u64, seed: u64) {
+        fs::rename(self.draft(version, seed), self.path(name)).unwrap();
+    }
+
+    /// A server that looks for bundles at SIGHUP only, or every `poll_s` seconds.
+    fn serve(&self, poll_s: &str) -> Server {
+        let flags = ["--model-poll-s", poll_s, "--max-steps", "100000000"];
+        Server::start(&self.models, self.scratch.path(), &flags)
+    }
+}
+
+fn look(server: &Server) {
+    let sent = Command::new("kill")
+        .args(["-HUP", &server.process.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+fn request(steps: Option<u32>) -> ScoreRequest {
+    let bytes = (0..28 * 28).map(|pixel| (pixel * 31 % 256) as u8);
+    ScoreRequest {
+        inference: Some(InferenceParameters {
+            steps,
+            ..Default::default()
+        }),
+        ..encoded(png(bytes.collect()))
+    }
+}
+
+async fn score(client: &AnomalyDetectorClient<Channel>, version: u64) -> ScoreResponse {
+    let mut request = request(None);
+    request.version = version;
+    client.clone().score(request).await.unwrap().into_inner()
+}
+
+/// The version that answers for `version`; 0 is the latest.
+async fn version(client: &AnomalyDetectorClient<Channel>, version: u64) -> Result<u64, Status> {
+    let request = GetModelRequest {
+        version,
+        ..Default::default()
+    };
+    let reply = client.clone().get_model(request).await?.into_inner();
+    Ok(reply.model.unwrap().id.unwrap().version)
+}
+
+fn failures(server: &Server, reason: &str) -> f64 {
+    metric(server, "lfbm_model_load_failures_total", reason)
+}
+
+/// `/models`.
+fn listed(server: &Server) -> serde_json::Value {
+    let reply = http_get(server, "/models");
+    let (_, body) = reply.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
+/// The versions that are served.
+fn versions(server: &Server) -> Vec<u64> {
+    let listed = listed(server);
+    let models = listed["models"].as_array().unwrap().iter();
+    models
+        .map(|model| model["version"].as_u64().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_new_version_takes_over_and_requests_in_flight_finish_on_the_old_one() {
+    let place = Place::new();
+    let server = place.serve("0");
+    let client = client(&server).await;
+    let mut old = 1;
+    // As long as it takes for a request to be in flight while its version is replaced.
+    for steps in [10_000, 100_000, 1_000_000, 10_000_000] {
+        let new = old + 1;
+        let draft = place.draft(new, new);
+        let mut busy = client.clone();
+        let in_flight = tokio::spawn(async move { busy.score(request(Some(steps))).await });
+        eventually("the request runs", || {
+            let version = format!(r#"version="{old}""#);
+            metric(&server, "lfbm_chains_running", &version) == 1.0 || in_flight.is_finished()
+        })
+        .await;
+        fs::rename(
+            place.path("first"),
+            place.scratch.path().join(old.to_string()),
+        )
+        .unwrap();
+        fs::rename(draft, place.path("first")).unwrap();
+        look(&server);
+        eventually("the new version is served", || versions(&server) == [new]).await;
+        let status = version(&client, old).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{status:?}");
+        let spanned = !in_flight.is_finished();
+        assert_eq!(score(&client, 0).await.model.unwrap().version, new);
+        let reply = in_flight.await.unwrap().unwrap().into_inner();
+        assert_eq!(reply.model.unwrap().version, old);
+        if spanned {
+            let text = http_get(&server, "/metrics");
+            assert!(!text.contains(&format!(r#"version="{old}""#)), "{text}");
+            return;
+        }
+        old = new;
+    }
+    panic!("no request was in flight while its version was replaced");
+}
+
+#[tokio::test]
+async fn a_version_that_is_gone_is_withdrawn_and_a_moved_one_goes_on() {
+    let place = Place::new();
+    place.publish("second", 2, 2);
+    let server = place.serve("0");
+    let client = client(&server).await;
+    let expected = score(&client, 1).await.log_joint;
+    fs::rename(place.path("first"), place.path("moved")).unwrap();
+    fs::remove_dir_all(place.path("second")).unwrap();
+    look(&server);
+    eventually("the second version is withdrawn", || {
+        versions(&server) == [1]
+    })
+    .await;
+    assert_eq!(version(&client, 0).await.unwrap(), 1);
+    assert_eq!(score(&client, 1).await.log_joint, expected);
+
+    fs::remove_dir_all(place.path("moved")).unwrap();
+    look(&server);
+    eventually("no model is left", || {
+        http_get(&server, "/healthz").starts_with("HTTP/1.1 503")
+    })
+    .await;
+    let status = version(&client, 0).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(http_get(&server, "/livez").starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_broken_bundle_is_refused_once_and_served_when_it_is_mended() {
+    let place = Place::new();
+    let server = place.serve("1");
+    let client = client(&server).await;
+    let draft = place.draft(2, 2);
+    let weights = fs::read(draft.join("weights.bin")).unwrap();
+    let mut broken = weights.clone();
+    broken[100] ^= 1;
+    fs::write(draft.join("weights.bin"), &broken).unwrap();
+    fs::rename(draft, place.path("second")).unwrap();
+    eventually("the second version is refused", || {
+        failures(&server, "bundle") == 1.0
+    })
+    .await;
+    assert_eq!(metric(&server, "lfbm_models_refused", ""), 1.0);
+    let health = http_get(&server, "/healthz");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    assert!(health.contains("second/weights.bin"), "{health}");
+    assert_eq!(version(&client, 0).await.unwrap(), 1);
+    let listed = listed(&server);
+    assert_eq!(
+        listed["models"],
+        serde_json::json!([{ "name": MODEL, "version": 1, "device": "cpu" }])
+    );
+    let bundle = place.path("second");
+    assert_eq!(listed["refused"][0]["bundle"], bundle.to_str().unwrap());
+
+    // Another poll has passed once a third one is there.
+    place.publish("third", 3, 3);
+    eventually("the third version is served", || {
+        versions(&server) == [1, 3]
+    })
+    .await;
+    assert_eq!(failures(&server, "bundle"), 1.0);
+    assert!(version(&client, 2).await.is_err());
+
+    fs::write(place.path("second").join("weights.bin"), &weights).unwrap();
+    eventually("the second version is served", || {
+        versions(&server) == [1, 2, 3]
+    })
+    .await;
+    assert_eq!(metric(&server, "lfbm_models_refused", ""), 0.0);
+    assert_eq!(metric(&server, "lfbm_model_load_seconds_count", ""), 3.0);
+}
+
+#[tokio::test]
+async fn files_that_change_under_a_served_version_are_refused_and_what_was_loaded_goes_on() {
+    let place = Place::new();
+    let server = place.serve("0");
+    let client = client(&server).await;
+    let expected = score(&client, 0).await.log_joint;
+    let other = place.draft(1, 9);
+    fs::rename(place.path("first"), place.scratch.path().join("old")).unwrap();
+    fs::rename(other, place.path("first")).unwrap();
+    look(&server);
+    eventually("the change is refused", || {
+        failures(&server, "changed") == 1.0
+    })
+    .await;
+    let health = http_get(&server, "/healthz");
+    assert!(health.contains("another version"), "{health}");
+    assert_eq!(score(&client, 0).await.log_joint, expected);
+
+    // Nor does it matter to what was loaded when its files are cut off.
+    for file in fs::read_dir(place.scratch.path().join("old")).unwrap() {
+        let path = file.unwrap().path();
+        fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(path)
+            .unwrap();
+    }
+    assert_eq!(score(&client, 0).await.log_joint, expected);
+}
+
+#[tokio::test]
+async fn the_same_version_twice_is_refused_until_the_first_is_gone() {
+    let place = Place::new();
+    let server = place.serve("1");
+    let client = client(&server).await;
+    place.publish("second", 1, 2);
+    eventually("the second bundle is refused", || {
+        failures(&server, "duplicate") == 1.0
+    })
+    .await;
+    let expected = score(&client, 0).await.log_joint;
+    fs::remove_dir_all(place.path("first")).unwrap();
+    eventually("the second bundle is served", || {
+        metric(&server, "lfbm_model_load_seconds_count", "") == 2.0 && versions(&server) == [1]
+    })
+    .await;
+    assert_ne!(score(&client, 0).await.log_joint, expected);
+}
+
+#[tokio::test]
+async fn drafts_are_left_alone_until_they_are_renamed() {
+    let place = Place::new();
+    place.publish(".lfbm-bundle-draft", 2, 2);
+    let server = place.serve("0");
+    let client = client(&server).await;
+    assert_eq!(version(&client, 0).await.unwrap(), 1);
+    fs::rename(place.path(".lfbm-bundle-draft"), place.path("second")).unwrap();
+    look(&server);
+    eventually("the second version is served", || {
+        versions(&server) == [1, 2]
+    })
+    .await;
+    assert_eq!(failures(&server, "bundle"), 0.0);
+}
+
+#[test]
+fn a_device_that_cannot_be_had_is_an_error_that_says_what_to_do() {
+    let place = Place::new();
+    let mut command = common::command(&place.models);
+    let output = command.args(["--device", "cuda:1"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let last = errors.lines().last().unwrap();
+    for part in [
+        "the device cuda:1 cannot be had",
+        "CUDAExecutionProvider",
+        "LFBM_ONNXRUNTIME",
+        "the device cpu",
+    ] {
+        assert!(last.contains(part), "{part}: {errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_falls_back_to_the_processor_only_when_told_to_and_says_so() {
+    let place = Place::new();
+    let flags = ["--device", "cuda", "--device-fallback", "cpu"];
+    let server = Server::start(&place.models, place.scratch.path(), &flags);
+    score(&client(&server).await, 0).await;
+    let devices = r#"asked="cuda:0",got="cpu""#;
+    assert_eq!(metric(&server, "lfbm_model_device_info", devices), 1.0);
+}
