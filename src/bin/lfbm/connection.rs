@@ -1,37 +1,237 @@
+//! How the server is reached.
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
+use tonic_health::pb::health_client::HealthClient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) async fn channel(server: &str) -> anyhow::Result<Channel> {
-    let url = if server.contains("://") {
-        server.to_owned()
-    } else {
-        format!("http://{server}")
-    };
-    Endpoint::from_shared(url)
-        .with_context(|| format!("{server:?} is no address; expected http://HOST:PORT"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .connect()
-        .await
-        .with_context(|| {
-            format!("no server answers at {server}; start one, or name it with --server")
-        })
+#[derive(Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct ConnectionArgs {
+    /// The server: HOST:PORT, or http:// or https:// before it
+    #[arg(
+        long,
+        global = true,
+        env = "LFBM_SERVER",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:50051"
+    )]
+    pub(crate) server: String,
+    /// Seconds that an attempt at a request may take
+    #[arg(
+        long,
+        global = true,
+        env = "LFBM_TIMEOUT_S",
+        hide_env_values = true,
+        default_value_t = 30.0
+    )]
+    timeout_s: f64,
+    /// Authorities to trust, PEM; the system's when absent
+    #[arg(
+        long,
+        global = true,
+        env = "LFBM_TLS_CA",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    tls_ca: Option<PathBuf>,
+    /// This client's certificate, PEM, for a server that asks for one
+    #[arg(
+        long,
+        global = true,
+        env = "LFBM_TLS_CERT",
+        hide_env_values = true,
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, PEM
+    #[arg(
+        long,
+        global = true,
+        env = "LFBM_TLS_KEY",
+        hide_env_values = true,
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    tls_key: Option<PathBuf>,
+    /// A file with the bearer token to send
+    #[arg(
+        long,
+        global = true,
+        env = "LFBM_TOKEN_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    token_file: Option<PathBuf>,
+    /// Compression of requests; replies may have either
+    #[arg(long, global = true, value_enum)]
+    compression: Option<Compression>,
+    /// Seconds of silence after which the connection is asked for a sign of life
+    #[arg(long, global = true, value_name = "SECONDS")]
+    keep_alive_s: Option<u64>,
 }
 
-pub(crate) async fn detector(server: &str) -> anyhow::Result<AnomalyDetectorClient<Channel>> {
-    Ok(AnomalyDetectorClient::new(channel(server).await?))
+#[derive(Clone, Copy, ValueEnum)]
+enum Compression {
+    Gzip,
+    Zstd,
 }
 
-/// What a request ended with. Tonic calls a deadline that passed on this side a cancellation, and
-/// nothing here cancels.
-pub(crate) fn code(status: &Status) -> Code {
-    match status.code() {
-        Code::Cancelled => Code::DeadlineExceeded,
-        code => code,
+/// Connections of the same kind.
+pub(crate) struct Connector {
+    endpoint: Endpoint,
+    server: String,
+    headers: Headers,
+    compression: Option<CompressionEncoding>,
+}
+
+/// A connection that puts deadline and token on every request.
+pub(crate) type Connection = InterceptedService<Channel, Headers>;
+
+/// What every request carries.
+#[derive(Clone)]
+pub(crate) struct Headers {
+    timeout: Duration,
+    authorization: Option<MetadataValue<Ascii>>,
+}
+
+impl Interceptor for Headers {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.set_timeout(self.timeout);
+        if let Some(authorization) = &self.authorization {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", authorization.clone());
+        }
+        Ok(request)
     }
+}
+
+impl Connector {
+    /// Reads the files that the flags name; connects to nothing yet.
+    pub(crate) fn new(args: &ConnectionArgs) -> anyhow::Result<Self> {
+        let wants_tls = args.tls_ca.is_some() || args.tls_cert.is_some();
+        let url = match args.server.split_once("://") {
+            Some((scheme, _)) => {
+                ensure!(
+                    !wants_tls || scheme == "https",
+                    "--tls-ca and --tls-cert need https:// in --server, got {:?}",
+                    args.server
+                );
+                args.server.clone()
+            }
+            None if wants_tls => format!("https://{}", args.server),
+            None => format!("http://{}", args.server),
+        };
+        let mut endpoint = Endpoint::from_shared(url.clone())
+            .with_context(|| {
+                let server = &args.server;
+                format!("{server:?} is no address; expected http://HOST:PORT")
+            })?
+            .connect_timeout(CONNECT_TIMEOUT);
+        if url.starts_with("https://") {
+            endpoint = endpoint.tls_config(tls(args)?)?;
+        }
+        if let Some(seconds) = args.keep_alive_s {
+            endpoint = endpoint
+                .http2_keep_alive_interval(Duration::from_secs(seconds))
+                .keep_alive_while_idle(true);
+        }
+        Ok(Self {
+            endpoint,
+            server: args.server.clone(),
+            headers: Headers {
+                timeout: seconds("--timeout-s", args.timeout_s)?,
+                authorization: args.token_file.as_deref().map(bearer).transpose()?,
+            },
+            compression: args.compression.map(|compression| match compression {
+                Compression::Gzip => CompressionEncoding::Gzip,
+                Compression::Zstd => CompressionEncoding::Zstd,
+            }),
+        })
+    }
+
+    /// Another connection.
+    ///
+    /// # Errors
+    /// When no server answers, or not in the way that the flags say.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
+        let channel = self.endpoint.connect().await.with_context(|| {
+            format!(
+                "no server answers at {}; start one, or name it with --server",
+                self.server
+            )
+        })?;
+        Ok(InterceptedService::new(channel, self.headers.clone()))
+    }
+
+    /// Compression of requests.
+    pub(crate) fn compression(&self) -> Option<CompressionEncoding> {
+        self.compression
+    }
+
+    /// Connects to `lfbm.v1.AnomalyDetector`.
+    pub(crate) async fn detector(&self) -> anyhow::Result<AnomalyDetectorClient<Connection>> {
+        let client = AnomalyDetectorClient::new(self.connect().await?)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            // What a server may send is bounded by what it was asked for.
+            .max_decoding_message_size(usize::MAX);
+        Ok(match self.compression {
+            Some(encoding) => client.send_compressed(encoding),
+            None => client,
+        })
+    }
+
+    /// Connects to `grpc.health.v1.Health`.
+    pub(crate) async fn health(&self) -> anyhow::Result<HealthClient<Connection>> {
+        Ok(HealthClient::new(self.connect().await?))
+    }
+}
+
+fn tls(args: &ConnectionArgs) -> anyhow::Result<ClientTlsConfig> {
+    let tls = match &args.tls_ca {
+        Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    Ok(match (&args.tls_cert, &args.tls_key) {
+        (Some(cert), Some(key)) => tls.identity(Identity::from_pem(read(cert)?, read(key)?)),
+        _ => tls,
+    })
+}
+
+fn bearer(path: &Path) -> anyhow::Result<MetadataValue<Ascii>> {
+    let text = String::from_utf8(read(path)?).ok();
+    let token = text.as_deref().map(str::trim).unwrap_or_default();
+    ensure!(
+        !token.is_empty() && !token.contains(char::is_whitespace),
+        "{}: expected one token",
+        path.display()
+    );
+    let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+        .parse()
+        .with_context(|| format!("{}: expected a token of ASCII", path.display()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// The value of a flag as a duration.
+pub(crate) fn seconds(flag: &str, seconds: f64) -> anyhow::Result<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .with_context(|| format!("{flag}: expected a number of seconds, got {seconds}"))
 }

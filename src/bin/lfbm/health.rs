@@ -1,19 +1,21 @@
 //! `lfbm health`.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
-use crate::connection::channel;
+use crate::connection::Connector;
+use crate::output::print_line;
+use crate::status::failure;
 
-pub(crate) async fn run(server: &str) -> anyhow::Result<()> {
-    let reply = HealthClient::new(channel(server).await?)
-        .check(HealthCheckRequest::default())
-        .await
-        .context("the server does not answer health checks")?;
-    let status = reply.into_inner().status();
-    println!("{}", status.as_str_name());
-    ensure!(status == ServingStatus::Serving, "{server} is not serving");
+pub(crate) async fn run(connector: &Connector) -> anyhow::Result<()> {
+    let mut client = connector.health().await?;
+    let reply = client.check(HealthCheckRequest::default()).await;
+    let status = reply.map_err(failure)?.into_inner().status();
+    print_line(status.as_str_name())?;
+    ensure!(
+        status == ServingStatus::Serving,
+        "the server is not serving"
+    );
     Ok(())
 }

@@ -1,14 +1,45 @@
 //! The images that a command line names.
 
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use clap::Args;
 use lfbm_server::proto::Image;
 use lfbm_server::proto::image::Content;
 
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
-/// Standard input.
-pub(crate) const STDIN: &str = "-";
+const STDIN: &str = "-";
+
+#[derive(Args)]
+pub(crate) struct InputArgs {
+    /// PNG or JPEG files, folders of them, or - for an image on standard input
+    #[arg(required_unless_present = "files_from")]
+    images: Vec<PathBuf>,
+    /// A file that lists images, or - for standard input; one a line, or ended by NUL
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+}
+
+impl InputArgs {
+    /// The images that the arguments name.
+    pub(crate) fn find(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut images = find_images(&self.images)?;
+        if let Some(list) = &self.files_from {
+            let list = read(list).with_context(|| list.display().to_string())?;
+            let separator = if list.contains(&0) { 0 } else { b'\n' };
+            let lines = list.split(|&byte| byte == separator);
+            let listed = lines.filter(|line| !line.is_empty());
+            let listed: Vec<_> = listed
+                .map(|line| PathBuf::from(OsStr::from_bytes(line)))
+                .collect();
+            images.extend(find_images(&listed)?);
+        }
+        Ok(images)
+    }
+}
 
 /// Files as they are named; folders as the images in them, by name.
 pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
@@ -43,14 +74,16 @@ pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The image in a file, or on standard input.
 pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
-    let bytes = if path == Path::new(STDIN) {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes)?;
-        bytes
-    } else {
-        std::fs::read(path)?
-    };
     Ok(Image {
-        content: Some(Content::Encoded(bytes)),
+        content: Some(Content::Encoded(read(path)?)),
     })
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path != Path::new(STDIN) {
+        return std::fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

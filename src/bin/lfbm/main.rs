@@ -6,24 +6,30 @@ mod health;
 mod inference;
 mod inputs;
 mod models;
+mod output;
 mod score;
+mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
-/// Asks a running lfbm-server.
+use self::connection::{ConnectionArgs, Connector};
+
+const HELP: &str = "\
+Example:
+  lfbm --server inspection:50051 score parts/
+
+Exit codes: 0 success; 1 the server refused, or did not answer; 2 usage; `lfbm score
+--fail-on-anomaly` has 3 for anomalies.";
+
+/// Asks a running lfbm-server how normal images are.
 #[derive(Parser)]
-#[command(name = "lfbm", version)]
+#[command(name = "lfbm", version, after_help = HELP)]
 struct Cli {
-    /// The server
-    #[arg(
-        long,
-        global = true,
-        env = "LFBM_SERVER",
-        default_value = "http://127.0.0.1:50051"
-    )]
-    server: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -38,22 +44,37 @@ enum Command {
     Health,
     /// Put load on a server and measure how it bears it
     Bench(bench::BenchArgs),
+    /// Print a script that completes lfbm's arguments in a shell
+    #[command(after_help = "Example:\n  source <(lfbm completions bash)")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.command {
-        Command::Score(args) => score::run(&cli.server, args).await,
-        Command::Models(args) => models::run(&cli.server, args).await,
-        Command::Health => health::run(&cli.server).await,
-        Command::Bench(args) => bench::run(&cli.server, args).await,
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&Cli::parse()).await {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("lfbm: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let connector = || Connector::new(&cli.connection);
+    match &cli.command {
+        Command::Score(args) => return score::run(&connector()?, args).await,
+        Command::Models(args) => models::run(&connector()?, args).await?,
+        Command::Health => health::run(&connector()?).await?,
+        Command::Bench(args) => bench::run(&connector()?, args).await?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "lfbm", &mut script);
+            output::print_line(String::from_utf8(script)?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

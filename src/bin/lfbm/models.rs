@@ -5,24 +5,25 @@ use comfy_table::{Table, presets};
 use lfbm_server::proto::{ImageSpec, InferenceParameters, ListModelsRequest, Model};
 use serde_json::json;
 
-use crate::connection::detector;
+use crate::connection::Connector;
+use crate::output::print_line;
+use crate::status::failure;
 
 #[derive(Args)]
+#[command(after_help = "Example:\n  lfbm models --json")]
 pub(crate) struct ModelsArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) async fn run(server: &str, args: &ModelsArgs) -> anyhow::Result<()> {
-    let reply = detector(server)
-        .await?
-        .list_models(ListModelsRequest {})
-        .await?;
-    let models = reply.into_inner().models;
+pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Result<()> {
+    let mut client = connector.detector().await?;
+    let reply = client.list_models(ListModelsRequest {}).await;
+    let models = reply.map_err(failure)?.into_inner().models;
     if args.json {
         for model in &models {
-            println!("{}", as_json(model));
+            print_line(as_json(model))?;
         }
         return Ok(());
     }
@@ -57,8 +58,7 @@ pub(crate) async fn run(server: &str, args: &ModelsArgs) -> anyhow::Result<()> {
             model.normal_classes.join(" "),
         ]);
     }
-    println!("{table}");
-    Ok(())
+    print_line(table)
 }
 
 fn as_json(model: &Model) -> serde_json::Value {

@@ -14,13 +14,12 @@ use rand_distr::Exp;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::arrivals;
 use super::codec::EncodedScore;
 use super::measurement::{Measurement, Outcome, Window};
-use crate::connection::code;
+use crate::connection::Connection;
 
 const METHOD: PathAndQuery = PathAndQuery::from_static("/lfbm.v1.AnomalyDetector/Score");
 
@@ -71,7 +70,7 @@ impl Requests {
 /// A load on a server.
 pub(super) struct Load {
     /// Every request takes the next.
-    pub(super) connections: Vec<Grpc<Channel>>,
+    pub(super) connections: Vec<Grpc<Connection>>,
     pub(super) requests: Requests,
     /// The share of requests of bulk priority.
     pub(super) bulk_share: f64,
@@ -79,7 +78,6 @@ pub(super) struct Load {
     pub(super) seed: u64,
     pub(super) warmup: Duration,
     pub(super) duration: Duration,
-    pub(super) timeout: Duration,
     pub(super) max_outstanding: usize,
 }
 
@@ -134,7 +132,7 @@ impl Load {
                     let requests = self.requests.of(priority);
                     let request = requests[sent % requests.len()].clone();
                     let connection = self.connections[sent % self.connections.len()].clone();
-                    outstanding.push(send(connection, request, priority, due, self.timeout));
+                    outstanding.push(send(connection, request, priority, due));
                     sent += 1;
                     measurement.outstanding(outstanding.len());
                 }
@@ -176,36 +174,31 @@ impl Load {
 }
 
 async fn send(
-    mut connection: Grpc<Channel>,
+    mut connection: Grpc<Connection>,
     request: Bytes,
     priority: Priority,
     due: Instant,
-    timeout: Duration,
 ) -> Outcome {
     let sent = Instant::now();
-    let mut request = Request::new(request);
-    request.set_timeout(timeout);
     let result = async {
         connection
             .ready()
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        connection.unary(request, METHOD, EncodedScore).await
+        connection
+            .unary(Request::new(request), METHOD, EncodedScore)
+            .await
     };
     let result = result.await.map(Response::into_inner);
     let answered = Instant::now();
-    let (code, message) = match &result {
-        Ok(_) => (Code::Ok, String::new()),
-        Err(status) => (code(status), status.message().to_owned()),
-    };
+    let server_times = result.as_ref().ok().and_then(server_times);
     Outcome {
         priority,
         due,
         sent,
         answered,
-        code,
-        message,
-        server_times: result.ok().as_ref().and_then(server_times),
+        error: result.err(),
+        server_times,
     }
 }
 

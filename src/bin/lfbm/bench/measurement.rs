@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::errors::CreationError;
 use lfbm_server::proto::Priority;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::latency::Latencies;
+use crate::status::{code, describe};
 
 /// The time that is measured, after the warm-up.
 #[derive(Clone, Copy)]
@@ -30,9 +31,8 @@ pub(super) struct Outcome {
     pub(super) due: Instant,
     pub(super) sent: Instant,
     pub(super) answered: Instant,
-    pub(super) code: Code,
-    /// What an error says.
-    pub(super) message: String,
+    /// What came instead of a score.
+    pub(super) error: Option<Status>,
     /// Queue and compute time, as the server gives them.
     pub(super) server_times: Option<(Duration, Duration)>,
 }
@@ -43,8 +43,8 @@ pub(super) struct Answers {
     pub(super) latency: Latencies,
     /// Answers that came in the window.
     pub(super) in_window: u64,
-    /// The first message.
-    pub(super) message: String,
+    /// The first error.
+    pub(super) error: Option<String>,
 }
 
 pub(super) struct Measurement {
@@ -82,12 +82,13 @@ impl Measurement {
         if !due && !answered {
             return Ok(());
         }
-        let answers = match self.answers.entry((outcome.priority, outcome.code.into())) {
+        let code = outcome.error.as_ref().map_or(Code::Ok, code);
+        let answers = match self.answers.entry((outcome.priority, i32::from(code))) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Answers {
                 latency: Latencies::new()?,
                 in_window: 0,
-                message: outcome.message,
+                error: outcome.error.as_ref().map(describe),
             }),
         };
         answers.in_window += u64::from(answered);

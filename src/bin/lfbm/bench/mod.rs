@@ -23,9 +23,11 @@ use tonic::client::Grpc;
 
 use self::load::{Load, Pace, Requests};
 use self::measurement::{Answers, Measurement};
-use crate::connection::{channel, detector};
+use crate::connection::{Connector, seconds};
 use crate::inference::InferenceArgs;
 use crate::inputs::{find_images, read_image};
+use crate::output::print_line;
+use crate::status::failure;
 
 /// Images of random pixels, when none are named.
 const RANDOM_IMAGES: usize = 64;
@@ -34,7 +36,17 @@ const GROWTH: f64 = 0.03;
 const PATIENCE: usize = 2;
 const HIGHEST_CONCURRENCY: usize = 1024;
 
+const EXAMPLES: &str = "\
+Examples:
+  lfbm bench --concurrency 64                  what does it give at most?
+  lfbm bench --rate 200 --duration-s 60        how long do requests take at this load?
+  lfbm bench --find-capacity --json            the highest throughput, for scripts
+
+Latency counts from the time when a request was due, so a server that stalls cannot hide it.
+Ctrl-C stops with what was measured so far.";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
     /// PNG or JPEG files or folders of them, to be scored in turn; none for random pixels
     images: Vec<PathBuf>,
@@ -53,9 +65,6 @@ pub(crate) struct BenchArgs {
     /// Seconds before them that are not
     #[arg(long, default_value_t = 2.0)]
     warmup_s: f64,
-    /// Seconds that a request may take
-    #[arg(long, default_value_t = 30.0)]
-    timeout_s: f64,
     /// Connections that share the requests
     #[arg(long, default_value_t = 4, value_parser = at_least_one)]
     connections: usize,
@@ -88,8 +97,8 @@ impl Level {
     }
 }
 
-pub(crate) async fn run(server: &str, args: &BenchArgs) -> anyhow::Result<()> {
-    let load = load(server, args).await?;
+pub(crate) async fn run(connector: &Connector, args: &BenchArgs) -> anyhow::Result<()> {
+    let load = load(connector, args).await?;
     let stop = pin!(async {
         // Without signals, the time ends the run.
         if tokio::signal::ctrl_c().await.is_err() {
@@ -105,9 +114,9 @@ pub(crate) async fn run(server: &str, args: &BenchArgs) -> anyhow::Result<()> {
         "stopped during the warm-up: nothing was measured"
     );
     if args.json {
-        println!("{}", report::json(args, &measurement));
+        print_line(report::json(args, &measurement))?;
     } else {
-        print!("{}", report::text(args, &measurement));
+        print_line(report::text(args, &measurement))?;
     }
     ensure!(
         measurement.goodput_per_s() > 0.0,
@@ -155,11 +164,10 @@ async fn find_capacity(
     };
     ensure!(goodput(best) > 0.0, "no request succeeded");
     if json {
-        println!("{}", report::capacity_json(&levels, best));
+        print_line(report::capacity_json(&levels, best))
     } else {
-        print!("{}", report::capacity_text(&levels, best));
+        print_line(report::capacity_text(&levels, best))
     }
-    Ok(())
 }
 
 fn pace(args: &BenchArgs) -> anyhow::Result<Pace> {
@@ -177,9 +185,9 @@ fn pace(args: &BenchArgs) -> anyhow::Result<Pace> {
     })
 }
 
-async fn load(server: &str, args: &BenchArgs) -> anyhow::Result<Load> {
+async fn load(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Load> {
     let images = if args.images.is_empty() {
-        random_images(server, args).await?
+        random_images(connector, args).await?
     } else {
         find_images(&args.images)?
             .iter()
@@ -188,7 +196,11 @@ async fn load(server: &str, args: &BenchArgs) -> anyhow::Result<Load> {
     };
     let mut connections = Vec::with_capacity(args.connections);
     for _ in 0..args.connections {
-        connections.push(Grpc::new(channel(server).await?));
+        let connection = Grpc::new(connector.connect().await?);
+        connections.push(match connector.compression() {
+            Some(encoding) => connection.send_compressed(encoding),
+            None => connection,
+        });
     }
     Ok(Load {
         connections,
@@ -199,18 +211,21 @@ async fn load(server: &str, args: &BenchArgs) -> anyhow::Result<Load> {
         seed: args.load_seed,
         warmup: seconds("--warmup-s", args.warmup_s)?,
         duration: seconds("--duration-s", args.duration_s)?,
-        timeout: seconds("--timeout-s", args.timeout_s)?,
         max_outstanding: args.max_outstanding,
     })
 }
 
-async fn random_images(server: &str, args: &BenchArgs) -> anyhow::Result<Vec<Image>> {
+async fn random_images(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Vec<Image>> {
     let request = GetModelRequest {
         model: args.inference.model.clone(),
         version: args.inference.model_version,
     };
-    let reply = detector(server).await?.get_model(request).await?;
-    let model = reply.into_inner().model.unwrap_or_default();
+    let reply = connector.detector().await?.get_model(request).await;
+    let model = reply
+        .map_err(failure)?
+        .into_inner()
+        .model
+        .unwrap_or_default();
     let ImageSpec {
         channels,
         height,
@@ -229,11 +244,6 @@ async fn random_images(server: &str, args: &BenchArgs) -> anyhow::Result<Vec<Ima
         }
     });
     Ok(images.collect())
-}
-
-fn seconds(flag: &str, seconds: f64) -> anyhow::Result<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .with_context(|| format!("{flag}: expected a number of seconds, got {seconds}"))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -10,31 +10,9 @@ use tonic::Code;
 use super::latency::{Latencies, QUANTILES};
 use super::measurement::Measurement;
 use super::{BenchArgs, Level};
+use crate::status::code_name;
 
 const COUNTS: [&str; 2] = ["requests", "per s"];
-
-/// The name of a code on the wire.
-fn code_name(code: i32) -> &'static str {
-    match Code::from_i32(code) {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
 
 fn priority_name(priority: Priority) -> &'static str {
     match priority {
@@ -55,7 +33,7 @@ pub(super) fn text(args: &BenchArgs, measurement: &Measurement) -> String {
     for ((priority, code), answers) in &measurement.answers {
         let mut row = vec![
             priority_name(*priority).to_owned(),
-            code_name(*code).to_owned(),
+            code_name(Code::from_i32(*code)).to_owned(),
             answers.latency.len().to_string(),
             format!("{:.1}", answers.in_window as f64 / seconds),
         ];
@@ -73,7 +51,7 @@ pub(super) fn text(args: &BenchArgs, measurement: &Measurement) -> String {
     }
     let mut text = format!(
         "{load}; {seconds:.1} s measured after {} s of warm-up; {} connections{}\n\n{table}\n\n{parts}\n\n\
-         goodput {:.1}/s of {:.1}/s offered; at most {} outstanding\n",
+         goodput {:.1}/s of {:.1}/s offered; at most {} outstanding",
         args.warmup_s,
         args.connections,
         if measurement.stopped.is_some() {
@@ -87,13 +65,13 @@ pub(super) fn text(args: &BenchArgs, measurement: &Measurement) -> String {
     );
     if measurement.not_sent > 0 {
         text += &format!(
-            "{} requests were not sent: {} were outstanding already (--max-outstanding)\n",
+            "\n{} requests were not sent: {} were outstanding already (--max-outstanding)",
             measurement.not_sent, args.max_outstanding
         );
     }
-    for ((_, code), answers) in &measurement.answers {
-        if !answers.message.is_empty() {
-            text += &format!("first {}: {}\n", code_name(*code), answers.message);
+    for answers in measurement.answers.values() {
+        if let Some(error) = &answers.error {
+            text += &format!("\nfor example: {error}");
         }
     }
     text
@@ -108,11 +86,11 @@ pub(super) fn json(args: &BenchArgs, measurement: &Measurement) -> Value {
         .map(|((priority, code), answers)| {
             json!({
                 "priority": priority_name(*priority),
-                "code": code_name(*code),
+                "code": code_name(Code::from_i32(*code)),
                 "requests": answers.latency.len(),
                 "per_s": answers.in_window as f64 / seconds,
                 "latency_s": quantiles_json(&answers.latency),
-                "message": answers.message,
+                "error": answers.error,
             })
         })
         .collect();
@@ -153,7 +131,7 @@ pub(super) fn capacity_text(levels: &[Level], best: &Level) -> String {
         table.add_row(row);
     }
     format!(
-        "{table}\n\ncapacity {:.1}/s, at {} at once\n",
+        "{table}\n\ncapacity {:.1}/s, at {} at once",
         best.measurement.goodput_per_s(),
         best.concurrency
     )

@@ -1,0 +1,156 @@
+//! Scores as a table, JSON or CSV.
+
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use lfbm_server::proto::{ScoreResponse, Verdict};
+use serde_json::{Map, Value};
+
+use crate::output::print_line;
+
+#[derive(Args)]
+pub(crate) struct FormatArgs {
+    /// A table at the end, or a JSON object or a CSV row an image, as soon as it is scored
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// Prints scores one after the other.
+pub(super) enum Printer {
+    Table(Box<Table>),
+    Json,
+    Csv { has_header: bool },
+}
+
+impl Printer {
+    pub(super) fn new(args: &FormatArgs) -> Self {
+        match args.format {
+            _ if args.json => Self::Json,
+            Format::Json => Self::Json,
+            Format::Csv => Self::Csv { has_header: false },
+            Format::Table => Self::Table(Box::new(new_table())),
+        }
+    }
+
+    /// Takes the score of the next image.
+    pub(super) fn add(&mut self, image: &str, reply: &ScoreResponse) -> anyhow::Result<()> {
+        match self {
+            Self::Table(table) => {
+                table.add_row(row(image, reply));
+                Ok(())
+            }
+            Self::Json => {
+                let fields = fields(image, reply);
+                let object: Map<_, _> = fields
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect();
+                print_line(Value::Object(object))
+            }
+            Self::Csv { has_header } => {
+                let (names, values): (Vec<_>, Vec<_>) = fields(image, reply).into_iter().unzip();
+                if !*has_header {
+                    print_line(names.join(","))?;
+                    *has_header = true;
+                }
+                let values: Vec<_> = values.iter().map(csv_value).collect();
+                print_line(values.join(","))
+            }
+        }
+    }
+
+    /// Prints what there is only at the end.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Table(table) if table.row_count() > 0 => print_line(table),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn new_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "image",
+        "log p(z)",
+        "log p(x|z)",
+        "log joint",
+        "p-value",
+        "verdict",
+    ]);
+    for column in table.column_iter_mut().skip(1).take(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn row(image: &str, reply: &ScoreResponse) -> [Cell; 6] {
+    let color = match reply.verdict() {
+        Verdict::Anomalous => Color::Red,
+        Verdict::Normal => Color::Green,
+        Verdict::Unspecified => Color::Reset,
+    };
+    let p_value = reply.p_value.map(|p| format!("{p:.4}"));
+    [
+        image.into(),
+        format!("{:.2}", reply.log_prior).into(),
+        format!("{:.2}", reply.log_likelihood).into(),
+        format!("{:.2}", reply.log_joint).into(),
+        p_value.unwrap_or("-".to_owned()).into(),
+        Cell::new(verdict(reply).unwrap_or("-")).fg(color),
+    ]
+}
+
+/// What machines get, in the order of CSV columns.
+fn fields(image: &str, reply: &ScoreResponse) -> Vec<(&'static str, Value)> {
+    let model = reply.model.clone().unwrap_or_default();
+    vec![
+        ("image", image.into()),
+        ("log_joint", reply.log_joint.into()),
+        ("log_prior", reply.log_prior.into()),
+        ("log_likelihood", reply.log_likelihood.into()),
+        ("log_joint_std", reply.log_joint_std.into()),
+        ("log_prior_std", reply.log_prior_std.into()),
+        ("log_likelihood_std", reply.log_likelihood_std.into()),
+        ("p_value", reply.p_value.into()),
+        ("verdict", verdict(reply).into()),
+        ("model", model.name.into()),
+        ("version", model.version.into()),
+        ("queue_s", seconds(reply.queue_time.as_ref()).into()),
+        ("compute_s", seconds(reply.compute_time.as_ref()).into()),
+    ]
+}
+
+/// RFC 4180: null is empty, and text with a separator is quoted.
+fn csv_value(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.contains([',', '"', '\n', '\r']) => {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn verdict(reply: &ScoreResponse) -> Option<&'static str> {
+    match reply.verdict() {
+        Verdict::Unspecified => None,
+        Verdict::Normal => Some("normal"),
+        Verdict::Anomalous => Some("anomalous"),
+    }
+}
+
+fn seconds(duration: Option<&prost_types::Duration>) -> Option<f64> {
+    duration.map(|duration| duration.seconds as f64 + f64::from(duration.nanos) * 1e-9)
+}

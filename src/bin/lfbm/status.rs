@@ -1,0 +1,108 @@
+//! What a server's errors say, and when to try again.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
+const REQUEST_ID: &str = "x-request-id";
+
+/// What a request ended with. Tonic calls a deadline that passed on this side a cancellation, and
+/// nothing here cancels.
+pub(crate) fn code(status: &Status) -> Code {
+    match status.code() {
+        Code::Cancelled => Code::DeadlineExceeded,
+        code => code,
+    }
+}
+
+/// The name of a code in gRPC's specification.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// An error in one line: code, fields or message, when to try again, and the id by which the
+/// server's log knows the request.
+pub(crate) fn describe(status: &Status) -> String {
+    let code = code(status);
+    let details = status.get_error_details();
+    let violations = details.bad_request().map(|bad| &bad.field_violations[..]);
+    let violations: Vec<_> = violations
+        .unwrap_or_default()
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect();
+    let what = match (status.code(), &violations[..]) {
+        (Code::Cancelled, _) => "no answer within --timeout-s".to_owned(),
+        (_, []) => status.message().to_owned(),
+        (_, violations) => violations.join("; "),
+    };
+    let mut text = format!("{}: {what}", code_name(code));
+    if let Some(delay) = retry_delay(status) {
+        text += &format!("; try again in {} s", delay.as_secs_f64());
+    }
+    let id = status.metadata().get(REQUEST_ID);
+    if let Some(id) = id.and_then(|id| id.to_str().ok()) {
+        text += &format!(" (request {id})");
+    }
+    text
+}
+
+/// An error for the user.
+pub(crate) fn failure(status: Status) -> anyhow::Error {
+    anyhow::Error::msg(describe(&status))
+}
+
+/// Calls until there is an answer that another try would not change, or `retries` are used up.
+pub(crate) async fn retry<T, F>(retries: u32, mut call: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    let mut attempt = 0;
+    loop {
+        match call().await {
+            Err(status) if attempt < retries && is_transient(&status) => {
+                tokio::time::sleep(delay(&status, attempt)).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn is_transient(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+}
+
+/// What the server asks for, and not less than a random part of a back-off that doubles.
+fn delay(status: &Status, attempt: u32) -> Duration {
+    let back_off = FIRST_BACK_OFF.saturating_mul(2_u32.saturating_pow(attempt));
+    let back_off = back_off.min(LONGEST_BACK_OFF);
+    let back_off = back_off.mul_f64(rand::rng().random_range(0.5..1.0));
+    retry_delay(status).unwrap_or_default().max(back_off)
+}
+
+fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}

@@ -1,0 +1,410 @@
+//! `lfbm` as its users meet it: the binary against a server, its output and its exit codes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::Server;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn samples() -> PathBuf {
+    repository().join("deploy/samples")
+}
+
+fn serve(flags: &[&str]) -> (Server, TempDir) {
+    let scratch = tempfile::tempdir().unwrap();
+    let bundle = repository().join("models/mnist-not4");
+    (Server::start(&bundle, scratch.path(), flags), scratch)
+}
+
+fn command(server: &Server) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lfbm"));
+    command.args(["--server", &server.url]);
+    command
+}
+
+fn lfbm(server: &Server, args: &[&str]) -> Output {
+    command(server).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    let text = stdout(output);
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn with_input(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// How many scores the server has answered.
+fn scored(server: &Server) -> u64 {
+    let mut stream = TcpStream::connect(&server.http).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut metrics = String::new();
+    stream.read_to_string(&mut metrics).unwrap();
+    let answered = metrics
+        .lines()
+        .filter(|line| line.starts_with("lfbm_requests_total") && line.contains("\"Score\""));
+    answered
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+fn signal(process: &Child, name: &str) {
+    let status = Command::new("kill")
+        .args([format!("-{name}"), process.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// Starts `lfbm bench`, and waits until it is at work.
+fn bench_at_work(server: &Server, flags: &[&str]) -> Child {
+    let before = scored(server);
+    let child = command(server)
+        .args(["bench", "--json", "--warmup-s", "0"])
+        .args(flags)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while scored(server) == before {
+        assert!(Instant::now() < deadline, "no request came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+fn count(report: &Value, priority: &str, code: &str) -> u64 {
+    let answers = report["answers"].as_array().unwrap();
+    let answers = answers
+        .iter()
+        .filter(|answer| answer["priority"] == priority && answer["code"] == code);
+    answers
+        .map(|answer| answer["requests"].as_u64().unwrap())
+        .sum()
+}
+
+#[test]
+fn every_format_has_the_same_scores_in_the_order_of_the_images() {
+    let (server, scratch) = serve(&[]);
+    let folder = samples();
+    let folder = folder.to_str().unwrap();
+    let lines = json_lines(&lfbm(&server, &["score", "--json", folder]));
+    let images: Vec<_> = lines
+        .iter()
+        .map(|line| line["image"].as_str().unwrap())
+        .collect();
+    assert_eq!(images.len(), 12);
+    assert!(images.is_sorted());
+
+    let csv = stdout(&lfbm(&server, &["score", "--format", "csv", folder]));
+    let mut rows = csv.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let header = rows.next().unwrap();
+    let column = |name| header.iter().position(|&column| column == name).unwrap();
+    for (row, line) in rows.by_ref().zip(&lines) {
+        assert_eq!(row[column("image")], line["image"].as_str().unwrap());
+        assert_eq!(row[column("verdict")], line["verdict"].as_str().unwrap());
+        let log_joint: f64 = row[column("log_joint")].parse().unwrap();
+        assert!((log_joint - line["log_joint"].as_f64().unwrap()).abs() < 1e-2);
+    }
+    assert_eq!(csv.lines().count(), 13);
+
+    let table = stdout(&lfbm(&server, &["score", folder]));
+    let rows: Vec<_> = table.lines().skip(2).collect();
+    assert_eq!(rows.len(), 12);
+    for (row, line) in rows.iter().zip(&lines) {
+        let log_joint = format!("{:.1}", line["log_joint"].as_f64().unwrap());
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        assert_eq!(cells[1], line["image"].as_str().unwrap());
+        assert!(
+            cells[4].starts_with(log_joint.trim_end_matches(|c| c != '.')),
+            "{row}"
+        );
+    }
+
+    let comma = scratch.path().join("a, \"b\".png");
+    fs::copy(images[0], &comma).unwrap();
+    let csv = stdout(&lfbm(
+        &server,
+        &["score", "--format", "csv", comma.to_str().unwrap()],
+    ));
+    let expected = format!("\"{}\",", comma.to_str().unwrap().replace('"', "\"\""));
+    assert!(csv.lines().nth(1).unwrap().starts_with(&expected), "{csv}");
+}
+
+#[test]
+fn images_and_lists_of_images_come_through_standard_input() {
+    let (server, _scratch) = serve(&[]);
+    let image = samples().join("model-1.png");
+    let bytes = fs::read(&image).unwrap();
+    let by_name = json(&lfbm(
+        &server,
+        &["score", "--json", image.to_str().unwrap()],
+    ));
+    let piped = with_input(command(&server).args(["score", "--json", "-"]), &bytes);
+    assert_eq!(json(&piped)["log_joint"], by_name["log_joint"]);
+
+    let other = samples().join("strokes-4-0.png");
+    for separator in ["\n", "\0"] {
+        let list = format!(
+            "{}{separator}{}{separator}",
+            image.display(),
+            other.display()
+        );
+        let mut command = command(&server);
+        command.args(["score", "--json", "--files-from", "-"]);
+        let listed = json_lines(&with_input(&mut command, list.as_bytes()));
+        assert_eq!(listed[0]["log_joint"], by_name["log_joint"]);
+        assert_eq!(listed[1]["image"], other.to_str().unwrap());
+        assert_eq!(listed.len(), 2);
+    }
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let (server, _scratch) = serve(&[]);
+    let normal = samples().join("model-1.png");
+    let anomalous = samples().join("strokes-4-2.png");
+    let (normal, anomalous) = (normal.to_str().unwrap(), anomalous.to_str().unwrap());
+    let manifest = repository().join("Cargo.toml");
+    let manifest = manifest.to_str().unwrap();
+    for (args, code) in [
+        (&["score", anomalous][..], 0),
+        (&["score", "--fail-on-anomaly", normal], 0),
+        (&["score", "--fail-on-anomaly", normal, anomalous], 3),
+        (&["score", "--fail-on-anomaly", anomalous, manifest], 1),
+        (&["score", "no-such.png"], 1),
+        (&["score"], 2),
+        (&["score", "--json", "--format", "csv", normal], 2),
+        (&["health"], 0),
+        (&["bench", "--concurrency", "0"], 2),
+        (&["bench", "--model", "other", "--duration-s", "1"], 1),
+    ] {
+        let output = lfbm(&server, args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
+    }
+}
+
+#[test]
+fn errors_are_one_line_that_says_what_to_do() {
+    let (server, scratch) = serve(&[]);
+    let image = samples().join("model-1.png");
+    let image = image.to_str().unwrap();
+    let token = scratch.path().join("token");
+    fs::write(&token, "two words").unwrap();
+    for (args, expected) in [
+        (
+            &["score", "--chains", "0", "--steps", "100000", image][..],
+            "INVALID_ARGUMENT: inference.steps: expected at most 2000, got 100000; \
+             inference.chains: expected 1 to 64, got 0",
+        ),
+        (
+            &["score", "--model", "other", image],
+            "NOT_FOUND: there is no model other; there are mnist-not4",
+        ),
+        (
+            &["score", "--timeout-s", "0.000001", image],
+            "DEADLINE_EXCEEDED: no answer within --timeout-s",
+        ),
+        (
+            &["score", "no-such.png"],
+            "no-such.png: there is no such file or folder",
+        ),
+        (
+            &["health", "--server", "127.0.0.1:1"],
+            "no server answers at 127.0.0.1:1; start one, or name it with --server",
+        ),
+        (
+            &["health", "--tls-ca", "ca.pem"],
+            "--tls-ca and --tls-cert need https:// in --server",
+        ),
+        (
+            &["health", "--token-file", token.to_str().unwrap()],
+            "expected one token",
+        ),
+        (
+            &["bench", "--rate", "0"],
+            "--rate: expected requests per second, above 0, got 0",
+        ),
+    ] {
+        let output = lfbm(&server, args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let line = errors.lines().next().unwrap();
+        assert!(line.starts_with("lfbm: "), "{args:?}: {errors}");
+        assert!(line.contains(expected), "{args:?}: {errors}");
+    }
+}
+
+#[test]
+fn refused_images_are_tried_again() {
+    let (server, _scratch) = serve(&["--max-chains", "4", "--max-chains-in-flight", "4"]);
+    let folder = samples();
+    let long = [
+        "score",
+        "--json",
+        "--timeout-s",
+        "600",
+        "--steps",
+        "2000",
+        folder.to_str().unwrap(),
+    ];
+    let once = command(&server).args(long).args(["--retry", "0"]).output();
+    let once = once.unwrap();
+    assert_eq!(once.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&once.stderr);
+    assert!(errors.contains("RESOURCE_EXHAUSTED"), "{errors}");
+    assert!(errors.contains("; try again in "), "{errors}");
+
+    let patient = command(&server)
+        .args(long)
+        .args(["--retry", "1000"])
+        .output();
+    assert_eq!(json_lines(&patient.unwrap()).len(), 12);
+}
+
+#[test]
+fn a_closed_loop_keeps_so_many_under_way() {
+    let (server, _scratch) = serve(&[]);
+    let before = scored(&server);
+    let report = json(&lfbm(
+        &server,
+        &[
+            "bench",
+            "--json",
+            "--concurrency",
+            "4",
+            "--duration-s",
+            "2",
+            "--warmup-s",
+            "0.2",
+        ],
+    ));
+    assert_eq!(report["peak_outstanding"], 4);
+    assert_eq!(report["answers"].as_array().unwrap().len(), 1, "{report}");
+    let ok = count(&report, "interactive", "OK");
+    assert!(ok > 0 && ok <= scored(&server) - before, "{report}");
+    // All that were due are counted in both, but for those that cross an end of the window.
+    let goodput = report["goodput_per_s"].as_f64().unwrap() * 2.0;
+    assert!((goodput - ok as f64).abs() <= 8.0, "{report}");
+    let latency = &report["answers"][0]["latency_s"];
+    let quantiles =
+        ["p50", "p90", "p99", "p99.9", "max"].map(|name| latency[name].as_f64().unwrap());
+    assert!(quantiles.is_sorted() && quantiles[0] > 0.0, "{report}");
+    assert!(
+        report["compute_s"]["p50"].as_f64().unwrap() <= quantiles[4],
+        "{report}"
+    );
+}
+
+#[test]
+fn an_open_loop_sends_on_schedule_and_counts_from_the_time_when_a_request_was_due() {
+    let (server, _scratch) = serve(&[]);
+    let flags = ["--rate", "40", "--bulk-share", "0.5", "--duration-s", "4"];
+    let bench = bench_at_work(&server, &flags);
+    // Nothing is answered for two seconds, and about 80 requests are due in them.
+    signal(&server.process, "STOP");
+    std::thread::sleep(Duration::from_secs(2));
+    signal(&server.process, "CONT");
+    let report = json(&bench.wait_with_output().unwrap());
+    let offered = report["offered_per_s"].as_f64().unwrap();
+    assert!((20.0..60.0).contains(&offered), "{report}");
+    let (interactive, bulk) = (
+        count(&report, "interactive", "OK"),
+        count(&report, "bulk", "OK"),
+    );
+    assert!(interactive > 20 && bulk > 20, "{report}");
+    for answer in report["answers"].as_array().unwrap() {
+        assert!(
+            answer["latency_s"]["p90"].as_f64().unwrap() > 0.5,
+            "{report}"
+        );
+    }
+
+    let flags = [
+        "bench",
+        "--json",
+        "--rate",
+        "2000",
+        "--max-outstanding",
+        "1",
+        "--duration-s",
+        "1",
+    ];
+    let report = json(&lfbm(&server, &flags));
+    assert!(report["not_sent"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["peak_outstanding"], 1);
+}
+
+#[test]
+fn an_interrupted_bench_reports_what_it_has() {
+    let (server, _scratch) = serve(&[]);
+    let bench = bench_at_work(&server, &["--concurrency", "2", "--duration-s", "600"]);
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&bench, "INT");
+    let report = json(&bench.wait_with_output().unwrap());
+    assert_eq!(report["stopped_early"], true);
+    assert!(report["duration_s"].as_f64().unwrap() < 600.0, "{report}");
+    assert!(count(&report, "interactive", "OK") > 0, "{report}");
+}
+
+#[test]
+fn the_capacity_is_the_best_of_the_loads_that_were_tried() {
+    let (server, _scratch) = serve(&[]);
+    let flags = ["--duration-s", "0.5", "--warmup-s", "0.1"];
+    let output = command(&server)
+        .args(["bench", "--json", "--find-capacity"])
+        .args(flags)
+        .output();
+    let report = json(&output.unwrap());
+    let levels = report["levels"].as_array().unwrap();
+    assert!(levels.len() >= 3, "{report}");
+    let best = levels
+        .iter()
+        .map(|level| level["goodput_per_s"].as_f64().unwrap())
+        .fold(0.0, f64::max);
+    assert_eq!(report["capacity_per_s"].as_f64().unwrap(), best);
+}
+
+#[test]
+fn completions_are_a_script_that_the_shell_reads() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lfbm"))
+        .args(["completions", "bash"])
+        .output();
+    let script = stdout(&output.unwrap());
+    assert!(script.contains("--find-capacity"));
+    let checked = with_input(Command::new("bash").arg("-n"), script.as_bytes());
+    assert!(checked.status.success(), "{checked:?}");
+}
