@@ -102,6 +102,38 @@ pub struct Args {
     #[arg(long, env = "LFBM_DRIFT_WINDOW")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift_window: Option<usize>,
+    /// Connections that may be open [default: 16384]
+    #[arg(long, env = "LFBM_MAX_CONNECTIONS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<usize>,
+    /// Requests that may be under way in one connection [default: 1024]
+    #[arg(long, env = "LFBM_MAX_STREAMS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_streams: Option<u32>,
+    /// How long a connection may be silent before it is asked for a sign of life [default: 30]
+    #[arg(long, env = "LFBM_KEEP_ALIVE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive_s: Option<u64>,
+    /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
+    #[arg(long, env = "LFBM_TLS_CERT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, env = "LFBM_TLS_KEY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// Authorities, PEM, of the certificates that clients must have
+    #[arg(long, env = "LFBM_TLS_CLIENT_CA")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Bearer tokens, one a line, of which requests must carry one
+    #[arg(long, env = "LFBM_AUTH_TOKENS_FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_tokens_file: Option<PathBuf>,
+    /// Whether health and metrics need no token [default: true]
+    #[arg(long, env = "LFBM_AUTH_OPEN_HEALTH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_open_health: Option<bool>,
     /// How long after SIGTERM to serve on while health says NOT_SERVING, so that load balancers
     /// see it before connections are refused [default: 0]
     #[arg(long, env = "LFBM_DRAIN_GRACE_S")]
@@ -171,6 +203,14 @@ pub struct Config {
     pub model_poll_s: u64,
     pub drift_window: usize,
     pub drain_grace_s: u64,
+    pub max_connections: usize,
+    pub max_streams: u32,
+    pub keep_alive_s: u64,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_client_ca: Option<PathBuf>,
+    pub auth_tokens_file: Option<PathBuf>,
+    pub auth_open_health: bool,
     pub drain_timeout_s: u64,
     pub ready_file: Option<PathBuf>,
     pub log_format: LogFormat,
@@ -200,6 +240,14 @@ impl Default for Config {
             model_poll_s: 10,
             drift_window: 1000,
             drain_grace_s: 0,
+            max_connections: 16_384,
+            max_streams: 1024,
+            keep_alive_s: 30,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            auth_tokens_file: None,
+            auth_open_health: true,
             drain_timeout_s: 20,
             ready_file: None,
             log_format: LogFormat::Auto,
@@ -217,6 +265,14 @@ pub enum ConfigError {
     /// No bundle was named.
     #[error("no bundle to serve; name one with --bundle, LFBM_BUNDLE or in the file of --config")]
     NoBundle,
+    /// A setting needs another one.
+    #[error("{name} is set and {other} is not; set both or neither")]
+    Alone {
+        /// The setting that is there.
+        name: &'static str,
+        /// The one that is missing.
+        other: &'static str,
+    },
     /// A setting is out of its range.
     #[error("{name} is {value}, expected {expected}")]
     Range {
@@ -252,6 +308,20 @@ impl Config {
         if self.bundle.is_empty() {
             return Err(ConfigError::NoBundle);
         }
+        for (name, value, other, needed) in [
+            ("tls_cert", &self.tls_cert, "tls_key", &self.tls_key),
+            ("tls_key", &self.tls_key, "tls_cert", &self.tls_cert),
+            (
+                "tls_client_ca",
+                &self.tls_client_ca,
+                "tls_cert",
+                &self.tls_cert,
+            ),
+        ] {
+            if value.is_some() && needed.is_none() {
+                return Err(ConfigError::Alone { name, other });
+            }
+        }
         // The semaphore's own limit is far above any memory.
         let most = u32::MAX as usize;
         let ranges = [
@@ -265,6 +335,9 @@ impl Config {
             ("max_chains", self.max_chains as usize, 1, most),
             ("max_message_bytes", self.max_message_bytes, 1024, most),
             ("drift_window", self.drift_window, 1, 100_000),
+            ("max_connections", self.max_connections, 1, most),
+            ("max_streams", self.max_streams as usize, 1, most),
+            ("keep_alive_s", self.keep_alive_s as usize, 1, 86_400),
         ];
         for (name, value, low, high) in ranges {
             if !(low..=high).contains(&value) {
@@ -367,6 +440,8 @@ mod tests {
             ("batch_buckets = [0]", "batch_buckets"),
             ("batching = 'never'", "never"),
             ("max_chains_in_flight = 3", "max_chains_in_flight"),
+            ("tls_key = 'key.pem'", "tls_cert is not"),
+            ("max_connections = 0", "max_connections"),
             ("bundle = []", "--bundle"),
         ] {
             let flags: &[&str] = if text.starts_with("bundle") {

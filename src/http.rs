@@ -17,16 +17,18 @@ use tokio::net::TcpListener;
 
 use crate::models::{Catalog, Models};
 use crate::telemetry::Metrics;
+use crate::transport::Tokens;
 
 type Reply = Response<Full<Bytes>>;
 
 /// Answers until the task is dropped. `/healthz` is 200 as long as `serving` is true and there is a
-/// model, else 503.
+/// model, else 503. With `tokens`, a request that carries none of them gets 401.
 pub async fn serve(
     listener: TcpListener,
     metrics: Metrics,
     models: Arc<Models>,
     serving: Arc<AtomicBool>,
+    tokens: Option<Tokens>,
 ) {
     loop {
         let stream = match listener.accept().await {
@@ -39,11 +41,16 @@ pub async fn serve(
             }
         };
         let (metrics, serving) = (metrics.clone(), Arc::clone(&serving));
-        let models = Arc::clone(&models);
+        let (models, tokens) = (Arc::clone(&models), tokens.clone());
         tokio::spawn(async move {
-            let answer = service_fn(move |request| {
+            let answer = service_fn(move |request: Request<Incoming>| {
                 let serving = serving.load(Ordering::Relaxed);
-                let reply = reply(&request, &metrics, &models.catalog(), serving);
+                let reply = match &tokens {
+                    Some(tokens) if !tokens.admit(request.headers()) => {
+                        text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n")
+                    }
+                    _ => reply(&request, &metrics, &models.catalog(), serving),
+                };
                 async { Ok::<_, Infallible>(reply) }
             });
             // The timer closes connections that never send a request.

@@ -3,8 +3,8 @@
 //! The modules stand in the order in which a request passes them:
 //! [`wire`] decodes it, [`models`] finds the model, [`admission`] bounds what waits, [`scheduler`]
 //! takes the Langevin steps, [`score`] makes the answer, and [`service`] is the gRPC face of it
-//! all. Around them: [`config`], [`telemetry`], [`http`], [`shutdown`], and [`server`], which puts
-//! the parts together.
+//! all. Around them: [`config`], [`telemetry`], [`transport`] with connections, TLS and tokens,
+//! [`http`], [`shutdown`], and [`server`], which puts the parts together.
 
 pub mod admission;
 pub mod config;
@@ -16,6 +16,7 @@ pub mod server;
 pub mod service;
 pub mod shutdown;
 pub mod telemetry;
+pub mod transport;
 pub mod wire;
 
 /// What `proto/` generates.

@@ -11,7 +11,6 @@ use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use tokio::net::TcpListener;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server as Transport;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 
 use crate::admission::Admission;
@@ -20,11 +19,13 @@ use crate::http;
 use crate::models::{self, Loader, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
-use crate::service::AnomalyDetectorService;
-use crate::telemetry::Metrics;
+use crate::service::{AnomalyDetectorService, Core, RequestLayer};
+use crate::telemetry::{Metrics, watch_panics};
+use crate::transport::{Connections, TlsFiles, Tokens, raise_file_limit, server_config};
 use crate::wire::Limits;
 
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a silent client has for its sign of life.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the schedulers' threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The services whose health is reported; the empty name is the whole server.
@@ -35,7 +36,8 @@ pub struct Server {
     config: Config,
     models: Arc<Models>,
     metrics: Metrics,
-    grpc: TcpListener,
+    tokens: Option<Tokens>,
+    grpc: Connections,
     http: TcpListener,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
@@ -49,6 +51,27 @@ impl Server {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let runtime = Runtime::load(None)?;
         let metrics = Metrics::new(config.drift_window, runtime.version())?;
+        watch_panics(metrics.clone());
+        raise_file_limit();
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authorities: config.tls_client_ca.clone(),
+            }),
+            _ => None,
+        };
+        let tls = tls
+            .map(|files| server_config(files, metrics.clone()))
+            .transpose()?;
+        let tokens = config
+            .auth_tokens_file
+            .clone()
+            .map(|file| Tokens::open(file, metrics.clone()))
+            .transpose()?;
+        if tokens.is_some() && tls.is_none() {
+            tracing::warn!("tokens are asked for without TLS: they can be read on the way");
+        }
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
         let options = SessionOptions {
             device: config.device,
@@ -75,8 +98,14 @@ impl Server {
             grpc_address: grpc.local_addr()?,
             http_address: http.local_addr()?,
             models: Arc::new(models),
+            tokens,
+            grpc: Connections {
+                listener: grpc,
+                tls,
+                max_open: config.max_connections,
+                metrics: metrics.clone(),
+            },
             metrics,
-            grpc,
             http,
             config,
         })
@@ -98,6 +127,7 @@ impl Server {
             config,
             models,
             metrics,
+            tokens,
             grpc,
             http,
             grpc_address,
@@ -115,10 +145,13 @@ impl Server {
             chains: config.max_chains,
         };
         let max_queue = Duration::from_millis(config.max_queue_ms);
-        let admission = Admission::new(config.max_chains_in_flight, max_queue);
-        let detector =
-            AnomalyDetectorService::new(Arc::clone(&models), admission, limits, metrics.clone());
-        let detector = AnomalyDetectorServer::new(detector)
+        let core = Core {
+            models: Arc::clone(&models),
+            admission: Admission::new(config.max_chains_in_flight, max_queue),
+            limits,
+            metrics: metrics.clone(),
+        };
+        let detector = AnomalyDetectorServer::new(AnomalyDetectorService(Arc::new(core)))
             .max_decoding_message_size(config.max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
@@ -128,18 +161,31 @@ impl Server {
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
+        let requests = RequestLayer::new(
+            metrics.clone(),
+            tokens.clone(),
+            config.auth_open_health,
+            &[
+                proto::DESCRIPTORS,
+                tonic_health::pb::FILE_DESCRIPTOR_SET,
+                tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            ],
+        )?;
         let router = Transport::builder()
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .layer(requests)
+            .http2_keepalive_interval(Some(Duration::from_secs(config.keep_alive_s)))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+            .max_concurrent_streams(config.max_streams)
             .add_service(health_service)
             .add_service(reflection)
             .add_service(detector);
 
         let (drain, draining) = tokio::sync::oneshot::channel::<()>();
-        let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-        let mut transport = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
-            // A sender that is gone means the same.
-            let _ = draining.await;
-        }));
+        let mut transport =
+            tokio::spawn(router.serve_with_incoming_shutdown(grpc.accept(), async {
+                // A sender that is gone means the same.
+                let _ = draining.await;
+            }));
         let poll = (config.model_poll_s > 0).then(|| Duration::from_secs(config.model_poll_s));
         let model_task = tokio::spawn(models::watch(Arc::clone(&models), poll)?);
         let metrics_task = tokio::spawn(http::serve(
@@ -147,6 +193,7 @@ impl Server {
             metrics,
             Arc::clone(&models),
             Arc::clone(&serving),
+            tokens.filter(|_| !config.auth_open_health),
         ));
         if let Some(path) = &config.ready_file {
             write_ready(path, grpc_address, http_address)?;

@@ -9,6 +9,7 @@ use crate::admission::Refusal;
 use crate::models::Unknown;
 use crate::scheduler::SchedulerError;
 use crate::score::Diverged;
+use crate::telemetry::Metrics;
 use crate::wire::Violation;
 
 const DOMAIN: &str = "lfbm.v1";
@@ -32,23 +33,43 @@ pub enum ServiceError {
     /// The chains left the numbers.
     #[error(transparent)]
     Diverged(#[from] Diverged),
-    /// The decoding task is gone.
-    #[error("the image could not be decoded")]
-    Decoder,
+    /// The request carries no token, or one that is not known.
+    #[error("expected the metadata `authorization: Bearer TOKEN` with a token of this server")]
+    Unauthenticated,
+    /// The request's code panicked.
+    #[error("the server made a mistake; it is logged under the request's id")]
+    Panicked,
 }
 
 impl ServiceError {
+    /// The status that the client gets; counts what was refused, logs what is the server's fault.
+    pub fn into_status(self, metrics: &Metrics) -> Status {
+        match self.refusal() {
+            Some(reason) => {
+                metrics.reject(reason);
+                tracing::debug!(error = %self, "request refused");
+            }
+            None if self.is_fault() => tracing::error!(error = %self, "request failed"),
+            None => tracing::debug!(error = %self, "request has no answer"),
+        }
+        self.into()
+    }
+
     /// Whether the server, and not the request, is why.
-    pub fn is_fault(&self) -> bool {
+    fn is_fault(&self) -> bool {
         match self {
             Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),
-            Self::Decoder => true,
-            Self::Invalid(_) | Self::Unknown(_) | Self::Refused(_) | Self::Diverged(_) => false,
+            Self::Panicked => true,
+            Self::Invalid(_)
+            | Self::Unknown(_)
+            | Self::Refused(_)
+            | Self::Unauthenticated
+            | Self::Diverged(_) => false,
         }
     }
 
     /// Why a request was refused without inference, if it was.
-    pub fn refusal(&self) -> Option<&'static str> {
+    fn refusal(&self) -> Option<&'static str> {
         match self {
             Self::Invalid(_) => Some("invalid"),
             Self::Unknown(_) => Some("unknown_model"),
@@ -56,7 +77,8 @@ impl ServiceError {
             Self::Refused(Refusal::Deadline { .. } | Refusal::Unreachable { .. }) => {
                 Some("deadline")
             }
-            Self::Scheduler(_) | Self::Diverged(_) | Self::Decoder => None,
+            Self::Unauthenticated => Some("unauthenticated"),
+            Self::Scheduler(_) | Self::Diverged(_) | Self::Panicked => None,
         }
     }
 }
@@ -120,7 +142,8 @@ impl From<ServiceError> for Status {
                 (Code::Internal, info("INFERENCE_FAILED"))
             }
             ServiceError::Diverged(_) => (Code::FailedPrecondition, info("CHAINS_DIVERGED")),
-            ServiceError::Decoder => (Code::Internal, info("DECODER_FAILED")),
+            ServiceError::Unauthenticated => (Code::Unauthenticated, info("TOKEN_REQUIRED")),
+            ServiceError::Panicked => (Code::Internal, info("PANICKED")),
         };
         Status::with_error_details(code, message, details)
     }

@@ -5,8 +5,8 @@ use lfbm_bundle::runtime::Device;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::model_metrics::{ModelMetrics, Registration};
@@ -31,6 +31,8 @@ pub struct Metrics {
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     rejected: IntCounterVec,
+    panics: IntCounter,
+    reloads: IntCounterVec,
 }
 
 impl Metrics {
@@ -90,6 +92,15 @@ impl Metrics {
                 "Requests that were refused without inference.",
                 &["reason"],
             )?,
+            panics: register(
+                &registry,
+                IntCounter::new("lfbm_panics_total", "Panics, in whatever thread.")?,
+            )?,
+            reloads: counter(
+                "lfbm_reloads_total",
+                "Changes of certificates and tokens; after a failure the old ones stay.",
+                &["files", "result"],
+            )?,
             drift_window,
             registry: registry.clone(),
         };
@@ -140,6 +151,17 @@ impl Metrics {
     /// Counts a request that was refused without inference.
     pub fn reject(&self, reason: &str) {
         self.rejected.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a panic.
+    pub fn observe_panic(&self) {
+        self.panics.inc();
+    }
+
+    /// Counts files that changed, and whether they could be used.
+    pub fn observe_reload(&self, files: &str, used: bool) {
+        let result = if used { "ok" } else { "failed" };
+        self.reloads.with_label_values(&[files, result]).inc();
     }
 
     /// The text that Prometheus reads, and its content type.

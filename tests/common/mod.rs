@@ -136,10 +136,15 @@ pub fn close(got: f64, expected: f64) -> bool {
 
 /// The whole answer to a GET.
 pub fn http_get(server: &Server, path: &str) -> String {
+    http_get_with(server, path, "")
+}
+
+/// The whole answer to a GET with a header, `NAME: VALUE\r\n`.
+pub fn http_get_with(server: &Server, path: &str, header: &str) -> String {
     let mut stream = TcpStream::connect(&server.http).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{header}\r\n"
     )
     .unwrap();
     let mut text = String::new();

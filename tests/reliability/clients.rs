@@ -91,7 +91,7 @@ async fn a_client_that_reads_nothing_holds_no_rows() {
         answers.push(answer);
     }
     eventually("its requests are computed", || {
-        metric(&server, "lfbm_requests_total", r#"code="Ok""#) >= 100.0
+        metric(&server, "lfbm_compute_duration_seconds_count", "") >= 100.0
     })
     .await;
     no_row_is_in_use(&server).await;

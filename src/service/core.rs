@@ -1,0 +1,150 @@
+//! What the RPCs share: from a request's fields to what its chains ended with.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lfbm_bundle::manifest::Langevin;
+use tonic::Request;
+
+use super::ServiceError;
+use super::layer::AnsweringModel;
+use crate::admission::{Admission, Priority};
+use crate::models::{Model, Models};
+use crate::proto;
+use crate::scheduler::{Inferred, Job};
+use crate::telemetry::Metrics;
+use crate::wire::{self, Limits};
+
+/// Images with more pixels are decoded outside the threads that serve connections.
+const DECODED_IN_PLACE_PIXELS: usize = 128 * 128;
+
+/// What is left of a caller's time for the way back, so that it gets DEADLINE_EXCEEDED from here.
+const REPLY_TIME: Duration = Duration::from_millis(2);
+
+/// What every service of the server stands on.
+pub struct Core {
+    /// The models that are served.
+    pub models: Arc<Models>,
+    /// Bounds the work in the server.
+    pub admission: Admission,
+    /// Bounds a request.
+    pub limits: Limits,
+    /// Counts what is refused.
+    pub metrics: Metrics,
+}
+
+/// What a call says beside its message.
+#[derive(Clone)]
+pub(super) struct Call {
+    deadline: Option<Instant>,
+    answering: AnsweringModel,
+}
+
+/// The inference that a message asks for.
+pub(super) struct Query {
+    pub(super) model: String,
+    pub(super) version: u64,
+    pub(super) image: Option<proto::Image>,
+    pub(super) mask: Option<proto::Tensor>,
+    pub(super) inference: Option<proto::InferenceParameters>,
+    /// A `lfbm.v1.Priority`.
+    pub(super) priority: i32,
+    /// The priority of a message that names none.
+    pub(super) default_priority: Priority,
+    /// Whether g(z_K) is wanted.
+    pub(super) reconstruct: bool,
+}
+
+/// What inference ended with, and from what.
+pub(super) struct Outcome {
+    pub(super) model: Arc<Model>,
+    pub(super) langevin: Langevin,
+    /// H W, 1 where a pixel is visible; `None` where all are.
+    pub(super) mask: Option<Vec<f32>>,
+    pub(super) inferred: Inferred,
+}
+
+impl Call {
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, ServiceError> {
+        let timeout = wire::timeout(request.metadata())?;
+        let answering = request.extensions().get::<AnsweringModel>();
+        Ok(Self {
+            deadline: timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME)),
+            answering: answering.cloned().unwrap_or_default(),
+        })
+    }
+}
+
+impl Core {
+    /// The model that a message means.
+    pub(super) fn model(
+        &self,
+        call: &Call,
+        name: &str,
+        version: u64,
+    ) -> Result<Arc<Model>, ServiceError> {
+        let model = self.models.get(name, version)?;
+        call.answering.set(&model.manifest.name);
+        Ok(model)
+    }
+
+    /// Decodes, admits, schedules; returns when the last chain ends.
+    pub(super) async fn infer(&self, call: &Call, query: Query) -> Result<Outcome, ServiceError> {
+        let model = self.model(call, &query.model, query.version)?;
+        let manifest = &model.manifest;
+        let spec = manifest.image;
+        let parameters =
+            wire::parameters(query.inference.as_ref(), &manifest.langevin, self.limits);
+        let mask = wire::decode_mask(query.mask.as_ref(), &spec);
+        let priority = wire::priority(query.priority, query.default_priority);
+        let decode = tracing::info_span!("decode");
+        let decoded = if spec.pixels() <= DECODED_IN_PLACE_PIXELS {
+            decode.in_scope(|| wire::decode(query.image.as_ref(), &spec))
+        } else {
+            let decode = move || decode.in_scope(|| wire::decode(query.image.as_ref(), &spec));
+            tokio::task::spawn_blocking(decode)
+                .await
+                .map_err(|_| ServiceError::Panicked)?
+        };
+        let (image, (langevin, seed), mask, priority) = match (decoded, parameters, mask, priority)
+        {
+            (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
+                (image, parameters, mask, priority)
+            }
+            (decoded, parameters, mask, priority) => {
+                let violations = decoded.err().into_iter();
+                let violations = violations.chain(parameters.err().into_iter().flatten());
+                let violations = violations.chain(mask.err()).chain(priority.err());
+                return Err(ServiceError::Invalid(violations.collect()));
+            }
+        };
+        let estimate = model.scheduler.estimate(priority, &langevin);
+        let permit = self
+            .admission
+            .admit(priority, langevin.chains, estimate, call.deadline)?;
+        let job = Job {
+            image,
+            mask: mask.clone(),
+            langevin,
+            seed,
+            priority,
+            deadline: call.deadline,
+            reconstruct: query.reconstruct,
+            permit,
+        };
+        let inferred = model.scheduler.infer(job).await?;
+        let metrics = &model.metrics;
+        metrics
+            .queue_seconds
+            .observe(inferred.queue_time.as_secs_f64());
+        metrics
+            .compute_seconds
+            .observe(inferred.compute_time.as_secs_f64());
+        Ok(Outcome {
+            mask,
+            langevin,
+            inferred,
+            model,
+        })
+    }
+}

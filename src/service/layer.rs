@@ -1,0 +1,280 @@
+//! What every request passes, whatever its service: it gets an id and a span, needs a token, is
+//! counted when it ends, and a panic in it ends it alone. (Panics are counted and logged where all
+//! threads' are: [`crate::telemetry::watch_panics`].)
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use hyper::body::{Bytes, Frame, SizeHint};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, Request, Response};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::{Instrument, Span};
+
+use super::ServiceError;
+use crate::telemetry::Metrics;
+use crate::transport::Tokens;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID_BYTES: usize = 128;
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const HEALTH: &str = "/grpc.health.v1.Health/";
+/// The label of requests for methods that there are not; a client can invent any number of them.
+const UNKNOWN_METHOD: &str = "unknown";
+
+/// Puts [`Requests`] around a server's services.
+#[derive(Clone)]
+pub struct RequestLayer(Arc<Shared>);
+
+struct Shared {
+    metrics: Metrics,
+    tokens: Option<Tokens>,
+    open_health: bool,
+    /// Names of methods, by path.
+    methods: HashMap<String, String>,
+}
+
+impl RequestLayer {
+    /// Counts in `metrics`; with `tokens`, admits only requests that carry one, health checks
+    /// excepted if `open_health`. `descriptors` are encoded `FileDescriptorSet`s of the services.
+    ///
+    /// # Errors
+    /// When descriptors cannot be decoded.
+    pub fn new(
+        metrics: Metrics,
+        tokens: Option<Tokens>,
+        open_health: bool,
+        descriptors: &[&[u8]],
+    ) -> Result<Self, prost::DecodeError> {
+        let mut methods = HashMap::new();
+        for set in descriptors {
+            for file in FileDescriptorSet::decode(*set)?.file {
+                for service in &file.service {
+                    for method in &service.method {
+                        let path =
+                            format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                        methods.insert(path, method.name().to_owned());
+                    }
+                }
+            }
+        }
+        Ok(Self(Arc::new(Shared {
+            metrics,
+            tokens,
+            open_health,
+            methods,
+        })))
+    }
+}
+
+impl<S> Layer<S> for RequestLayer {
+    type Service = Requests<S>;
+
+    fn layer(&self, inner: S) -> Requests<S> {
+        Requests {
+            inner,
+            shared: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// A service behind [`RequestLayer`].
+#[derive(Clone)]
+pub struct Requests<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Service<Request<Body>> for Requests<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<ObservedBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let id = request_id(request.headers());
+        let observation = Observation::start(&self.shared, path, &id);
+        let admitted = self.shared.admits(path, request.headers());
+        request.extensions_mut().insert(observation.model.clone());
+        let answer = if admitted {
+            // A panic may come before there is a future, too.
+            let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+            called.map_err(|_| ServiceError::Panicked)
+        } else {
+            Err(ServiceError::Unauthenticated)
+        };
+        let span = observation.span.clone();
+        let respond = async move {
+            let answered = match answer {
+                Ok(future) => AssertUnwindSafe(future)
+                    .catch_unwind()
+                    .await
+                    .map_err(|_| ServiceError::Panicked),
+                Err(refused) => Err(refused),
+            };
+            let mut response = match answered {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(error) => error.into_status(&observation.shared.metrics).into_http(),
+            };
+            response.headers_mut().insert(REQUEST_ID, id);
+            Ok(observation.follow(response))
+        };
+        Box::pin(respond.instrument(span))
+    }
+}
+
+impl Shared {
+    fn admits(&self, path: &str, headers: &HeaderMap) -> bool {
+        match &self.tokens {
+            None => true,
+            Some(_) if self.open_health && path.starts_with(HEALTH) => true,
+            Some(tokens) => tokens.admit(headers),
+        }
+    }
+}
+
+/// The caller's id if it is one, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(REQUEST_ID).filter(|id| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned().unwrap_or_else(|| {
+        let id = format!("{:032x}", rand::random::<u128>());
+        // Hexadecimal digits are fit for a header.
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
+    })
+}
+
+/// The name of the model that answers a request, once it is known: how what serves the request
+/// tells what counts it.
+#[derive(Clone, Default)]
+pub(super) struct AnsweringModel(Arc<OnceLock<String>>);
+
+impl AnsweringModel {
+    /// Counts the request as the model's, unless it is another's already.
+    pub(super) fn set(&self, name: &str) {
+        self.0.get_or_init(|| name.to_owned());
+    }
+}
+
+/// A request from its arrival to its end; one that is dropped before was given up by its client.
+struct Observation {
+    shared: Arc<Shared>,
+    method: String,
+    model: AnsweringModel,
+    span: Span,
+    started: Instant,
+    code: Code,
+}
+
+impl Observation {
+    fn start(shared: &Arc<Shared>, path: &str, id: &HeaderValue) -> Self {
+        let method = shared
+            .methods
+            .get(path)
+            .map_or(UNKNOWN_METHOD, String::as_str);
+        let request_id = id.to_str().unwrap_or_default();
+        Self {
+            method: method.to_owned(),
+            model: AnsweringModel::default(),
+            span: tracing::info_span!("request", method, request_id),
+            shared: Arc::clone(shared),
+            started: Instant::now(),
+            code: Code::Cancelled,
+        }
+    }
+
+    /// Waits for the status of a response, in its head or in its trailers.
+    fn follow(mut self, response: Response<Body>) -> Response<ObservedBody> {
+        let ended = self.read(response.headers());
+        response.map(|inner| ObservedBody {
+            inner,
+            observation: (!ended).then_some(self),
+        })
+    }
+
+    fn read(&mut self, headers: &HeaderMap) -> bool {
+        let status = headers.get(GRPC_STATUS);
+        if let Some(status) = status {
+            self.code = Code::from_bytes(status.as_bytes());
+        }
+        status.is_some()
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let metrics = &self.shared.metrics;
+        let model = self.model.0.get().map_or("", String::as_str);
+        metrics.observe_request(&self.method, model, self.code, seconds);
+        tracing::debug!(parent: &self.span, code = ?self.code, seconds, "request ended");
+    }
+}
+
+/// The body of a response, which ends with the request's status.
+pub struct ObservedBody {
+    inner: Body,
+    observation: Option<Observation>,
+}
+
+impl hyper::body::Body for ObservedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Self { inner, observation } = &mut *self;
+        let span = observation
+            .as_ref()
+            .map(|observation| observation.span.clone());
+        let _entered = span.as_ref().map(Span::enter);
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            Pin::new(&mut *inner).poll_frame(context)
+        }))
+        .unwrap_or_else(|_| {
+            *inner = Body::empty();
+            let mut trailers = HeaderMap::new();
+            let added = Status::from(ServiceError::Panicked).add_header(&mut trailers);
+            Poll::Ready(Some(added.map(|()| Frame::trailers(trailers))))
+        });
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+            && let Some(mut ended) = observation.take()
+        {
+            ended.read(trailers);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,53 @@
+//! `Score`.
+
+use super::ServiceError;
+use super::core::{Call, Core, Outcome, Query};
+use super::messages;
+use crate::admission::Priority;
+use crate::proto;
+use crate::score::{judge, score as aggregate};
+
+pub(super) async fn score(
+    core: &Core,
+    call: &Call,
+    request: proto::ScoreRequest,
+    default_priority: Priority,
+) -> Result<proto::ScoreResponse, ServiceError> {
+    let query = Query {
+        model: request.model,
+        version: request.version,
+        image: request.image,
+        mask: request.mask,
+        inference: request.inference,
+        priority: request.priority,
+        default_priority,
+        reconstruct: false,
+    };
+    judged(&core.infer(call, query).await?)
+}
+
+/// One score of an image's chains, and what the calibration says of it.
+pub(super) fn judged(outcome: &Outcome) -> Result<proto::ScoreResponse, ServiceError> {
+    let Outcome {
+        model,
+        langevin,
+        mask,
+        inferred,
+        ..
+    } = outcome;
+    let _reply = tracing::info_span!("reply").entered();
+    let score = aggregate(&inferred.chains, langevin.aggregation)?;
+    let calibrated = mask.is_none() && *langevin == model.manifest.langevin;
+    let judgement = calibrated.then(|| judge(score.log_joint, &model.manifest, &model.calibration));
+    if let Some(judgement) = judgement {
+        model
+            .metrics
+            .observe_score(score.log_joint, judgement.p_value, judgement.anomalous);
+    }
+    Ok(messages::score_response(
+        &score,
+        judgement,
+        inferred,
+        &model.manifest,
+    ))
+}

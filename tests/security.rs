@@ -1,0 +1,337 @@
+//! Who may talk to the server, over what, and what a hostile or broken client can do to it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::{Server, bundle, http_get, http_get_with};
+use lfbm_server::proto::ListModelsRequest;
+use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_server::proto::anomaly_detector_server::{AnomalyDetector, AnomalyDetectorServer};
+use lfbm_server::proto::{self, GetModelRequest};
+use lfbm_server::service::RequestLayer;
+use lfbm_server::telemetry::{Metrics, watch_panics};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A certificate authority of a test.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::self_signed(parameters, key).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for `localhost` and its key.
+    fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = parameters.signed_by(&key, &self.0).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// Writes a certificate and its key; their paths.
+fn write_pair(folder: &Path, (certificate, key): &(String, String)) -> [String; 2] {
+    [("cert.pem", certificate), ("key.pem", key)].map(|(name, text)| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    })
+}
+
+fn trusting(authority: &Authority) -> ClientTlsConfig {
+    ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(authority.pem()))
+        .domain_name("localhost")
+}
+
+/// Asks over TLS, in a new connection.
+async fn list_over_tls(server: &Server, tls: ClientTlsConfig) -> Result<usize, String> {
+    let url = server.url.replace("http://", "https://");
+    let endpoint = Endpoint::from_shared(url).unwrap().tls_config(tls).unwrap();
+    let channel = endpoint.connect().await.map_err(|e| format!("{e:?}"))?;
+    let reply = AnomalyDetectorClient::new(channel)
+        .list_models(ListModelsRequest {})
+        .await
+        .map_err(|status| format!("{status:?}"))?;
+    Ok(reply.into_inner().models.len())
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_certificates_are_replaced_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (Authority::new(), Authority::new());
+    let [cert, key] = write_pair(folder.path(), &old.issue());
+    let flags = ["--tls-cert", &cert, "--tls-key", &key];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    assert_eq!(list_over_tls(&server, trusting(&old)).await, Ok(1));
+    list_over_tls(&server, trusting(&new)).await.unwrap_err();
+    let plain = AnomalyDetectorClient::connect(server.url.clone()).await;
+    let refused = match plain {
+        Ok(mut client) => client.list_models(ListModelsRequest {}).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(refused, "a client without TLS was answered");
+
+    // A certificate that does not belong to the key is refused, and the old pair stays.
+    fs::write(&cert, new.issue().0).unwrap();
+    let reloads = |result: &str| format!(r#"lfbm_reloads_total{{files="tls",result="{result}"}}"#);
+    wait_for(&server, &reloads("failed")).await;
+    assert_eq!(list_over_tls(&server, trusting(&old)).await, Ok(1));
+
+    write_pair(folder.path(), &new.issue());
+    wait_for(&server, &reloads("ok")).await;
+    assert_eq!(list_over_tls(&server, trusting(&new)).await, Ok(1));
+    list_over_tls(&server, trusting(&old)).await.unwrap_err();
+}
+
+async fn wait_for(server: &Server, metric: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !http_get(server, "/metrics").contains(metric) {
+        assert!(Instant::now() < deadline, "{metric} never came");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn mutual_tls_wants_a_certificate_of_its_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let [cert, key] = write_pair(folder.path(), &authority.issue());
+    let client_ca = folder.path().join("clients.pem");
+    fs::write(&client_ca, clients.pem()).unwrap();
+    let client_ca = client_ca.to_str().unwrap();
+    let flags = [
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+        "--tls-client-ca",
+        client_ca,
+    ];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    let with = |issuer: &Authority| {
+        let (cert, key) = issuer.issue();
+        trusting(&authority).identity(Identity::from_pem(cert, key))
+    };
+    assert_eq!(list_over_tls(&server, with(&clients)).await, Ok(1));
+    list_over_tls(&server, with(&authority)).await.unwrap_err();
+    list_over_tls(&server, trusting(&authority))
+        .await
+        .unwrap_err();
+}
+
+fn with_token<T>(message: T, authorization: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = authorization.parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+#[tokio::test]
+async fn a_token_is_needed_and_the_file_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    fs::write(&tokens, "# team a\nalpha\nbeta\n").unwrap();
+    let flags = ["--auth-tokens-file", tokens.to_str().unwrap()];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut client = AnomalyDetectorClient::new(channel.clone());
+    for good in ["Bearer alpha", "bearer beta"] {
+        let request = with_token(ListModelsRequest {}, good);
+        client.list_models(request).await.unwrap();
+    }
+    for bad in [
+        "Bearer gamma",
+        "Bearer alph",
+        "Bearer ",
+        "alpha",
+        "Basic alpha",
+    ] {
+        let request = with_token(ListModelsRequest {}, bad);
+        let status = client.list_models(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{bad}");
+    }
+    let status = client.list_models(ListModelsRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.metadata().contains_key("x-request-id"));
+    // Probes need none.
+    let mut health = HealthClient::new(channel);
+    health.check(HealthCheckRequest::default()).await.unwrap();
+    let metrics = http_get(&server, "/metrics");
+    let refused = r#"lfbm_requests_total{code="Unauthenticated",method="ListModels",model=""} 6"#;
+    assert!(metrics.contains(refused), "{metrics}");
+
+    fs::write(&tokens, "").unwrap();
+    let reloads =
+        |result: &str| format!(r#"lfbm_reloads_total{{files="auth tokens",result="{result}"}}"#);
+    wait_for(&server, &reloads("failed")).await;
+    let request = with_token(ListModelsRequest {}, "Bearer alpha");
+    client.list_models(request).await.unwrap();
+    fs::write(&tokens, "gamma\n").unwrap();
+    wait_for(&server, &reloads("ok")).await;
+    let request = with_token(ListModelsRequest {}, "Bearer gamma");
+    client.list_models(request).await.unwrap();
+    let request = with_token(ListModelsRequest {}, "Bearer alpha");
+    client.list_models(request).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn health_and_metrics_can_be_closed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    fs::write(&tokens, "alpha").unwrap();
+    let flags = [
+        "--auth-tokens-file",
+        tokens.to_str().unwrap(),
+        "--auth-open-health",
+        "false",
+    ];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    let status = health.check(HealthCheckRequest::default()).await;
+    assert_eq!(status.unwrap_err().code(), Code::Unauthenticated);
+    let request = with_token(HealthCheckRequest::default(), "Bearer alpha");
+    health.check(request).await.unwrap();
+    assert!(http_get(&server, "/metrics").starts_with("HTTP/1.1 401"));
+    let token = "Authorization: Bearer alpha\r\n";
+    assert!(http_get_with(&server, "/metrics", token).starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_request_keeps_its_id_or_gets_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut client = AnomalyDetectorClient::new(channel.connect().await.unwrap());
+    let named = |id: &'static str| {
+        let mut request = Request::new(ListModelsRequest {});
+        request
+            .metadata_mut()
+            .insert("x-request-id", id.parse().unwrap());
+        let mut client = client.clone();
+        async move {
+            let reply = client.list_models(request).await.unwrap();
+            let id = reply.metadata().get("x-request-id").unwrap();
+            id.to_str().unwrap().to_owned()
+        }
+    };
+    assert_eq!(named("inspection-7/42").await, "inspection-7/42");
+    // An id with a space could pretend to be more than an id in a log.
+    let made = named("two words").await;
+    assert_eq!(made.len(), 32, "{made}");
+    assert_ne!(named("two words").await, made);
+    let request = GetModelRequest {
+        model: "other".to_owned(),
+        version: 0,
+    };
+    let status = client.get_model(request).await.unwrap_err();
+    assert_eq!(status.metadata().get("x-request-id").unwrap().len(), 32);
+}
+
+/// A service whose methods panic.
+struct Broken;
+
+#[tonic::async_trait]
+impl AnomalyDetector for Broken {
+    async fn score(
+        &self,
+        _: Request<proto::ScoreRequest>,
+    ) -> Result<Response<proto::ScoreResponse>, Status> {
+        panic!("a mistake")
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<ListModelsRequest>,
+    ) -> Result<Response<proto::ListModelsResponse>, Status> {
+        Ok(Response::new(proto::ListModelsResponse::default()))
+    }
+
+    async fn get_model(
+        &self,
+        _: Request<GetModelRequest>,
+    ) -> Result<Response<proto::GetModelResponse>, Status> {
+        panic!("a mistake")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_internal_counted_and_ends_nothing_else() {
+    let metrics = Metrics::new(10, "none").unwrap();
+    watch_panics(metrics.clone());
+    let descriptors = [proto::DESCRIPTORS];
+    let layer = RequestLayer::new(metrics.clone(), None, true, &descriptors).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder()
+        .layer(layer)
+        .add_service(AnomalyDetectorServer::new(Broken))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    let mut client = AnomalyDetectorClient::connect(url).await.unwrap();
+    for _ in 0..2 {
+        let status = client
+            .score(proto::ScoreRequest::default())
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::Internal, "{status:?}");
+        assert!(status.metadata().contains_key("x-request-id"));
+    }
+    client.list_models(ListModelsRequest {}).await.unwrap();
+    let text = String::from_utf8(metrics.text().unwrap().0).unwrap();
+    assert!(text.contains("lfbm_panics_total 2"), "{text}");
+    let counted = r#"lfbm_requests_total{code="Internal",method="Score",model=""} 2"#;
+    assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test]
+async fn idle_connections_are_harmless_and_their_number_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--max-connections", "300"];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    let mut client = AnomalyDetectorClient::connect(server.url.clone())
+        .await
+        .unwrap();
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..500 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    client.list_models(ListModelsRequest {}).await.unwrap();
+    wait_for(&server, r#"lfbm_rejected_total{reason="connections"}"#).await;
+    // The silent ones lose their places in time, and others get them.
+    let deadline = Instant::now() + PATIENCE;
+    let ask = async || {
+        let channel = Channel::from_shared(server.url.clone()).unwrap();
+        let mut late = AnomalyDetectorClient::new(channel.connect().await?);
+        let reply = late.list_models(ListModelsRequest {}).await?;
+        Ok::<_, Box<dyn std::error::Error>>(reply)
+    };
+    while let Err(error) = ask().await {
+        assert!(Instant::now() < deadline, "{error:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    client.list_models(ListModelsRequest {}).await.unwrap();
+}
