@@ -21,9 +21,9 @@ pub enum Priority {
 /// How long a request would take at the present speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// Until its first chain enters the batch.
+    /// In line for rows of the batch.
     pub wait: Duration,
-    /// From there to its score.
+    /// In the batch.
     pub run: Duration,
 }
 
@@ -56,9 +56,7 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// It would wait too long.
-    #[error(
-        "an interactive request would wait {wait:.1?} for its first step; the limit is {limit:.1?}"
-    )]
+    #[error("an interactive request would wait {wait:.1?} for its steps; the limit is {limit:.1?}")]
     Queue {
         /// How long it would wait.
         wait: Duration,

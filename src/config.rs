@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_CHAINS_IN_FLIGHT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_chains_in_flight: Option<usize>,
-    /// How long an interactive request may wait for its first step; one that would wait longer is
+    /// How long an interactive request may wait for its steps; one that would wait longer is
     /// refused [default: 5000]
     #[arg(long, env = "LFBM_MAX_QUEUE_MS")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -80,7 +80,7 @@ impl Pace {
         self.arriving[priority as usize].fetch_sub(ahead, Relaxed);
     }
 
-    /// How long `chains` chains of `runs` runs each would wait and run if they came now; `None` if
+    /// At the present speed, how long `chains` chains of `runs` runs each would wait and run if they came now; `None` if
     /// nothing runs or waits. (What was measured may be out of date then, and is measured anew by
     /// trying.)
     pub(super) fn estimate(&self, priority: Priority, chains: u32, runs: u64) -> Option<Estimate> {
@@ -97,7 +97,7 @@ impl Pace {
         // Of a full batch, with so many of its rows.
         let seconds = |runs: u64, rows: usize| runs as f64 * full / rows as f64;
         let others = self.capacity - self.bulk_rows;
-        let wait = if interactive + bulk == 0 && rows + chains <= self.capacity {
+        let line = if interactive + bulk == 0 && rows + chains <= self.capacity {
             0.0
         } else {
             match priority {
@@ -109,6 +109,8 @@ impl Pace {
                 }
             }
         };
+        // A chain of several slices stands in line for each.
+        let wait = line * runs.div_ceil(self.slice_runs) as f64;
         let together = (rows + chains).min(self.capacity);
         let rounds = chains.div_ceil(self.capacity);
         let run = runs as f64 * self.step_seconds(together) * rounds as f64;
@@ -174,7 +176,8 @@ mod tests {
         pace.publish(64, [0, 0]);
         pace.depart(Interactive, 32, 1 << 40);
         let estimate = pace.estimate(Interactive, 1, 200).unwrap();
-        assert_eq!(ms(estimate), (32 * 100 * 8 / 64, 1600));
+        // Two slices of its own, each behind 32 of others.
+        assert_eq!(ms(estimate), (2 * 32 * 100 * 8 / 64, 1600));
         pace.arrive(Interactive, 32, 1 << 40);
         assert_eq!(ms(pace.estimate(Interactive, 1, 200).unwrap()).0, 0);
     }

@@ -100,7 +100,6 @@ impl<G: Graphs> Worker<G> {
                 }
                 Err(_) => self.fail_running(|| SchedulerError::Panicked),
             }
-            self.show();
         }
     }
 
