@@ -86,7 +86,7 @@ impl<G: Graphs> Worker<G> {
         Ok(())
     }
 
-    /// Works until every [`Scheduler`](super::Scheduler) is dropped and nothing is left to do.
+    /// Works until every [`Scheduler`](super::Scheduler) is dropped, and with them who waits.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         while self.receive(messages) {
             // What a panic leaves behind is thrown away by `fail_running`.
@@ -120,7 +120,7 @@ impl<G: Graphs> Worker<G> {
                 Ok(Message::Submit(submission)) => self.accept(submission),
                 Ok(Message::Abandon(id)) => self.abandon(id),
                 Err(TryRecvError::Empty) => return true,
-                // Nobody waits for what is left: whoever does holds a sender.
+                // Whoever waits for a job holds a sender.
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
@@ -227,6 +227,7 @@ impl<G: Graphs> Worker<G> {
     fn fill(&mut self) -> Result<(), RuntimeError> {
         while let Some(id) = self.queue.take() {
             let Some(pending) = self.jobs.get_mut(&id) else {
+                // Not reached: a job that goes leaves the queue too.
                 continue;
             };
             pending.started.get_or_insert_with(Instant::now);
