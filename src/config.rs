@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, env = "LFBM_GPU_MEMORY_LIMIT_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_limit_bytes: Option<usize>,
-    /// Threads that share one operator; 0 for one per core [default: 0]
+    /// Threads that share the rows of a step; 0 for one per core [default: 0]
     #[arg(long, env = "LFBM_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,

@@ -75,7 +75,7 @@ impl Server {
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
         let options = SessionOptions {
             device: config.device,
-            intra_op_threads: config.threads,
+            threads: config.threads,
             gpu_memory_limit_bytes: config.gpu_memory_limit_bytes,
         };
         let loader = Loader {

@@ -3,13 +3,16 @@
 mod device;
 mod evaluate;
 mod library;
+mod posterior_step;
 mod session;
 
 pub use device::Device;
 pub use evaluate::evaluate;
 pub use library::{LIBRARY_VARIABLE, Runtime};
-pub use session::{Generator, PosteriorStep, Preprocess, PriorSampler, StepInputs, StepOutputs};
+pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
+pub use session::{Generator, Preprocess, PriorSampler};
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 /// How a graph's session is made.
@@ -17,10 +20,19 @@ use std::path::PathBuf;
 pub struct SessionOptions {
     /// Where it runs. When the device cannot be had, opening the session fails.
     pub device: Device,
-    /// Threads that share one operator; 0 for one per core.
-    pub intra_op_threads: usize,
+    /// Threads on the processor; 0 for one per core.
+    pub threads: usize,
     /// Memory that the CUDA provider may take for tensors; everything without it.
     pub gpu_memory_limit_bytes: Option<usize>,
+}
+
+impl SessionOptions {
+    fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            threads => threads,
+        }
+    }
 }
 
 /// Why ONNX Runtime did not do what was asked.

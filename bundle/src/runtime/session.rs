@@ -19,7 +19,10 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
         .map_err(failed)?
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|error| failed(error.into()))?
-        .with_intra_threads(options.intra_op_threads)
+        .with_intra_threads(options.threads)
+        .map_err(|error| failed(error.into()))?
+        // Threads that wait by spinning would take the time of those that step.
+        .with_intra_op_spinning(false)
         .map_err(|error| failed(error.into()))?
         .with_inter_threads(1)
         .map_err(|error| failed(error.into()))?;
@@ -46,26 +49,26 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
     builder.commit_from_memory(&graph).map_err(failed)
 }
 
-struct Input<'a> {
-    name: &'static str,
+pub(super) struct Input<'a> {
+    pub(super) name: &'static str,
     /// Sizes of a row's dimensions.
-    row: &'a [usize],
-    values: &'a [f32],
+    pub(super) row: &'a [usize],
+    pub(super) values: &'a [f32],
 }
 
-struct Output<'a> {
-    name: &'static str,
-    values: &'a mut [f32],
+pub(super) struct Output<'a> {
+    pub(super) name: &'static str,
+    pub(super) values: &'a mut [f32],
 }
 
 /// A session with the outputs that its caller wants.
-struct Graph {
+pub(super) struct Graph {
     name: &'static str,
     session: Session,
 }
 
 impl Graph {
-    fn open(
+    pub(super) fn open(
         runtime: &Runtime,
         dir: &Path,
         name: &'static str,
@@ -75,7 +78,10 @@ impl Graph {
         Ok(Self { name, session })
     }
 
-    fn select(&self, outputs: &[&str]) -> Result<RunOptions<HasSelectedOutputs>, RuntimeError> {
+    pub(super) fn select(
+        &self,
+        outputs: &[&str],
+    ) -> Result<RunOptions<HasSelectedOutputs>, RuntimeError> {
         let selector = outputs
             .iter()
             .fold(OutputSelector::no_default(), |selector, &output| {
@@ -88,7 +94,7 @@ impl Graph {
         Ok(options.with_outputs(selector))
     }
 
-    fn run<const I: usize, const O: usize>(
+    pub(super) fn run<const I: usize, const O: usize>(
         &mut self,
         rows: usize,
         inputs: [Input<'_>; I],
@@ -138,146 +144,7 @@ fn check_length(
     }
 }
 
-/// What a Langevin step reads; see [`posterior_graph`](crate::posterior::posterior_graph).
-#[derive(Clone, Copy, Debug)]
-pub struct StepInputs<'a> {
-    /// Latents, rows x d.
-    pub z: &'a [f32],
-    /// Preprocessed images, rows x C H W.
-    pub x: &'a [f32],
-    /// 1 where a pixel is visible, rows x H W.
-    pub mask: &'a [f32],
-    /// Standard normal noise, rows x d.
-    pub noise: &'a [f32],
-    /// Step size s, rows.
-    pub step_size: &'a [f32],
-    /// 1, or 0 for a step without noise, rows.
-    pub noise_scale: &'a [f32],
-}
-
-/// What a Langevin step writes.
-#[derive(Debug)]
-pub struct StepOutputs<'a> {
-    /// Latents after the step, rows x d.
-    pub z_next: &'a mut [f32],
-    /// log p(z) before the step, rows.
-    pub log_prior: &'a mut [f32],
-    /// log p(x|z) before the step, rows.
-    pub log_likelihood: &'a mut [f32],
-    /// g(z) before the step, rows x C H W, if wanted.
-    pub reconstruction: Option<&'a mut [f32]>,
-}
-
-/// One Langevin step: `posterior.onnx`.
-pub struct PosteriorStep {
-    graph: Graph,
-    latent_dim: usize,
-    image: [usize; 3],
-    densities: RunOptions<HasSelectedOutputs>,
-    everything: RunOptions<HasSelectedOutputs>,
-}
-
-impl PosteriorStep {
-    /// Opens the graph of the bundle in `dir`.
-    ///
-    /// # Errors
-    /// When ONNX Runtime refuses the graph, or the device cannot be had.
-    pub fn open(
-        runtime: &Runtime,
-        dir: &Path,
-        manifest: &Manifest,
-        options: &SessionOptions,
-    ) -> Result<Self, RuntimeError> {
-        let graph = Graph::open(runtime, dir, "posterior", options)?;
-        Ok(Self {
-            densities: graph.select(&["z_next", "log_prior", "log_likelihood"])?,
-            everything: graph.select(&[
-                "z_next",
-                "log_prior",
-                "log_likelihood",
-                "reconstruction",
-            ])?,
-            latent_dim: manifest.latent_dim,
-            image: image_row(manifest),
-            graph,
-        })
-    }
-
-    /// Takes one step of `rows` rows.
-    ///
-    /// # Errors
-    /// When a slice's length does not fit `rows`, or the run fails.
-    pub fn run(
-        &mut self,
-        rows: usize,
-        inputs: StepInputs<'_>,
-        outputs: StepOutputs<'_>,
-    ) -> Result<(), RuntimeError> {
-        let latent = [self.latent_dim];
-        let [_, height, width] = self.image;
-        let options = if outputs.reconstruction.is_some() {
-            &self.everything
-        } else {
-            &self.densities
-        };
-        self.graph.run(
-            rows,
-            [
-                Input {
-                    name: "z",
-                    row: &latent,
-                    values: inputs.z,
-                },
-                Input {
-                    name: "x",
-                    row: &self.image,
-                    values: inputs.x,
-                },
-                Input {
-                    name: "mask",
-                    row: &[1, height, width],
-                    values: inputs.mask,
-                },
-                Input {
-                    name: "noise",
-                    row: &latent,
-                    values: inputs.noise,
-                },
-                Input {
-                    name: "step_size",
-                    row: &[],
-                    values: inputs.step_size,
-                },
-                Input {
-                    name: "noise_scale",
-                    row: &[],
-                    values: inputs.noise_scale,
-                },
-            ],
-            [
-                Some(Output {
-                    name: "z_next",
-                    values: outputs.z_next,
-                }),
-                Some(Output {
-                    name: "log_prior",
-                    values: outputs.log_prior,
-                }),
-                Some(Output {
-                    name: "log_likelihood",
-                    values: outputs.log_likelihood,
-                }),
-                outputs.reconstruction.map(|values| Output {
-                    name: "reconstruction",
-                    values,
-                }),
-            ],
-            options,
-        )
-    }
-}
-
-fn image_row(manifest: &Manifest) -> [usize; 3] {
+pub(super) fn image_row(manifest: &Manifest) -> [usize; 3] {
     [
         manifest.image.channels,
         manifest.image.height,

@@ -1,0 +1,133 @@
+//! A step's rows are shared out among threads and cut into runs; nobody can tell from the result.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use lfbm_bundle::model::GeneratorName;
+use lfbm_bundle::runtime::{
+    PosteriorStep, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
+};
+use lfbm_bundle::store::Bundle;
+use lfbm_bundle::testing::{random_bundle, random_images};
+
+const ROWS: usize = 150;
+const LATENT_DIM: usize = 6;
+const PIXELS: usize = 784;
+
+struct Rows {
+    z: Vec<f32>,
+    x: Vec<f32>,
+    mask: Vec<f32>,
+    step_size: Vec<f32>,
+}
+
+impl Rows {
+    fn new(bundle: &Bundle) -> Self {
+        let image = &bundle.manifest().image;
+        let draw = |n, seed| random_images(image, n, seed);
+        Self {
+            z: draw(ROWS, 1)[..ROWS * LATENT_DIM].to_vec(),
+            x: draw(ROWS, 2),
+            mask: draw(ROWS, 3).iter().map(|v| v.round()).collect(),
+            step_size: draw(1, 4)[..ROWS].to_vec(),
+        }
+    }
+
+    /// `z_next` and reconstructions of rows `first` to `last`, and their log-densities.
+    fn run(
+        &self,
+        step: &mut PosteriorStep,
+        first: usize,
+        last: usize,
+    ) -> Result<[Vec<f32>; 4], RuntimeError> {
+        let rows = last - first;
+        let mut outputs = [LATENT_DIM, PIXELS, 1, 1].map(|width| vec![0.0; rows * width]);
+        let [z_next, reconstruction, log_prior, log_likelihood] = &mut outputs;
+        let latents = first * LATENT_DIM..last * LATENT_DIM;
+        let pixels = first * PIXELS..last * PIXELS;
+        step.run(
+            rows,
+            StepInputs {
+                z: &self.z[latents.clone()],
+                x: &self.x[pixels.clone()],
+                mask: &self.mask[pixels],
+                noise: &self.z[latents],
+                step_size: &self.step_size[first..last],
+                noise_scale: &self.step_size[first..last],
+            },
+            StepOutputs {
+                z_next,
+                log_prior,
+                log_likelihood,
+                reconstruction: Some(reconstruction),
+            },
+        )?;
+        Ok(outputs)
+    }
+}
+
+#[test]
+fn many_rows_at_once_are_the_rows_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
+        let out = folder.path().join(generator.to_string());
+        let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, 4, 1).unwrap();
+        let rows = Rows::new(&bundle);
+        for threads in [1, 3] {
+            let options = SessionOptions {
+                threads,
+                ..SessionOptions::default()
+            };
+            let mut step =
+                PosteriorStep::open(&runtime, bundle.dir(), bundle.manifest(), &options).unwrap();
+            let together = rows.run(&mut step, 0, ROWS).unwrap();
+            for row in 0..ROWS {
+                let alone = rows.run(&mut step, row, row + 1).unwrap();
+                for (together, alone) in together.iter().zip(&alone) {
+                    let width = alone.len();
+                    for (got, expected) in together[row * width..].iter().zip(alone) {
+                        let tolerance = 1e-5 * expected.abs().max(1.0);
+                        assert!((got - expected).abs() < tolerance, "{got} {expected}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slice_of_the_wrong_length_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    let out = folder.path().join("mlp");
+    let bundle = random_bundle(&out, &runtime, GeneratorName::Mlp, LATENT_DIM, 4, 1).unwrap();
+    let options = SessionOptions::default();
+    let mut step =
+        PosteriorStep::open(&runtime, bundle.dir(), bundle.manifest(), &options).unwrap();
+    let mut rows = Rows::new(&bundle);
+    rows.z.truncate(ROWS * LATENT_DIM - 1);
+    let z = rows.z.clone();
+    let mut outputs = [LATENT_DIM, 1, 1].map(|width| vec![0.0; ROWS * width]);
+    let [z_next, log_prior, log_likelihood] = &mut outputs;
+    let error = step.run(
+        ROWS,
+        StepInputs {
+            z: &z,
+            x: &rows.x,
+            mask: &rows.mask,
+            noise: &vec![0.0; ROWS * LATENT_DIM],
+            step_size: &rows.step_size,
+            noise_scale: &rows.step_size,
+        },
+        StepOutputs {
+            z_next,
+            log_prior,
+            log_likelihood,
+            reconstruction: None,
+        },
+    );
+    assert!(
+        matches!(error, Err(RuntimeError::Length { what: "z", .. })),
+        "{error:?}"
+    );
+}
