@@ -8,6 +8,14 @@ PYTHON ?= python3
 PREFIX ?= $(HOME)/.local
 BUNDLE ?= models/mnist-not4
 PYTHON_LIBS := third_party/python
+DEPLOY_TOOLS := third_party/deploy-tools
+PROMTOOL := third_party/bin/promtool
+# Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
+ONNXRUNTIME ?= onnxruntime
+FUZZ_TARGETS := calibration image manifest onnx request
+# Seconds for each fuzz target, and for the soak test.
+FUZZ_S ?= 60
+LFBM_SOAK_S ?= 600
 
 .PHONY: help
 help: ## List the targets
@@ -28,6 +36,16 @@ $(PYTHON_LIBS)/.installed: scripts/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(PYTHON_LIBS) -r $<
 	touch $@
 
+$(DEPLOY_TOOLS)/.installed: deploy/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(DEPLOY_TOOLS) -r $<
+	touch $@
+
+.PHONY: promtool
+promtool: $(PROMTOOL) ## Put promtool, which checks alerts and metrics, where deploy-check finds it
+
+$(PROMTOOL):
+	scripts/promtool.sh $@
+
 .PHONY: demo
 demo: onnxruntime ## Start the server on the shipped bundle and score the shipped images
 	cargo build --release
@@ -46,9 +64,25 @@ test: native-libs python ## Run every test
 	cargo build --workspace --bins
 	cargo test --workspace
 
+.PHONY: deploy-check
+deploy-check: onnxruntime $(PROMTOOL) $(DEPLOY_TOOLS)/.installed ## Check deploy/ by schemas and against a real server
+	cargo build
+	$(PYTHON) scripts/check-deploy.py
+
+.PHONY: fuzz-check
+fuzz-check: ## Compile the fuzz targets, without the fuzzer
+	cargo check --manifest-path fuzz/Cargo.toml --target-dir target
+
+# Stable Rust lets the fuzzer in only by RUSTC_BOOTSTRAP.
+.PHONY: fuzz
+fuzz: export RUSTC_BOOTSTRAP = 1
+fuzz: ## Fuzz what reads untrusted bytes, FUZZ_S seconds a target; needs cargo-fuzz
+	cd fuzz && cargo run --quiet --bin seeds -- corpus
+	for target in $(FUZZ_TARGETS); do cargo fuzz run $$target -- -max_total_time=$(FUZZ_S); done
+
 .PHONY: soak
 soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer is right
-	LFBM_SOAK_S=$${LFBM_SOAK_S:-600} cargo test --test soak -- --nocapture
+	LFBM_SOAK_S=$(LFBM_SOAK_S) cargo test --test soak -- --nocapture
 
 .PHONY: fmt
 fmt: ## Check the formatting
@@ -67,10 +101,11 @@ bench: onnxruntime ## Time a posterior step, and Score end to end
 	cargo bench
 
 .PHONY: install
-install: onnxruntime ## Install the server and its client under PREFIX
+install: ## Install the server and its client under PREFIX
+	@$(PYTHON) scripts/native-libs.py $(ONNXRUNTIME)
 	cargo install --locked --path . --root $(PREFIX)
 	install -d $(PREFIX)/lib/lfbm
-	install -m 644 third_party/onnxruntime/lib/libonnxruntime.so* $(PREFIX)/lib/lfbm/
+	install -m 644 third_party/$(ONNXRUNTIME)/lib/*.so $(PREFIX)/lib/lfbm/
 
 .PHONY: clean
 clean: ## Remove what was built and fetched

@@ -2,10 +2,11 @@
 """Puts ONNX Runtime and libtorch under third_party/, where the build finds them.
 
     scripts/native-libs.py onnxruntime     what the server needs (24 MB to fetch)
+    scripts/native-libs.py onnxruntime-gpu what the server needs for CUDA (247 MB to fetch)
     scripts/native-libs.py libtorch        what the trainer needs (550 MB to fetch, 410 MB kept)
 
-Both come from the Python package registry as wheels, pinned by version and SHA-256. A library
-that is already there in the pinned version is left alone. Neither touches the Python
+All come from the Python package registry as wheels, pinned by version and SHA-256. A library
+that is already there in the pinned version is left alone. None touches the Python
 environment: wheels are unpacked here and never installed.
 """
 import argparse
@@ -31,6 +32,16 @@ LIBRARIES = {
             ("onnxruntime==1.30.0",
              "fd54b314ea385bcecac69ab431f020ba503e3878dad4ebb645fec5a24b041242",
              {"onnxruntime/capi/libonnxruntime.so.1.30.0": "lib/libonnxruntime.so"}),
+        ],
+    },
+    "onnxruntime-gpu": {
+        "version": "1.30.0",
+        "free_mb": 1000,
+        "wheels": [
+            ("onnxruntime-gpu==1.30.0",
+             "4fbf0c5d7b5fb99266c2e8a802e3e64af68bdc383e0f3c7349b985f1087eedaa",
+             {"onnxruntime/capi/libonnxruntime.so.1.30.0": "lib/libonnxruntime.so",
+              "onnxruntime/capi/libonnxruntime_providers_*.so": "lib/"}),
         ],
     },
     "libtorch": {

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Checks everything under deploy/ against schemas, the tools that read it, and the real server.
+
+    make deploy-check
+
+Dockerfiles by hadolint, compose files by compose-spec, manifests by kustomize and the schemas of
+Kubernetes (kubernetes-validate), custom resources by scripts/crd-schemas.yaml, the unit by
+systemd-analyze, rules and their tests by promtool; settings against `--help` of the binaries, and
+the dashboard and the alerts against the /metrics of a server that has scored images. Nothing
+leaves the machine.
+"""
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+TOOLS = ROOT / "third_party/deploy-tools"
+BIN = ROOT / "target/debug"
+KUBERNETES = "1.37"
+# What systemd-analyze calls exposure, times ten.
+MAX_EXPOSURE = 20
+
+sys.path.insert(0, str(TOOLS))
+sys.path.insert(0, str(ROOT / "scripts"))
+
+problems: list[str] = []
+
+
+def check(holds, problem: str):
+    if not holds:
+        problems.append(problem)
+
+
+def tool(name: str, package: str) -> str:
+    path = shutil.which(name, path=f"{ROOT / 'third_party/bin'}{os.pathsep}{os.environ['PATH']}")
+    if path is None:
+        sys.exit(f"check-deploy: {name} was not found and the check needs it ({package})")
+    return path
+
+
+def run(*command, **options) -> str:
+    """The command's output; a failure is a problem, with what it said."""
+    command = [str(part) for part in command]
+    result = subprocess.run(command, capture_output=True, text=True, **options)
+    check(result.returncode == 0, f"{' '.join(command)}:\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def seconds(text: str) -> int:
+    return int(re.fullmatch(r"(\d+)s", text).group(1))
+
+
+def check_dockerfiles():
+    run(TOOLS / "bin/hadolint", "--no-color", *sorted(DEPLOY.glob("Dockerfile*")))
+
+
+def check_compose():
+    import yaml
+    from compose_spec import PyCompose
+    for path in sorted(DEPLOY.glob("compose*.yaml")):
+        try:
+            PyCompose.from_yaml(path.read_text()).validate()
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        for name, service in yaml.safe_load(path.read_text())["services"].items():
+            build = service.get("build", {})
+            paths = [DEPLOY / build["context"] / build["dockerfile"]] if build else []
+            mounts = [volume.split(":")[0] for volume in service.get("volumes", [])]
+            paths += [DEPLOY / mount for mount in mounts if mount.startswith(".")]
+            for source in paths:
+                check(source.exists(), f"{path}: {name} uses {source}, which is not there")
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["lfbm"]
+    check(seconds(service["stop_grace_period"]) > int(service["environment"]["LFBM_DRAIN_TIMEOUT_S"]),
+          "compose.yaml: stop_grace_period is not longer than the drain")
+
+
+def check_object(source: str, document: dict, crds: dict):
+    import jsonschema
+    import kubernetes_validate
+    kind = document["kind"]
+    where = f"{source}: {kind} {document['metadata']['name']}"
+    try:
+        if kind not in crds:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+            return
+        check(document["apiVersion"] == crds[kind]["apiVersion"], f"{where}: apiVersion")
+        jsonschema.validate(document["spec"], crds[kind]["spec"])
+        if containers := document["spec"].get("containers"):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+                   "spec": {"containers": containers}}
+            kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+    except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
+        place = "/".join(str(part) for part in error.absolute_path)
+        problems.append(f"{where}: {place}: {error.message}")
+
+
+def check_kubernetes():
+    import yaml
+    crds = yaml.safe_load((ROOT / "scripts/crd-schemas.yaml").read_text())
+    kubectl = tool("kubectl", "any version with `kubectl kustomize`")
+    for overlay in sorted((DEPLOY / "kubernetes/overlays").iterdir()):
+        documents = list(yaml.safe_load_all(run(kubectl, "kustomize", overlay)))
+        for document in documents:
+            check_object(overlay.name, document, crds)
+        by_kind = {document["kind"]: document["spec"] for document in documents if "spec" in document}
+        check_pods(overlay.name, by_kind)
+    for path in sorted((DEPLOY / "kserve").glob("*.yaml")):
+        check_object(path.name, yaml.safe_load(path.read_text()), crds)
+
+
+def check_pods(overlay: str, by_kind: dict):
+    """What schemas do not say: selectors select the pods, and the pods are given time to drain."""
+    template = by_kind["Deployment"]["template"]
+    labels = template["metadata"]["labels"]
+    selectors = {
+        "Deployment": by_kind["Deployment"]["selector"]["matchLabels"],
+        "Service": by_kind["Service"]["selector"],
+        "PodDisruptionBudget": by_kind["PodDisruptionBudget"]["selector"]["matchLabels"],
+        "NetworkPolicy": by_kind["NetworkPolicy"]["podSelector"].get("matchLabels"),
+        "ServiceMonitor": by_kind["ServiceMonitor"]["selector"]["matchLabels"],
+    }
+    for kind, selector in selectors.items():
+        check(selector == labels, f"{overlay}: the {kind} selects {selector}, the pods are {labels}")
+    settings = tomllib.loads((DEPLOY / "kubernetes/base/server.toml").read_text())
+    drain_s = settings["drain_grace_s"] + settings["drain_timeout_s"]
+    check(template["spec"]["terminationGracePeriodSeconds"] > drain_s,
+          f"{overlay}: terminationGracePeriodSeconds is not longer than the drain of {drain_s} s")
+    liveness = template["spec"]["containers"][0]["livenessProbe"]
+    check(liveness["periodSeconds"] * liveness["failureThreshold"] > drain_s,
+          f"{overlay}: the liveness probe fails before the drain of {drain_s} s is over")
+
+
+def check_systemd():
+    analyze = tool("systemd-analyze", "Debian: apt-get install systemd")
+    unit = DEPLOY / "systemd/lfbm-server.service"
+    with tempfile.TemporaryDirectory() as scratch:
+        # The binary need not be installed where the check runs.
+        copy = pathlib.Path(scratch) / unit.name
+        copy.write_text(unit.read_text().replace("/usr/local/bin/lfbm-server", "/bin/true"))
+        verified = subprocess.run([analyze, "verify", copy], capture_output=True, text=True)
+        # A value that systemd ignores is a warning to it and a hole to us.
+        check(not verified.returncode and unit.name not in verified.stderr, verified.stderr)
+    run(analyze, "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", unit)
+
+
+def check_prometheus(promtool: str):
+    folder = DEPLOY / "prometheus"
+    run(promtool, "check", "config", folder / "prometheus.yml")
+    run(promtool, "check", "rules", folder / "alerts.yml")
+    run(promtool, "test", "rules", folder / "alerts_test.yml")
+
+
+def check_settings():
+    """Every setting that deploy/ names is one of the binaries'."""
+    usage = run(BIN / "lfbm-server", "--help") + run(BIN / "lfbm", "--help")
+    known = set(re.findall(r"\[env: (LFBM_\w+)", usage)) | {"LFBM_ONNXRUNTIME"}
+    for path in sorted(DEPLOY.rglob("*")):
+        if path.is_file() and path.suffix in {"", ".yaml", ".service", ".cuda", ".toml", ".md"}:
+            for name in sorted(set(re.findall(r"\bLFBM_[A-Z0-9_]*[A-Z0-9]\b", path.read_text()))):
+                check(name in known, f"{path}: there is no setting {name}")
+    flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+)", usage)}
+    for name in tomllib.loads((DEPLOY / "kubernetes/base/server.toml").read_text()):
+        check(name in flags, f"server.toml: there is no setting {name}")
+
+
+def scrape() -> str:
+    """The /metrics of a server that has scored images and refused a request."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ready = pathlib.Path(scratch) / "ready"
+        free = "127.0.0.1:0"
+        server = subprocess.Popen(
+            [BIN / "lfbm-server", "--bundle", ROOT / "models/mnist-not4", "--grpc-address", free,
+             "--http-address", free, "--ready-file", ready], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 60
+            while not ready.exists():
+                if server.poll() is not None or time.monotonic() > deadline:
+                    sys.exit("check-deploy: the server does not start; `make demo` says why")
+                time.sleep(0.1)
+            places = dict(line.split("=", 1) for line in ready.read_text().split())
+            client = [BIN / "lfbm", "--server", f"http://{places['grpc']}", "score", DEPLOY / "samples"]
+            run(*client)
+            subprocess.run([*client, "--steps", "1000000"], capture_output=True)
+            with urllib.request.urlopen(f"http://{places['http']}/metrics", timeout=10) as reply:
+                return reply.read().decode()
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def check_metrics(promtool: str):
+    import dashboard
+    import yaml
+    text = scrape()
+    run(promtool, "check", "metrics", input=text)
+    served = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    # A metric without a series yet is not in the text; the source names it.
+    source = "\n".join(path.read_text() for path in (ROOT / "src/telemetry").rglob("*.rs"))
+    metrics = set(served) | set(re.findall(r'"(lfbm_[a-z0-9_]+)"', source))
+    histograms = {name for name, kind in served.items() if kind == "histogram"}
+    parts = {name + part for name in histograms for part in ("_bucket", "_sum", "_count")}
+
+    def named(queries) -> set:
+        found = set(re.findall(r"\b(?:lfbm|process)_[a-z0-9_]+", "\n".join(queries)))
+        unknown = found - metrics - parts
+        check(not unknown, f"queries name metrics that the server has not: {sorted(unknown)}")
+        return {re.sub("_(bucket|sum|count)$", "", name) if name in parts else name for name in found}
+
+    board = dashboard.dashboard()
+    shown = named(target["expr"] for panel in board["panels"] for target in panel.get("targets", []))
+    check(metrics <= shown, f"metrics without a panel in scripts/dashboard.py: {sorted(metrics - shown)}")
+    committed = json.loads((DEPLOY / "grafana/dashboards/lfbm.json").read_text())
+    check(committed == board, "deploy/grafana/dashboards/lfbm.json is not what scripts/dashboard.py "
+          "prints; run scripts/dashboard.py > deploy/grafana/dashboards/lfbm.json")
+    rules = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())
+    named(rule["expr"] for group in rules["groups"] for rule in group["rules"])
+    autoscaler = yaml.safe_load((DEPLOY / "kubernetes/base/hpa.yaml").read_text())
+    named(metric["pods"]["metric"]["name"] for metric in autoscaler["spec"]["metrics"])
+    return len(metrics)
+
+
+def main():
+    if not TOOLS.is_dir():
+        sys.exit("check-deploy: the packages of deploy/requirements.txt are missing; run make deploy-check")
+    promtool = tool("promtool", "make promtool puts it there")
+    check_dockerfiles()
+    check_compose()
+    check_kubernetes()
+    check_systemd()
+    check_prometheus(promtool)
+    check_settings()
+    count = check_metrics(promtool)
+    if problems:
+        sys.exit("check-deploy:\n" + "\n".join(problems))
+    print(f"check-deploy: Dockerfiles, compose, Kubernetes, KServe, systemd, alerts and the panels of "
+          f"{count} metrics are right")
+
+
+if __name__ == "__main__":
+    main()
