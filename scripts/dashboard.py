@@ -38,6 +38,12 @@ def mean(metric: str, *by: str):
     return [(f"{sums} / {counts}", " ".join("{{%s}}" % label for label in by))]
 
 
+def share(part: str, rest: str, *by: str):
+    """What `part` is of both."""
+    (first, legend), (second, _) = rate(part, *by)[0], rate(rest, *by)[0]
+    return [(f"{first} / ({first} + {second})", legend)]
+
+
 MODEL = ("model", "version")
 
 # Row: (title, unit, queries, what to make of it).
@@ -61,6 +67,13 @@ ROWS = {
          "Rows in use."),
         ("Steps", "ops", rate("lfbm_chain_steps_total", *MODEL),
          "Posterior steps a second, summed over chains: the work that is done."),
+        ("Padding", "percentunit",
+         share("lfbm_padding_steps_total", "lfbm_chain_steps_total", *MODEL),
+         "Share of the work that only filled batches up to a size that is run."),
+        ("Duration of a step", "s", quantiles("lfbm_step_duration_seconds", *MODEL),
+         "One posterior step of the whole batch."),
+        ("Suspended chains", "ops", rate("lfbm_chain_suspensions_total", *MODEL),
+         "Chains that gave their row to others, to go on later."),
         ("Chains that share a step", "short", mean("lfbm_step_chains", *MODEL),
          "Near --max-batch-chains the server is busy; near 1 it is idle, or alone."),
     ],
@@ -81,6 +94,9 @@ ROWS = {
     "Models": [
         ("Models served", "short",
          value("lfbm_model_info", "instance", "model", "version", "generator"), ""),
+        ("Devices, asked for and got", "short",
+         value("lfbm_model_device_info", "instance", "model", "version", "asked", "got"),
+         "They differ where the fall-back is allowed."),
         ("Bundles refused at present", "short", value("lfbm_models_refused", "instance"),
          "The log names the file and the reason."),
         ("Failed loads", "ops", rate("lfbm_model_load_failures_total", "reason"), ""),
