@@ -155,6 +155,14 @@ pub struct Args {
     #[arg(long, env = "LFBM_LOG")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// Where an OpenTelemetry collector listens for OTLP over gRPC, http://HOST:PORT [default: none]
+    #[arg(long, env = "LFBM_OTLP_ENDPOINT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of the traces that it is sent, from 0 to 1 [default: 1]
+    #[arg(long, env = "LFBM_TRACE_SAMPLING_RATIO")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_sampling_ratio: Option<f64>,
 }
 
 fn device_as_text<S: Serializer>(device: &Option<Device>, to: S) -> Result<S::Ok, S::Error> {
@@ -215,6 +223,8 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
     pub log_format: LogFormat,
     pub log: String,
+    pub otlp_endpoint: Option<String>,
+    pub trace_sampling_ratio: f64,
 }
 
 impl Default for Config {
@@ -252,6 +262,8 @@ impl Default for Config {
             ready_file: None,
             log_format: LogFormat::Auto,
             log: "info".to_owned(),
+            otlp_endpoint: None,
+            trace_sampling_ratio: 1.0,
         }
     }
 }
@@ -353,8 +365,12 @@ impl Config {
             value,
             expected: expected.to_owned(),
         };
-        if !(0.0..=1.0).contains(&self.bulk_share) {
-            return Err(range("bulk_share", self.bulk_share.to_string(), "0 to 1"));
+        let shares = [
+            ("bulk_share", self.bulk_share),
+            ("trace_sampling_ratio", self.trace_sampling_ratio),
+        ];
+        if let Some((name, share)) = shares.iter().find(|(_, v)| !(0.0..=1.0).contains(v)) {
+            return Err(range(name, share.to_string(), "0 to 1"));
         }
         if let Some(buckets) = &self.batch_buckets
             && !buckets
@@ -437,6 +453,7 @@ mod tests {
             ("device = 'tpu'", "tpu"),
             ("max_batch_chains = 1", "max_batch_chains"),
             ("bulk_share = 1.5", "bulk_share"),
+            ("trace_sampling_ratio = -1.0", "trace_sampling_ratio"),
             ("batch_buckets = [0]", "batch_buckets"),
             ("batching = 'never'", "never"),
             ("max_chains_in_flight = 3", "max_chains_in_flight"),

@@ -19,8 +19,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(args)?;
-    telemetry::init(config.log_format, &config.log)?;
-    tokio::runtime::Runtime::new()?.block_on(async {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let _entered = runtime.enter();
+    let _telemetry = telemetry::init(&config)?;
+    runtime.block_on(async {
         // Before anything is loaded, so that a stop at any time is a clean one.
         let stop = tokio::spawn(shutdown::signalled());
         let server = Server::start(config).await?;

@@ -45,6 +45,8 @@ impl Loader {
     pub(super) fn load(&self, bundle: &Bundle) -> Result<(Model, Registration), LoadError> {
         let started = Instant::now();
         let (dir, manifest) = (bundle.dir(), bundle.manifest());
+        let (name, version) = (manifest.name.as_str(), manifest.version);
+        let _span = tracing::info_span!("load_model", name, version).entered();
         let open = |options| Engine::open(&self.runtime, dir, manifest, options);
         let asked = self.options.device;
         let (engine, device) = match open(&self.options) {
@@ -59,12 +61,12 @@ impl Loader {
             result => (result?, asked),
         };
         let (metrics, registration) = self.metrics.of_model(manifest, asked, device)?;
-        let scheduler = Scheduler::start(&manifest.name, engine, &self.policy, metrics.clone())?;
+        let scheduler = Scheduler::start(name, engine, &self.policy, metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.model_load_seconds.observe(seconds);
         tracing::info!(
-            model = manifest.name,
-            version = manifest.version,
+            model = name,
+            version,
             bundle = %dir.display(),
             %asked,
             got = %device,

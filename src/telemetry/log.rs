@@ -2,7 +2,8 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -17,23 +18,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log on standard error. `filter` has the syntax of `tracing_subscriber`'s
-/// `EnvFilter`, such as `info` or `lfbm_server=debug,tonic=warn`.
-///
-/// # Errors
-/// When the filter has another syntax, or a log was started before.
-pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+/// The log on standard error. `filter` has the syntax of `tracing_subscriber`'s `EnvFilter`, such
+/// as `info` or `lfbm_server=debug,tonic=warn`.
+pub(super) fn layer<S>(format: LogFormat, filter: &str) -> anyhow::Result<impl Layer<S> + use<S>>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
     let filter = EnvFilter::try_new(filter)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         // It would panic where standard error cannot be written to: the disk of the log is full.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
-    let result = match format {
-        LogFormat::Auto if !terminal => log.json().flatten_event(true).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-        LogFormat::Auto | LogFormat::Text => log.with_ansi(terminal).try_init(),
+    let log = match format {
+        LogFormat::Auto if !terminal => log.json().flatten_event(true).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+        LogFormat::Auto | LogFormat::Text => log.with_ansi(terminal).boxed(),
     };
-    result.map_err(|error| anyhow::anyhow!(error))
+    Ok(log.with_filter(filter))
 }

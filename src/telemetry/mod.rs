@@ -5,9 +5,37 @@ mod log;
 mod metrics;
 mod model_metrics;
 mod panics;
+mod traces;
 
 pub use drift::{Drift, DriftWindow};
-pub use log::{LogFormat, init};
+pub use log::LogFormat;
 pub use metrics::Metrics;
 pub use model_metrics::{ModelMetrics, Registration};
 pub use panics::watch_panics;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::Config;
+use traces::Traces;
+
+/// Sends the last spans when it is dropped; the runtime of tokio must still be there.
+#[must_use]
+pub struct Telemetry(#[allow(dead_code)] Option<Traces>);
+
+/// Starts the log and, if the settings name a collector, traces. Must be called within a runtime of
+/// tokio.
+///
+/// # Errors
+/// When a setting has the wrong syntax, or a log was started before.
+pub fn init(config: &Config) -> anyhow::Result<Telemetry> {
+    let traces = match config.otlp_endpoint.as_deref() {
+        None | Some("") => None,
+        Some(endpoint) => Some(Traces::start(endpoint, config.trace_sampling_ratio)?),
+    };
+    tracing_subscriber::registry()
+        .with(log::layer(config.log_format, &config.log)?)
+        .with(traces.as_ref().map(Traces::layer))
+        .try_init()?;
+    Ok(Telemetry(traces))
+}

@@ -1,0 +1,66 @@
+//! Spans to an OpenTelemetry collector.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::registry::LookupSpan;
+
+const SERVICE: &str = "lfbm-server";
+/// How long the last spans may take when the server stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends spans in the background.
+pub(super) struct Traces(SdkTracerProvider);
+
+impl Traces {
+    /// Sends a share of `sampling_ratio` of the traces to the collector that listens for OTLP over
+    /// gRPC at `endpoint`, such as `http://localhost:4317`. Must be called within a runtime of
+    /// tokio.
+    pub(super) fn start(endpoint: &str, sampling_ratio: f64) -> anyhow::Result<Self> {
+        let exporter = SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .build()
+            .with_context(|| format!("otlp_endpoint is {endpoint:?}, expected http://HOST:PORT"))?;
+        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sampling_ratio)));
+        let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+        let resource = Resource::builder()
+            .with_service_name(SERVICE)
+            .with_attribute(version);
+        Ok(Self(
+            SdkTracerProvider::builder()
+                .with_batch_exporter(exporter)
+                .with_sampler(sampler)
+                .with_resource(resource.build())
+                .build(),
+        ))
+    }
+
+    /// Records this server's spans, whatever is logged, and not those of the libraries that send
+    /// them.
+    pub(super) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+    {
+        tracing_opentelemetry::layer()
+            .with_tracer(self.0.tracer(SERVICE))
+            .with_filter(Targets::new().with_target("lfbm_server", LevelFilter::INFO))
+    }
+}
+
+impl Drop for Traces {
+    /// Sends what is left; the runtime of tokio must still be there.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.shutdown_with_timeout(FLUSH_TIMEOUT) {
+            tracing::warn!(%error, "the last spans were not sent");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What the server says about itself: metrics that Prometheus accepts and that say what happened,
+//! and spans that reach a collector.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{Server, bundle, client, encoded, eventually, http_get, metric, pixels, png};
+use lfbm_bundle::manifest::ImageSpec;
+use lfbm_server::proto::{InferenceParameters, ScoreRequest};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use tokio::sync::mpsc;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+fn request(spec: &ImageSpec, index: usize) -> ScoreRequest {
+    encoded(png(pixels(spec, index)))
+}
+
+/// The text of `/metrics`, without the head of the reply.
+fn scrape(server: &Server) -> String {
+    let reply = http_get(server, "/metrics");
+    reply.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// What `promtool check metrics` says of `text`; empty when nothing is wrong.
+fn promtool(text: &str) -> String {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("third_party/bin/promtool");
+    let program = if fetched.exists() {
+        fetched
+    } else {
+        "promtool".into()
+    };
+    let mut check = Command::new(program)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is needed; `make promtool` puts it where this test looks");
+    let mut stdin = check.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    let output = check.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(output.status.success() || !said.is_empty());
+    said
+}
+
+#[tokio::test]
+async fn metrics_under_traffic_are_what_prometheus_wants() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let spec = bundle.manifest().image;
+    let server = Server::start(bundle.dir(), folder.path(), &["--max-steps", "50"]);
+    let mut client = client(&server).await;
+    for index in 0..5 {
+        client.score(request(&spec, index)).await.unwrap();
+    }
+    client.score(encoded(vec![1, 2, 3])).await.unwrap_err();
+    let mut too_long = request(&spec, 0);
+    too_long.inference = Some(InferenceParameters {
+        steps: Some(51),
+        ..Default::default()
+    });
+    client.score(too_long).await.unwrap_err();
+    let mut other = request(&spec, 0);
+    other.model = "other".to_owned();
+    client.score(other).await.unwrap_err();
+
+    let text = scrape(&server);
+    assert_eq!(promtool(&text), "", "{text}");
+    let requests = |labels: &str| metric(&server, "lfbm_requests_total", labels);
+    for (labels, count) in [
+        (r#"code="Ok",method="Score",model="random-mlp""#, 5.0),
+        (
+            r#"code="InvalidArgument",method="Score",model="random-mlp""#,
+            2.0,
+        ),
+        (r#"code="NotFound",method="Score",model="""#, 1.0),
+    ] {
+        assert_eq!(requests(labels), count, "{labels}: {text}");
+    }
+    let labels = r#"model="random-mlp",version="1""#;
+    for (name, value) in [
+        ("lfbm_score_log_joint_nats_count", 5.0),
+        ("lfbm_score_p_value_count", 5.0),
+        ("lfbm_queue_duration_seconds_count", 5.0),
+        ("lfbm_compute_duration_seconds_count", 5.0),
+        ("lfbm_drift_window_scores", 5.0),
+        // K + 1 runs for each.
+        ("lfbm_chain_steps_total", 5.0 * 21.0),
+    ] {
+        assert_eq!(metric(&server, name, labels), value, "{name}: {text}");
+    }
+    let build = format!(
+        r#"onnxruntime="1.30.0",version="{}""#,
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(metric(&server, "lfbm_build_info", &build), 1.0, "{text}");
+    let quantiles = &bundle.manifest().calibration.quantiles;
+    let lowest = quantiles[0].log_joint;
+    let bucket = format!(r#"le="{lowest}""#);
+    assert!(text.contains(&bucket), "{bucket}: {text}");
+}
+
+/// Only the window counts, and only what was scored as the calibration set was.
+#[tokio::test]
+async fn drift_is_that_of_the_last_scores_at_default_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let spec = bundle.manifest().image;
+    let server = Server::start(bundle.dir(), folder.path(), &["--drift-window", "8"]);
+    let mut client = client(&server).await;
+    let gauge = |name: &str| metric(&server, name, "");
+    assert_eq!(gauge("lfbm_drift_window_scores"), 0.0);
+    assert!(!scrape(&server).contains("lfbm_drift_kolmogorov_distance{"));
+    let mut p_values = Vec::new();
+    for index in 0..12 {
+        let mut request = request(&spec, index);
+        let p_value = client
+            .score(request.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .p_value;
+        p_values.push(p_value.unwrap());
+        request.inference = Some(InferenceParameters {
+            steps: Some(3),
+            ..Default::default()
+        });
+        client.score(request).await.unwrap();
+    }
+    let window = &p_values[4..];
+    let values = bundle.calibration().len() + 1;
+    let share = |limit: f64| {
+        let below = window.iter().filter(|&&p_value| p_value <= limit + 1e-9);
+        below.count() as f64 / window.len() as f64
+    };
+    let distances = (1..=values).map(|k| k as f64 / values as f64);
+    let distance = distances.map(|p| (share(p) - p).abs()).fold(0.0, f64::max);
+    assert_eq!(gauge("lfbm_drift_window_scores"), 8.0);
+    assert_eq!(gauge("lfbm_drift_p_value_below_001_ratio"), share(0.01));
+    let got = gauge("lfbm_drift_kolmogorov_distance");
+    assert!((got - distance).abs() < 1e-9, "{got} {distance}");
+}
+
+/// An OpenTelemetry collector that hands on what it gets.
+struct Collector(mpsc::UnboundedSender<ExportTraceServiceRequest>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.send(request.into_inner()).unwrap();
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The spans are there although the server stops before a batch is due: the last are flushed.
+#[tokio::test]
+async fn the_spans_of_a_request_reach_the_collector() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let spec = bundle.manifest().image;
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = format!("http://{}", incoming.local_addr().unwrap());
+    let (sender, mut exports) = mpsc::unbounded_channel();
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(Collector(sender)))
+            .serve_with_incoming(incoming),
+    );
+    // Spans do not depend on what is logged.
+    let flags = ["--otlp-endpoint", &endpoint, "--log", "error"];
+    let mut server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    client.score(request(&spec, 0)).await.unwrap();
+    drop(client);
+    let stop = Command::new("kill")
+        .arg(server.process.id().to_string())
+        .status();
+    assert!(stop.unwrap().success());
+    eventually("the server ends", || {
+        server.process.try_wait().unwrap().is_some()
+    })
+    .await;
+
+    let mut names = Vec::new();
+    while let Ok(export) = exports.try_recv() {
+        for of_resource in export.resource_spans {
+            let resource = of_resource.resource.unwrap().attributes;
+            assert_eq!(attribute(&resource, "service.name"), Some("lfbm-server"));
+            let version = attribute(&resource, "service.version");
+            assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
+            let spans = of_resource.scope_spans.into_iter();
+            names.extend(
+                spans
+                    .flat_map(|of_scope| of_scope.spans)
+                    .map(|span| span.name),
+            );
+        }
+    }
+    for expected in ["load_model", "request", "decode", "reply"] {
+        assert!(names.iter().any(|name| name == expected), "{names:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let mut command = common::command(bundle.dir());
+    let output = command
+        .args(["--otlp-endpoint", "nowhere at all"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("otlp_endpoint"), "{errors}");
+}
