@@ -90,6 +90,14 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_STEPS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u32>,
+    /// Samples of the prior that a request may ask for [default: 64]
+    #[arg(long, env = "LFBM_MAX_SAMPLES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_samples: Option<u32>,
+    /// Images of one ScoreStream that may be under way [default: 64]
+    #[arg(long, env = "LFBM_MAX_STREAM_IN_FLIGHT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_stream_in_flight: Option<usize>,
     /// Size of a request at most [default: 16777216]
     #[arg(long, env = "LFBM_MAX_MESSAGE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,6 +215,8 @@ pub struct Config {
     pub max_queue_ms: u64,
     pub max_chains: u32,
     pub max_steps: u32,
+    pub max_samples: u32,
+    pub max_stream_in_flight: usize,
     pub max_message_bytes: usize,
     pub model_poll_s: u64,
     pub drift_window: usize,
@@ -246,6 +256,8 @@ impl Default for Config {
             max_queue_ms: 5000,
             max_chains: 64,
             max_steps: 2000,
+            max_samples: 64,
+            max_stream_in_flight: 64,
             max_message_bytes: 16 << 20,
             model_poll_s: 10,
             drift_window: 1000,
@@ -345,6 +357,8 @@ impl Config {
                 most,
             ),
             ("max_chains", self.max_chains as usize, 1, most),
+            ("max_samples", self.max_samples as usize, 1, 4096),
+            ("max_stream_in_flight", self.max_stream_in_flight, 1, 65_536),
             ("max_message_bytes", self.max_message_bytes, 1024, most),
             ("drift_window", self.drift_window, 1, 100_000),
             ("max_connections", self.max_connections, 1, most),

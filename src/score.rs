@@ -23,10 +23,20 @@ pub struct Diverged;
 /// # Errors
 /// When a density is not finite.
 pub fn score(chains: &[ChainScore], how: Aggregation) -> Result<Score, Diverged> {
-    if chains.iter().any(|chain| !chain.log_joint().is_finite()) {
-        return Err(Diverged);
-    }
+    check(chains)?;
     aggregate(chains, how).ok_or(Diverged)
+}
+
+/// Whether every chain kept to the numbers.
+///
+/// # Errors
+/// When a density is not finite.
+pub fn check(chains: &[ChainScore]) -> Result<(), Diverged> {
+    if chains.iter().all(|chain| chain.log_joint().is_finite()) {
+        Ok(())
+    } else {
+        Err(Diverged)
+    }
 }
 
 /// Compares a log-joint with those of normal images.

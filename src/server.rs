@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server as Transport;
-use tonic_health::ServingStatus;
 
 use crate::admission::Admission;
 use crate::config::Config;
@@ -19,7 +19,7 @@ use crate::http;
 use crate::models::{self, Loader, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
-use crate::service::{AnomalyDetectorService, Core, RequestLayer};
+use crate::service::{AnomalyDetectorService, Core, Health, RequestLayer};
 use crate::telemetry::{Metrics, watch_panics};
 use crate::transport::{Connections, TlsFiles, Tokens, raise_file_limit, server_config};
 use crate::wire::Limits;
@@ -28,8 +28,6 @@ use crate::wire::Limits;
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the schedulers' threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The services whose health is reported; the empty name is the whole server.
-const HEALTH_SERVICES: [&str; 2] = ["", "lfbm.v1.AnomalyDetector"];
 
 /// A server that has loaded its models and listens.
 pub struct Server {
@@ -133,16 +131,16 @@ impl Server {
             grpc_address,
             http_address,
         } = self;
-        let (mut health, health_service) = tonic_health::server::health_reporter();
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        let mut health = Health::new(reporter);
+        health.report(&models.catalog()).await;
         let serving = Arc::new(AtomicBool::new(true));
-        for service in HEALTH_SERVICES {
-            health
-                .set_service_status(service, ServingStatus::Serving)
-                .await;
-        }
+        let (drain, draining) = watch::channel(false);
         let limits = Limits {
             steps: config.max_steps,
             chains: config.max_chains,
+            samples: config.max_samples,
+            stream_in_flight: config.max_stream_in_flight,
         };
         let max_queue = Duration::from_millis(config.max_queue_ms);
         let core = Core {
@@ -150,6 +148,7 @@ impl Server {
             admission: Admission::new(config.max_chains_in_flight, max_queue),
             limits,
             metrics: metrics.clone(),
+            draining: draining.clone(),
         };
         let detector = AnomalyDetectorServer::new(AnomalyDetectorService(Arc::new(core)))
             .max_decoding_message_size(config.max_message_bytes)
@@ -180,12 +179,14 @@ impl Server {
             .add_service(reflection)
             .add_service(detector);
 
-        let (drain, draining) = tokio::sync::oneshot::channel::<()>();
-        let mut transport =
-            tokio::spawn(router.serve_with_incoming_shutdown(grpc.accept(), async {
+        let mut draining = draining;
+        let mut transport = tokio::spawn(router.serve_with_incoming_shutdown(
+            grpc.accept(),
+            async move {
                 // A sender that is gone means the same.
-                let _ = draining.await;
-            }));
+                let _ = draining.wait_for(|draining| *draining).await;
+            },
+        ));
         let poll = (config.model_poll_s > 0).then(|| Duration::from_secs(config.model_poll_s));
         let model_task = tokio::spawn(models::watch(Arc::clone(&models), poll)?);
         let metrics_task = tokio::spawn(http::serve(
@@ -202,6 +203,7 @@ impl Server {
 
         let failed = tokio::select! {
             () = shutdown => None,
+            never = health.follow(models.subscribe()) => match never {},
             () = a_scheduler_stops(&models) => Some(anyhow::anyhow!("a scheduler's thread stopped")),
             ended = &mut transport => {
                 ended??;
@@ -209,23 +211,16 @@ impl Server {
             }
         };
         serving.store(false, Ordering::Relaxed);
-        for service in HEALTH_SERVICES {
-            health
-                .set_service_status(service, ServingStatus::NotServing)
-                .await;
-        }
+        health.stop().await;
         if failed.is_none() {
             let grace = Duration::from_secs(config.drain_grace_s);
             tracing::info!(grace_s = config.drain_grace_s, "not serving any more");
             tokio::time::sleep(grace).await;
         }
-        // Ends the streams that watch the health, which would hold their connections open.
-        for service in HEALTH_SERVICES {
-            health.clear_service_status(service).await;
-        }
+        health.clear().await;
         // Every connection is told to go away, and no new one is accepted: what a client sends
         // from here on is UNAVAILABLE to it.
-        let _ = drain.send(());
+        drain.send_replace(true);
         tracing::info!(timeout_s = config.drain_timeout_s, "draining");
         if failed.is_none() {
             let timeout = Duration::from_secs(config.drain_timeout_s);

@@ -6,13 +6,13 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::task;
 use std::time::{Duration, Instant};
 
 use common::{Server, bundle, http_get, http_get_with};
-use lfbm_server::proto::ListModelsRequest;
+use futures_util::stream;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::anomaly_detector_server::{AnomalyDetector, AnomalyDetectorServer};
-use lfbm_server::proto::{self, GetModelRequest};
+use lfbm_server::proto::{GetModelRequest, ListModelsRequest};
 use lfbm_server::service::RequestLayer;
 use lfbm_server::telemetry::{Metrics, watch_panics};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -20,8 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Response, Status};
-use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -250,60 +251,62 @@ async fn a_request_keeps_its_id_or_gets_one() {
     assert_eq!(status.metadata().get("x-request-id").unwrap().len(), 32);
 }
 
-/// A service whose methods panic.
+/// A service whose methods panic: one before it answers, one while it does.
 struct Broken;
 
 #[tonic::async_trait]
-impl AnomalyDetector for Broken {
-    async fn score(
+impl Health for Broken {
+    type WatchStream = stream::PollFn<fn(&mut task::Context<'_>) -> task::Poll<WatchItem>>;
+
+    async fn check(
         &self,
-        _: Request<proto::ScoreRequest>,
-    ) -> Result<Response<proto::ScoreResponse>, Status> {
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
         panic!("a mistake")
     }
 
-    async fn list_models(
+    async fn watch(
         &self,
-        _: Request<ListModelsRequest>,
-    ) -> Result<Response<proto::ListModelsResponse>, Status> {
-        Ok(Response::new(proto::ListModelsResponse::default()))
-    }
-
-    async fn get_model(
-        &self,
-        _: Request<GetModelRequest>,
-    ) -> Result<Response<proto::GetModelResponse>, Status> {
-        panic!("a mistake")
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(stream::poll_fn(|_| panic!("a mistake"))))
     }
 }
+
+type WatchItem = Option<Result<HealthCheckResponse, Status>>;
 
 #[tokio::test]
 async fn a_panic_is_internal_counted_and_ends_nothing_else() {
     let metrics = Metrics::new(10, "none").unwrap();
     watch_panics(metrics.clone());
-    let descriptors = [proto::DESCRIPTORS];
+    let descriptors = [tonic_health::pb::FILE_DESCRIPTOR_SET];
     let layer = RequestLayer::new(metrics.clone(), None, true, &descriptors).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder()
         .layer(layer)
-        .add_service(AnomalyDetectorServer::new(Broken))
+        .add_service(HealthServer::new(Broken))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
-    let mut client = AnomalyDetectorClient::connect(url).await.unwrap();
+    // One connection for all: it survives.
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
     for _ in 0..2 {
-        let status = client
-            .score(proto::ScoreRequest::default())
-            .await
-            .unwrap_err();
+        let status = client.check(HealthCheckRequest::default()).await;
+        let status = status.unwrap_err();
         assert_eq!(status.code(), Code::Internal, "{status:?}");
         assert!(status.metadata().contains_key("x-request-id"));
+        let watched = client.watch(HealthCheckRequest::default()).await.unwrap();
+        let status = watched.into_inner().message().await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal, "{status:?}");
     }
-    client.list_models(ListModelsRequest {}).await.unwrap();
     let text = String::from_utf8(metrics.text().unwrap().0).unwrap();
-    assert!(text.contains("lfbm_panics_total 2"), "{text}");
-    let counted = r#"lfbm_requests_total{code="Internal",method="Score",model=""} 2"#;
-    assert!(text.contains(counted), "{text}");
+    assert!(text.contains("lfbm_panics_total 4"), "{text}");
+    for method in ["Check", "Watch"] {
+        let counted =
+            format!(r#"lfbm_requests_total{{code="Internal",method="{method}",model=""}} 2"#);
+        assert!(text.contains(&counted), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::manifest::{Aggregation, ImageSpec, Langevin, Manifest};
 use crate::noise::ChainNoise;
 use crate::runtime::{
-    Generator, PosteriorStep, Preprocess, PriorSampler, Runtime, RuntimeError, SessionOptions,
-    StepInputs, StepOutputs,
+    PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
 };
+use crate::sampler::Sampler;
 
 /// Seed of the scores in reports and calibrations, and of served scores that name none.
 pub const SCORE_SEED: u64 = 0;
@@ -120,8 +120,7 @@ pub fn aggregate(chains: &[ChainScore], how: Aggregation) -> Option<Score> {
 pub struct Inference {
     preprocess: Preprocess,
     posterior: PosteriorStep,
-    generator: Generator,
-    prior: PriorSampler,
+    sampler: Sampler,
     image: ImageSpec,
     latent_dim: usize,
 }
@@ -140,8 +139,7 @@ impl Inference {
         Ok(Self {
             preprocess: Preprocess::open(runtime, dir, manifest, options)?,
             posterior: PosteriorStep::open(runtime, dir, manifest, options)?,
-            generator: Generator::open(runtime, dir, manifest, options)?,
-            prior: PriorSampler::open(runtime, dir, manifest, options)?,
+            sampler: Sampler::open(runtime, dir, manifest, options)?,
             image: manifest.image,
             latent_dim: manifest.latent_dim,
         })
@@ -258,10 +256,7 @@ impl Inference {
     /// # Errors
     /// When the run fails.
     pub fn reconstruct(&mut self, z: &[f32]) -> Result<Vec<f32>, RuntimeError> {
-        let rows = z.len() / self.latent_dim;
-        let mut x = vec![0.0; rows * self.image.pixels()];
-        self.generator.run(rows, z, &mut x)?;
-        Ok(x)
+        self.sampler.generate(z)
     }
 
     /// `n` images from the prior: z0 ~ N(0, I), z = f(z0), g(z).
@@ -269,11 +264,7 @@ impl Inference {
     /// # Errors
     /// When the run fails.
     pub fn sample_prior(&mut self, n: usize, seed: u64) -> Result<Vec<f32>, RuntimeError> {
-        let mut z0 = vec![0.0; n * self.latent_dim];
-        ChainNoise::new(seed, 0).initial(&mut z0);
-        let mut z = vec![0.0; z0.len()];
-        self.prior.run(n, &z0, &mut z)?;
-        self.reconstruct(&z)
+        self.sampler.sample(n, seed)
     }
 }
 

@@ -4,7 +4,7 @@
 //! * [`model`]: the architectures and their forward graphs, [`posterior`]: the graph of one
 //!   Langevin step, made from them by differentiation;
 //! * [`manifest`], [`calibration`], [`store`]: the bundle on disk;
-//! * [`pixels`], [`runtime`], [`noise`], [`inference`]: running a bundle.
+//! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle.
 //!
 //! It depends neither on libtorch nor on gRPC.
 
@@ -17,6 +17,7 @@ pub mod onnx;
 pub mod pixels;
 pub mod posterior;
 pub mod runtime;
+pub mod sampler;
 pub mod store;
 pub mod tensor;
 pub mod testing;

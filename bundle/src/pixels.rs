@@ -1,7 +1,12 @@
-//! Pixels to intensities in [0, 1]: the one place that fitting and serving share, before
-//! `preprocess.onnx`.
+//! Pixels to intensities in [0, 1], and x back to them: the one place that fitting and serving
+//! share, before `preprocess.onnx` and after the generator.
 
 use image::DynamicImage;
+
+use crate::manifest::{Contrast, ImageSpec};
+
+/// An all-black image has no contrast to normalise; below this norm it stays as it is.
+pub(crate) const SMALLEST_NORM: f32 = 1e-3;
 
 /// Intensities of bytes: v / 255.
 pub fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
@@ -19,6 +24,23 @@ pub fn from_image(image: &DynamicImage, channels: usize) -> Vec<f32> {
             rgb.pixels()
                 .map(move |pixel| f32::from(pixel[channel]) / 255.0)
         })
+        .collect()
+}
+
+/// Intensities of x, C H W values as `preprocess.onnx` gives them, cut to [0, 1]: undoes the value
+/// range and, where `spec` normalises contrast, gives the contrast of the intensities `like` back.
+/// Without `like`, contrast stays normalised.
+pub fn from_x(x: &[f32], spec: &ImageSpec, like: Option<&[f32]>) -> Vec<f32> {
+    let [low, high] = spec.value_range;
+    let contrast = match (spec.contrast, like) {
+        (Contrast::UnitNorm { norm }, Some(like)) => {
+            let square: f32 = like.iter().map(|v| v * v).sum();
+            square.sqrt().max(SMALLEST_NORM) / norm
+        }
+        (Contrast::UnitNorm { .. }, None) | (Contrast::None, _) => 1.0,
+    };
+    x.iter()
+        .map(|x| ((x - low) / (high - low) * contrast).clamp(0.0, 1.0))
         .collect()
 }
 

@@ -25,6 +25,8 @@ const DEFAULTS: Langevin = Langevin {
 const LIMITS: Limits = Limits {
     steps: 100,
     chains: 8,
+    samples: 64,
+    stream_in_flight: 64,
 };
 
 fuzz_target!(|bytes: &[u8]| {

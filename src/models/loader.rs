@@ -1,11 +1,14 @@
 //! From a bundle on disk to a model that is ready for its first request.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
 use lfbm_bundle::runtime::{Device, Runtime, SessionOptions};
+use lfbm_bundle::sampler::Sampler;
 use lfbm_bundle::store::Bundle;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::{LoadError, Model};
 use crate::scheduler::{Engine, Policy, Scheduler};
@@ -60,6 +63,13 @@ impl Loader {
             }
             result => (result?, asked),
         };
+        let sampler = SessionOptions {
+            device,
+            // Samples are rare: threads that wait for them are not worth their stacks.
+            threads: 1,
+            ..self.options
+        };
+        let sampler = Sampler::open(&self.runtime, dir, manifest, &sampler)?;
         let (metrics, registration) = self.metrics.of_model(manifest, asked, device)?;
         let scheduler = Scheduler::start(name, engine, &self.policy, metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
@@ -78,6 +88,7 @@ impl Loader {
             device,
             calibration: bundle.calibration().clone(),
             scheduler,
+            sampler: Arc::new(Mutex::new(sampler)),
             metrics,
         };
         Ok((model, registration))

@@ -14,9 +14,13 @@ pub use loader::{DeviceFallback, Loader};
 pub use registry::Models;
 pub use watcher::watch;
 
+use std::sync::Arc;
+
 use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::runtime::Device;
+use lfbm_bundle::sampler::Sampler;
+use tokio::sync::Mutex;
 
 use crate::scheduler::Scheduler;
 use crate::telemetry::ModelMetrics;
@@ -32,6 +36,8 @@ pub struct Model {
     pub device: Device,
     /// Runs its chains; its thread ends with the model.
     pub scheduler: Scheduler,
+    /// Draws from its prior, one request at a time.
+    pub sampler: Arc<Mutex<Sampler>>,
     /// Its part of the metrics.
     pub metrics: ModelMetrics,
 }

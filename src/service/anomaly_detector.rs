@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::ServiceError;
 use super::core::{Call, Core};
-use super::{messages, score};
+use super::{explain, inpaint, messages, sample, score, score_stream};
 use crate::admission::Priority;
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetector;
@@ -29,6 +29,51 @@ impl AnomalyDetector for AnomalyDetectorService {
         let answer = async {
             let call = Call::of(&request)?;
             score::score(&self.0, &call, request.into_inner(), Priority::Interactive).await
+        };
+        self.reply(answer.await)
+    }
+
+    type ScoreStreamStream = score_stream::Replies;
+
+    async fn score_stream(
+        &self,
+        request: Request<Streaming<proto::ScoreStreamRequest>>,
+    ) -> Result<Response<score_stream::Replies>, Status> {
+        let replies = Call::of(&request).map(|call| {
+            score_stream::score_stream(Arc::clone(&self.0), call, request.into_inner())
+        });
+        self.reply(replies)
+    }
+
+    async fn explain(
+        &self,
+        request: Request<proto::ExplainRequest>,
+    ) -> Result<Response<proto::ExplainResponse>, Status> {
+        let answer = async {
+            let call = Call::of(&request)?;
+            explain::explain(&self.0, &call, request.into_inner()).await
+        };
+        self.reply(answer.await)
+    }
+
+    async fn inpaint(
+        &self,
+        request: Request<proto::InpaintRequest>,
+    ) -> Result<Response<proto::InpaintResponse>, Status> {
+        let answer = async {
+            let call = Call::of(&request)?;
+            inpaint::inpaint(&self.0, &call, request.into_inner()).await
+        };
+        self.reply(answer.await)
+    }
+
+    async fn sample(
+        &self,
+        request: Request<proto::SampleRequest>,
+    ) -> Result<Response<proto::SampleResponse>, Status> {
+        let answer = async {
+            let call = Call::of(&request)?;
+            sample::sample(&self.0, &call, request.into_inner()).await
         };
         self.reply(answer.await)
     }

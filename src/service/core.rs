@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::Langevin;
+use tokio::sync::watch;
 use tonic::Request;
+use tracing::{Instrument, Span};
 
 use super::ServiceError;
 use super::layer::AnsweringModel;
@@ -15,8 +17,8 @@ use crate::scheduler::{Inferred, Job};
 use crate::telemetry::Metrics;
 use crate::wire::{self, Limits};
 
-/// Images with more pixels are decoded outside the threads that serve connections.
-const DECODED_IN_PLACE_PIXELS: usize = 128 * 128;
+/// With more pixels, decoding and encoding are not for the threads that serve connections.
+const IN_PLACE_PIXELS: usize = 128 * 128;
 
 /// What is left of a caller's time for the way back, so that it gets DEADLINE_EXCEEDED from here.
 const REPLY_TIME: Duration = Duration::from_millis(2);
@@ -31,6 +33,8 @@ pub struct Core {
     pub limits: Limits,
     /// Counts what is refused.
     pub metrics: Metrics,
+    /// True once the server stops.
+    pub draining: watch::Receiver<bool>,
 }
 
 /// What a call says beside its message.
@@ -59,6 +63,9 @@ pub(super) struct Query {
 pub(super) struct Outcome {
     pub(super) model: Arc<Model>,
     pub(super) langevin: Langevin,
+    /// Intensities, C H W, what the mask hides as black; kept if there are reconstructions to lay
+    /// beside it, else empty.
+    pub(super) image: Vec<f32>,
     /// H W, 1 where a pixel is visible; `None` where all are.
     pub(super) mask: Option<Vec<f32>>,
     pub(super) inferred: Inferred,
@@ -76,6 +83,12 @@ impl Call {
 }
 
 impl Core {
+    /// Returns once the server stops.
+    pub(super) async fn drain(&self) {
+        // A sender that is gone means the same.
+        let _ = self.draining.clone().wait_for(|draining| *draining).await;
+    }
+
     /// The model that a message means.
     pub(super) fn model(
         &self,
@@ -97,26 +110,28 @@ impl Core {
             wire::parameters(query.inference.as_ref(), &manifest.langevin, self.limits);
         let mask = wire::decode_mask(query.mask.as_ref(), &spec);
         let priority = wire::priority(query.priority, query.default_priority);
-        let decode = tracing::info_span!("decode");
-        let decoded = if spec.pixels() <= DECODED_IN_PLACE_PIXELS {
-            decode.in_scope(|| wire::decode(query.image.as_ref(), &spec))
+        let decoding = tracing::info_span!("decode");
+        let decode = move || wire::decode(query.image.as_ref(), &spec);
+        let decoded = compute(spec.pixels(), decode).instrument(decoding).await?;
+        let (mut image, (langevin, seed), mask, priority) =
+            match (decoded, parameters, mask, priority) {
+                (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
+                    (image, parameters, mask, priority)
+                }
+                (decoded, parameters, mask, priority) => {
+                    let violations = decoded.err().into_iter();
+                    let violations = violations.chain(parameters.err().into_iter().flatten());
+                    let violations = violations.chain(mask.err()).chain(priority.err());
+                    return Err(ServiceError::Invalid(violations.collect()));
+                }
+            };
+        if let Some(mask) = &mask {
+            hide(&mut image, mask);
+        }
+        let kept = if query.reconstruct {
+            image.clone()
         } else {
-            let decode = move || decode.in_scope(|| wire::decode(query.image.as_ref(), &spec));
-            tokio::task::spawn_blocking(decode)
-                .await
-                .map_err(|_| ServiceError::Panicked)?
-        };
-        let (image, (langevin, seed), mask, priority) = match (decoded, parameters, mask, priority)
-        {
-            (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
-                (image, parameters, mask, priority)
-            }
-            (decoded, parameters, mask, priority) => {
-                let violations = decoded.err().into_iter();
-                let violations = violations.chain(parameters.err().into_iter().flatten());
-                let violations = violations.chain(mask.err()).chain(priority.err());
-                return Err(ServiceError::Invalid(violations.collect()));
-            }
+            Vec::new()
         };
         let estimate = model.scheduler.estimate(priority, &langevin);
         let permit = self
@@ -141,10 +156,35 @@ impl Core {
             .compute_seconds
             .observe(inferred.compute_time.as_secs_f64());
         Ok(Outcome {
+            image: kept,
             mask,
             langevin,
             inferred,
             model,
         })
     }
+}
+
+/// Makes hidden pixels of an image, C H W, black.
+fn hide(image: &mut [f32], mask: &[f32]) {
+    for plane in image.chunks_mut(mask.len()) {
+        for (value, visible) in plane.iter_mut().zip(mask) {
+            *value *= visible;
+        }
+    }
+}
+
+/// Does work on so many pixels: here if it is short, else outside the threads that serve
+/// connections.
+pub(super) async fn compute<T: Send + 'static>(
+    pixels: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServiceError> {
+    if pixels <= IN_PLACE_PIXELS {
+        return Ok(work());
+    }
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
+        .await
+        .map_err(|_| ServiceError::Panicked)
 }

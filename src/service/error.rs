@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use image::ImageError;
+use lfbm_bundle::runtime::RuntimeError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -36,6 +38,15 @@ pub enum ServiceError {
     /// The request carries no token, or one that is not known.
     #[error("expected the metadata `authorization: Bearer TOKEN` with a token of this server")]
     Unauthenticated,
+    /// The prior could not be sampled.
+    #[error("sampling failed: {0}")]
+    Sampler(#[from] RuntimeError),
+    /// An image of the reply could not be encoded.
+    #[error("the reply could not be encoded: {0}")]
+    Render(#[from] ImageError),
+    /// The server stops.
+    #[error("the server stops; send the rest of the stream again")]
+    Draining,
     /// The request's code panicked.
     #[error("the server made a mistake; it is logged under the request's id")]
     Panicked,
@@ -59,11 +70,12 @@ impl ServiceError {
     fn is_fault(&self) -> bool {
         match self {
             Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),
-            Self::Panicked => true,
+            Self::Panicked | Self::Sampler(_) | Self::Render(_) => true,
             Self::Invalid(_)
             | Self::Unknown(_)
             | Self::Refused(_)
             | Self::Unauthenticated
+            | Self::Draining
             | Self::Diverged(_) => false,
         }
     }
@@ -78,7 +90,12 @@ impl ServiceError {
                 Some("deadline")
             }
             Self::Unauthenticated => Some("unauthenticated"),
-            Self::Scheduler(_) | Self::Diverged(_) | Self::Panicked => None,
+            Self::Draining => Some("draining"),
+            Self::Scheduler(_)
+            | Self::Diverged(_)
+            | Self::Sampler(_)
+            | Self::Render(_)
+            | Self::Panicked => None,
         }
     }
 }
@@ -143,6 +160,9 @@ impl From<ServiceError> for Status {
             }
             ServiceError::Diverged(_) => (Code::FailedPrecondition, info("CHAINS_DIVERGED")),
             ServiceError::Unauthenticated => (Code::Unauthenticated, info("TOKEN_REQUIRED")),
+            ServiceError::Draining => (Code::Unavailable, info("DRAINING")),
+            ServiceError::Sampler(_) => (Code::Internal, info("SAMPLING_FAILED")),
+            ServiceError::Render(_) => (Code::Internal, info("RENDERING_FAILED")),
             ServiceError::Panicked => (Code::Internal, info("PANICKED")),
         };
         Status::with_error_details(code, message, details)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lfbm_bundle::inference::{SCORE_SEED, Score};
+use lfbm_bundle::inference::{ChainScore, SCORE_SEED, Score};
 use lfbm_bundle::manifest::{Aggregation, Manifest};
 
 use crate::proto;
@@ -39,6 +39,14 @@ pub(super) fn score_response(
     }
 }
 
+pub(super) fn chain_score(chain: &ChainScore) -> proto::ChainScore {
+    proto::ChainScore {
+        log_joint: chain.log_joint(),
+        log_prior: chain.log_prior,
+        log_likelihood: chain.log_likelihood,
+    }
+}
+
 pub(super) fn model(manifest: &Manifest) -> proto::Model {
     let langevin = &manifest.langevin;
     let aggregation = match langevin.aggregation {
@@ -69,14 +77,14 @@ pub(super) fn model(manifest: &Manifest) -> proto::Model {
     }
 }
 
-fn model_id(manifest: &Manifest) -> proto::ModelId {
+pub(super) fn model_id(manifest: &Manifest) -> proto::ModelId {
     proto::ModelId {
         name: manifest.name.clone(),
         version: manifest.version,
     }
 }
 
-fn duration(duration: Duration) -> prost_types::Duration {
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: duration.as_secs() as i64,
         nanos: duration.subsec_nanos() as i32,

@@ -3,11 +3,18 @@
 mod anomaly_detector;
 mod core;
 mod error;
+mod explain;
+mod health;
+mod inpaint;
 mod layer;
 mod messages;
+mod render;
+mod sample;
 mod score;
+mod score_stream;
 
 pub use self::core::Core;
 pub use anomaly_detector::AnomalyDetectorService;
 pub use error::ServiceError;
+pub use health::Health;
 pub use layer::{ObservedBody, RequestLayer, Requests};

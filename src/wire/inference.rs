@@ -11,6 +11,10 @@ pub struct Limits {
     pub steps: u32,
     /// Chains.
     pub chains: u32,
+    /// Samples of the prior.
+    pub samples: u32,
+    /// Images of one stream that are under way.
+    pub stream_in_flight: usize,
 }
 
 /// The inference parameters and the seed of a request, `defaults` where it names none.
@@ -86,6 +90,19 @@ pub fn parameters(
     }
 }
 
+/// How many samples a request asks for.
+///
+/// # Errors
+/// When it asks for none or too many.
+pub fn sample_count(count: u32, limits: Limits) -> Result<u32, Violation> {
+    if (1..=limits.samples).contains(&count) {
+        Ok(count)
+    } else {
+        let description = format!("expected 1 to {}, got {count}", limits.samples);
+        Err(Violation::new("count", description))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +117,8 @@ mod tests {
     const LIMITS: Limits = Limits {
         steps: 100,
         chains: 8,
+        samples: 1,
+        stream_in_flight: 1,
     };
 
     #[test]

@@ -1,14 +1,16 @@
 //! Between the messages of the wire and what the server computes with. Everything that a request
 //! can get wrong is found here, before it costs anything.
 
+mod form;
 mod image;
 mod inference;
 mod mask;
 mod priority;
 mod timeout;
 
+pub use self::form::image_form;
 pub use self::image::decode;
-pub use self::inference::{Limits, parameters};
+pub use self::inference::{Limits, parameters, sample_count};
 pub use self::mask::decode_mask;
 pub use self::priority::priority;
 pub use self::timeout::timeout;

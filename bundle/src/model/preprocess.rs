@@ -3,9 +3,7 @@
 use super::ModelError;
 use crate::manifest::{Contrast, ImageSpec};
 use crate::onnx::{Dim, Graph};
-
-/// An all-black image has no contrast to normalise; below this norm it stays as it is.
-const SMALLEST_NORM: f32 = 1e-3;
+use crate::pixels::SMALLEST_NORM;
 
 pub(super) fn graph(spec: &ImageSpec) -> Result<Graph, ModelError> {
     let mut graph = Graph::new("preprocess");

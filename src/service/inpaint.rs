@@ -1,0 +1,84 @@
+//! `Inpaint`.
+
+use lfbm_bundle::pixels;
+
+use super::ServiceError;
+use super::core::{Call, Core, Outcome, Query, compute};
+use super::messages::{chain_score, duration, model_id};
+use super::render::{picture, rendered};
+use crate::admission::Priority;
+use crate::proto;
+use crate::score;
+use crate::wire::{self, Violation};
+
+const DEFAULT_COMPLETIONS: u32 = 4;
+
+pub(super) async fn inpaint(
+    core: &Core,
+    call: &Call,
+    request: proto::InpaintRequest,
+) -> Result<proto::InpaintResponse, ServiceError> {
+    let form = wire::image_form(request.form)?;
+    if request.mask.is_none() {
+        return Err(Violation::new("mask", "expected a mask, got none").into());
+    }
+    let mut inference = request.inference.unwrap_or_default();
+    let completions = DEFAULT_COMPLETIONS.min(core.limits.chains);
+    inference.chains.get_or_insert(completions);
+    let query = Query {
+        model: request.model,
+        version: request.version,
+        image: request.image,
+        mask: request.mask,
+        inference: Some(inference),
+        priority: request.priority,
+        default_priority: Priority::Interactive,
+        reconstruct: true,
+    };
+    let outcome = core.infer(call, query).await?;
+    score::check(&outcome.inferred.chains)?;
+    let pixels = outcome.inferred.chains.len() * outcome.image.len();
+    compute(pixels, move || respond(&outcome, form)).await?
+}
+
+fn respond(
+    outcome: &Outcome,
+    form: proto::ImageForm,
+) -> Result<proto::InpaintResponse, ServiceError> {
+    let Outcome {
+        model,
+        image,
+        mask,
+        inferred,
+        ..
+    } = outcome;
+    let _reply = tracing::info_span!("reply").entered();
+    let spec = &model.manifest.image;
+    let mut order: Vec<_> = (0..inferred.chains.len()).collect();
+    order.sort_by(|&a, &b| {
+        let log_joint = |chain: usize| inferred.chains[chain].log_joint();
+        log_joint(b).total_cmp(&log_joint(a))
+    });
+    let completions = order.into_iter().map(|chain| {
+        let mut completed = pixels::from_x(&inferred.reconstructions[chain], spec, Some(image));
+        for (index, value) in completed.iter_mut().enumerate() {
+            let visible = mask
+                .as_ref()
+                .is_none_or(|mask| mask[index % mask.len()] > 0.0);
+            if visible {
+                *value = image[index];
+            }
+        }
+        Ok(proto::Completion {
+            image: Some(rendered(&completed, spec, form, picture)?),
+            score: Some(chain_score(&inferred.chains[chain])),
+            chain: chain as u32,
+        })
+    });
+    Ok(proto::InpaintResponse {
+        completions: completions.collect::<Result<_, ServiceError>>()?,
+        model: Some(model_id(&model.manifest)),
+        queue_time: Some(duration(inferred.queue_time)),
+        compute_time: Some(duration(inferred.compute_time)),
+    })
+}

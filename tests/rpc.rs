@@ -1,0 +1,423 @@
+//! What the calls beside `Score` answer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Server, bundle, client, close, encoded, endless, eventually, metric, pixels, png};
+use futures_util::stream;
+use lfbm_bundle::inference::Inference;
+use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::pixels::{from_bytes, from_x};
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::store::Bundle;
+use lfbm_server::proto::score_stream_response::Result as Scored;
+use lfbm_server::proto::{
+    DataType, ExplainRequest, ImageForm, InferenceParameters, InpaintRequest, RenderedImage,
+    SampleRequest, ScoreRequest, ScoreStreamRequest, Tensor,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::Status as RpcStatus;
+
+fn in_stream(id: impl ToString, request: ScoreRequest) -> ScoreStreamRequest {
+    ScoreStreamRequest {
+        id: id.to_string(),
+        request: Some(request),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_answers_every_image_and_a_bad_one_for_itself() {
+    const IMAGES: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let spec = bundle.manifest().image;
+    let flags = ["--max-stream-in-flight", "16"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let request = move |index: usize| match index % 10 {
+        7 => encoded(b"no image".to_vec()),
+        8 => ScoreRequest {
+            model: "other".to_owned(),
+            ..encoded(png(pixels(&spec, index)))
+        },
+        _ => encoded(png(pixels(&spec, index))),
+    };
+    let requests = stream::iter((0..IMAGES).map(move |index| in_stream(index, request(index))));
+    let mut replies = client.score_stream(requests).await.unwrap().into_inner();
+    let mut by_id = BTreeMap::new();
+    while let Some(reply) = replies.message().await.unwrap() {
+        let index: usize = reply.id.parse().unwrap();
+        assert!(by_id.insert(index, reply.result.unwrap()).is_none());
+    }
+    assert_eq!(by_id.len(), IMAGES);
+    for (index, result) in &by_id {
+        match (index % 10, result) {
+            (7, Scored::Error(RpcStatus { code, details, .. })) => {
+                assert_eq!(*code, Code::InvalidArgument as i32);
+                assert!(details[0].type_url.ends_with("google.rpc.BadRequest"));
+            }
+            (8, Scored::Error(RpcStatus { code, message, .. })) => {
+                assert_eq!(*code, Code::NotFound as i32);
+                assert!(message.contains("random-mlp"), "{message}");
+            }
+            (0..7 | 9, Scored::Score(_)) => {}
+            (_, other) => panic!("{index}: {other:?}"),
+        }
+    }
+    let alone = client.score(request(3)).await.unwrap().into_inner();
+    let Scored::Score(streamed) = &by_id[&3] else {
+        unreachable!()
+    };
+    assert!(close(streamed.log_joint, alone.log_joint));
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_a_stream_has_sent_and_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let mut server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let (requests, stream) = mpsc::channel(8);
+    let image = encoded(png(pixels(&bundle.manifest().image, 0)));
+    requests.send(in_stream("first", image)).await.unwrap();
+    let replies = client.score_stream(ReceiverStream::new(stream)).await;
+    let mut replies = replies.unwrap().into_inner();
+    assert_eq!(replies.message().await.unwrap().unwrap().id, "first");
+    let process = server.process.id().to_string();
+    let stopped = Command::new("kill").arg(process).status().unwrap();
+    assert!(stopped.success());
+    // The client would send more; the server does not wait for it.
+    let status = replies.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(server.process.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_given_up_frees_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = ["--max-steps", "100000000"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let long = endless(encoded(png(pixels(&bundle.manifest().image, 0))));
+    let (requests, stream) = mpsc::channel(8);
+    for index in 0..4 {
+        requests.send(in_stream(index, long.clone())).await.unwrap();
+    }
+    let replies = client.score_stream(ReceiverStream::new(stream)).await;
+    let running = || metric(&server, "lfbm_chains_running", "");
+    eventually("the images run", || running() == 4.0).await;
+    drop((requests, replies.unwrap()));
+    eventually("the rows are free", || running() == 0.0).await;
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    assert_eq!(tensor.data_type(), DataType::Float32);
+    let values = tensor.data.as_chunks().0.iter();
+    values.map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+/// The intensities of a reply's image, which are the same in both of its forms.
+fn intensities(image: &RenderedImage) -> Vec<f32> {
+    let values = floats(image.tensor.as_ref().unwrap());
+    let picture = image::load_from_memory(&image.png).unwrap();
+    let drawn: Vec<f32> = from_bytes(&picture.to_luma8()).collect();
+    assert_eq!(values.len(), drawn.len());
+    for (value, drawn) in values.iter().zip(drawn) {
+        assert!((value - drawn).abs() <= 0.5 / 255.0 + 1e-6);
+    }
+    values
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
+    (squares.sum::<f32>() / a.len() as f32).sqrt()
+}
+
+#[tokio::test]
+async fn an_explanation_is_of_the_score_and_of_the_best_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let manifest = bundle.manifest();
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let bytes = pixels(&manifest.image, 5);
+    let scored = ScoreRequest {
+        inference: Some(InferenceParameters {
+            chains: Some(3),
+            seed: Some(4),
+            ..Default::default()
+        }),
+        ..encoded(png(bytes.clone()))
+    };
+    let request = ExplainRequest {
+        image: scored.image.clone(),
+        inference: scored.inference,
+        ..Default::default()
+    };
+    let reply = client.explain(request.clone()).await.unwrap().into_inner();
+    let score = client.score(scored).await.unwrap().into_inner();
+    assert!(close(reply.score.unwrap().log_joint, score.log_joint));
+    let mean = reply.chains.iter().map(|c| c.log_joint).sum::<f64>() / 3.0;
+    assert_eq!(reply.chains.len(), 3);
+    assert!(close(mean, score.log_joint));
+
+    let image: Vec<f32> = from_bytes(&bytes).collect();
+    let mut inference = open(&bundle, manifest);
+    let langevin = lfbm_bundle::manifest::Langevin {
+        chains: 3,
+        ..manifest.langevin
+    };
+    let direct = inference.score(&image, &langevin, 4, &mut |_| ()).unwrap();
+    let x = inference.reconstruct(&direct[0].z).unwrap();
+    let expected = from_x(&x, &manifest.image, Some(&image));
+    let reconstruction = intensities(&reply.reconstruction.unwrap());
+    assert!(distance(&reconstruction, &expected) < 1e-3);
+
+    let residual = reply.residual.unwrap();
+    let differences = floats(residual.tensor.as_ref().unwrap());
+    let sum: Vec<f32> = differences
+        .iter()
+        .zip(&reconstruction)
+        .map(|(a, b)| a + b)
+        .collect();
+    assert!(distance(&sum, &image) < 1e-5);
+    let heat = image::load_from_memory(&residual.png).unwrap().to_rgb8();
+    for (pixel, difference) in heat.pixels().zip(&differences) {
+        let [red, _, blue] = pixel.0;
+        let brighter = i16::from(red) - i16::from(blue);
+        assert!((f32::from(brighter) / 255.0 - difference).abs() < 0.01);
+    }
+
+    // A part that is hidden is not compared, and one form is as good as both.
+    let mask = half(manifest);
+    let request = ExplainRequest {
+        mask: Some(mask.clone()),
+        form: ImageForm::Tensor.into(),
+        ..request
+    };
+    let reply = client.explain(request).await.unwrap().into_inner();
+    let residual = reply.residual.unwrap();
+    assert!(residual.png.is_empty());
+    let residual = floats(residual.tensor.as_ref().unwrap());
+    for (difference, visible) in residual.iter().zip(&mask.data) {
+        assert!(*visible == 1 || *difference == 0.0);
+    }
+    assert!(residual.iter().any(|difference| *difference != 0.0));
+}
+
+fn open(bundle: &Bundle, manifest: &Manifest) -> Inference {
+    let runtime = Runtime::load(None).unwrap();
+    Inference::open(&runtime, bundle.dir(), manifest, &SessionOptions::default()).unwrap()
+}
+
+/// Hides the lower half.
+fn half(manifest: &Manifest) -> Tensor {
+    let (height, width) = (manifest.image.height, manifest.image.width);
+    let visible = (0..height * width).map(|position| u8::from(position < height * width / 2));
+    Tensor {
+        data_type: DataType::Uint8.into(),
+        shape: vec![height as u64, width as u64],
+        data: visible.collect(),
+    }
+}
+
+/// The bundle that ships; it normalises contrast.
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mnist-not4")
+}
+
+#[tokio::test]
+async fn a_reconstruction_has_the_contrast_of_its_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&shipped(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/samples/model-3.png");
+    let bright = image::open(sample).unwrap().to_luma8().into_raw();
+    for bytes in [bright.iter().map(|v| v / 4).collect(), bright] {
+        let request = ExplainRequest {
+            image: encoded(png(bytes.clone())).image,
+            ..Default::default()
+        };
+        let reply = client.explain(request).await.unwrap().into_inner();
+        let image: Vec<f32> = from_bytes(&bytes).collect();
+        let reconstruction = intensities(&reply.reconstruction.unwrap());
+        let black = vec![0.0; image.len()];
+        // The model knows such digits: most of the image is in its reconstruction.
+        let (error, size) = (distance(&image, &reconstruction), distance(&image, &black));
+        assert!(error < 0.4 * size, "{error} of {size}");
+    }
+}
+
+#[tokio::test]
+async fn completions_keep_what_is_visible_and_know_nothing_of_what_is_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&shipped(), folder.path(), &[]);
+    let manifest = Bundle::open(&shipped()).unwrap().manifest().clone();
+    let mut client = client(&server).await;
+    let mask = half(&manifest);
+    let bytes = pixels(&manifest.image, 1);
+    let mut others = bytes.clone();
+    for (byte, visible) in others.iter_mut().zip(&mask.data) {
+        *byte = if *visible == 1 { *byte } else { 255 - *byte };
+    }
+    let mut inpaint = async |bytes: Vec<u8>, seed| {
+        let request = InpaintRequest {
+            image: encoded(png(bytes)).image,
+            mask: Some(mask.clone()),
+            inference: Some(InferenceParameters {
+                seed: Some(seed),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        client.inpaint(request).await.unwrap().into_inner()
+    };
+    let reply = inpaint(bytes.clone(), 1).await;
+    assert_eq!(reply.model.as_ref().unwrap().name, "mnist-not4");
+    let images: Vec<_> = reply
+        .completions
+        .iter()
+        .map(|completion| intensities(completion.image.as_ref().unwrap()))
+        .collect();
+    assert_eq!(images.len(), 4);
+    let image: Vec<f32> = from_bytes(&bytes).collect();
+    for completed in &images {
+        for (index, visible) in mask.data.iter().enumerate() {
+            assert!(*visible == 0 || (completed[index] - image[index]).abs() < 1e-6);
+        }
+    }
+    assert!(distance(&images[0], &images[1]) > 0.0, "chains differ");
+    let scores: Vec<_> = reply.completions.iter().map(|c| c.score.unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a.log_joint >= b.log_joint));
+    let mut chains: Vec<_> = reply.completions.iter().map(|c| c.chain).collect();
+    chains.sort_unstable();
+    assert_eq!(chains, [0, 1, 2, 3]);
+
+    let blind = inpaint(others, 1).await;
+    for (completed, again) in images.iter().zip(&blind.completions) {
+        assert!(distance(completed, &intensities(again.image.as_ref().unwrap())) < 1e-4);
+    }
+    let other = inpaint(bytes.clone(), 2).await;
+    let other = intensities(other.completions[0].image.as_ref().unwrap());
+    assert!(distance(&images[0], &other) > 0.0, "seeds differ");
+
+    let unmasked = InpaintRequest {
+        image: encoded(png(bytes)).image,
+        ..Default::default()
+    };
+    let status = client.inpaint(unmasked).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("mask"), "{status:?}");
+}
+
+#[tokio::test]
+async fn samples_are_those_of_the_prior() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let manifest = bundle.manifest();
+    let flags = ["--max-samples", "9"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let mut sample = async |count, form: ImageForm| {
+        let request = SampleRequest {
+            count,
+            seed: Some(3),
+            form: form.into(),
+            ..Default::default()
+        };
+        client
+            .sample(request)
+            .await
+            .map(|reply| reply.into_inner().images)
+    };
+    let images = sample(9, ImageForm::Unspecified).await.unwrap();
+    let x = open(&bundle, manifest).sample_prior(9, 3).unwrap();
+    for (image, x) in images.iter().zip(x.chunks(manifest.image.pixels())) {
+        let expected = from_x(x, &manifest.image, None);
+        assert!(distance(&intensities(image), &expected) < 1e-4);
+    }
+    let few = sample(2, ImageForm::Png).await.unwrap();
+    assert_eq!(few.len(), 2);
+    assert!(few[0].tensor.is_none() && few[0].png == images[0].png);
+    for count in [0, 10] {
+        let status = sample(count, ImageForm::Png).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("1 to 9"), "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_model_has_a_health_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = ["--model-poll-s", "1"];
+    let server = Server::start(folder.path(), folder.path(), &flags);
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    let mut status = async |service: &str| {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        health
+            .check(request)
+            .await
+            .map(|reply| reply.into_inner().status())
+    };
+    let name = "lfbm.v1.Model/random-mlp";
+    for service in ["", "lfbm.v1.AnomalyDetector", name] {
+        assert_eq!(status(service).await.unwrap(), ServingStatus::Serving);
+    }
+    let unknown = status("lfbm.v1.Model/other").await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    std::fs::remove_dir_all(bundle.dir()).unwrap();
+    for _ in 0..600 {
+        if status(name).await.is_err() {
+            assert_eq!(status("").await.unwrap(), ServingStatus::NotServing);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the model is gone and its health is not");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_every_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = ["--max-steps", "100000000"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let long = endless(encoded(png(pixels(&bundle.manifest().image, 0))));
+    let mut explain = Request::new(ExplainRequest {
+        image: long.image.clone(),
+        inference: long.inference,
+        ..Default::default()
+    });
+    explain.set_timeout(Duration::from_millis(300));
+    let status = client.explain(explain).await.unwrap_err();
+    let late = [Code::DeadlineExceeded, Code::Cancelled];
+    assert!(late.contains(&status.code()), "{status:?}");
+    let requests = stream::iter([in_stream("long", long)]);
+    let mut requests = Request::new(requests);
+    requests.set_timeout(Duration::from_millis(300));
+    let mut replies = client.score_stream(requests).await.unwrap().into_inner();
+    let reply = replies.message().await.unwrap().unwrap();
+    let Some(Scored::Error(error)) = reply.result else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(error.code, Code::DeadlineExceeded as i32, "{error:?}");
+}
