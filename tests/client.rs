@@ -5,13 +5,12 @@
 mod common;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::Server;
+use common::{Server, http_get};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -69,11 +68,7 @@ fn with_input(command: &mut Command, input: &[u8]) -> Output {
 
 /// How many scores the server has answered.
 fn scored(server: &Server) -> u64 {
-    let mut stream = TcpStream::connect(&server.http).unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut metrics = String::new();
-    stream.read_to_string(&mut metrics).unwrap();
+    let metrics = http_get(server, "/metrics");
     let answered = metrics
         .lines()
         .filter(|line| line.starts_with("lfbm_requests_total") && line.contains("\"Score\""));
@@ -209,6 +204,10 @@ fn exit_codes_say_what_happened() {
         (&["score"], 2),
         (&["score", "--json", "--format", "csv", normal], 2),
         (&["health"], 0),
+        (&["health", "--model", "mnist-not4"], 0),
+        (&["health", "--model", "other"], 1),
+        (&["inpaint", normal], 2),
+        (&["score", "--hide", "0,0,29,1", normal], 1),
         (&["bench", "--concurrency", "0"], 2),
         (&["bench", "--model", "other", "--duration-s", "1"], 1),
     ] {
@@ -266,6 +265,147 @@ fn errors_are_one_line_that_says_what_to_do() {
         assert!(line.starts_with("lfbm: "), "{args:?}: {errors}");
         assert!(line.contains(expected), "{args:?}: {errors}");
     }
+}
+
+#[test]
+fn images_that_are_made_lie_next_to_the_originals_and_are_not_taken_for_originals() {
+    let (server, scratch) = serve(&[]);
+    let folder = scratch.path().join("parts");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(samples().join("strokes-4-2.png"), folder.join("part.png")).unwrap();
+    let parts = folder.to_str().unwrap();
+    let original = image::open(folder.join("part.png")).unwrap().to_luma8();
+
+    let explain = [
+        "explain",
+        "--json",
+        "--reconstruction",
+        "--chains",
+        "2",
+        parts,
+    ];
+    let explained = json(&lfbm(&server, &explain));
+    let heatmap = folder.join("part.heatmap.png");
+    assert_eq!(explained["heatmap"], heatmap.to_str().unwrap());
+    assert_eq!(explained["chains"].as_array().unwrap().len(), 2);
+    for made in ["part.heatmap.png", "part.reconstruction.png"] {
+        let made = image::open(folder.join(made)).unwrap();
+        assert_eq!((made.width(), made.height()), original.dimensions());
+    }
+
+    let hidden = ["--hide", "0,20,28,8", "--hide", "0,0,4,28"];
+    let inpaint = [&["inpaint", "--json", "--chains", "3", parts], &hidden[..]].concat();
+    let completed = json(&lfbm(&server, &inpaint));
+    let completions = completed["completions"].as_array().unwrap();
+    let scores: Vec<_> = completions
+        .iter()
+        .map(|completion| completion["log_joint"].as_f64().unwrap())
+        .collect();
+    assert_eq!(scores.len(), 3);
+    assert!(scores.iter().rev().is_sorted(), "{completed}");
+    for rank in 1..=3 {
+        let made = image::open(folder.join(format!("part.inpainted-{rank}.png")));
+        let made = made.unwrap().to_luma8();
+        let visible = |x: u32, y: u32| x >= 4 && y < 20;
+        for (x, y, pixel) in original.enumerate_pixels() {
+            assert!(!visible(x, y) || made.get_pixel(x, y) == pixel, "{x}, {y}");
+        }
+    }
+
+    let elsewhere = scratch.path().join("new/out");
+    let out = ["explain", "--out", elsewhere.to_str().unwrap(), parts];
+    let table = stdout(&lfbm(&server, &out));
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(elsewhere.join("part.heatmap.png").is_file());
+    assert_eq!(
+        json_lines(&lfbm(&server, &["score", "--json", parts])).len(),
+        1
+    );
+}
+
+#[test]
+fn a_mask_file_hides_what_a_rectangle_hides() {
+    let (server, scratch) = serve(&[]);
+    let image = samples().join("model-1.png");
+    let image = image.to_str().unwrap();
+    let mask = scratch.path().join("mask.png");
+    let visible = |_, y| image::Luma([if y < 14 { 255 } else { 0 }]);
+    image::GrayImage::from_fn(28, 28, visible)
+        .save(&mask)
+        .unwrap();
+    let score = |flags: &[&str]| {
+        let output = lfbm(&server, &[&["score", "--json", image], flags].concat());
+        json(&output)
+    };
+    let by_file = score(&["--mask", mask.to_str().unwrap()]);
+    let by_rectangle = score(&["--hide", "0,14,28,14"]);
+    assert_eq!(by_file["log_joint"], by_rectangle["log_joint"]);
+    assert_ne!(by_file["log_joint"], score(&[])["log_joint"]);
+    assert_eq!(by_file["verdict"], Value::Null);
+}
+
+#[test]
+fn samples_are_files_that_a_seed_decides() {
+    let (server, scratch) = serve(&[]);
+    let sample = |folder: &str, count: &str| {
+        let folder = scratch.path().join(folder);
+        let flags = ["sample", "--seed", "7", "--count", count, "--out"];
+        let output = command(&server).args(flags).arg(folder).output().unwrap();
+        let names = stdout(&output);
+        names
+            .lines()
+            .map(|name| fs::read(name).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let three = sample("three", "3");
+    assert_eq!(three.len(), 3);
+    assert_eq!(sample("two", "2"), three[..2]);
+}
+
+#[test]
+fn a_server_that_asks_for_certificates_and_tokens_gets_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = write("cert.pem", &pair.cert.pem());
+    let key = write("key.pem", &pair.signing_key.serialize_pem());
+    let tokens = write("tokens", "an-older-token\nopen-sesame\n");
+    let token = write("token", "open-sesame\n");
+    let (server, _scratch) = serve(&[
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+        "--tls-client-ca",
+        &certificate,
+        "--auth-tokens-file",
+        &tokens,
+    ]);
+    let port = server.url.rsplit(':').next().unwrap();
+    let address = format!("localhost:{port}");
+    let call = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lfbm"))
+            .args(["--server", &address, "models", "--json"])
+            .args(args)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output, errors)
+    };
+    let trust = ["--tls-ca", &certificate];
+    let identity = ["--tls-cert", &certificate, "--tls-key", &key];
+    assert!(!call(&[]).0.status.success());
+    assert!(!call(&trust).0.status.success());
+    let (output, errors) = call(&[&trust[..], &identity].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("UNAUTHENTICATED: "), "{errors}");
+    assert!(errors.contains(" (request "), "{errors}");
+    let (output, _) = call(&[&trust[..], &identity, &["--token-file", &token]].concat());
+    assert_eq!(json(&output)["model"], "mnist-not4");
 }
 
 #[test]

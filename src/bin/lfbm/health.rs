@@ -1,6 +1,7 @@
 //! `lfbm health`.
 
 use anyhow::ensure;
+use clap::Args;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -8,14 +9,23 @@ use crate::connection::Connector;
 use crate::output::print_line;
 use crate::status::failure;
 
-pub(crate) async fn run(connector: &Connector) -> anyhow::Result<()> {
-    let mut client = connector.health().await?;
-    let reply = client.check(HealthCheckRequest::default()).await;
+#[derive(Args)]
+#[command(after_help = "Example:\n  lfbm health --model parts && lfbm score --model parts parts/")]
+pub(crate) struct HealthArgs {
+    /// A model; the whole server when absent
+    #[arg(long)]
+    model: Option<String>,
+}
+
+pub(crate) async fn run(connector: &Connector, args: &HealthArgs) -> anyhow::Result<()> {
+    let model = args.model.as_ref();
+    let service = model.map(|model| format!("lfbm.v1.Model/{model}"));
+    let request = HealthCheckRequest {
+        service: service.unwrap_or_default(),
+    };
+    let reply = connector.health().await?.check(request).await;
     let status = reply.map_err(failure)?.into_inner().status();
     print_line(status.as_str_name())?;
-    ensure!(
-        status == ServingStatus::Serving,
-        "the server is not serving"
-    );
+    ensure!(status == ServingStatus::Serving, "not serving");
     Ok(())
 }

@@ -1,7 +1,14 @@
 //! The flags that say which model scores, and how.
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
-use lfbm_server::proto::{Aggregation, Image, InferenceParameters, Priority, ScoreRequest};
+use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_server::proto::{
+    Aggregation, GetModelRequest, Image, InferenceParameters, Model, Priority, ScoreRequest,
+};
+
+use crate::connection::Connection;
+use crate::status::failure;
 
 /// Model and inference parameters of a request.
 #[derive(Args)]
@@ -53,7 +60,21 @@ impl InferenceArgs {
         }
     }
 
-    fn parameters(&self) -> InferenceParameters {
+    /// The model's description.
+    pub(crate) async fn get_model(
+        &self,
+        mut client: AnomalyDetectorClient<Connection>,
+    ) -> anyhow::Result<Model> {
+        let request = GetModelRequest {
+            model: self.model.clone(),
+            version: self.model_version,
+        };
+        let reply = client.get_model(request).await.map_err(failure)?;
+        reply.into_inner().model.context("the reply has no model")
+    }
+
+    /// What the request says of inference.
+    pub(crate) fn parameters(&self) -> InferenceParameters {
         let aggregation = match self.aggregation {
             None => Aggregation::Unspecified,
             Some(AggregationName::Mean) => Aggregation::Mean,

@@ -11,11 +11,13 @@ use lfbm_server::proto::Image;
 use lfbm_server::proto::image::Content;
 
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// How the names of images begin that commands write next to the originals, after the original's.
+const MADE: [&str; 3] = ["heatmap", "reconstruction", "inpainted"];
 const STDIN: &str = "-";
 
 #[derive(Args)]
 pub(crate) struct InputArgs {
-    /// PNG or JPEG files, folders of them, or - for an image on standard input
+    /// PNG or JPEG files, folders of them with all below, or - for an image on standard input
     #[arg(required_unless_present = "files_from")]
     images: Vec<PathBuf>,
     /// A file that lists images, or - for standard input; one a line, or ended by NUL
@@ -57,9 +59,7 @@ pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         let before = found.len();
         for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
             let entry = entry?;
-            let extension = entry.path().extension().unwrap_or_default();
-            let extension = extension.to_string_lossy().to_lowercase();
-            if entry.file_type().is_file() && EXTENSIONS.contains(&extension.as_str()) {
+            if entry.file_type().is_file() && is_original(entry.path()) {
                 found.push(entry.into_path());
             }
         }
@@ -70,6 +70,17 @@ pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         );
     }
     Ok(found)
+}
+
+/// Whether a file is an image by its name, and not one that `lfbm` made of another.
+fn is_original(path: &Path) -> bool {
+    let extension = |path: &Path| {
+        path.extension()
+            .map(|name| name.to_string_lossy().to_lowercase())
+    };
+    let is_image = extension(path).is_some_and(|name| EXTENSIONS.contains(&name.as_str()));
+    let kind = path.file_stem().map(Path::new).and_then(extension);
+    is_image && !kind.is_some_and(|kind| MADE.iter().any(|made| kind.starts_with(made)))
 }
 
 /// The image in a file, or on standard input.

@@ -1,12 +1,18 @@
 //! `lfbm`: the client of lfbm-server.
 
 mod bench;
+mod calls;
+mod chain;
 mod connection;
+mod explain;
 mod health;
 mod inference;
+mod inpaint;
 mod inputs;
+mod mask;
 mod models;
 mod output;
+mod sample;
 mod score;
 mod status;
 
@@ -38,10 +44,16 @@ struct Cli {
 enum Command {
     /// Score images: how likely is each, under a model of normal images?
     Score(score::ScoreArgs),
+    /// Show where images differ from what the model expects, as heatmaps
+    Explain(explain::ExplainArgs),
+    /// Complete images whose pixels are hidden in part
+    Inpaint(inpaint::InpaintArgs),
+    /// Draw images from the model
+    Sample(sample::SampleArgs),
     /// List the models that the server has
     Models(models::ModelsArgs),
-    /// Ask whether the server serves; the exit code is 0 if so
-    Health,
+    /// Ask whether the server, or a model, serves; the exit code is 0 if so
+    Health(health::HealthArgs),
     /// Put load on a server and measure how it bears it
     Bench(bench::BenchArgs),
     /// Print a script that completes lfbm's arguments in a shell
@@ -67,8 +79,11 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let connector = || Connector::new(&cli.connection);
     match &cli.command {
         Command::Score(args) => return score::run(&connector()?, args).await,
+        Command::Explain(args) => explain::run(&connector()?, args).await?,
+        Command::Inpaint(args) => inpaint::run(&connector()?, args).await?,
+        Command::Sample(args) => sample::run(&connector()?, args).await?,
         Command::Models(args) => models::run(&connector()?, args).await?,
-        Command::Health => health::run(&connector()?).await?,
+        Command::Health(args) => health::run(&connector()?, args).await?,
         Command::Bench(args) => bench::run(&connector()?, args).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

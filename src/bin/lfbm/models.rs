@@ -1,12 +1,11 @@
 //! `lfbm models`.
 
 use clap::Args;
-use comfy_table::{Table, presets};
 use lfbm_server::proto::{ImageSpec, InferenceParameters, ListModelsRequest, Model};
 use serde_json::json;
 
 use crate::connection::Connector;
-use crate::output::print_line;
+use crate::output::{new_table, print_line};
 use crate::status::failure;
 
 #[derive(Args)]
@@ -27,9 +26,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
         }
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
+    let header = [
         "model",
         "version",
         "image (C, H, W)",
@@ -40,7 +37,8 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
         "chains",
         "threshold",
         "normal classes",
-    ]);
+    ];
+    let mut table = new_table(header, 0..0);
     for model in &models {
         let id = model.id.clone().unwrap_or_default();
         let image = model.image.unwrap_or_default();

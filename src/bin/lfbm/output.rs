@@ -1,11 +1,75 @@
-//! Standard output.
+//! What commands print and write.
 
 use std::fmt::Display;
+use std::fs;
 use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::Args;
+use comfy_table::{CellAlignment, Row, Table, presets};
+use lfbm_server::proto::RenderedImage;
 
 /// Prints a line; a reader that is gone is an error, not a panic.
 pub(crate) fn print_line(line: impl Display) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}").context("standard output is closed")
+}
+
+/// An empty table, some of whose columns hold numbers.
+pub(crate) fn new_table(header: impl Into<Row>, numbers: Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(header);
+    for column in numbers {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Prints a table that has rows.
+pub(crate) fn print_table(table: &Table) -> anyhow::Result<()> {
+    if table.row_count() > 0 {
+        print_line(table)?;
+    }
+    Ok(())
+}
+
+/// Where images go that the server made of others.
+#[derive(Args)]
+pub(crate) struct OutArgs {
+    /// The folder for the images that are made; next to the originals when absent
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl OutArgs {
+    /// Writes what was made of NAME.png or NAME.jpeg to NAME.`kind`.png.
+    pub(crate) fn write(
+        &self,
+        original: &Path,
+        kind: &str,
+        made: Option<&RenderedImage>,
+    ) -> anyhow::Result<PathBuf> {
+        let folder = match &self.out {
+            Some(folder) => folder,
+            None => original.parent().unwrap_or(Path::new("")),
+        };
+        let mut name = original.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{kind}.png"));
+        let path = folder.join(name);
+        write_image(&path, made)?;
+        Ok(path)
+    }
+}
+
+/// Writes an image, and the folder that it is in if there is none.
+pub(crate) fn write_image(path: &Path, image: Option<&RenderedImage>) -> anyhow::Result<()> {
+    let image = image.context("the reply has no image")?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::write(path, &image.png).with_context(|| path.display().to_string())
 }

@@ -55,6 +55,7 @@ pub(crate) fn describe(status: &Status) -> String {
         .collect();
     let what = match (status.code(), &violations[..]) {
         (Code::Cancelled, _) => "no answer within --timeout-s".to_owned(),
+        (Code::Unimplemented, _) => "the server does not know this call".to_owned(),
         (_, []) => status.message().to_owned(),
         (_, violations) => violations.join("; "),
     };
@@ -75,10 +76,10 @@ pub(crate) fn failure(status: Status) -> anyhow::Error {
 }
 
 /// Calls until there is an answer that another try would not change, or `retries` are used up.
-pub(crate) async fn retry<T, F>(retries: u32, mut call: impl FnMut() -> F) -> Result<T, Status>
-where
-    F: Future<Output = Result<T, Status>>,
-{
+pub(crate) async fn retry<T>(
+    retries: u32,
+    call: impl AsyncFn() -> Result<T, Status>,
+) -> Result<T, Status> {
     let mut attempt = 0;
     loop {
         match call().await {

@@ -1,6 +1,7 @@
 //! `lfbm bench`.
 
 mod arrivals;
+mod capacity;
 mod codec;
 mod latency;
 mod load;
@@ -8,33 +9,27 @@ mod measurement;
 mod report;
 
 use std::path::PathBuf;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{DataType, GetModelRequest, Image, ImageSpec, Priority, Tensor};
+use lfbm_server::proto::{DataType, Image, ImageSpec, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::Exp;
-use tonic::Code;
 use tonic::client::Grpc;
 
+use self::capacity::Capacity;
 use self::load::{Load, Pace, Requests};
-use self::measurement::{Answers, Measurement};
 use crate::connection::{Connector, seconds};
 use crate::inference::InferenceArgs;
 use crate::inputs::{find_images, read_image};
 use crate::output::print_line;
-use crate::status::failure;
 
 /// Images of random pixels, when none are named.
 const RANDOM_IMAGES: usize = 64;
-/// Throughput has stopped growing when so many loads in a row add less than this share.
-const GROWTH: f64 = 0.03;
-const PATIENCE: usize = 2;
-const HIGHEST_CONCURRENCY: usize = 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,19 +79,6 @@ pub(crate) struct BenchArgs {
     inference: InferenceArgs,
 }
 
-/// A closed loop on the way to the capacity.
-struct Level {
-    concurrency: usize,
-    measurement: Measurement,
-}
-
-impl Level {
-    fn ok(&self) -> Option<&Answers> {
-        let key = (Priority::Interactive, Code::Ok.into());
-        self.measurement.answers.get(&key)
-    }
-}
-
 pub(crate) async fn run(connector: &Connector, args: &BenchArgs) -> anyhow::Result<()> {
     let load = load(connector, args).await?;
     let stop = pin!(async {
@@ -106,7 +88,12 @@ pub(crate) async fn run(connector: &Connector, args: &BenchArgs) -> anyhow::Resu
         }
     });
     if args.find_capacity {
-        return find_capacity(&load, args.json, stop).await;
+        let capacity = Capacity::find(&load, stop).await?;
+        return if args.json {
+            print_line(capacity.json())
+        } else {
+            print_line(capacity.text())
+        };
     }
     let measurement = load.run(pace(args)?, stop).await?;
     ensure!(
@@ -123,51 +110,6 @@ pub(crate) async fn run(connector: &Connector, args: &BenchArgs) -> anyhow::Resu
         "no request succeeded in the time that was measured"
     );
     Ok(())
-}
-
-async fn find_capacity(
-    load: &Load,
-    json: bool,
-    mut stop: Pin<&mut impl Future<Output = ()>>,
-) -> anyhow::Result<()> {
-    let mut levels: Vec<Level> = Vec::new();
-    let (mut concurrency, mut highest, mut since_growth) = (1, 0.0_f64, 0);
-    loop {
-        let measurement = load
-            .run(Pace::Closed { concurrency }, stop.as_mut())
-            .await?;
-        if measurement.stopped.is_some() {
-            break;
-        }
-        let goodput = measurement.goodput_per_s();
-        levels.push(Level {
-            concurrency,
-            measurement,
-        });
-        if goodput > (1.0 + GROWTH) * highest {
-            since_growth = 0;
-        } else {
-            since_growth += 1;
-        }
-        highest = highest.max(goodput);
-        concurrency *= 2;
-        if since_growth == PATIENCE || concurrency > HIGHEST_CONCURRENCY {
-            break;
-        }
-    }
-    let goodput = |level: &Level| level.measurement.goodput_per_s();
-    let best = levels
-        .iter()
-        .max_by(|one, other| goodput(one).total_cmp(&goodput(other)));
-    let Some(best) = best else {
-        bail!("stopped before the first load was measured");
-    };
-    ensure!(goodput(best) > 0.0, "no request succeeded");
-    if json {
-        print_line(report::capacity_json(&levels, best))
-    } else {
-        print_line(report::capacity_text(&levels, best))
-    }
 }
 
 fn pace(args: &BenchArgs) -> anyhow::Result<Pace> {
@@ -216,16 +158,8 @@ async fn load(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Load> {
 }
 
 async fn random_images(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Vec<Image>> {
-    let request = GetModelRequest {
-        model: args.inference.model.clone(),
-        version: args.inference.model_version,
-    };
-    let reply = connector.detector().await?.get_model(request).await;
-    let model = reply
-        .map_err(failure)?
-        .into_inner()
-        .model
-        .unwrap_or_default();
+    let client = connector.detector().await?;
+    let model = args.inference.get_model(client).await?;
     let ImageSpec {
         channels,
         height,

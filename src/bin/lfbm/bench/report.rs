@@ -2,17 +2,19 @@
 
 use std::iter;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use lfbm_server::proto::Priority;
 use serde_json::{Map, Value, json};
 use tonic::Code;
 
+use super::BenchArgs;
 use super::latency::{Latencies, QUANTILES};
 use super::measurement::Measurement;
-use super::{BenchArgs, Level};
+use crate::output::new_table;
 use crate::status::code_name;
 
-const COUNTS: [&str; 2] = ["requests", "per s"];
+/// Columns of counts.
+pub(super) const COUNTS: [&str; 2] = ["requests", "per s"];
 
 fn priority_name(priority: Priority) -> &'static str {
     match priority {
@@ -29,7 +31,7 @@ pub(super) fn text(args: &BenchArgs, measurement: &Measurement) -> String {
         Some(rate) => format!("open loop, {rate} requests/s, Poisson arrivals"),
         None => format!("closed loop, {} at once", args.concurrency),
     };
-    let mut table = new_table(&["priority", "code"], &COUNTS);
+    let mut table = quantiles_table(&["priority", "code"], &COUNTS);
     for ((priority, code), answers) in &measurement.answers {
         let mut row = vec![
             priority_name(*priority).to_owned(),
@@ -40,7 +42,7 @@ pub(super) fn text(args: &BenchArgs, measurement: &Measurement) -> String {
         row.extend(quantiles_ms(&answers.latency));
         table.add_row(row);
     }
-    let mut parts = new_table(&["of which"], &[]);
+    let mut parts = quantiles_table(&["of which"], &[]);
     for (name, latencies) in [
         ("sent late", &measurement.send_delay),
         ("queued", &measurement.queue),
@@ -113,69 +115,25 @@ pub(super) fn json(args: &BenchArgs, measurement: &Measurement) -> Value {
     })
 }
 
-/// The search for the capacity, as a table.
-pub(super) fn capacity_text(levels: &[Level], best: &Level) -> String {
-    let mut table = new_table(&["at once"], &COUNTS);
-    for level in levels {
-        let mut row = vec![
-            level.concurrency.to_string(),
-            level.ok().map_or(0, |ok| ok.latency.len()).to_string(),
-            format!("{:.1}", level.measurement.goodput_per_s()),
-        ];
-        row.extend(
-            level
-                .ok()
-                .into_iter()
-                .flat_map(|ok| quantiles_ms(&ok.latency)),
-        );
-        table.add_row(row);
-    }
-    format!(
-        "{table}\n\ncapacity {:.1}/s, at {} at once",
-        best.measurement.goodput_per_s(),
-        best.concurrency
-    )
-}
-
-/// The search for the capacity, as one object.
-pub(super) fn capacity_json(levels: &[Level], best: &Level) -> Value {
-    let levels: Vec<_> = levels
-        .iter()
-        .map(|level| {
-            json!({
-                "concurrency": level.concurrency,
-                "goodput_per_s": level.measurement.goodput_per_s(),
-                "latency_s": level.ok().map(|ok| quantiles_json(&ok.latency)),
-            })
-        })
-        .collect();
-    json!({
-        "capacity_per_s": best.measurement.goodput_per_s(),
-        "concurrency": best.concurrency,
-        "levels": levels,
-    })
-}
-
 /// Columns of text, then of counts, then the quantiles.
-fn new_table(texts: &[&str], counts: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    let header = texts.iter().chain(counts).map(|&name| name.to_owned());
-    table.set_header(header.chain(QUANTILES.map(|(name, _)| format!("{name} ms"))));
-    for column in table.column_iter_mut().skip(texts.len()) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+pub(super) fn quantiles_table(texts: &[&str], counts: &[&str]) -> Table {
+    let columns = texts.iter().chain(counts).map(|&name| name.to_owned());
+    let quantiles = QUANTILES.map(|(name, _)| format!("{name} ms"));
+    let header: Vec<_> = columns.chain(quantiles).collect();
+    let numbers = texts.len()..header.len();
+    new_table(header, numbers)
 }
 
-fn quantiles_ms(latencies: &Latencies) -> [String; QUANTILES.len()] {
+/// For people.
+pub(super) fn quantiles_ms(latencies: &Latencies) -> [String; QUANTILES.len()] {
     QUANTILES.map(|(_, quantile)| {
         let seconds = latencies.quantile_s(quantile);
         seconds.map_or("-".to_owned(), |seconds| format!("{:.2}", seconds * 1e3))
     })
 }
 
-fn quantiles_json(latencies: &Latencies) -> Map<String, Value> {
+/// For machines.
+pub(super) fn quantiles_json(latencies: &Latencies) -> Map<String, Value> {
     QUANTILES
         .into_iter()
         .map(|(name, quantile)| (name.to_owned(), latencies.quantile_s(quantile).into()))

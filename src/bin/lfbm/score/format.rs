@@ -1,11 +1,20 @@
 //! Scores as a table, JSON or CSV.
 
 use clap::{Args, ValueEnum};
-use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use comfy_table::{Cell, Color, Table};
 use lfbm_server::proto::{ScoreResponse, Verdict};
 use serde_json::{Map, Value};
 
-use crate::output::print_line;
+use crate::output::{new_table, print_line, print_table};
+
+const HEADER: [&str; 6] = [
+    "image",
+    "log p(z)",
+    "log p(x|z)",
+    "log joint",
+    "p-value",
+    "verdict",
+];
 
 #[derive(Args)]
 pub(crate) struct FormatArgs {
@@ -37,7 +46,7 @@ impl Printer {
             _ if args.json => Self::Json,
             Format::Json => Self::Json,
             Format::Csv => Self::Csv { has_header: false },
-            Format::Table => Self::Table(Box::new(new_table())),
+            Format::Table => Self::Table(Box::new(new_table(HEADER, 1..5))),
         }
     }
 
@@ -48,14 +57,7 @@ impl Printer {
                 table.add_row(row(image, reply));
                 Ok(())
             }
-            Self::Json => {
-                let fields = fields(image, reply);
-                let object: Map<_, _> = fields
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect();
-                print_line(Value::Object(object))
-            }
+            Self::Json => print_line(Value::Object(score_object(image, reply))),
             Self::Csv { has_header } => {
                 let (names, values): (Vec<_>, Vec<_>) = fields(image, reply).into_iter().unzip();
                 if !*has_header {
@@ -71,27 +73,10 @@ impl Printer {
     /// Prints what there is only at the end.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         match self {
-            Self::Table(table) if table.row_count() > 0 => print_line(table),
-            _ => Ok(()),
+            Self::Table(table) => print_table(&table),
+            Self::Json | Self::Csv { .. } => Ok(()),
         }
     }
-}
-
-fn new_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
-        "image",
-        "log p(z)",
-        "log p(x|z)",
-        "log joint",
-        "p-value",
-        "verdict",
-    ]);
-    for column in table.column_iter_mut().skip(1).take(4) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn row(image: &str, reply: &ScoreResponse) -> [Cell; 6] {
@@ -109,6 +94,14 @@ fn row(image: &str, reply: &ScoreResponse) -> [Cell; 6] {
         p_value.unwrap_or("-".to_owned()).into(),
         Cell::new(verdict(reply).unwrap_or("-")).fg(color),
     ]
+}
+
+/// A score, for machines.
+pub(crate) fn score_object(image: &str, reply: &ScoreResponse) -> Map<String, Value> {
+    let fields = fields(image, reply).into_iter();
+    fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// What machines get, in the order of CSV columns.
