@@ -60,7 +60,7 @@ trainer: native-libs ## Build the trainer, optimised
 	cargo build --release -p lfbm-trainer
 
 .PHONY: test
-test: native-libs python ## Run every test
+test: native-libs python promtool ## Run every test
 	cargo build --workspace --bins
 	cargo test --workspace
 

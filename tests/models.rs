@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use common::{Server, client, encoded, eventually, http_get, metric, png};
 use lfbm_bundle::model::GeneratorName;
@@ -17,6 +18,9 @@ use lfbm_server::proto::{GetModelRequest, InferenceParameters, ScoreRequest, Sco
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 const MODEL: &str = "random-mlp";
 
@@ -97,6 +101,26 @@ async fn version(client: &AnomalyDetectorClient<Channel>, version: u64) -> Resul
     Ok(reply.model.unwrap().id.unwrap().version)
 }
 
+/// Watches what `grpc.health.v1` says of a service until it is `expected`.
+async fn health(server: &Server, service: &str, expected: ServingStatus) {
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut client = HealthClient::new(channel.connect().await.unwrap());
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let mut statuses = client.watch(request).await.unwrap().into_inner();
+    let reported = async {
+        while let Some(reply) = statuses.message().await.unwrap() {
+            if reply.status() == expected {
+                return;
+            }
+        }
+        panic!("the watch ended");
+    };
+    let reported = tokio::time::timeout(Duration::from_secs(60), reported).await;
+    reported.unwrap_or_else(|_| panic!("{service:?} is not {expected:?}"));
+}
+
 fn failures(server: &Server, reason: &str) -> f64 {
     metric(server, "lfbm_model_load_failures_total", reason)
 }
@@ -164,6 +188,8 @@ async fn a_version_that_is_gone_is_withdrawn_and_a_moved_one_goes_on() {
     place.publish("second", 2, 2);
     let server = place.serve("0");
     let client = client(&server).await;
+    health(&server, "", ServingStatus::Serving).await;
+    let model = format!("lfbm.v1.Model/{MODEL}");
     let expected = score(&client, 1).await.log_joint;
     fs::rename(place.path("first"), place.path("moved")).unwrap();
     fs::remove_dir_all(place.path("second")).unwrap();
@@ -174,6 +200,7 @@ async fn a_version_that_is_gone_is_withdrawn_and_a_moved_one_goes_on() {
     .await;
     assert_eq!(version(&client, 0).await.unwrap(), 1);
     assert_eq!(score(&client, 1).await.log_joint, expected);
+    health(&server, &model, ServingStatus::Serving).await;
 
     fs::remove_dir_all(place.path("moved")).unwrap();
     look(&server);
@@ -184,6 +211,15 @@ async fn a_version_that_is_gone_is_withdrawn_and_a_moved_one_goes_on() {
     let status = version(&client, 0).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(http_get(&server, "/livez").starts_with("HTTP/1.1 200"));
+    for service in ["", "lfbm.v1.AnomalyDetector"] {
+        health(&server, service, ServingStatus::NotServing).await;
+    }
+    place.publish("back", 3, 3);
+    look(&server);
+    eventually("a model is back", || versions(&server) == [3]).await;
+    for service in ["", "lfbm.v1.AnomalyDetector", &model] {
+        health(&server, service, ServingStatus::Serving).await;
+    }
 }
 
 #[tokio::test]
