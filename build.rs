@@ -9,7 +9,11 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(["lfbm/v1/anomaly_detector.proto"], ["proto"])?;
+    let services = [
+        "lfbm/v1/anomaly_detector.proto",
+        "inference/grpc_predict_v2.proto",
+    ];
+    let descriptors = protox::compile(services, ["proto"])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo names no OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()

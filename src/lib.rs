@@ -24,6 +24,11 @@ pub mod wire;
 pub mod proto {
     tonic::include_proto!("lfbm.v1");
 
+    /// The Open Inference Protocol.
+    pub mod inference {
+        tonic::include_proto!("inference");
+    }
+
     /// The descriptors, for server reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }

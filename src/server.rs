@@ -19,7 +19,8 @@ use crate::http;
 use crate::models::{self, Loader, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
-use crate::service::{AnomalyDetectorService, Core, Health, RequestLayer};
+use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::service::{AnomalyDetectorService, Core, Health, OpenInferenceService, RequestLayer};
 use crate::telemetry::{Metrics, watch_panics};
 use crate::transport::{Connections, TlsFiles, Tokens, raise_file_limit, server_config};
 use crate::wire::Limits;
@@ -150,12 +151,23 @@ impl Server {
             metrics: metrics.clone(),
             draining: draining.clone(),
         };
-        let detector = AnomalyDetectorServer::new(AnomalyDetectorService(Arc::new(core)))
-            .max_decoding_message_size(config.max_message_bytes)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .send_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Zstd);
+        let core = Arc::new(core);
+        // Every generated server has these methods, and no trait names them.
+        macro_rules! limited {
+            ($server:expr) => {
+                $server
+                    .max_decoding_message_size(config.max_message_bytes)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd)
+                    .send_compressed(CompressionEncoding::Gzip)
+                    .send_compressed(CompressionEncoding::Zstd)
+            };
+        }
+        let open_inference = limited!(GrpcInferenceServiceServer::new(OpenInferenceService {
+            core: Arc::clone(&core),
+            serving: Arc::clone(&serving),
+        }));
+        let detector = limited!(AnomalyDetectorServer::new(AnomalyDetectorService(core)));
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -177,6 +189,7 @@ impl Server {
             .max_concurrent_streams(config.max_streams)
             .add_service(health_service)
             .add_service(reflection)
+            .add_service(open_inference)
             .add_service(detector);
 
         let mut draining = draining;

@@ -5,6 +5,7 @@ mod form;
 mod image;
 mod inference;
 mod mask;
+pub mod open_inference;
 mod priority;
 mod timeout;
 

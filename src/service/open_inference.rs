@@ -1,0 +1,245 @@
+//! `inference.GRPCInferenceService`: the Open Inference Protocol, version 2.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tonic::{Request, Response, Status};
+
+use super::ServiceError;
+use super::core::{Call, Core};
+use super::score::score;
+use crate::admission::Priority;
+use crate::proto::inference as v2;
+use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
+use crate::proto::{ScoreRequest, ScoreResponse, Verdict};
+use crate::wire::{Violation, open_inference as wire};
+use v2::model_infer_response::InferOutputTensor;
+use v2::model_metadata_response::TensorMetadata;
+
+/// What the protocol calls the thing that runs a model.
+const PLATFORM: &str = "onnxruntime_onnx";
+
+/// An output: its name, its type, and the bytes of its value.
+struct Output {
+    name: &'static str,
+    datatype: &'static str,
+    bytes: fn(&ScoreResponse) -> Vec<u8>,
+}
+
+const OUTPUTS: [Output; 6] = [
+    Output {
+        name: "log_joint",
+        datatype: "FP64",
+        bytes: |score| score.log_joint.to_le_bytes().into(),
+    },
+    Output {
+        name: "log_prior",
+        datatype: "FP64",
+        bytes: |score| score.log_prior.to_le_bytes().into(),
+    },
+    Output {
+        name: "log_likelihood",
+        datatype: "FP64",
+        bytes: |score| score.log_likelihood.to_le_bytes().into(),
+    },
+    Output {
+        name: "log_joint_std",
+        datatype: "FP64",
+        bytes: |score| score.log_joint_std.to_le_bytes().into(),
+    },
+    Output {
+        name: "p_value",
+        datatype: "FP64",
+        bytes: |score| score.p_value.unwrap_or(f64::NAN).to_le_bytes().into(),
+    },
+    Output {
+        name: "anomalous",
+        datatype: "BOOL",
+        bytes: |score| vec![u8::from(score.verdict() == Verdict::Anomalous)],
+    },
+];
+
+/// The models of a [`Core`], for clients of KServe and Triton.
+pub struct OpenInferenceService {
+    /// What every service stands on.
+    pub core: Arc<Core>,
+    /// False once the server was told to stop.
+    pub serving: Arc<AtomicBool>,
+}
+
+impl OpenInferenceService {
+    async fn infer(
+        &self,
+        request: Request<v2::ModelInferRequest>,
+    ) -> Result<v2::ModelInferResponse, ServiceError> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let version = wire::version(&request.model_version)?;
+        let model = self.core.model(&call, &request.model_name, version)?;
+        let outputs = wanted(&request)?;
+        let inference = wire::infer_parameters(&request.parameters);
+        let inference = inference.map_err(ServiceError::Invalid)?;
+        let images = wire::images(&request, &model.manifest.image)?;
+        let priority = match images.len() {
+            1 => Priority::Interactive,
+            _ => Priority::Bulk,
+        };
+        let count = images.len() as i64;
+        let (core, call, manifest) = (&self.core, &call, &model.manifest);
+        let scores = images.into_iter().map(|image| {
+            let request = ScoreRequest {
+                model: manifest.name.clone(),
+                version: manifest.version,
+                image: Some(image),
+                inference: Some(inference),
+                ..Default::default()
+            };
+            score(core, call, request, priority)
+        });
+        let scores: Vec<ScoreResponse> = stream::iter(scores)
+            .buffered(self.core.limits.stream_in_flight)
+            .try_collect()
+            .await?;
+        let raw = outputs
+            .iter()
+            .map(|output| scores.iter().flat_map(output.bytes).collect());
+        Ok(v2::ModelInferResponse {
+            model_name: manifest.name.clone(),
+            model_version: manifest.version.to_string(),
+            id: request.id,
+            raw_output_contents: raw.collect(),
+            outputs: outputs
+                .iter()
+                .map(|output| InferOutputTensor {
+                    name: output.name.to_owned(),
+                    datatype: output.datatype.to_owned(),
+                    shape: vec![count],
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        })
+    }
+
+    fn metadata(
+        &self,
+        request: &Request<v2::ModelMetadataRequest>,
+    ) -> Result<v2::ModelMetadataResponse, ServiceError> {
+        let call = Call::of(request)?;
+        let request = request.get_ref();
+        let version = wire::version(&request.version)?;
+        let model = self.core.model(&call, &request.name, version)?;
+        let manifest = &model.manifest;
+        let catalog = self.core.models.catalog();
+        let versions = catalog
+            .iter()
+            .filter(|model| model.manifest.name == manifest.name)
+            .map(|model| model.manifest.version.to_string());
+        let tensor = |name: &str, datatype: &str, shape: &[usize]| TensorMetadata {
+            name: name.to_owned(),
+            datatype: datatype.to_owned(),
+            shape: [-1]
+                .into_iter()
+                .chain(shape.iter().map(|&size| size as i64))
+                .collect(),
+        };
+        let spec = &manifest.image;
+        let outputs = OUTPUTS.iter();
+        Ok(v2::ModelMetadataResponse {
+            name: manifest.name.clone(),
+            versions: versions.collect(),
+            platform: PLATFORM.to_owned(),
+            inputs: vec![tensor(
+                wire::INPUT,
+                "UINT8",
+                &[spec.channels, spec.height, spec.width],
+            )],
+            outputs: outputs
+                .map(|output| tensor(output.name, output.datatype, &[]))
+                .collect(),
+        })
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    fn reply<T>(&self, result: Result<T, ServiceError>) -> Result<Response<T>, Status> {
+        result
+            .map(Response::new)
+            .map_err(|error| error.into_status(&self.core.metrics))
+    }
+}
+
+/// The outputs that a request names; all when it names none.
+fn wanted(request: &v2::ModelInferRequest) -> Result<Vec<&'static Output>, Violation> {
+    if request.outputs.is_empty() {
+        return Ok(OUTPUTS.iter().collect());
+    }
+    let wanted = request.outputs.iter().map(|asked| {
+        OUTPUTS
+            .iter()
+            .find(|output| output.name == asked.name)
+            .ok_or_else(|| {
+                let names = OUTPUTS.each_ref().map(|output| output.name).join(", ");
+                let description = format!("expected some of {names}, got {:?}", asked.name);
+                Violation::new("outputs", description)
+            })
+    });
+    wanted.collect()
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for OpenInferenceService {
+    async fn server_live(
+        &self,
+        _: Request<v2::ServerLiveRequest>,
+    ) -> Result<Response<v2::ServerLiveResponse>, Status> {
+        self.reply(Ok(v2::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<v2::ServerReadyRequest>,
+    ) -> Result<Response<v2::ServerReadyResponse>, Status> {
+        let ready = self.is_serving() && !self.core.models.catalog().is_empty();
+        self.reply(Ok(v2::ServerReadyResponse { ready }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<v2::ModelReadyRequest>,
+    ) -> Result<Response<v2::ModelReadyResponse>, Status> {
+        let request = request.into_inner();
+        let version = wire::version(&request.version).map_err(ServiceError::from);
+        self.reply(version.map(|version| v2::ModelReadyResponse {
+            ready: self.is_serving() && self.core.models.get(&request.name, version).is_ok(),
+        }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<v2::ServerMetadataRequest>,
+    ) -> Result<Response<v2::ServerMetadataResponse>, Status> {
+        self.reply(Ok(v2::ServerMetadataResponse {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: Vec::new(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<v2::ModelMetadataRequest>,
+    ) -> Result<Response<v2::ModelMetadataResponse>, Status> {
+        self.reply(self.metadata(&request))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<v2::ModelInferRequest>,
+    ) -> Result<Response<v2::ModelInferResponse>, Status> {
+        self.reply(self.infer(request).await)
+    }
+}

@@ -1,0 +1,195 @@
+//! Requests of the Open Inference Protocol, as what `lfbm.v1` has for them.
+
+use std::collections::HashMap;
+
+use lfbm_bundle::manifest::ImageSpec;
+
+use super::Violation;
+use crate::proto::inference::ModelInferRequest;
+use crate::proto::inference::infer_parameter::ParameterChoice;
+use crate::proto::inference::model_infer_request::InferInputTensor;
+use crate::proto::inference::{InferParameter, InferTensorContents};
+use crate::proto::{self, Aggregation, DataType, Image, InferenceParameters, image};
+
+/// The name of the one input.
+pub const INPUT: &str = "image";
+
+const INPUTS: &str = "inputs";
+const SHAPE: &str = "inputs.shape";
+const CONTENTS: &str = "inputs.contents";
+const RAW_CONTENTS: &str = "raw_input_contents";
+const PARAMETERS: &str = "parameters";
+
+/// A model's version; empty is the highest.
+///
+/// # Errors
+/// When it is no whole number.
+pub fn version(text: &str) -> Result<u64, Violation> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| {
+        let description = format!("expected a whole number or nothing, got {text:?}");
+        Violation::new("model_version", description)
+    })
+}
+
+/// The images of a request, of `spec`'s size.
+///
+/// # Errors
+/// When the input has another name, type or shape, or its contents another size.
+pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Image>, Violation> {
+    let [input] = request.inputs.as_slice() else {
+        let description = format!("expected one input, {INPUT}, got {}", request.inputs.len());
+        return Err(Violation::new(INPUTS, description));
+    };
+    if input.name != INPUT {
+        let description = format!("expected the input {INPUT}, got {:?}", input.name);
+        return Err(Violation::new(INPUTS, description));
+    }
+    let (data_type, value_bytes) = match input.datatype.as_str() {
+        "UINT8" => (DataType::Uint8, 1),
+        "FP32" => (DataType::Float32, 4),
+        other => {
+            let description = format!("expected the datatype UINT8 or FP32, got {other:?}");
+            return Err(Violation::new(INPUTS, description));
+        }
+    };
+    let count = count(&input.shape, spec)?;
+    let bytes = contents(request, input, data_type)?;
+    let image_bytes = value_bytes * spec.pixels();
+    // In u128 no product of sizes that fit a message overflows.
+    if bytes.len() as u128 != u128::from(count) * image_bytes as u128 {
+        let description = format!(
+            "expected {count} images of {image_bytes} bytes, got {} bytes",
+            bytes.len()
+        );
+        return Err(Violation::new(CONTENTS, description));
+    }
+    let shape = [spec.channels, spec.height, spec.width].map(|size| size as u64);
+    let image = |data: &[u8]| Image {
+        content: Some(image::Content::Tensor(proto::Tensor {
+            data_type: data_type.into(),
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        })),
+    };
+    Ok(bytes.chunks(image_bytes).map(image).collect())
+}
+
+fn count(shape: &[i64], spec: &ImageSpec) -> Result<u64, Violation> {
+    let size = [spec.channels, spec.height, spec.width].map(|size| size as i64);
+    match shape {
+        [count, rest @ ..]
+            if *count > 0 && (rest == size || (size[0] == 1 && rest == &size[1..])) =>
+        {
+            Ok(*count as u64)
+        }
+        _ => {
+            let description =
+                format!("expected [N, C, H, W] = [1 or more, {size:?}], got {shape:?}");
+            Err(Violation::new(SHAPE, description))
+        }
+    }
+}
+
+/// The values of the input as bytes.
+fn contents(
+    request: &ModelInferRequest,
+    input: &InferInputTensor,
+    data_type: DataType,
+) -> Result<Vec<u8>, Violation> {
+    match (request.raw_input_contents.as_slice(), &input.contents) {
+        ([raw], None) => Ok(raw.clone()),
+        ([], Some(contents)) => typed(contents, data_type),
+        (raw, contents) => {
+            let description = format!(
+                "expected the values once, here or in {CONTENTS}, got {} here and {} there",
+                raw.len(),
+                usize::from(contents.is_some())
+            );
+            Err(Violation::new(RAW_CONTENTS, description))
+        }
+    }
+}
+
+fn typed(contents: &InferTensorContents, data_type: DataType) -> Result<Vec<u8>, Violation> {
+    if data_type == DataType::Float32 {
+        let values = contents.fp32_contents.iter();
+        return Ok(values.flat_map(|value| value.to_le_bytes()).collect());
+    }
+    let byte = |value: &u32| {
+        u8::try_from(*value).map_err(|_| {
+            let description = format!("expected UINT8 values up to 255, got {value}");
+            Violation::new(CONTENTS, description)
+        })
+    };
+    contents.uint_contents.iter().map(byte).collect()
+}
+
+/// The inference parameters of a request.
+///
+/// # Errors
+/// Every parameter that is unknown or of the wrong type.
+pub fn infer_parameters(
+    parameters: &HashMap<String, InferParameter>,
+) -> Result<InferenceParameters, Vec<Violation>> {
+    let mut inference = InferenceParameters::default();
+    let mut violations = Vec::new();
+    for (name, parameter) in parameters {
+        let choice = parameter.parameter_choice.as_ref();
+        if let Err(expected) = set(&mut inference, name, choice) {
+            let description = format!("{name}: expected {expected}, got {choice:?}");
+            violations.push(Violation::new(PARAMETERS, description));
+        }
+    }
+    if violations.is_empty() {
+        Ok(inference)
+    } else {
+        Err(violations)
+    }
+}
+
+/// Sets one parameter, or says what was expected.
+fn set(
+    inference: &mut InferenceParameters,
+    name: &str,
+    choice: Option<&ParameterChoice>,
+) -> Result<(), &'static str> {
+    const WHOLE: &str = "a whole number";
+    let whole = match choice {
+        Some(ParameterChoice::Int64Param(value)) => u64::try_from(*value).ok(),
+        Some(ParameterChoice::Uint64Param(value)) => Some(*value),
+        _ => None,
+    };
+    let small = whole
+        .and_then(|value| u32::try_from(value).ok())
+        .ok_or(WHOLE);
+    match name {
+        "seed" => inference.seed = Some(whole.ok_or(WHOLE)?),
+        "steps" => inference.steps = Some(small?),
+        "noise_free_steps" => inference.noise_free_steps = Some(small?),
+        "chains" => inference.chains = Some(small?),
+        "step_size" => match choice {
+            Some(ParameterChoice::DoubleParam(value)) => inference.step_size = Some(*value as f32),
+            _ => return Err("a double"),
+        },
+        "aggregation" => {
+            let aggregation = match choice {
+                Some(ParameterChoice::StringParam(name)) => match name.as_str() {
+                    "mean" => Some(Aggregation::Mean),
+                    "max" => Some(Aggregation::Max),
+                    "log_mean_exp" => Some(Aggregation::LogMeanExp),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let aggregation = aggregation.ok_or("mean, max or log_mean_exp")?;
+            inference.aggregation = aggregation.into();
+        }
+        _ => {
+            return Err("one of seed, steps, step_size, noise_free_steps, chains, aggregation");
+        }
+    }
+    Ok(())
+}

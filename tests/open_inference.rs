@@ -1,0 +1,169 @@
+//! The Open Inference Protocol, by Triton's own client and by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Server, bundle, client, close, encoded, pixels, png};
+use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
+use lfbm_server::proto::inference::{InferTensorContents, ModelInferRequest};
+use lfbm_server::proto::{Aggregation, InferenceParameters, Verdict};
+use serde_json::Value;
+use tonic::Code;
+
+#[tokio::test]
+async fn the_client_of_triton_gets_the_scores_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let spec = bundle.manifest().image;
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let images: Vec<_> = (0..3).map(|index| pixels(&spec, index)).collect();
+    let rows = images
+        .iter()
+        .map(|image| image.chunks(spec.width).collect());
+    let file = folder.path().join("images.json");
+    let rows: Vec<Vec<&[u8]>> = rows.collect();
+    std::fs::write(&file, serde_json::to_string(&rows).unwrap()).unwrap();
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join("third_party/python");
+    assert!(
+        packages.join("tritonclient").is_dir(),
+        "the Python packages are missing: run `make python`"
+    );
+    let output = Command::new("python3")
+        .arg(root.join("tests/open_inference.py"))
+        .args([server.url.strip_prefix("http://").unwrap(), "random-mlp"])
+        .arg(&file)
+        .env("PYTHONPATH", packages)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let got: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(got["server"]["name"], "lfbm-server");
+    assert_eq!(got["model"]["versions"], serde_json::json!(["1"]));
+    let shape = &got["model"]["inputs"][0]["shape"];
+    assert_eq!(*shape, serde_json::json!(["-1", "1", "28", "28"]));
+
+    let mut client = client(&server).await;
+    let scores = &got["scores"];
+    for (index, image) in images.iter().enumerate() {
+        let score = client.score(encoded(png(image.clone()))).await.unwrap();
+        let score = score.into_inner();
+        for (name, expected) in [
+            ("log_joint", score.log_joint),
+            ("log_prior", score.log_prior),
+            ("log_likelihood", score.log_likelihood),
+            ("log_joint_std", 0.0),
+            ("p_value", score.p_value.unwrap()),
+        ] {
+            let got = scores[name][index].as_f64().unwrap();
+            assert!(close(got, expected), "{name} of {index}: {got}, {expected}");
+        }
+        let anomalous = score.verdict() == Verdict::Anomalous;
+        assert_eq!(scores["anomalous"][index], anomalous);
+    }
+    let mut request = encoded(png(images[0].clone()));
+    request.inference = Some(InferenceParameters {
+        seed: Some(5),
+        steps: Some(7),
+        step_size: Some(0.05),
+        chains: Some(3),
+        noise_free_steps: Some(2),
+        aggregation: Aggregation::Max.into(),
+    });
+    let changed = client.score(request).await.unwrap().into_inner();
+    assert!(close(
+        got["changed"][0].as_f64().unwrap(),
+        changed.log_joint
+    ));
+}
+
+fn input(
+    shape: &[i64],
+    datatype: &str,
+    contents: Option<InferTensorContents>,
+) -> ModelInferRequest {
+    ModelInferRequest {
+        inputs: vec![InferInputTensor {
+            name: "image".to_owned(),
+            datatype: datatype.to_owned(),
+            shape: shape.to_vec(),
+            contents,
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn typed_contents_are_taken_and_shapes_that_lie_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let bytes = pixels(&bundle.manifest().image, 0);
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut v2 = GrpcInferenceServiceClient::connect(server.url.clone())
+        .await
+        .unwrap();
+    let mut detector = client(&server).await;
+    let expected = detector.score(encoded(png(bytes.clone()))).await.unwrap();
+    let expected = expected.into_inner().log_joint;
+    let uints = InferTensorContents {
+        uint_contents: bytes.iter().map(|byte| u32::from(*byte)).collect(),
+        ..Default::default()
+    };
+    let floats = InferTensorContents {
+        fp32_contents: bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect(),
+        ..Default::default()
+    };
+    for (datatype, contents) in [("UINT8", &uints), ("FP32", &floats)] {
+        let request = input(&[1, 1, 28, 28], datatype, Some(contents.clone()));
+        let reply = v2.model_infer(request).await.unwrap().into_inner();
+        let log_joint = reply.raw_output_contents[0].as_slice().try_into().unwrap();
+        assert!(close(f64::from_le_bytes(log_joint), expected));
+    }
+
+    let raw = |shape: &[i64], datatype: &str, raw: Vec<Vec<u8>>| ModelInferRequest {
+        raw_input_contents: raw,
+        ..input(shape, datatype, None)
+    };
+    let huge = InferTensorContents {
+        uint_contents: vec![256; 784],
+        ..Default::default()
+    };
+    let both = ModelInferRequest {
+        raw_input_contents: vec![bytes.clone()],
+        ..input(&[1, 1, 28, 28], "UINT8", Some(uints))
+    };
+    for (request, part) in [
+        (ModelInferRequest::default(), "one input"),
+        (raw(&[1, 28, 28], "INT8", vec![bytes.clone()]), "INT8"),
+        (raw(&[], "UINT8", vec![bytes.clone()]), "got []"),
+        (raw(&[0, 1, 28, 28], "UINT8", vec![Vec::new()]), "got [0"),
+        (
+            raw(&[-1, 1, 28, 28], "UINT8", vec![bytes.clone()]),
+            "got [-1",
+        ),
+        (
+            raw(&[2, 1, 28, 28], "UINT8", vec![bytes.clone()]),
+            "2 images",
+        ),
+        (
+            raw(&[i64::MAX, 1, 28, 28], "FP32", vec![bytes.clone()]),
+            "bytes",
+        ),
+        (raw(&[1, 1, i64::MAX, 4], "UINT8", vec![bytes]), "1, 28, 28"),
+        (raw(&[1, 1, 28, 28], "UINT8", vec![]), "once"),
+        (both, "once"),
+        (input(&[1, 1, 28, 28], "UINT8", Some(huge)), "256"),
+    ] {
+        let status = v2.model_infer(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{part}: {status:?}");
+        assert!(status.message().contains(part), "{part}: {status:?}");
+    }
+}
