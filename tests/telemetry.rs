@@ -223,7 +223,14 @@ async fn the_spans_of_a_request_reach_the_collector() {
             );
         }
     }
-    for expected in ["load_model", "request", "decode", "reply"] {
+    for expected in [
+        "load_model",
+        "request",
+        "decode",
+        "queue",
+        "compute",
+        "reply",
+    ] {
         assert!(names.iter().any(|name| name == expected), "{names:?}");
     }
 }

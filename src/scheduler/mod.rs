@@ -42,6 +42,7 @@ use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
 use lfbm_bundle::runtime::RuntimeError;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 pub use self::engine::Engine;
 use self::pace::Pace;
@@ -171,11 +172,14 @@ struct Submission {
     job: Job,
     reply: Reply,
     admitted: Instant,
+    /// The caller's span, and in it the one of the wait.
+    caller: Span,
+    stage: Span,
 }
 
 /// What the thread is told.
 enum Message {
-    Submit(Submission),
+    Submit(Box<Submission>),
     /// Nobody waits for the job any more.
     Abandon(JobId),
 }
@@ -243,9 +247,11 @@ impl Scheduler {
             job,
             reply,
             admitted: Instant::now(),
+            caller: Span::current(),
+            stage: tracing::info_span!("queue"),
         };
         self.messages
-            .send(Message::Submit(submission))
+            .send(Message::Submit(Box::new(submission)))
             .map_err(|_| SchedulerError::Stopped)?;
         let mut abandon = AbandonOnDrop {
             messages: &self.messages,

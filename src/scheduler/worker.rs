@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::runtime::RuntimeError;
+use tracing::Span;
 
 use super::batch::{Batch, Entrant, Finished, Images, Row, Suspended};
 use super::engine::Graphs;
@@ -25,6 +26,9 @@ struct Pending {
     job: Job,
     reply: Reply,
     admitted: Instant,
+    caller: Span,
+    /// Queue, then compute: it ends when another takes its place.
+    stage: Span,
     /// When its first chain entered the batch.
     started: Option<Instant>,
     /// Chains that have entered the batch.
@@ -117,7 +121,7 @@ impl<G: Graphs> Worker<G> {
                 }
             };
             match message {
-                Ok(Message::Submit(submission)) => self.accept(submission),
+                Ok(Message::Submit(submission)) => self.accept(*submission),
                 Ok(Message::Abandon(id)) => self.abandon(id),
                 Err(TryRecvError::Empty) => return true,
                 // Whoever waits for a job holds a sender.
@@ -149,6 +153,8 @@ impl<G: Graphs> Worker<G> {
             job,
             reply,
             admitted,
+            caller,
+            stage,
         } = submission;
         let (priority, chains, runs) = (job.priority, job.langevin.chains, job.runs_per_chain());
         self.pace.arrive(priority, chains, runs);
@@ -158,6 +164,8 @@ impl<G: Graphs> Worker<G> {
             job,
             reply,
             admitted,
+            caller,
+            stage,
             started: None,
             entered: 0,
             suspended: Vec::new(),
@@ -230,7 +238,10 @@ impl<G: Graphs> Worker<G> {
                 // Not reached: a job that goes leaves the queue too.
                 continue;
             };
-            pending.started.get_or_insert_with(Instant::now);
+            if pending.started.is_none() {
+                pending.started = Some(Instant::now());
+                pending.stage = tracing::info_span!(parent: &pending.caller, "compute");
+            }
             let entrant = pending.suspended.pop().map_or_else(
                 || {
                     pending.entered += 1;
@@ -323,6 +334,8 @@ impl Pending {
         }
         // Room first: a client that sends its next request on this answer finds it.
         drop(self.job);
+        // A span lasts as long as those in it.
+        drop((self.stage, self.caller));
         let _ = self.reply.send(Ok(inferred));
     }
 }
