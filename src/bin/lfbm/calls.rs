@@ -29,7 +29,8 @@ pub(crate) struct ImageArgs {
     /// Requests that are under way at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Further attempts for an image, when the server is overloaded or unavailable
+    /// Further attempts for an image, when the server is overloaded or unavailable, or the
+    /// connection breaks
     #[arg(long, default_value_t = 3)]
     retry: u32,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use tonic::codec::CompressionEncoding;
@@ -13,6 +13,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 use tonic_health::pb::health_client::HealthClient;
+
+use crate::status::root_cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -167,11 +169,9 @@ impl Connector {
     /// # Errors
     /// When no server answers, or not in the way that the flags say.
     pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
-        let channel = self.endpoint.connect().await.with_context(|| {
-            format!(
-                "no server answers at {}; start one, or name it with --server",
-                self.server
-            )
+        let channel = self.endpoint.connect().await.map_err(|error| {
+            let cause = root_cause(&error);
+            anyhow!("no connection to {} (--server): {cause}", self.server)
         })?;
         Ok(InterceptedService::new(channel, self.headers.clone()))
     }
@@ -202,7 +202,16 @@ impl Connector {
 
 fn tls(args: &ConnectionArgs) -> anyhow::Result<ClientTlsConfig> {
     let tls = match &args.tls_ca {
-        Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
+        Some(path) => {
+            let pem = read(path)?;
+            // Tonic takes a file without one for no authorities.
+            ensure!(
+                String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----"),
+                "{}: expected certificates, PEM",
+                path.display()
+            );
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+        }
         None => ClientTlsConfig::new().with_native_roots(),
     };
     Ok(match (&args.tls_cert, &args.tls_key) {

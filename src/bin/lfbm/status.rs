@@ -1,5 +1,6 @@
 //! What a server's errors say, and when to try again.
 
+use std::error::Error;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -60,6 +61,10 @@ pub(crate) fn describe(status: &Status) -> String {
         (_, violations) => violations.join("; "),
     };
     let mut text = format!("{}: {what}", code_name(code));
+    // What came from this side of the wire says little by itself.
+    if status.source().is_some() {
+        text += &format!(": {}", root_cause(status));
+    }
     if let Some(delay) = retry_delay(status) {
         text += &format!("; try again in {} s", delay.as_secs_f64());
     }
@@ -68,6 +73,15 @@ pub(crate) fn describe(status: &Status) -> String {
         text += &format!(" (request {id})");
     }
     text
+}
+
+/// The last in an error's chain of causes; in those of transports the others say the same, or less.
+pub(crate) fn root_cause(error: &dyn Error) -> &dyn Error {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 /// An error for the user.
@@ -93,7 +107,12 @@ pub(crate) async fn retry<T>(
 }
 
 fn is_transient(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+    match status.code() {
+        Code::Unavailable | Code::ResourceExhausted => true,
+        // With a cause, it is a connection that broke; without, the server says so.
+        Code::Unknown => status.source().is_some(),
+        _ => false,
+    }
 }
 
 /// What the server asks for, and not less than a random part of a back-off that doubles.
