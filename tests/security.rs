@@ -5,19 +5,27 @@
 mod common;
 
 use std::fs;
+use std::io::{Cursor, Write};
 use std::path::Path;
 use std::task;
 use std::time::{Duration, Instant};
 
-use common::{Server, bundle, http_get, http_get_with};
+use common::{Server, bundle, client, encoded, http_get, http_get_with, pixels, png};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use futures_util::stream;
+use image::{GrayImage, ImageFormat};
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::{GetModelRequest, ListModelsRequest};
+use lfbm_server::proto::image::Content;
+use lfbm_server::proto::{
+    DataType, GetModelRequest, Image, ListModelsRequest, ScoreRequest, Tensor,
+};
 use lfbm_server::service::RequestLayer;
 use lfbm_server::telemetry::{Metrics, watch_panics};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
@@ -337,4 +345,103 @@ async fn idle_connections_are_harmless_and_their_number_is_bounded() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     client.list_models(ListModelsRequest {}).await.unwrap();
+}
+
+/// A PNG chunk.
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut checked = kind.to_vec();
+    checked.extend(data);
+    let mut crc = flate2::Crc::new();
+    crc.update(&checked);
+    let length = (data.len() as u32).to_be_bytes();
+    [&length[..], &checked, &crc.sum().to_be_bytes()].concat()
+}
+
+/// Puts a colour profile of so many zeros into a PNG file.
+fn with_profile(png: &[u8], bytes: usize) -> Vec<u8> {
+    let mut deflated = ZlibEncoder::new(Vec::new(), Compression::best());
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..bytes / zeros.len() {
+        deflated.write_all(&zeros).unwrap();
+    }
+    let profile = [b"bomb\0\0", &deflated.finish().unwrap()[..]].concat();
+    // After the signature and the header.
+    let (head, rest) = png.split_at(8 + 25);
+    [head, &chunk(b"iCCP", &profile), rest].concat()
+}
+
+fn peak_bytes(server: &Server) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    1024 * kib.parse::<usize>().unwrap()
+}
+
+#[tokio::test]
+async fn hostile_images_get_a_precise_error_and_little_memory() {
+    const BOMB_BYTES: usize = 512 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let image = png(pixels(&bundle.manifest().image, 0));
+    let good = encoded(image.clone());
+    client.score(good.clone()).await.unwrap();
+    let before = peak_bytes(&server);
+
+    let blank = |width, height| {
+        let mut file = Cursor::new(Vec::new());
+        let blank = GrayImage::new(width, height);
+        blank.write_to(&mut file, ImageFormat::Png).unwrap();
+        encoded(file.into_inner())
+    };
+    let tensor = |shape: &[u64], data: Vec<u8>| ScoreRequest {
+        image: Some(Image {
+            content: Some(Content::Tensor(Tensor {
+                data_type: DataType::Float32.into(),
+                shape: shape.to_vec(),
+                data,
+            })),
+        }),
+        ..Default::default()
+    };
+    let filled = |value: f32| value.to_le_bytes().repeat(784);
+    let hostile = [
+        (blank(1, 1), "got 1 x 1"),
+        (blank(10_000, 10_000), "got 10000 x 10000"),
+        (encoded(Vec::new()), "no bytes"),
+        (encoded(b"\x89PNG\r\n\x1a\n".to_vec()), "broken"),
+        (tensor(&[1, 28, 28], filled(f32::NAN)), "NaN at index 0"),
+        (
+            tensor(&[1, 28, 28], filled(f32::INFINITY)),
+            "inf at index 0",
+        ),
+        (tensor(&[1, 28, 28], filled(-1.0)), "-1 at index 0"),
+        (tensor(&[3, 28, 28], filled(0.5)), "got [3, 28, 28]"),
+        (tensor(&[1, 28, 28], Vec::new()), "got 0"),
+        (tensor(&[], filled(0.5)), "got []"),
+        (
+            tensor(&[u64::MAX, u64::MAX, 2], filled(0.5)),
+            "18446744073709551615",
+        ),
+    ];
+    for (request, part) in hostile {
+        let status = client.score(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{part}: {status:?}");
+        assert!(status.message().contains(part), "{part}: {status:?}");
+    }
+    // The profile has no influence on the score; it is left packed.
+    let bomb = encoded(with_profile(&image, BOMB_BYTES));
+    client.score(bomb).await.unwrap();
+    // What is small on the wire and large in memory is refused where it crosses the limit.
+    let mut packing = client.clone().send_compressed(CompressionEncoding::Gzip);
+    let status = packing
+        .score(encoded(vec![0; BOMB_BYTES]))
+        .await
+        .unwrap_err();
+    assert!(status.message().contains("limit"), "{status:?}");
+
+    client.score(good).await.unwrap();
+    let grown = peak_bytes(&server).saturating_sub(before);
+    assert!(grown < BOMB_BYTES / 4, "{grown} bytes");
 }

@@ -13,6 +13,12 @@ const DATA_TYPE: &str = "image.tensor.data_type";
 const SHAPE: &str = "image.tensor.shape";
 const DATA: &str = "image.tensor.data";
 
+/// What a file may hold beside its pixels when it is unpacked: a colour profile, for one, which can
+/// be a thousand times smaller in the file.
+const PROFILE_BYTES: u64 = 4 << 20;
+/// A pixel of 16 bits a channel with alpha, once in the file's form and once decoded.
+const WIDEST_PIXEL_BYTES: u64 = 16;
+
 /// The intensities of an image, C H W values in [0, 1].
 ///
 /// # Errors
@@ -42,10 +48,10 @@ fn decode_file(bytes: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
     if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
         return Err(wrong("expected a PNG or JPEG file, got neither".to_owned()));
     }
-    let mut limits = ::image::Limits::default();
-    limits.max_image_width = u32::try_from(spec.width).ok();
-    limits.max_image_height = u32::try_from(spec.height).ok();
-    reader.no_limits();
+    let mut limits = ::image::Limits::no_limits();
+    limits.max_alloc = Some(PROFILE_BYTES + WIDEST_PIXEL_BYTES * spec.positions() as u64);
+    // Without one on the image's size, which has a better message below.
+    reader.limits(limits.clone());
     let broken = |error: ::image::ImageError| wrong(format!("the file is broken: {error}"));
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
@@ -55,6 +61,8 @@ fn decode_file(bytes: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
             spec.width, spec.height
         )));
     }
+    limits.max_image_width = Some(width);
+    limits.max_image_height = Some(height);
     decoder.set_limits(limits).map_err(broken)?;
     let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     Ok(pixels::from_image(&image, spec.channels))
