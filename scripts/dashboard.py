@@ -66,7 +66,7 @@ ROWS = {
          "From admission to the first Langevin step."),
         ("Time of compute", "s", quantiles("lfbm_compute_duration_seconds", *MODEL),
          "From the first step to the score."),
-        ("Chains waiting", "short", value("lfbm_chains_waiting", "instance", *MODEL),
+        ("Chains waiting", "short", value("lfbm_chains_waiting", "instance", *MODEL, "priority"),
          "The depth of the queue, and what the autoscaler looks at."),
         ("Chains running", "short", value("lfbm_chains_running", "instance", *MODEL),
          "Rows in use."),

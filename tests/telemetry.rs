@@ -105,6 +105,10 @@ async fn metrics_under_traffic_are_what_prometheus_wants() {
     ] {
         assert_eq!(metric(&server, name, labels), value, "{name}: {text}");
     }
+    for priority in ["interactive", "bulk"] {
+        let waiting = format!(r#"lfbm_chains_waiting{{model="random-mlp",priority="{priority}""#);
+        assert!(text.contains(&waiting), "{waiting}: {text}");
+    }
     let build = format!(
         r#"onnxruntime="1.30.0",version="{}""#,
         env!("CARGO_PKG_VERSION")

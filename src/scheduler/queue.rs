@@ -142,6 +142,11 @@ impl Queue {
         self.classes.iter().map(|class| class.chains).sum()
     }
 
+    /// Chains of a class that wait.
+    pub(super) fn chains(&self, priority: Priority) -> usize {
+        self.classes[priority as usize].chains
+    }
+
     /// Runs of the graph that the waiting chains of a class need.
     pub(super) fn runs(&self, priority: Priority) -> u64 {
         self.classes[priority as usize].runs

@@ -305,9 +305,12 @@ impl<G: Graphs> Worker<G> {
     /// Tells metrics and admission what there is.
     fn show(&self) {
         let rows = self.batch.rows().len();
-        let queued = [Priority::Interactive, Priority::Bulk].map(|class| self.queue.runs(class));
-        self.pace.publish(rows, queued);
-        self.metrics.chains_waiting.set(self.queue.waiting() as i64);
+        let classes = [Priority::Interactive, Priority::Bulk];
+        self.pace
+            .publish(rows, classes.map(|class| self.queue.runs(class)));
+        for (waiting, class) in self.metrics.chains_waiting.iter().zip(classes) {
+            waiting.set(self.queue.chains(class) as i64);
+        }
         self.metrics.chains_running.set(rows as i64);
     }
 }

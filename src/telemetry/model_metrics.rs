@@ -9,7 +9,8 @@ use lfbm_bundle::manifest::{Manifest, Quantile};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use super::drift::DriftWindow;
@@ -21,8 +22,8 @@ const CHAINS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 5
 /// Handles to the metrics of one model.
 #[derive(Clone, Debug)]
 pub struct ModelMetrics {
-    /// Chains that wait for a row.
-    pub chains_waiting: IntGauge,
+    /// Interactive and bulk chains that wait for a row.
+    pub chains_waiting: [IntGauge; 2],
     /// Chains in the batch.
     pub chains_running: IntGauge,
     /// Seconds from admission to the first step.
@@ -77,12 +78,16 @@ impl ModelMetrics {
             options("lfbm_verdicts_total", "Scores by verdict."),
             &["verdict"],
         )?)?;
+        let chains_waiting = registered.add(IntGaugeVec::new(
+            options("lfbm_chains_waiting", "Chains that wait for a row."),
+            &["priority"],
+        )?)?;
         let window = DriftWindow::new(drift_window, manifest.calibration.count);
         let drift = Arc::new(Mutex::new(window));
         registered.add(DriftCollector::new(Arc::clone(&drift), options)?)?;
         let metrics = Self {
-            chains_waiting: registered
-                .add(gauge("lfbm_chains_waiting", "Chains that wait for a row.")?)?,
+            chains_waiting: ["interactive", "bulk"]
+                .map(|priority| chains_waiting.with_label_values(&[priority])),
             chains_running: registered
                 .add(gauge("lfbm_chains_running", "Chains in the batch.")?)?,
             queue_seconds: registered.add(histogram(
