@@ -249,11 +249,12 @@ fn reduce(graph: &Graph, node: &Node) -> Result<Vec<ValueType>, GraphError> {
     Ok(f32_of(reduced.collect()))
 }
 
-fn fixed_product(shape: &[Dim]) -> usize {
-    shape
-        .iter()
-        .map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 })
-        .product()
+/// How many values a row has; `None` when no machine can count them.
+fn fixed_product(shape: &[Dim]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |product, dim| match dim {
+        Dim::Fixed(size) => product.checked_mul(*size),
+        Dim::Batch => Some(product),
+    })
 }
 
 fn batch_count(shape: &[Dim]) -> usize {
@@ -293,7 +294,8 @@ fn reshape(graph: &Graph, node: &Node) -> Result<Vec<ValueType>, GraphError> {
             size => Dim::Fixed(usize::try_from(size).map_err(|_| misfit())?),
         });
     }
-    let (have, want) = (fixed_product(input), fixed_product(&shape));
+    let have = fixed_product(input).ok_or_else(misfit)?;
+    let want = fixed_product(&shape).ok_or_else(misfit)?;
     let missing_batches = batch_count(input)
         .checked_sub(batch_count(&shape))
         .ok_or_else(misfit)?;
@@ -313,8 +315,9 @@ fn flatten(graph: &Graph, node: &Node) -> Result<Vec<ValueType>, GraphError> {
         return Err(node.error(format!("axis {axis} is outside of {}", describe(shape))));
     }
     let merge = |dims: &[Dim]| match (batch_count(dims), fixed_product(dims)) {
-        (0, size) => Ok(Dim::Fixed(size)),
-        (1, 1) => Ok(Dim::Batch),
+        (0, Some(size)) => Ok(Dim::Fixed(size)),
+        (0, None) => Err(node.error(format!("{} is too large", describe(dims)))),
+        (1, Some(1)) => Ok(Dim::Batch),
         _ => Err(node.error("the rows of the batch would be merged with another dimension")),
     };
     Ok(f32_of(vec![merge(&shape[..axis])?, merge(&shape[axis..])?]))
@@ -398,7 +401,7 @@ fn concat(graph: &Graph, node: &Node) -> Result<Vec<ValueType>, GraphError> {
                 .enumerate()
                 .all(|(at, (a, b))| at == axis || a == b);
         match part.get(axis) {
-            Some(&Dim::Fixed(size)) if fits => total += size,
+            Some(&Dim::Fixed(size)) if fits => total = size.saturating_add(total),
             _ => {
                 return Err(node.error(format!(
                     "input {index} of shape {} does not fit",
@@ -483,13 +486,14 @@ pub(super) fn slice_ranges(graph: &Graph, node: &Node) -> Result<Vec<SliceRange>
                     describe(shape)
                 )));
             };
+            let length = i64::try_from(size).unwrap_or(i64::MAX);
             let bound = |at: i64| {
                 let from_front = if at < 0 {
-                    at.saturating_add(size as i64)
+                    at.saturating_add(length)
                 } else {
                     at
                 };
-                from_front.clamp(0, size as i64) as usize
+                from_front.clamp(0, length) as usize
             };
             let (start, end) = (bound(start), bound(end));
             Ok(SliceRange {
@@ -532,8 +536,8 @@ fn pad(graph: &Graph, node: &Node) -> Result<Vec<ValueType>, GraphError> {
     let mut shape = graph.shape(node.input(0)?)?.to_vec();
     for (dim, (before, after)) in shape.iter_mut().zip(pad_amounts(graph, node)?) {
         match dim {
-            Dim::Fixed(size) => *size += before + after,
-            Dim::Batch if before + after == 0 => {}
+            Dim::Fixed(size) => *size = size.saturating_add(before).saturating_add(after),
+            Dim::Batch if (before, after) == (0, 0) => {}
             Dim::Batch => return Err(node.error("the rows of the batch cannot be padded")),
         }
     }
@@ -587,6 +591,21 @@ pub(super) struct Window {
     pub group: usize,
 }
 
+impl Window {
+    /// Input positions from the first to the last that an output sees. Sizes saturate: what is
+    /// larger than any input is refused by that.
+    fn reach(&self, axis: usize) -> usize {
+        let gaps = self.kernel[axis].saturating_sub(1);
+        self.dilations[axis].saturating_mul(gaps).saturating_add(1)
+    }
+
+    /// Zeros on both sides.
+    fn padding(&self, axis: usize) -> usize {
+        let (before, after) = self.pads[axis];
+        before.saturating_add(after)
+    }
+}
+
 pub(super) fn window(node: &Node, weight: &[Dim]) -> Result<Window, GraphError> {
     if node.string("auto_pad").is_some_and(|mode| mode != "NOTSET") {
         return Err(node.error("auto_pad is not supported, write the pads out"));
@@ -598,6 +617,7 @@ pub(super) fn window(node: &Node, weight: &[Dim]) -> Result<Window, GraphError> 
         .iter()
         .skip(2)
         .map(|dim| match dim {
+            Dim::Fixed(0) => Err(node.error("the kernel is empty")),
             Dim::Fixed(size) => Ok(*size),
             Dim::Batch => Err(node.error("the kernel has no fixed size")),
         })
@@ -667,17 +687,16 @@ fn conv(graph: &Graph, node: &Node) -> Result<Vec<ValueType>, GraphError> {
     let (Some(&filters), Some(&Dim::Fixed(per_group))) = (weight.first(), weight.get(1)) else {
         return Err(node.error("the kernel has no fixed size"));
     };
-    if per_group * window.group != channels {
+    if per_group.checked_mul(window.group) != Some(channels) {
         return Err(node.error(format!(
             "the kernel reads {per_group} channels, the input has {channels}"
         )));
     }
     let mut shape = vec![rows, filters];
     for (axis, &size) in sizes.iter().enumerate() {
-        let reach = window.dilations[axis] * (window.kernel[axis] - 1) + 1;
-        let padded = size + window.pads[axis].0 + window.pads[axis].1;
-        let room = padded
-            .checked_sub(reach)
+        let room = size
+            .saturating_add(window.padding(axis))
+            .checked_sub(window.reach(axis))
             .ok_or_else(|| node.error("the kernel is larger than the input"))?;
         shape.push(Dim::Fixed(room / window.strides[axis].max(1) + 1));
     }
@@ -696,14 +715,16 @@ fn conv_transpose(graph: &Graph, node: &Node) -> Result<Vec<ValueType>, GraphErr
             "the kernel reads {inputs} channels, the input has {channels}"
         )));
     }
-    let mut shape = vec![rows, Dim::Fixed(per_group * window.group)];
+    let filters = per_group.saturating_mul(window.group);
+    let mut shape = vec![rows, Dim::Fixed(filters)];
     for (axis, &size) in sizes.iter().enumerate() {
-        let reach = window.dilations[axis] * (window.kernel[axis] - 1) + 1;
-        let full =
-            size.saturating_sub(1) * window.strides[axis] + reach + window.output_padding[axis];
-        let cut = window.pads[axis].0 + window.pads[axis].1;
+        let full = size
+            .saturating_sub(1)
+            .saturating_mul(window.strides[axis])
+            .saturating_add(window.reach(axis))
+            .saturating_add(window.output_padding[axis]);
         shape.push(Dim::Fixed(
-            full.checked_sub(cut)
+            full.checked_sub(window.padding(axis))
                 .ok_or_else(|| node.error("the pads cut everything away"))?,
         ));
     }
