@@ -77,7 +77,8 @@ fuzz-check: ## Compile the fuzz targets, without the fuzzer
 .PHONY: fuzz
 fuzz: export RUSTC_BOOTSTRAP = 1
 fuzz: ## Fuzz what reads untrusted bytes, FUZZ_S seconds a target; needs cargo-fuzz
-	cd fuzz && cargo run --quiet --bin seeds -- corpus
+	cargo fuzz build
+	fuzz/target/*/release/seeds fuzz/corpus
 	for target in $(FUZZ_TARGETS); do cargo fuzz run $$target -- -max_total_time=$(FUZZ_S); done
 
 .PHONY: soak

@@ -1,4 +1,4 @@
-//! Writes the first inputs of every fuzz target: `cargo run --bin seeds -- FOLDER`.
+//! Writes the first inputs of every fuzz target: `seeds FOLDER`.
 
 use std::fs;
 use std::io::Cursor;

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use lfbm_server::proto::ScoreStreamRequest;
+use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use prost::Message;
 use tokio::net::TcpStream;
+use tonic::transport::Endpoint;
 
 use crate::common::{Server, bundle, client, encoded, endless, eventually, metric, pixels, png};
 
@@ -98,4 +101,43 @@ async fn a_client_that_reads_nothing_holds_no_rows() {
     client(&server).await.score(request).await.unwrap();
     assert!(!connection.is_finished(), "the server sent it away");
     connection.abort();
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_not_computed_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    request.inference.get_or_insert_default().steps = Some(1);
+    let endpoint = Endpoint::from_shared(server.url.clone()).unwrap();
+    let channel = endpoint.initial_stream_window_size(1).connect().await;
+    let mut deaf = AnomalyDetectorClient::new(channel.unwrap());
+    let endless = (0..).map({
+        let request = request.clone();
+        move |id: u64| ScoreStreamRequest {
+            id: id.to_string(),
+            request: Some(request.clone()),
+        }
+    });
+    let replies = deaf
+        .score_stream(tokio_stream::iter(endless))
+        .await
+        .unwrap();
+    let scored = || metric(&server, "lfbm_compute_duration_seconds_count", "") as u64;
+    let mut before = 0;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = scored();
+        if now > 0 && now == before {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{now} scores, and it goes on");
+        before = now;
+    }
+    no_row_is_in_use(&server).await;
+    client(&server).await.score(request).await.unwrap();
+    println!("{before} scores were made for a client that read none");
+    drop(replies);
 }
