@@ -82,6 +82,11 @@ impl ImageArgs {
 }
 
 impl Calls {
+    /// Whether there are several images.
+    pub(crate) fn are_many(&self) -> bool {
+        self.images.len() > 1
+    }
+
     /// Calls until there is an answer that another try would not change, or no try is left.
     pub(crate) async fn call<T>(
         &self,

@@ -102,6 +102,10 @@ pub(crate) struct Connector {
 /// A connection that puts deadline and token on every request.
 pub(crate) type Connection = InterceptedService<Channel, Headers>;
 
+/// Marks a request whose time is not the server's business.
+#[derive(Clone, Copy)]
+pub(crate) struct WithoutDeadline;
+
 /// What every request carries.
 #[derive(Clone)]
 pub(crate) struct Headers {
@@ -111,7 +115,9 @@ pub(crate) struct Headers {
 
 impl Interceptor for Headers {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.set_timeout(self.timeout);
+        if request.extensions().get::<WithoutDeadline>().is_none() {
+            request.set_timeout(self.timeout);
+        }
         if let Some(authorization) = &self.authorization {
             let metadata = request.metadata_mut();
             metadata.insert("authorization", authorization.clone());
@@ -174,6 +180,11 @@ impl Connector {
             anyhow!("no connection to {} (--server): {cause}", self.server)
         })?;
         Ok(InterceptedService::new(channel, self.headers.clone()))
+    }
+
+    /// How long an attempt may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.headers.timeout
     }
 
     /// Compression of requests.

@@ -1,15 +1,18 @@
 //! `lfbm score`.
 
 mod format;
+mod stream;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use lfbm_server::proto::{ScoreResponse, Verdict};
+use tonic::Response;
 
 pub(crate) use self::format::score_object;
 use self::format::{FormatArgs, Printer};
+use self::stream::ScoreStream;
 use crate::calls::ImageArgs;
 use crate::connection::Connector;
 use crate::inputs::read_image;
@@ -41,11 +44,16 @@ pub(crate) struct ScoreArgs {
 pub(crate) async fn run(connector: &Connector, args: &ScoreArgs) -> anyhow::Result<ExitCode> {
     let calls = args.images.prepare(connector).await?;
     let inference = &args.images.inference;
+    let open = || ScoreStream::new(calls.client.clone(), connector.timeout());
+    let stream = calls.are_many().then(open);
     let ask = async |image: &Path| {
         let image = read_image(image)?;
         let mut request = inference.score_request(image, calls.priority);
         request.mask.clone_from(&calls.mask);
-        let call = async || calls.client.clone().score(request.clone()).await;
+        let call = async || match &stream {
+            Some(stream) => stream.score(request.clone()).await.map(Response::new),
+            None => calls.client.clone().score(request.clone()).await,
+        };
         calls.call(call).await
     };
     let mut printer = Printer::new(&args.format);
