@@ -318,6 +318,25 @@ async fn the_same_version_twice_is_refused_until_the_first_is_gone() {
 }
 
 #[tokio::test]
+async fn a_place_that_cannot_be_read_withdraws_nothing() {
+    let place = Place::new();
+    let server = place.serve("0");
+    let away = place.scratch.path().join("away");
+    fs::rename(&place.models, &away).unwrap();
+    fs::write(&place.models, "no folder").unwrap();
+    look(&server);
+    let refused = || listed(&server)["refused"].as_array().unwrap().len();
+    eventually("the place is reported", || refused() == 1).await;
+    assert_eq!(versions(&server), [1]);
+    fs::remove_file(&place.models).unwrap();
+    fs::rename(away, &place.models).unwrap();
+    look(&server);
+    eventually("all is well again", || refused() == 0).await;
+    assert_eq!(versions(&server), [1]);
+    assert_eq!(metric(&server, "lfbm_model_load_seconds_count", ""), 1.0);
+}
+
+#[tokio::test]
 async fn drafts_are_left_alone_until_they_are_renamed() {
     let place = Place::new();
     place.publish(".lfbm-bundle-draft", 2, 2);

@@ -116,3 +116,14 @@ impl Catalog {
         &self.refused
     }
 }
+
+impl PartialEq for Catalog {
+    /// Whether both hold the same models, not ones that are alike.
+    fn eq(&self, other: &Self) -> bool {
+        self.refused == other.refused
+            && self
+                .iter()
+                .map(Arc::as_ptr)
+                .eq(other.iter().map(Arc::as_ptr))
+    }
+}

@@ -6,12 +6,19 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-/// Tells a bundle that was touched from one that was not, without reading it: name, size in bytes,
-/// inode and time of change of every file.
+/// Tells a bundle that was touched from one that was not, without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<(OsString, u64, u64, SystemTime)>);
+pub(super) struct Fingerprint(Vec<File>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct File {
+    name: OsString,
+    size_bytes: u64,
+    inode: u64,
+    /// Seconds and nanoseconds; unlike the time of modification, nobody sets it back.
+    changed: (i64, i64),
+}
 
 impl Fingerprint {
     pub(super) fn of(bundle: &Path) -> io::Result<Self> {
@@ -20,8 +27,12 @@ impl Fingerprint {
             let entry = entry?;
             let file = fs::metadata(entry.path())?;
             if file.is_file() {
-                let (size, inode) = (file.len(), file.ino());
-                files.push((entry.file_name(), size, inode, file.modified()?));
+                files.push(File {
+                    name: entry.file_name(),
+                    size_bytes: file.len(),
+                    inode: file.ino(),
+                    changed: (file.ctime(), file.ctime_nsec()),
+                });
             }
         }
         files.sort();

@@ -89,11 +89,6 @@ impl Models {
             thread::sleep(REPLACEMENT);
             found = shelf.find();
         }
-        let publish = |shelf: &Shelf| {
-            let refused = shelf.refused.len() as i64;
-            shelf.loader.metrics.models_refused.set(refused);
-            self.catalog.send_replace(Arc::new(shelf.catalog()));
-        };
         for (bundle, fingerprint) in &found {
             if shelf.knows(bundle, fingerprint) {
                 continue;
@@ -106,11 +101,25 @@ impl Models {
                 Err(LoadError::Unsettled(_)) => continue,
                 Err(error) => shelf.refuse(bundle, Some(fingerprint), &error),
             }
-            publish(&shelf);
+            // The next one may take long to load.
+            self.publish(&shelf);
         }
-        if shelf.withdraw(&found) {
-            publish(&shelf);
-        }
+        shelf.withdraw(&found);
+        self.publish(&shelf);
+    }
+
+    /// Tells requests and whoever else looks, if there is something new.
+    fn publish(&self, shelf: &Shelf) {
+        let refused = shelf.refused.len() as i64;
+        shelf.loader.metrics.models_refused.set(refused);
+        let next = shelf.catalog();
+        self.catalog.send_if_modified(|present| {
+            let modified = **present != next;
+            if modified {
+                *present = Arc::new(next);
+            }
+            modified
+        });
     }
 }
 
@@ -200,7 +209,7 @@ impl Shelf {
         }
         if let Some((model, registration)) = result? {
             // A version that lay in the same folder was replaced by this one.
-            self.served.retain(|_, served| served.bundle != dir);
+            self.drop_served(|served| served.bundle == dir);
             let key = (model.manifest.name.clone(), model.manifest.version);
             let served = Served {
                 model: Arc::new(model),
@@ -261,24 +270,27 @@ impl Shelf {
         self.refused.insert(path.to_path_buf(), refusal);
     }
 
-    /// Withdraws what is gone; whether that changes anything.
-    fn withdraw(&mut self, found: &Found) -> bool {
-        let before = (self.served.len(), self.refused.len());
-        self.served.retain(|(name, version), served| {
-            let gone = served.is_gone(found);
-            if gone {
-                tracing::info!(model = name, version, "model withdrawn");
-            }
-            !gone
-        });
-        if self.served.len() < before.0 {
+    /// Withdraws what is gone.
+    fn withdraw(&mut self, found: &Found) {
+        let before = self.served.len();
+        self.drop_served(|served| served.is_gone(found));
+        if self.served.len() < before {
             // What was in the way of a bundle may be gone.
             self.refused.clear();
         }
         let places = &self.places;
         self.refused
             .retain(|path, _| found.contains_key(path) || places.contains(path));
-        before != (self.served.len(), self.refused.len())
+    }
+
+    fn drop_served(&mut self, which: impl Fn(&Served) -> bool) {
+        self.served.retain(|(name, version), served| {
+            let goes = which(served);
+            if goes {
+                tracing::info!(model = name, version, "model withdrawn");
+            }
+            !goes
+        });
     }
 }
 
