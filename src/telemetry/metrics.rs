@@ -23,7 +23,7 @@ const LOAD_SECONDS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
 pub struct Metrics {
     /// Bundles that are in a place of the settings and are not served, since they are broken.
     pub models_refused: IntGauge,
-    /// Seconds from finding a bundle to its model being ready.
+    /// Seconds from a checked bundle to its model being ready.
     pub model_load_seconds: Histogram,
     model_load_failures: IntCounterVec,
     registry: Registry,
@@ -60,7 +60,7 @@ impl Metrics {
                 Histogram::with_opts(
                     HistogramOpts::new(
                         "lfbm_model_load_seconds",
-                        "From finding a bundle to its model being checked, loaded and warm.",
+                        "From a bundle whose checksums fit to its model being loaded and warm.",
                     )
                     .buckets(LOAD_SECONDS.to_vec()),
                 )?,

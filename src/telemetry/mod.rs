@@ -7,7 +7,6 @@ mod model_metrics;
 mod panics;
 mod traces;
 
-pub use drift::{Drift, DriftWindow};
 pub use log::LogFormat;
 pub use metrics::Metrics;
 pub use model_metrics::{ModelMetrics, Registration};
