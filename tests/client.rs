@@ -327,6 +327,14 @@ fn images_that_are_made_lie_next_to_the_originals_and_are_not_taken_for_original
     let table = stdout(&lfbm(&server, &out));
     assert_eq!(table.lines().count(), 3, "{table}");
     assert!(elsewhere.join("part.heatmap.png").is_file());
+    let below = folder.join("below");
+    fs::create_dir(&below).unwrap();
+    fs::copy(folder.join("part.png"), below.join("part.png")).unwrap();
+    let clash = lfbm(&server, &out);
+    let errors = String::from_utf8_lossy(&clash.stderr);
+    assert!(!clash.status.success());
+    assert!(errors.contains("would have one name"), "{errors}");
+    fs::remove_dir_all(below).unwrap();
     assert_eq!(
         json_lines(&lfbm(&server, &["score", "--json", parts])).len(),
         1

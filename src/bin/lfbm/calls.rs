@@ -48,7 +48,7 @@ pub(crate) struct Calls {
     pub(crate) client: AnomalyDetectorClient<Connection>,
     pub(crate) priority: Priority,
     pub(crate) mask: Option<Tensor>,
-    images: Vec<PathBuf>,
+    pub(crate) images: Vec<PathBuf>,
     concurrency: usize,
     retry: u32,
 }
@@ -82,11 +82,6 @@ impl ImageArgs {
 }
 
 impl Calls {
-    /// Whether there are several images.
-    pub(crate) fn are_many(&self) -> bool {
-        self.images.len() > 1
-    }
-
     /// Calls until there is an answer that another try would not change, or no try is left.
     pub(crate) async fn call<T>(
         &self,

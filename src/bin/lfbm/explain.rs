@@ -37,6 +37,7 @@ pub(crate) struct ExplainArgs {
 
 pub(crate) async fn run(connector: &Connector, args: &ExplainArgs) -> anyhow::Result<()> {
     let calls = args.images.prepare(connector).await?;
+    args.out.keep_apart(&calls.images)?;
     let inference = &args.images.inference;
     let ask = async |image: &Path| {
         let request = ExplainRequest {

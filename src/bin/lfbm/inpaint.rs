@@ -33,6 +33,7 @@ pub(crate) struct InpaintArgs {
 
 pub(crate) async fn run(connector: &Connector, args: &InpaintArgs) -> anyhow::Result<()> {
     let calls = args.images.prepare(connector).await?;
+    args.out.keep_apart(&calls.images)?;
     let inference = &args.images.inference;
     let ask = async |image: &Path| {
         let request = InpaintRequest {

@@ -1,12 +1,13 @@
 //! What commands print and write.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Row, Table, presets};
 use lfbm_server::proto::RenderedImage;
@@ -53,15 +54,35 @@ impl OutArgs {
         kind: &str,
         made: Option<&RenderedImage>,
     ) -> anyhow::Result<PathBuf> {
+        let path = self.path(original, kind);
+        write_image(&path, made)?;
+        Ok(path)
+    }
+
+    /// Makes sure that what is made of one image does not replace what is made of another.
+    pub(crate) fn keep_apart(&self, originals: &[PathBuf]) -> anyhow::Result<()> {
+        let mut seen = HashMap::new();
+        for original in originals {
+            if let Some(other) = seen.insert(self.path(original, ""), original) {
+                bail!(
+                    "{} and {}: what is made of both would have one name; ask for one after the \
+                     other, with another --out",
+                    other.display(),
+                    original.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, original: &Path, kind: &str) -> PathBuf {
         let folder = match &self.out {
             Some(folder) => folder,
             None => original.parent().unwrap_or(Path::new("")),
         };
         let mut name = original.file_stem().unwrap_or_default().to_owned();
         name.push(format!(".{kind}.png"));
-        let path = folder.join(name);
-        write_image(&path, made)?;
-        Ok(path)
+        folder.join(name)
     }
 }
 

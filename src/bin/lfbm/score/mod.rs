@@ -45,7 +45,7 @@ pub(crate) async fn run(connector: &Connector, args: &ScoreArgs) -> anyhow::Resu
     let calls = args.images.prepare(connector).await?;
     let inference = &args.images.inference;
     let open = || ScoreStream::new(calls.client.clone(), connector.timeout());
-    let stream = calls.are_many().then(open);
+    let stream = (calls.images.len() > 1).then(open);
     let ask = async |image: &Path| {
         let image = read_image(image)?;
         let mut request = inference.score_request(image, calls.priority);
