@@ -201,7 +201,12 @@ async fn the_spans_of_a_request_reach_the_collector() {
     let flags = ["--otlp-endpoint", &endpoint, "--log", "error"];
     let mut server = Server::start(bundle.dir(), folder.path(), &flags);
     let mut client = client(&server).await;
-    client.score(request(&spec, 0)).await.unwrap();
+    let mut request = Request::new(request(&spec, 0));
+    let caller = format!("00-{}-{}-01", "ab".repeat(16), "cd".repeat(8));
+    request
+        .metadata_mut()
+        .insert("traceparent", caller.parse().unwrap());
+    client.score(request).await.unwrap();
     drop(client);
     let stop = Command::new("kill")
         .arg(server.process.id().to_string())
@@ -212,30 +217,26 @@ async fn the_spans_of_a_request_reach_the_collector() {
     })
     .await;
 
-    let mut names = Vec::new();
+    let mut spans = Vec::new();
     while let Ok(export) = exports.try_recv() {
         for of_resource in export.resource_spans {
             let resource = of_resource.resource.unwrap().attributes;
             assert_eq!(attribute(&resource, "service.name"), Some("lfbm-server"));
             let version = attribute(&resource, "service.version");
             assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
-            let spans = of_resource.scope_spans.into_iter();
-            names.extend(
-                spans
-                    .flat_map(|of_scope| of_scope.spans)
-                    .map(|span| span.name),
-            );
+            let scopes = of_resource.scope_spans.into_iter();
+            spans.extend(scopes.flat_map(|scope| scope.spans));
         }
     }
-    for expected in [
-        "load_model",
-        "request",
-        "decode",
-        "queue",
-        "compute",
-        "reply",
-    ] {
-        assert!(names.iter().any(|name| name == expected), "{names:?}");
+    let find = |name: &str| {
+        let found = spans.iter().find(|span| span.name == name);
+        found.unwrap_or_else(|| panic!("no span {name}: {spans:?}"))
+    };
+    find("load_model");
+    // The request is in its caller's trace, and its parts are in it.
+    assert_eq!(find("request").parent_span_id, [0xcd; 8]);
+    for name in ["request", "decode", "queue", "compute", "reply"] {
+        assert_eq!(find(name).trace_id, [0xab; 16], "{name}");
     }
 }
 

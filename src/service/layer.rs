@@ -23,7 +23,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
 use super::ServiceError;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, continue_trace};
 use crate::transport::Tokens;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -113,6 +113,7 @@ where
         let path = request.uri().path();
         let id = request_id(request.headers());
         let observation = Observation::start(&self.shared, path, &id);
+        continue_trace(&observation.span, request.headers());
         let admitted = self.shared.admits(path, request.headers());
         request.extensions_mut().insert(observation.model.clone());
         let answer = if admitted {

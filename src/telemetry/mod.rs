@@ -11,6 +11,7 @@ pub use log::LogFormat;
 pub use metrics::Metrics;
 pub use model_metrics::{ModelMetrics, Registration};
 pub use panics::watch_panics;
+pub use traces::continue_trace;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
