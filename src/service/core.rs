@@ -113,7 +113,7 @@ impl Core {
         let decoding = tracing::info_span!("decode");
         let decode = move || wire::decode(query.image.as_ref(), &spec);
         let decoded = compute(spec.pixels(), decode).instrument(decoding).await?;
-        let (mut image, (langevin, seed), mask, priority) =
+        let (image, (langevin, seed), mask, priority) =
             match (decoded, parameters, mask, priority) {
                 (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
                     (image, parameters, mask, priority)
@@ -125,14 +125,13 @@ impl Core {
                     return Err(ServiceError::Invalid(violations.collect()));
                 }
             };
-        if let Some(mask) = &mask {
-            hide(&mut image, mask);
+        let mut kept = Vec::new();
+        if query.reconstruct {
+            kept.clone_from(&image);
+            if let Some(mask) = &mask {
+                hide(&mut kept, mask);
+            }
         }
-        let kept = if query.reconstruct {
-            image.clone()
-        } else {
-            Vec::new()
-        };
         let estimate = model.scheduler.estimate(priority, &langevin);
         let permit = self
             .admission

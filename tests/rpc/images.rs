@@ -1,127 +1,19 @@
-//! What the calls beside `Score` answer.
+//! `Explain`, `Inpaint` and `Sample`: calls that answer with images.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
-use common::{Server, bundle, client, close, encoded, endless, eventually, metric, pixels, png};
-use futures_util::stream;
 use lfbm_bundle::inference::Inference;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::pixels::{from_bytes, from_x};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
-use lfbm_server::proto::score_stream_response::Result as Scored;
 use lfbm_server::proto::{
     DataType, ExplainRequest, ImageForm, InferenceParameters, InpaintRequest, RenderedImage,
-    SampleRequest, ScoreRequest, ScoreStreamRequest, Tensor,
+    SampleRequest, ScoreRequest, Tensor,
 };
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Code, Request};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
-use tonic_types::Status as RpcStatus;
+use tonic::Code;
 
-fn in_stream(id: impl ToString, request: ScoreRequest) -> ScoreStreamRequest {
-    ScoreStreamRequest {
-        id: id.to_string(),
-        request: Some(request),
-    }
-}
-
-#[tokio::test]
-async fn a_stream_answers_every_image_and_a_bad_one_for_itself() {
-    const IMAGES: usize = 200;
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(folder.path());
-    let spec = bundle.manifest().image;
-    let flags = ["--max-stream-in-flight", "16"];
-    let server = Server::start(bundle.dir(), folder.path(), &flags);
-    let mut client = client(&server).await;
-    let request = move |index: usize| match index % 10 {
-        7 => encoded(b"no image".to_vec()),
-        8 => ScoreRequest {
-            model: "other".to_owned(),
-            ..encoded(png(pixels(&spec, index)))
-        },
-        _ => encoded(png(pixels(&spec, index))),
-    };
-    let requests = stream::iter((0..IMAGES).map(move |index| in_stream(index, request(index))));
-    let mut replies = client.score_stream(requests).await.unwrap().into_inner();
-    let mut by_id = BTreeMap::new();
-    while let Some(reply) = replies.message().await.unwrap() {
-        let index: usize = reply.id.parse().unwrap();
-        assert!(by_id.insert(index, reply.result.unwrap()).is_none());
-    }
-    assert_eq!(by_id.len(), IMAGES);
-    for (index, result) in &by_id {
-        match (index % 10, result) {
-            (7, Scored::Error(RpcStatus { code, details, .. })) => {
-                assert_eq!(*code, Code::InvalidArgument as i32);
-                assert!(details[0].type_url.ends_with("google.rpc.BadRequest"));
-            }
-            (8, Scored::Error(RpcStatus { code, message, .. })) => {
-                assert_eq!(*code, Code::NotFound as i32);
-                assert!(message.contains("random-mlp"), "{message}");
-            }
-            (0..7 | 9, Scored::Score(_)) => {}
-            (_, other) => panic!("{index}: {other:?}"),
-        }
-    }
-    let alone = client.score(request(3)).await.unwrap().into_inner();
-    let Scored::Score(streamed) = &by_id[&3] else {
-        unreachable!()
-    };
-    assert!(close(streamed.log_joint, alone.log_joint));
-}
-
-#[tokio::test]
-async fn a_stop_answers_what_a_stream_has_sent_and_ends_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(folder.path());
-    let mut server = Server::start(bundle.dir(), folder.path(), &[]);
-    let mut client = client(&server).await;
-    let (requests, stream) = mpsc::channel(8);
-    let image = encoded(png(pixels(&bundle.manifest().image, 0)));
-    requests.send(in_stream("first", image)).await.unwrap();
-    let replies = client.score_stream(ReceiverStream::new(stream)).await;
-    let mut replies = replies.unwrap().into_inner();
-    assert_eq!(replies.message().await.unwrap().unwrap().id, "first");
-    let process = server.process.id().to_string();
-    let stopped = Command::new("kill").arg(process).status().unwrap();
-    assert!(stopped.success());
-    // The client would send more; the server does not wait for it.
-    let status = replies.message().await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
-    assert!(server.process.wait().unwrap().success());
-}
-
-#[tokio::test]
-async fn a_stream_that_is_given_up_frees_its_rows() {
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(folder.path());
-    let flags = ["--max-steps", "100000000"];
-    let server = Server::start(bundle.dir(), folder.path(), &flags);
-    let mut client = client(&server).await;
-    let long = endless(encoded(png(pixels(&bundle.manifest().image, 0))));
-    let (requests, stream) = mpsc::channel(8);
-    for index in 0..4 {
-        requests.send(in_stream(index, long.clone())).await.unwrap();
-    }
-    let replies = client.score_stream(ReceiverStream::new(stream)).await;
-    let running = || metric(&server, "lfbm_chains_running", "");
-    eventually("the images run", || running() == 4.0).await;
-    drop((requests, replies.unwrap()));
-    eventually("the rows are free", || running() == 0.0).await;
-}
+use crate::common::{Server, bundle, client, close, encoded, pixels, png};
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
     assert_eq!(tensor.data_type(), DataType::Float32);
@@ -358,66 +250,4 @@ async fn samples_are_those_of_the_prior() {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains("1 to 9"), "{status:?}");
     }
-}
-
-#[tokio::test]
-async fn every_model_has_a_health_of_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(folder.path());
-    let flags = ["--model-poll-s", "1"];
-    let server = Server::start(folder.path(), folder.path(), &flags);
-    let channel = Channel::from_shared(server.url.clone()).unwrap();
-    let mut health = HealthClient::new(channel.connect().await.unwrap());
-    let mut status = async |service: &str| {
-        let request = HealthCheckRequest {
-            service: service.to_owned(),
-        };
-        health
-            .check(request)
-            .await
-            .map(|reply| reply.into_inner().status())
-    };
-    let name = "lfbm.v1.Model/random-mlp";
-    for service in ["", "lfbm.v1.AnomalyDetector", name] {
-        assert_eq!(status(service).await.unwrap(), ServingStatus::Serving);
-    }
-    let unknown = status("lfbm.v1.Model/other").await.unwrap_err();
-    assert_eq!(unknown.code(), Code::NotFound);
-    std::fs::remove_dir_all(bundle.dir()).unwrap();
-    for _ in 0..600 {
-        if status(name).await.is_err() {
-            assert_eq!(status("").await.unwrap(), ServingStatus::NotServing);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the model is gone and its health is not");
-}
-
-#[tokio::test]
-async fn a_deadline_ends_every_call() {
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(folder.path());
-    let flags = ["--max-steps", "100000000"];
-    let server = Server::start(bundle.dir(), folder.path(), &flags);
-    let mut client = client(&server).await;
-    let long = endless(encoded(png(pixels(&bundle.manifest().image, 0))));
-    let mut explain = Request::new(ExplainRequest {
-        image: long.image.clone(),
-        inference: long.inference,
-        ..Default::default()
-    });
-    explain.set_timeout(Duration::from_millis(300));
-    let status = client.explain(explain).await.unwrap_err();
-    let late = [Code::DeadlineExceeded, Code::Cancelled];
-    assert!(late.contains(&status.code()), "{status:?}");
-    let requests = stream::iter([in_stream("long", long)]);
-    let mut requests = Request::new(requests);
-    requests.set_timeout(Duration::from_millis(300));
-    let mut replies = client.score_stream(requests).await.unwrap().into_inner();
-    let reply = replies.message().await.unwrap().unwrap();
-    let Some(Scored::Error(error)) = reply.result else {
-        panic!("{reply:?}");
-    };
-    assert_eq!(error.code, Code::DeadlineExceeded as i32, "{error:?}");
 }

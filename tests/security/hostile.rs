@@ -1,0 +1,148 @@
+//! Clients that say nothing, and images that are not what they seem.
+
+use std::fs;
+use std::io::{Cursor, Write};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use image::{GrayImage, ImageFormat};
+use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_server::proto::image::Content;
+use lfbm_server::proto::{DataType, Image, ListModelsRequest, ScoreRequest, Tensor};
+use tokio::net::TcpStream;
+use tonic::Code;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
+
+use crate::common::{Server, bundle, client, encoded, pixels, png};
+use crate::{PATIENCE, wait_for};
+
+#[tokio::test]
+async fn idle_connections_are_harmless_and_their_number_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--max-connections", "300"];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    let mut client = AnomalyDetectorClient::connect(server.url.clone())
+        .await
+        .unwrap();
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..500 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    client.list_models(ListModelsRequest {}).await.unwrap();
+    wait_for(&server, r#"lfbm_rejected_total{reason="connections"}"#).await;
+    // The silent ones lose their places in time, and others get them.
+    let deadline = Instant::now() + PATIENCE;
+    let ask = async || {
+        let channel = Channel::from_shared(server.url.clone()).unwrap();
+        let mut late = AnomalyDetectorClient::new(channel.connect().await?);
+        let reply = late.list_models(ListModelsRequest {}).await?;
+        Ok::<_, Box<dyn std::error::Error>>(reply)
+    };
+    while let Err(error) = ask().await {
+        assert!(Instant::now() < deadline, "{error:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    client.list_models(ListModelsRequest {}).await.unwrap();
+}
+
+/// A PNG chunk.
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut checked = kind.to_vec();
+    checked.extend(data);
+    let mut crc = flate2::Crc::new();
+    crc.update(&checked);
+    let length = (data.len() as u32).to_be_bytes();
+    [&length[..], &checked, &crc.sum().to_be_bytes()].concat()
+}
+
+/// Puts a colour profile of so many zeros into a PNG file.
+fn with_profile(png: &[u8], bytes: usize) -> Vec<u8> {
+    let mut deflated = ZlibEncoder::new(Vec::new(), Compression::best());
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..bytes / zeros.len() {
+        deflated.write_all(&zeros).unwrap();
+    }
+    let profile = [b"bomb\0\0", &deflated.finish().unwrap()[..]].concat();
+    // After the signature and the header.
+    let (head, rest) = png.split_at(8 + 25);
+    [head, &chunk(b"iCCP", &profile), rest].concat()
+}
+
+fn peak_bytes(server: &Server) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    1024 * kib.parse::<usize>().unwrap()
+}
+
+#[tokio::test]
+async fn hostile_images_get_a_precise_error_and_little_memory() {
+    const BOMB_BYTES: usize = 512 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let image = png(pixels(&bundle.manifest().image, 0));
+    let good = encoded(image.clone());
+    client.score(good.clone()).await.unwrap();
+    let before = peak_bytes(&server);
+
+    let blank = |width, height| {
+        let mut file = Cursor::new(Vec::new());
+        let blank = GrayImage::new(width, height);
+        blank.write_to(&mut file, ImageFormat::Png).unwrap();
+        encoded(file.into_inner())
+    };
+    let tensor = |shape: &[u64], data: Vec<u8>| ScoreRequest {
+        image: Some(Image {
+            content: Some(Content::Tensor(Tensor {
+                data_type: DataType::Float32.into(),
+                shape: shape.to_vec(),
+                data,
+            })),
+        }),
+        ..Default::default()
+    };
+    let filled = |value: f32| value.to_le_bytes().repeat(784);
+    let hostile = [
+        (blank(1, 1), "got 1 x 1"),
+        (blank(10_000, 10_000), "got 10000 x 10000"),
+        (encoded(Vec::new()), "no bytes"),
+        (encoded(b"\x89PNG\r\n\x1a\n".to_vec()), "broken"),
+        (tensor(&[1, 28, 28], filled(f32::NAN)), "NaN at index 0"),
+        (
+            tensor(&[1, 28, 28], filled(f32::INFINITY)),
+            "inf at index 0",
+        ),
+        (tensor(&[1, 28, 28], filled(-1.0)), "-1 at index 0"),
+        (tensor(&[3, 28, 28], filled(0.5)), "got [3, 28, 28]"),
+        (tensor(&[1, 28, 28], Vec::new()), "got 0"),
+        (tensor(&[], filled(0.5)), "got []"),
+        (
+            tensor(&[u64::MAX, u64::MAX, 2], filled(0.5)),
+            "18446744073709551615",
+        ),
+    ];
+    for (request, part) in hostile {
+        let status = client.score(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{part}: {status:?}");
+        assert!(status.message().contains(part), "{part}: {status:?}");
+    }
+    // The profile has no influence on the score; it is left packed.
+    let bomb = encoded(with_profile(&image, BOMB_BYTES));
+    client.score(bomb).await.unwrap();
+    // What is small on the wire and large in memory is refused where it crosses the limit.
+    let mut packing = client.clone().send_compressed(CompressionEncoding::Gzip);
+    let status = packing
+        .score(encoded(vec![0; BOMB_BYTES]))
+        .await
+        .unwrap_err();
+    assert!(status.message().contains("limit"), "{status:?}");
+
+    client.score(good).await.unwrap();
+    let grown = peak_bytes(&server).saturating_sub(before);
+    assert!(grown < BOMB_BYTES / 4, "{grown} bytes");
+}
