@@ -113,18 +113,18 @@ impl Core {
         let decoding = tracing::info_span!("decode");
         let decode = move || wire::decode(query.image.as_ref(), &spec);
         let decoded = compute(spec.pixels(), decode).instrument(decoding).await?;
-        let (image, (langevin, seed), mask, priority) =
-            match (decoded, parameters, mask, priority) {
-                (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
-                    (image, parameters, mask, priority)
-                }
-                (decoded, parameters, mask, priority) => {
-                    let violations = decoded.err().into_iter();
-                    let violations = violations.chain(parameters.err().into_iter().flatten());
-                    let violations = violations.chain(mask.err()).chain(priority.err());
-                    return Err(ServiceError::Invalid(violations.collect()));
-                }
-            };
+        let (image, (langevin, seed), mask, priority) = match (decoded, parameters, mask, priority)
+        {
+            (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
+                (image, parameters, mask, priority)
+            }
+            (decoded, parameters, mask, priority) => {
+                let violations = decoded.err().into_iter();
+                let violations = violations.chain(parameters.err().into_iter().flatten());
+                let violations = violations.chain(mask.err()).chain(priority.err());
+                return Err(ServiceError::Invalid(violations.collect()));
+            }
+        };
         let mut kept = Vec::new();
         if query.reconstruct {
             kept.clone_from(&image);

@@ -262,11 +262,20 @@ impl hyper::body::Body for ObservedBody {
             let added = Status::from(ServiceError::Panicked).add_header(&mut trailers);
             Poll::Ready(Some(added.map(|()| Frame::trailers(trailers))))
         });
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-            && let Some(mut ended) = observation.take()
-        {
-            ended.read(trailers);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref()
+                    && let Some(mut ended) = observation.take()
+                {
+                    ended.read(trailers);
+                }
+            }
+            Poll::Ready(Some(Err(status))) => {
+                if let Some(mut ended) = observation.take() {
+                    ended.code = status.code();
+                }
+            }
+            Poll::Ready(None) | Poll::Pending => {}
         }
         polled
     }

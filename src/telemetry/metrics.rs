@@ -89,7 +89,7 @@ impl Metrics {
             )?,
             rejected: counter(
                 "lfbm_rejected_total",
-                "Requests that were refused without inference.",
+                "Requests that were refused without inference, and connections beyond the limit.",
                 &["reason"],
             )?,
             panics: register(
