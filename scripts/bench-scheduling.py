@@ -3,16 +3,17 @@
 and step-level against request-level batching in turns. Prints Markdown tables; takes minutes.
 
     make server
-    scripts/bench-scheduling.py            # about five minutes, on a machine with nothing else to do
+    scripts/bench-scheduling.py            # some ten minutes, on a machine with nothing else to do
 
-Loads are open loops (Poisson arrivals, latency from the intended send time). What a load is
-compared with is the capacity measured right before it, since speeds of shared machines drift.
+Loads are open loops (Poisson arrivals, latency from the intended send time). A load is compared with
+the capacity right before and after it, in several rounds, since speeds drift.
 """
 import argparse
 import contextlib
 import json
 import pathlib
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -48,6 +49,7 @@ def bench(url, *flags):
 
 
 def capacity(url, args):
+    """Of a server that refuses nothing; as many requests wait as run, so that no row is idle."""
     flags = ["--concurrency", 2 * args.batch, "--warmup-s", 1, "--duration-s", args.capacity_s]
     return bench(url, *flags)["goodput_per_s"]
 
@@ -58,16 +60,19 @@ def load(url, rate, args, *flags):
 
 
 def ms(answers, quantile):
-    return "-" if answers is None else f"{1e3 * answers['latency_s'][quantile]:.0f}"
+    """The median over rounds of a quantile within a round."""
+    seconds = [a["latency_s"][quantile] for a in answers if a is not None]
+    return f"{1e3 * statistics.median(seconds):.0f}" if seconds else "-"
 
 
-def answered(result, code, priority="interactive"):
-    found = [a for a in result["answers"] if (a["priority"], a["code"]) == (priority, code)]
-    return found[0] if found else None
+def answered(results, code, priority="interactive"):
+    """What got that code, round by round."""
+    return [next((a for a in result["answers"] if (a["priority"], a["code"]) == (priority, code)),
+                 None) for result in results]
 
 
 def per_s(answers):
-    return 0.0 if answers is None else answers["per_s"]
+    return statistics.mean(0.0 if a is None else a["per_s"] for a in answers)
 
 
 def print_row(*cells):
@@ -79,35 +84,44 @@ def overload(bundle, args, title, server_flags, load_flags):
     print_row("load", "capacity/s", "goodput/s", "of capacity", "refused/s", "late/s", "p50 ms",
               "p99 ms", "refusal p99 ms")
     print_row(*["---"] * 9)
-    with server(bundle, [*MODES["step"], f"--max-batch-chains={args.batch}", *server_flags]) as url:
+    step = [*MODES["step"], f"--max-batch-chains={args.batch}"]
+    with server(bundle, [*step, "--max-queue-ms=600000"]) as patient, \
+            server(bundle, [*step, *server_flags]) as url:
         for share in (0.5, 0.9, 1.5, 3.0):
-            before = capacity(url, args)
-            result = load(url, share * before, args, *load_flags)
-            most = (before + capacity(url, args)) / 2
-            ok, refused = answered(result, "OK"), answered(result, "RESOURCE_EXHAUSTED")
-            print_row(share, f"{most:.0f}", f"{result['goodput_per_s']:.0f}",
-                      f"{100 * result['goodput_per_s'] / most:.0f} %", f"{per_s(refused):.0f}",
-                      f"{per_s(answered(result, 'DEADLINE_EXCEEDED')):.1f}",
+            capacities, results = [capacity(patient, args)], []
+            for _ in range(args.rounds):
+                results.append(load(url, share * capacities[-1], args, *load_flags))
+                capacities.append(capacity(patient, args))
+            most = statistics.mean(capacities)
+            goodput = statistics.mean(result["goodput_per_s"] for result in results)
+            ok, refused = answered(results, "OK"), answered(results, "RESOURCE_EXHAUSTED")
+            print_row(share, f"{most:.0f}", f"{goodput:.0f}", f"{100 * goodput / most:.0f} %",
+                      f"{per_s(refused):.0f}",
+                      f"{per_s(answered(results, 'DEADLINE_EXCEEDED')):.1f}",
                       ms(ok, "p50"), ms(ok, "p99"), ms(refused, "p99"))
 
 
 def batchers(bundle, args):
     print("\nStep-level and request-level batching, in turns:\n")
-    print_row("load", "round", "batching", "capacity/s", "goodput/s", "p50 ms", "p99 ms")
+    print_row("load", "batching", "capacity/s", "goodput/s", "p50 ms", "p99 ms", "p50 by round")
     print_row(*["---"] * 7)
     with contextlib.ExitStack() as stack:
         urls = {mode: stack.enter_context(
                     server(bundle, [*flags, f"--max-batch-chains={args.batch}"]))
                 for mode, flags in MODES.items()}
         for share in (0.5, 0.9):
+            capacities, results = [], {mode: [] for mode in urls}
             for turn in range(args.rounds):
                 # The same load for both: a share of what step-level batching can do.
-                most = capacity(urls["step"], args)
+                capacities.append(capacity(urls["step"], args))
                 for mode in sorted(urls, reverse=turn % 2 == 0):
-                    result = load(urls[mode], share * most, args, "--load-seed", turn)
-                    ok = answered(result, "OK")
-                    print_row(share, turn + 1, mode, f"{most:.0f}",
-                              f"{result['goodput_per_s']:.0f}", ms(ok, "p50"), ms(ok, "p99"))
+                    rate = share * capacities[-1]
+                    results[mode].append(load(urls[mode], rate, args, "--load-seed", turn))
+            for mode, rounds in results.items():
+                ok = answered(rounds, "OK")
+                goodput = statistics.mean(result["goodput_per_s"] for result in rounds)
+                print_row(share, mode, f"{statistics.mean(capacities):.0f}", f"{goodput:.0f}",
+                          ms(ok, "p50"), ms(ok, "p99"), ", ".join(ms([a], "p50") for a in ok))
 
 
 def classes(bundle, args):
@@ -118,10 +132,10 @@ def classes(bundle, args):
         most = capacity(url, args)
         for bulk in (0.0, 2.0):
             share = bulk / (bulk + 0.3)
-            result = load(url, (bulk + 0.3) * most, args, "--bulk-share", share)
-            ok = answered(result, "OK")
+            results = [load(url, (bulk + 0.3) * most, args, "--bulk-share", share)]
+            ok = answered(results, "OK")
             print_row(bulk, f"{per_s(ok):.0f}", ms(ok, "p50"), ms(ok, "p99"),
-                      f"{per_s(answered(result, 'OK', 'bulk')):.0f}")
+                      f"{per_s(answered(results, 'OK', 'bulk')):.0f}")
 
 
 def main():
@@ -130,10 +144,10 @@ def main():
     parser.add_argument("--steps", type=int, default=400,
                         help="the model's default K, so that requests weigh more than transport")
     parser.add_argument("--batch", type=int, default=64, help="--max-batch-chains of the server")
-    parser.add_argument("--duration-s", type=float, default=15.0)
+    parser.add_argument("--duration-s", type=float, default=10.0)
     parser.add_argument("--warmup-s", type=float, default=5.0)
     parser.add_argument("--capacity-s", type=float, default=4.0)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         bundle = pathlib.Path(scratch) / "bundle"

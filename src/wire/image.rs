@@ -5,13 +5,16 @@ use lfbm_bundle::manifest::ImageSpec;
 use lfbm_bundle::pixels;
 
 use super::Violation;
+use super::tensor::{self, Fields};
 use crate::proto;
 use proto::image::Content;
 
 const ENCODED: &str = "image.encoded";
-const DATA_TYPE: &str = "image.tensor.data_type";
-const SHAPE: &str = "image.tensor.shape";
-const DATA: &str = "image.tensor.data";
+const TENSOR: Fields = Fields {
+    data_type: "image.tensor.data_type",
+    shape: "image.tensor.shape",
+    data: "image.tensor.data",
+};
 
 /// What a file may hold beside its pixels when it is unpacked: a colour profile, for one, which can
 /// be a thousand times smaller in the file.
@@ -69,43 +72,15 @@ fn decode_file(bytes: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
 }
 
 fn decode_tensor(tensor: &proto::Tensor, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
-    let expected = [spec.channels, spec.height, spec.width].map(|size| size as u64);
-    let planar = spec.channels == 1 && tensor.shape == expected[1..];
-    if tensor.shape != expected && !planar {
-        return Err(Violation::new(
-            SHAPE,
-            format!("expected {expected:?} (C, H, W), got {:?}", tensor.shape),
-        ));
-    }
-    let (intensities, bytes): (Vec<f32>, usize) = match tensor.data_type() {
-        proto::DataType::Uint8 => (pixels::from_bytes(&tensor.data).collect(), spec.pixels()),
-        proto::DataType::Float32 => {
-            let values = tensor.data.as_chunks().0.iter();
-            (
-                values.map(|value| f32::from_le_bytes(*value)).collect(),
-                4 * spec.pixels(),
-            )
-        }
-        proto::DataType::Unspecified => {
-            return Err(Violation::new(
-                DATA_TYPE,
-                format!(
-                    "expected DATA_TYPE_UINT8 or DATA_TYPE_FLOAT32, got {}",
-                    tensor.data_type
-                ),
-            ));
-        }
-    };
-    if tensor.data.len() != bytes {
-        let reason = format!("expected {bytes} bytes, got {}", tensor.data.len());
-        return Err(Violation::new(DATA, reason));
-    }
+    let shape = [spec.channels, spec.height, spec.width];
+    let from_bytes = |bytes: &[u8]| pixels::from_bytes(bytes).collect();
+    let intensities = tensor::values(tensor, shape, from_bytes, &TENSOR)?;
     // NaN is in no range.
     let outside = intensities.iter().position(|v| !(0.0..=1.0).contains(v));
     match outside {
         None => Ok(intensities),
         Some(index) => Err(Violation::new(
-            DATA,
+            TENSOR.data,
             format!(
                 "expected intensities from 0 to 1, got {} at index {index}",
                 intensities[index]
@@ -197,20 +172,24 @@ mod tests {
                 ENCODED,
                 "expected 3 x 2 pixels (width x height), got 2 x 3",
             ),
-            (Some(tensor(uint8, &[3, 2], vec![0; 6])), SHAPE, "[1, 2, 3]"),
+            (
+                Some(tensor(uint8, &[3, 2], vec![0; 6])),
+                TENSOR.shape,
+                "[1, 2, 3]",
+            ),
             (
                 Some(tensor(uint8, &[2, 3], vec![0; 5])),
-                DATA,
+                TENSOR.data,
                 "6 bytes, got 5",
             ),
             (
                 Some(tensor(proto::DataType::Unspecified, &[2, 3], vec![0; 6])),
-                DATA_TYPE,
+                TENSOR.data_type,
                 "DATA_TYPE_UINT8",
             ),
             (
                 Some(tensor(proto::DataType::Float32, &[2, 3], nan)),
-                DATA,
+                TENSOR.data,
                 "NaN at index 2",
             ),
         ] {

@@ -1,11 +1,14 @@
 use lfbm_bundle::manifest::ImageSpec;
 
 use super::Violation;
+use super::tensor::{self, Fields};
 use crate::proto;
 
-const DATA_TYPE: &str = "mask.data_type";
-const SHAPE: &str = "mask.shape";
-const DATA: &str = "mask.data";
+const MASK: Fields = Fields {
+    data_type: "mask.data_type",
+    shape: "mask.shape",
+    data: "mask.data",
+};
 
 /// H W values, 1 where a pixel is visible and 0 where it is hidden; `None` where all are visible.
 ///
@@ -18,46 +21,16 @@ pub fn decode_mask(
     let Some(tensor) = mask else {
         return Ok(None);
     };
-    let expected = [1, spec.height as u64, spec.width as u64];
-    if tensor.shape != expected && tensor.shape != expected[1..] {
-        let reason = format!(
-            "expected {:?} (H, W), got {:?}",
-            &expected[1..],
-            tensor.shape
-        );
-        return Err(Violation::new(SHAPE, reason));
-    }
-    let (values, bytes): (Vec<f32>, usize) = match tensor.data_type() {
-        proto::DataType::Uint8 => (
-            tensor.data.iter().copied().map(f32::from).collect(),
-            spec.positions(),
-        ),
-        proto::DataType::Float32 => {
-            let values = tensor.data.as_chunks().0.iter();
-            (
-                values.map(|value| f32::from_le_bytes(*value)).collect(),
-                4 * spec.positions(),
-            )
-        }
-        proto::DataType::Unspecified => {
-            let reason = format!(
-                "expected DATA_TYPE_UINT8 or DATA_TYPE_FLOAT32, got {}",
-                tensor.data_type
-            );
-            return Err(Violation::new(DATA_TYPE, reason));
-        }
-    };
-    if tensor.data.len() != bytes {
-        let reason = format!("expected {bytes} bytes, got {}", tensor.data.len());
-        return Err(Violation::new(DATA, reason));
-    }
+    let shape = [1, spec.height, spec.width];
+    let from_bytes = |bytes: &[u8]| bytes.iter().copied().map(f32::from).collect();
+    let values = tensor::values(tensor, shape, from_bytes, &MASK)?;
     if let Some(index) = values.iter().position(|v| *v != 0.0 && *v != 1.0) {
         let reason = format!("expected 0 or 1, got {} at index {index}", values[index]);
-        return Err(Violation::new(DATA, reason));
+        return Err(Violation::new(MASK.data, reason));
     }
     if values.iter().all(|v| *v == 0.0) {
         return Err(Violation::new(
-            DATA,
+            MASK.data,
             "expected a visible pixel, all are hidden",
         ));
     }
@@ -102,17 +75,29 @@ mod tests {
     fn what_is_wrong_is_named() {
         let uint8 = proto::DataType::Uint8;
         for (mask, field, part) in [
-            (tensor(uint8, &[3, 2, 2], vec![1; 12]), SHAPE, "[2, 2]"),
-            (tensor(uint8, &[2, 2], vec![1; 3]), DATA, "4 bytes, got 3"),
+            (
+                tensor(uint8, &[3, 2, 2], vec![1; 12]),
+                MASK.shape,
+                "[1, 2, 2]",
+            ),
+            (
+                tensor(uint8, &[2, 2], vec![1; 3]),
+                MASK.data,
+                "4 bytes, got 3",
+            ),
             (
                 tensor(uint8, &[2, 2], vec![1, 1, 255, 1]),
-                DATA,
+                MASK.data,
                 "255 at index 2",
             ),
-            (tensor(uint8, &[2, 2], vec![0; 4]), DATA, "all are hidden"),
+            (
+                tensor(uint8, &[2, 2], vec![0; 4]),
+                MASK.data,
+                "all are hidden",
+            ),
             (
                 tensor(proto::DataType::Unspecified, &[2, 2], vec![1; 4]),
-                DATA_TYPE,
+                MASK.data_type,
                 "DATA_TYPE_UINT8",
             ),
         ] {

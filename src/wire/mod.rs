@@ -7,6 +7,7 @@ mod inference;
 mod mask;
 pub mod open_inference;
 mod priority;
+mod tensor;
 mod timeout;
 
 pub use self::form::image_form;
