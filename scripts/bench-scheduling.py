@@ -6,21 +6,48 @@ and step-level against request-level batching in turns. Prints Markdown tables; 
     scripts/bench-scheduling.py            # some ten minutes, on a machine with nothing else to do
 
 Loads are open loops (Poisson arrivals, latency from the intended send time). A load is compared with
-the capacity right before and after it, in several rounds, since speeds drift.
+the capacity right before and after it, in several rounds, since speeds drift. "Work per CPU s" are
+Langevin steps of chains per second of the server's processor time, compared with a server that is
+just full: what others do on the machine does not touch it, and what refusals cost lowers it.
 """
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import statistics
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = ROOT / "target" / "release"
 MODES = {"step": ["--batching=step"], "request": ["--batching=request"]}
+
+
+class Server:
+    def __init__(self, process, lines):
+        self.url = "http://" + lines["grpc"]
+        self.metrics = f"http://{lines['http']}/metrics"
+        self.stat = pathlib.Path(f"/proc/{process.pid}/stat")
+
+    def work(self):
+        """Steps of chains and seconds of processor time since the start."""
+        with urllib.request.urlopen(self.metrics) as reply:
+            lines = reply.read().decode().splitlines()
+        steps = sum(float(line.split()[-1]) for line in lines
+                    if line.startswith("lfbm_chain_steps_total"))
+        user, system = self.stat.read_text().rsplit(")", 1)[1].split()[11:13]
+        return steps, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def per_cpu_s(befores, afters):
+    """Work per second of processor time, over several stretches of time."""
+    steps, seconds = (sum(after[i] - before[i] for before, after in zip(befores, afters))
+                      for i in (0, 1))
+    return steps / seconds
 
 
 @contextlib.contextmanager
@@ -37,25 +64,25 @@ def server(bundle, flags):
                     raise SystemExit("the server did not start")
                 time.sleep(0.05)
             lines = dict(line.split("=") for line in ready.read_text().split())
-            yield "http://" + lines["grpc"]
+            yield Server(process, lines)
         finally:
             process.terminate()
             process.wait()
 
 
-def bench(url, *flags):
-    command = [BIN / "lfbm", "--server", url, "bench", "--json", *map(str, flags)]
+def bench(server, *flags):
+    command = [BIN / "lfbm", "--server", server.url, "bench", "--json", *map(str, flags)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def capacity(url, args):
+def capacity(server, args):
     """Of a server that refuses nothing; as many requests wait as run, so that no row is idle."""
     flags = ["--concurrency", 2 * args.batch, "--warmup-s", 1, "--duration-s", args.capacity_s]
-    return bench(url, *flags)["goodput_per_s"]
+    return bench(server, *flags)["goodput_per_s"]
 
 
-def load(url, rate, args, *flags):
-    return bench(url, "--rate", f"{rate:.3f}", "--warmup-s", args.warmup_s,
+def load(server, rate, args, *flags):
+    return bench(server, "--rate", f"{rate:.3f}", "--warmup-s", args.warmup_s,
                  "--duration-s", args.duration_s, *flags)
 
 
@@ -81,22 +108,28 @@ def print_row(*cells):
 
 def overload(bundle, args, title, server_flags, load_flags):
     print(f"\n{title}\n")
-    print_row("load", "capacity/s", "goodput/s", "of capacity", "refused/s", "late/s", "p50 ms",
-              "p99 ms", "refusal p99 ms")
-    print_row(*["---"] * 9)
+    print_row("load", "capacity/s", "goodput/s", "of capacity", "work per CPU s", "refused/s",
+              "late/s", "p50 ms", "p99 ms", "refusal p99 ms")
+    print_row(*["---"] * 10)
     step = [*MODES["step"], f"--max-batch-chains={args.batch}"]
     with server(bundle, [*step, "--max-queue-ms=600000"]) as patient, \
-            server(bundle, [*step, *server_flags]) as url:
+            server(bundle, [*step, *server_flags]) as tested:
         for share in (0.5, 0.9, 1.5, 3.0):
+            works = [[], [], [], []]
             capacities, results = [capacity(patient, args)], []
             for _ in range(args.rounds):
-                results.append(load(url, share * capacities[-1], args, *load_flags))
+                works[0].append(tested.work())
+                results.append(load(tested, share * capacities[-1], args, *load_flags))
+                works[1].append(tested.work())
+                works[2].append(patient.work())
                 capacities.append(capacity(patient, args))
+                works[3].append(patient.work())
+            efficiency = per_cpu_s(*works[:2]) / per_cpu_s(*works[2:])
             most = statistics.mean(capacities)
             goodput = statistics.mean(result["goodput_per_s"] for result in results)
             ok, refused = answered(results, "OK"), answered(results, "RESOURCE_EXHAUSTED")
             print_row(share, f"{most:.0f}", f"{goodput:.0f}", f"{100 * goodput / most:.0f} %",
-                      f"{per_s(refused):.0f}",
+                      f"{100 * efficiency:.0f} %", f"{per_s(refused):.0f}",
                       f"{per_s(answered(results, 'DEADLINE_EXCEEDED')):.1f}",
                       ms(ok, "p50"), ms(ok, "p99"), ms(refused, "p99"))
 
@@ -106,17 +139,17 @@ def batchers(bundle, args):
     print_row("load", "batching", "capacity/s", "goodput/s", "p50 ms", "p99 ms", "p50 by round")
     print_row(*["---"] * 7)
     with contextlib.ExitStack() as stack:
-        urls = {mode: stack.enter_context(
+        servers = {mode: stack.enter_context(
                     server(bundle, [*flags, f"--max-batch-chains={args.batch}"]))
                 for mode, flags in MODES.items()}
         for share in (0.5, 0.9):
-            capacities, results = [], {mode: [] for mode in urls}
+            capacities, results = [], {mode: [] for mode in servers}
             for turn in range(args.rounds):
                 # The same load for both: a share of what step-level batching can do.
-                capacities.append(capacity(urls["step"], args))
-                for mode in sorted(urls, reverse=turn % 2 == 0):
+                capacities.append(capacity(servers["step"], args))
+                for mode in sorted(servers, reverse=turn % 2 == 0):
                     rate = share * capacities[-1]
-                    results[mode].append(load(urls[mode], rate, args, "--load-seed", turn))
+                    results[mode].append(load(servers[mode], rate, args, "--load-seed", turn))
             for mode, rounds in results.items():
                 ok = answered(rounds, "OK")
                 goodput = statistics.mean(result["goodput_per_s"] for result in rounds)
@@ -128,11 +161,11 @@ def classes(bundle, args):
     print("\nInteractive requests at 0.3 of the capacity, bulk beside them at 2 times:\n")
     print_row("bulk", "interactive/s", "p50 ms", "p99 ms", "bulk/s")
     print_row(*["---"] * 5)
-    with server(bundle, [*MODES["step"], f"--max-batch-chains={args.batch}"]) as url:
-        most = capacity(url, args)
+    with server(bundle, [*MODES["step"], f"--max-batch-chains={args.batch}"]) as tested:
+        most = capacity(tested, args)
         for bulk in (0.0, 2.0):
             share = bulk / (bulk + 0.3)
-            results = [load(url, (bulk + 0.3) * most, args, "--bulk-share", share)]
+            results = [load(tested, (bulk + 0.3) * most, args, "--bulk-share", share)]
             ok = answered(results, "OK")
             print_row(bulk, f"{per_s(ok):.0f}", ms(ok, "p50"), ms(ok, "p99"),
                       f"{per_s(answered(results, 'OK', 'bulk')):.0f}")

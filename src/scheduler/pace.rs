@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::queue::bulk_rows;
 use crate::admission::{Estimate, Priority};
 
-/// Weight of the newest step in the running mean.
-const NEWEST: f64 = 0.125;
+/// Weight of the newest step in the running mean: a step that was held up once does not make
+/// requests look unreachable.
+const NEWEST: f64 = 1.0 / 64.0;
 /// Batch sizes are told apart by their power of two.
 const SIZES: usize = usize::BITS as usize;
 
@@ -201,7 +202,7 @@ mod tests {
     fn the_speed_follows_the_steps() {
         let pace = pace();
         pace.publish(63, [0, 0]);
-        for _ in 0..100 {
+        for _ in 0..1000 {
             pace.observe_step(50, Duration::from_millis(20));
         }
         assert_eq!(ms(pace.estimate(Interactive, 1, 10).unwrap()).1, 200);
