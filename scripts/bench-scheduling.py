@@ -75,6 +75,10 @@ def bench(server, *flags):
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
+def sizes(args):
+    return [f"--max-batch-chains={args.batch}", f"--threads={args.threads}"]
+
+
 def capacity(server, args):
     """Of a server that refuses nothing; as many requests wait as run, so that no row is idle."""
     flags = ["--concurrency", 2 * args.batch, "--warmup-s", 1, "--duration-s", args.capacity_s]
@@ -111,7 +115,7 @@ def overload(bundle, args, title, server_flags, load_flags):
     print_row("load", "capacity/s", "goodput/s", "of capacity", "work per CPU s", "refused/s",
               "late/s", "p50 ms", "p99 ms", "refusal p99 ms")
     print_row(*["---"] * 10)
-    step = [*MODES["step"], f"--max-batch-chains={args.batch}"]
+    step = [*MODES["step"], *sizes(args)]
     with server(bundle, [*step, "--max-queue-ms=600000"]) as patient, \
             server(bundle, [*step, *server_flags]) as tested:
         for share in (0.5, 0.9, 1.5, 3.0):
@@ -140,7 +144,7 @@ def batchers(bundle, args):
     print_row(*["---"] * 7)
     with contextlib.ExitStack() as stack:
         servers = {mode: stack.enter_context(
-                    server(bundle, [*flags, f"--max-batch-chains={args.batch}"]))
+                    server(bundle, [*flags, *sizes(args)]))
                 for mode, flags in MODES.items()}
         for share in (0.5, 0.9):
             capacities, results = [], {mode: [] for mode in servers}
@@ -161,7 +165,7 @@ def classes(bundle, args):
     print("\nInteractive requests at 0.3 of the capacity, bulk beside them at 2 times:\n")
     print_row("bulk", "interactive/s", "p50 ms", "p99 ms", "bulk/s")
     print_row(*["---"] * 5)
-    with server(bundle, [*MODES["step"], f"--max-batch-chains={args.batch}"]) as tested:
+    with server(bundle, [*MODES["step"], *sizes(args)]) as tested:
         most = capacity(tested, args)
         for bulk in (0.0, 2.0):
             share = bulk / (bulk + 0.3)
@@ -177,6 +181,8 @@ def main():
     parser.add_argument("--steps", type=int, default=400,
                         help="the model's default K, so that requests weigh more than transport")
     parser.add_argument("--batch", type=int, default=64, help="--max-batch-chains of the server")
+    parser.add_argument("--threads", type=int, default=1,
+                        help="--threads of the server; the load needs a core as well")
     parser.add_argument("--duration-s", type=float, default=10.0)
     parser.add_argument("--warmup-s", type=float, default=5.0)
     parser.add_argument("--capacity-s", type=float, default=4.0)
@@ -190,10 +196,10 @@ def main():
         (bundle / "manifest.json").write_text(json.dumps(manifest))
         overload(bundle, args, "Interactive requests that may wait for a second:",
                  ["--max-queue-ms=1000"], ["--timeout-s", 30])
-        overload(bundle, args, "Interactive requests with a deadline of two seconds:",
-                 [], ["--timeout-s", 2])
         batchers(bundle, args)
         classes(bundle, args)
+        overload(bundle, args, "Interactive requests with a deadline of two seconds:",
+                 [], ["--timeout-s", 2])
 
 
 main()

@@ -81,12 +81,15 @@ async fn a_score_does_not_depend_on_how_it_is_scheduled() {
         let reply = client(&server).await.score(request.clone()).await.unwrap();
         alone.push(reply.into_inner().log_joint);
     }
+    // However slow the machine is, time refuses nothing here.
+    let patient = "--max-queue-ms=600000";
     for flags in [
         ["--max-batch-chains=64", "--bulk-share=0.25"],
         ["--max-batch-chains=7", "--bulk-share=0.5"],
         ["--max-batch-chains=48", "--batch-buckets=5,20,48"],
         ["--batching=request", "--request-batch-window-ms=20"],
     ] {
+        let flags = [flags[0], flags[1], patient];
         let server = Server::start(bundle.dir(), folder.path(), &flags);
         let together = score_together(&server, &requests).await;
         for (index, (alone, together)) in alone.iter().zip(together).enumerate() {
