@@ -19,7 +19,7 @@ LFBM_SOAK_S ?= 600
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: onnxruntime
 onnxruntime: ## Put ONNX Runtime where the build finds it
@@ -100,6 +100,10 @@ deny: ## Check licences, sources and forbidden dependencies
 .PHONY: bench
 bench: onnxruntime ## Time a posterior step, and Score end to end
 	cargo bench
+
+.PHONY: bench-scheduling
+bench-scheduling: server ## Measure goodput, latency and batching under load; takes ten minutes
+	$(PYTHON) scripts/bench-scheduling.py
 
 .PHONY: install
 install: ## Install the server and its client under PREFIX
