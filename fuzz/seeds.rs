@@ -6,8 +6,10 @@ use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use lfbm_bundle::calibration::Calibration;
+use lfbm_bundle::local::LocalCalibration;
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
 use lfbm_bundle::model::{GeneratorName, GeneratorSpec, forward_graphs};
+use lfbm_bundle::neighbours::Neighbours;
 use lfbm_bundle::onnx::{Graph, encode};
 use lfbm_bundle::posterior::posterior_graph;
 use lfbm_bundle::testing::{random_flow, random_generator};
@@ -78,10 +80,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         include_bytes!("../models/mnist-not4/manifest.json"),
     )?;
 
-    let latents = (0..6).map(|v| v as f32).collect();
-    let calibration = Calibration::new(2, latents, vec![-1.0, -2.0, -3.0], vec![4.0, 5.0, 6.0])
+    let line: Vec<f32> = (0..40).map(|v| v as f32).collect();
+    let calibration = Neighbours::new(vec![0.0], vec![1.0], &line)
+        .and_then(|neighbours| LocalCalibration::new(neighbours, &line, &[0.0; 40]))
+        .and_then(|local| Calibration::new(vec![-1.0; 40], vec![4.0; 40], local))
         .ok_or("the lengths do not fit")?;
-    write("calibration", "three", &calibration.encode())?;
+    write("calibration", "forty", &calibration.encode())?;
 
     for (name, graph) in graphs()? {
         write("onnx", name, &encode(&graph, None)?)?;

@@ -9,7 +9,11 @@ use lfbm_bundle::manifest::{Aggregation, Manifest};
 pub struct Judgement {
     /// Share of normal images that score as low or lower.
     pub p_value: f64,
-    /// Whether the log-joint is below the threshold.
+    /// High for an anomaly; see [`lfbm_bundle::local`].
+    pub local_score: f64,
+    /// Share of normal images whose local score is as high or higher.
+    pub local_p_value: f64,
+    /// Whether the score that makes the verdict is beyond its threshold.
     pub anomalous: bool,
 }
 
@@ -39,11 +43,21 @@ pub fn check(chains: &[ChainScore]) -> Result<(), Diverged> {
     }
 }
 
-/// Compares a log-joint with those of normal images.
-pub fn judge(log_joint: f64, manifest: &Manifest, calibration: &Calibration) -> Judgement {
+/// Compares the log-joint of the preprocessed image x, C H W, and the image itself, with normal
+/// ones.
+pub fn judge(
+    log_joint: f64,
+    x: &[f32],
+    manifest: &Manifest,
+    calibration: &Calibration,
+) -> Judgement {
+    let local = calibration.local();
+    let local_score = local.score(&local.parts(x, log_joint));
     Judgement {
         p_value: calibration.p_value(log_joint),
-        anomalous: log_joint < manifest.calibration.threshold_log_joint,
+        local_score,
+        local_p_value: local.p_value(local_score),
+        anomalous: manifest.calibration.anomalous(log_joint, local_score),
     }
 }
 

@@ -78,11 +78,17 @@ fn fit_export_serve_score() {
     let auprc = report["metrics"]["log_joint"]["auprc"].as_f64().unwrap();
     let chance = report["anomaly_share"].as_f64().unwrap();
     assert!(auprc > 1.5 * chance, "AUPRC {auprc}, chance {chance}");
+    let local = report["metrics"]["local_score"]["auprc"].as_f64().unwrap();
+    assert!(local > auprc, "local {local}, log joint {auprc}");
+    let flagged = report["threshold"]["false_positive_rate"].as_f64().unwrap();
+    assert!(flagged < 0.15, "{flagged} of normal images are flagged");
     for file in [
         "curves.svg",
         "histogram.svg",
         "samples.png",
         "reconstructions.png",
+        "false_alarms.png",
+        "misses.png",
     ] {
         assert!(bundle.join("report").join(file).is_file(), "{file}");
     }

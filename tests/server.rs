@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{Server, bundle, client, close, encoded, http_get, pixels, png};
 use futures_util::future::join_all;
 use lfbm_bundle::inference::Inference;
-use lfbm_bundle::manifest::{Aggregation, Langevin};
+use lfbm_bundle::manifest::{Aggregation, Decision, Langevin};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
@@ -131,10 +131,29 @@ async fn the_calibration_judges_default_parameters_only() {
     let reply = client.score(request.clone()).await.unwrap().into_inner();
     let expected = bundle.calibration().p_value(reply.log_joint);
     assert_eq!(reply.p_value, Some(expected));
-    let threshold = bundle.manifest().calibration.threshold_log_joint;
+    let calibration = &bundle.manifest().calibration;
+    assert_eq!(calibration.decision, Decision::Local);
+    let local_score = reply.local_score.unwrap();
+    // The served score is the one that `trainer evaluate` computes.
+    let runtime = Runtime::load(None).unwrap();
+    let options = SessionOptions::default();
+    let manifest = bundle.manifest();
+    let mut inference = Inference::open(&runtime, bundle.dir(), manifest, &options).unwrap();
+    let image: Vec<f32> = lfbm_bundle::pixels::from_bytes(&pixels(&manifest.image, 0)).collect();
+    let direct = inference
+        .score(&image, &manifest.langevin, 0, &mut |_| ())
+        .unwrap();
+    let x = inference.preprocess(&image).unwrap();
+    let local = bundle.calibration().local();
+    let reported = local.score(&local.parts(&x, direct[0].log_joint));
+    assert!(close(local_score, reported), "{local_score}, {reported}");
+    assert_eq!(
+        reply.local_p_value,
+        Some(bundle.calibration().local().p_value(local_score))
+    );
     assert_eq!(
         reply.verdict() == Verdict::Anomalous,
-        reply.log_joint < threshold
+        local_score > calibration.threshold_local_score
     );
 
     request.inference = Some(InferenceParameters {
@@ -143,8 +162,8 @@ async fn the_calibration_judges_default_parameters_only() {
     });
     let reply = client.score(request).await.unwrap().into_inner();
     assert_eq!(
-        (reply.p_value, reply.verdict()),
-        (None, Verdict::Unspecified)
+        (reply.p_value, reply.local_score, reply.verdict()),
+        (None, None, Verdict::Unspecified)
     );
 }
 

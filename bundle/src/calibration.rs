@@ -1,32 +1,31 @@
 //! What scores normal images get that the fit did not see.
 
 use crate::inference::Score;
-use crate::manifest::{CalibrationSummary, Quantile};
+use crate::local::LocalCalibration;
+use crate::manifest::{CalibrationSummary, Decision, Quantile};
+use crate::neighbours::Neighbours;
 
-/// Latents and log-densities of normal images, in `calibration.bin`.
+/// Log-densities and local scores of normal images, in `calibration.bin`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
-    latent_dim: usize,
-    latents: Vec<f32>,
     log_prior: Vec<f32>,
     log_likelihood: Vec<f32>,
     /// Ascending.
     log_joint: Vec<f64>,
+    local: LocalCalibration,
 }
 
 /// Probabilities of the quantiles in the manifest.
 const PROBABILITIES: [f64; 11] = [0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0];
 
 impl Calibration {
-    /// From latents (n x d) and log-densities (n); `None` when their lengths do not fit.
+    /// From log-densities (n); `None` when their lengths do not fit.
     pub fn new(
-        latent_dim: usize,
-        latents: Vec<f32>,
         log_prior: Vec<f32>,
         log_likelihood: Vec<f32>,
+        local: LocalCalibration,
     ) -> Option<Self> {
-        let n = log_prior.len();
-        if log_likelihood.len() != n || latents.len() != n * latent_dim {
+        if log_likelihood.len() != log_prior.len() {
             return None;
         }
         let mut log_joint: Vec<f64> = log_prior
@@ -36,27 +35,22 @@ impl Calibration {
             .collect();
         log_joint.sort_by(f64::total_cmp);
         Some(Self {
-            latent_dim,
-            latents,
             log_prior,
             log_likelihood,
             log_joint,
+            local,
         })
     }
 
-    /// From the scores of normal images, each with a latent of `latent_dim`.
-    pub fn from_scores(latent_dim: usize, scores: &[Score]) -> Option<Self> {
+    /// From the scores of normal images x (n x D), and images to compare with that are not among
+    /// them; `None` when that makes no [`LocalCalibration`].
+    pub fn from_scores(scores: &[Score], x: &[f32], neighbours: Neighbours) -> Option<Self> {
+        let log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
+        let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
         Self::new(
-            latent_dim,
-            scores
-                .iter()
-                .flat_map(|score| score.z.iter().copied())
-                .collect(),
-            scores.iter().map(|score| score.log_prior as f32).collect(),
-            scores
-                .iter()
-                .map(|score| score.log_likelihood as f32)
-                .collect(),
+            part(|score| score.log_prior),
+            part(|score| score.log_likelihood),
+            LocalCalibration::new(neighbours, x, &log_joint)?,
         )
     }
 
@@ -70,16 +64,6 @@ impl Calibration {
         self.log_joint.is_empty()
     }
 
-    /// Size d of a latent.
-    pub fn latent_dim(&self) -> usize {
-        self.latent_dim
-    }
-
-    /// The images' latents, n x d.
-    pub fn latents(&self) -> &[f32] {
-        &self.latents
-    }
-
     /// log p(z) of each image.
     pub fn log_prior(&self) -> &[f32] {
         &self.log_prior
@@ -88,6 +72,11 @@ impl Calibration {
     /// log p(x|z) of each image.
     pub fn log_likelihood(&self) -> &[f32] {
         &self.log_likelihood
+    }
+
+    /// What says how unlike an image is to the normal images nearest to it.
+    pub fn local(&self) -> &LocalCalibration {
+        &self.local
     }
 
     /// The conformal p-value of an image: `(1 + #{calibration <= log_joint}) / (n + 1)`. For a
@@ -120,7 +109,7 @@ impl Calibration {
     }
 
     /// What the manifest says of it.
-    pub fn summary(&self, false_positive_rate: f64) -> CalibrationSummary {
+    pub fn summary(&self, false_positive_rate: f64, decision: Decision) -> CalibrationSummary {
         CalibrationSummary {
             count: self.len(),
             quantiles: PROBABILITIES
@@ -130,49 +119,38 @@ impl Calibration {
                 })
                 .to_vec(),
             threshold_log_joint: self.threshold(false_positive_rate),
+            threshold_local_score: self.local.threshold(false_positive_rate),
+            decision,
             false_positive_rate,
         }
     }
 
-    /// `calibration.bin`: the number n of images and the size d of a latent as little-endian
-    /// `u64`, then n x d latents, n log-priors and n log-likelihoods as little-endian `f32`.
+    /// `calibration.bin`: the number n of images as a little-endian `u64`, n log-priors and n
+    /// log-likelihoods as little-endian `f32`, and the local calibration.
     pub fn encode(&self) -> Vec<u8> {
-        let head = [self.len() as u64, self.latent_dim as u64]
-            .into_iter()
-            .flat_map(u64::to_le_bytes);
-        let arrays = [&self.latents, &self.log_prior, &self.log_likelihood];
-        head.chain(
-            arrays
-                .into_iter()
-                .flatten()
-                .flat_map(|value| value.to_le_bytes()),
-        )
-        .collect()
+        let mut bytes = (self.len() as u64).to_le_bytes().to_vec();
+        let densities = self.log_prior.iter().chain(&self.log_likelihood);
+        bytes.extend(densities.flat_map(|value| value.to_le_bytes()));
+        self.local.encode(&mut bytes);
+        bytes
     }
 
-    /// Reads what [`Calibration::encode`] wrote; `None` when the size does not fit the head.
+    /// What [`Self::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, body) = bytes.split_first_chunk::<16>()?;
-        let (n, d) = head.split_at(8);
-        let n = usize::try_from(u64::from_le_bytes(n.try_into().ok()?)).ok()?;
-        let d = usize::try_from(u64::from_le_bytes(d.try_into().ok()?)).ok()?;
-        let latents = n.checked_mul(d)?;
-        if body.len() != latents.checked_add(n.checked_mul(2)?)?.checked_mul(4)? {
-            return None;
-        }
-        let values: Vec<f32> = body
+        let (n, body) = bytes.split_first_chunk()?;
+        let n = usize::try_from(u64::from_le_bytes(*n)).ok()?;
+        let (densities, local) = body.split_at_checked(n.checked_mul(8)?)?;
+        let densities: Vec<f32> = densities
             .as_chunks()
             .0
             .iter()
-            .map(|b| f32::from_le_bytes(*b))
+            .map(|value| f32::from_le_bytes(*value))
             .collect();
-        let (latents, rest) = values.split_at(latents);
-        let (log_prior, log_likelihood) = rest.split_at(n);
+        let (log_prior, log_likelihood) = densities.split_at(n);
         Self::new(
-            d,
-            latents.to_vec(),
             log_prior.to_vec(),
             log_likelihood.to_vec(),
+            LocalCalibration::decode(local)?,
         )
     }
 }
@@ -183,7 +161,11 @@ mod tests {
 
     fn calibration(log_prior: &[f32]) -> Calibration {
         let n = log_prior.len();
-        Calibration::new(1, vec![0.5; n], log_prior.to_vec(), vec![1.0; n]).unwrap()
+        let line = |n: usize| -> Vec<f32> { (0..n).map(|v| v as f32).collect() };
+        let neighbours = Neighbours::new(vec![0.0], vec![1.0], &line(20)).unwrap();
+        let log_joint = vec![0.0; 40];
+        let local = LocalCalibration::new(neighbours, &line(40), &log_joint).unwrap();
+        Calibration::new(log_prior.to_vec(), vec![1.0; n], local).unwrap()
     }
 
     #[test]

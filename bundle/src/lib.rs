@@ -10,8 +10,10 @@
 
 pub mod calibration;
 pub mod inference;
+pub mod local;
 pub mod manifest;
 pub mod model;
+pub mod neighbours;
 pub mod noise;
 pub mod onnx;
 pub mod pixels;

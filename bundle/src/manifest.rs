@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The version of the bundle format that this crate writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Everything about a bundle that is no array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,8 +141,32 @@ pub struct CalibrationSummary {
     pub quantiles: Vec<Quantile>,
     /// A log-joint below it is called anomalous.
     pub threshold_log_joint: f64,
-    /// The share of normal images below the threshold.
+    /// A local score above it is called anomalous.
+    pub threshold_local_score: f64,
+    /// Which of the two makes the verdict.
+    pub decision: Decision,
+    /// The share of normal images beyond either threshold.
     pub false_positive_rate: f64,
+}
+
+impl CalibrationSummary {
+    /// The verdict: whether an image with these scores is called anomalous.
+    pub fn anomalous(&self, log_joint: f64, local_score: f64) -> bool {
+        match self.decision {
+            Decision::LogJoint => log_joint < self.threshold_log_joint,
+            Decision::Local => local_score > self.threshold_local_score,
+        }
+    }
+}
+
+/// The score that makes the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// log p(z) + log p(x|z).
+    LogJoint,
+    /// The local score: see [`local`](crate::local).
+    Local,
 }
 
 /// One quantile.

@@ -7,10 +7,11 @@ use rand_distr::{Distribution, StandardNormal};
 use std::path::Path;
 
 use crate::calibration::Calibration;
-use crate::manifest::{Aggregation, Classes, Contrast, ImageSpec, Langevin, PriorKind};
+use crate::manifest::{Aggregation, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind};
 use crate::model::{
     FlowStepWeights, GeneratorName, GeneratorSpec, LayerWeights, ModelError, forward_graphs,
 };
+use crate::neighbours::Neighbours;
 use crate::runtime::{Runtime, SessionOptions};
 use crate::store::{Bundle, BundleError, BundleSpec, StagedBundle};
 use crate::tensor::Tensor;
@@ -18,6 +19,8 @@ use crate::tensor::Tensor;
 const FLOW_STEPS: usize = 5;
 const FLOW_HIDDEN: usize = 64;
 const CALIBRATION_IMAGES: usize = 99;
+const REFERENCE_IMAGES: usize = 200;
+const COMPONENTS: usize = 16;
 
 fn normal(rng: &mut ChaCha8Rng, shape: &[usize], deviation: f32) -> Tensor {
     let count = shape.iter().product();
@@ -135,9 +138,15 @@ pub fn random_bundle(
     let mut inference = staged.open_inference(runtime, &SessionOptions::default())?;
     let images = random_images(&image, CALIBRATION_IMAGES, seed + 2);
     let scores = inference.score(&images, &langevin, 0, &mut |_| ())?;
-    let calibration = Calibration::from_scores(latent_dim, &scores)
-        .ok_or_else(|| BundleError::Spec("the latents have the wrong size".to_owned()))?;
-    staged.finish(&calibration, 0.05)
+    let x = inference.preprocess(&images)?;
+    let references = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
+    // The first pixels, one a component.
+    let pixels = image.pixels();
+    let basis = (0..COMPONENTS * pixels).map(|i| f32::from(u8::from(i / pixels == i % pixels)));
+    let calibration = Neighbours::new(vec![0.0; pixels], basis.collect(), &references)
+        .and_then(|neighbours| Calibration::from_scores(&scores, &x, neighbours))
+        .ok_or_else(|| BundleError::Spec("the images make no calibration".to_owned()))?;
+    staged.finish(&calibration, 0.05, Decision::Local)
 }
 
 /// `n` images of uniform intensities in [0, 1], n x C H W.

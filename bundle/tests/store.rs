@@ -62,12 +62,13 @@ fn a_manifest_of_another_format_is_refused() {
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, blamed) in [
         (
-            "\"format_version\": 1",
             "\"format_version\": 2",
-            "manifest.json",
+            "\"format_version\": 1",
+            "trainer calibrate",
         ),
-        ("\"latent_dim\": 4", "\"latent_dim\": 5", "calibration.bin"),
-        ("\"height\": 28", "\"height\": 29", ".onnx"),
+        ("\"latent_dim\": 4", "\"latent_dim\": 5", ".onnx"),
+        ("\"count\": 99", "\"count\": 98", "calibration.bin"),
+        ("\"height\": 28", "\"height\": 29", "calibration.bin"),
         ("\"sigma\"", "\"sigmoid\"", "manifest.json"),
     ] {
         assert!(text.contains(from), "{from}");

@@ -46,14 +46,10 @@ pub(super) struct Finished {
     pub(super) chain: u32,
     pub(super) priority: Priority,
     pub(super) score: ChainScore,
-    /// x and g(z_K), if the job wants them.
-    pub(super) images: Option<Images>,
-}
-
-/// An image and what a chain made of it, C H W each.
-pub(super) struct Images {
-    pub(super) x: Vec<f32>,
-    pub(super) reconstruction: Vec<f32>,
+    /// The image x, C H W, of a job's first chain.
+    pub(super) x: Option<Vec<f32>>,
+    /// g(z_K), C H W, if the job wants it.
+    pub(super) reconstruction: Option<Vec<f32>>,
 }
 
 /// Row i of every array belongs to `rows[i]`; behind them lies what pads the batch.
@@ -276,10 +272,10 @@ impl Batch {
                 log_likelihood: self.log_likelihood[row].into(),
                 z: self.z[row * d..][..d].to_vec(),
             },
-            images: state.reconstruct.then(|| Images {
-                x: self.x[image.clone()].to_vec(),
-                reconstruction: self.reconstruction[image].to_vec(),
-            }),
+            x: (state.chain == 0).then(|| self.x[image.clone()].to_vec()),
+            reconstruction: state
+                .reconstruct
+                .then(|| self.reconstruction[image].to_vec()),
         }
     }
 

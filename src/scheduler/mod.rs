@@ -128,8 +128,7 @@ pub struct Inferred {
     pub chains: Vec<ChainScore>,
     /// g(z_K), C H W, one a chain in the same order; empty unless [`Job::reconstruct`].
     pub reconstructions: Vec<Vec<f32>>,
-    /// The preprocessed image, C H W, what [`Job::mask`] hides as black; empty unless
-    /// [`Job::reconstruct`].
+    /// The preprocessed image, C H W, what [`Job::mask`] hides as black.
     pub x: Vec<f32>,
     /// From admission to the first step.
     pub queue_time: Duration,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lfbm_bundle::runtime::RuntimeError;
 use tracing::Span;
 
-use super::batch::{Batch, Entrant, Finished, Images, Row, Suspended};
+use super::batch::{Batch, Entrant, Finished, Row, Suspended};
 use super::engine::Graphs;
 use super::pace::Pace;
 use super::queue::{JobId, Queue};
@@ -334,12 +334,10 @@ impl Pending {
             queue_time: started - self.admitted,
             compute_time: now - started,
         };
-        for Finished { score, images, .. } in self.finished {
-            inferred.chains.push(score);
-            if let Some(Images { x, reconstruction }) = images {
-                inferred.x = x;
-                inferred.reconstructions.push(reconstruction);
-            }
+        for finished in self.finished {
+            inferred.chains.push(finished.score);
+            inferred.reconstructions.extend(finished.reconstruction);
+            inferred.x = finished.x.unwrap_or(inferred.x);
         }
         // Room first: a client that sends its next request on this answer finds it.
         drop(self.job);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lfbm_bundle::inference::{ChainScore, SCORE_SEED, Score};
-use lfbm_bundle::manifest::{Aggregation, Manifest};
+use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
 
 use crate::proto;
 use crate::scheduler::Inferred;
@@ -36,6 +36,8 @@ pub(super) fn score_response(
         model: Some(model_id(manifest)),
         queue_time: Some(duration(inferred.queue_time)),
         compute_time: Some(duration(inferred.compute_time)),
+        local_score: judgement.map(|judgement| judgement.local_score),
+        local_p_value: judgement.map(|judgement| judgement.local_p_value),
     }
 }
 
@@ -74,6 +76,12 @@ pub(super) fn model(manifest: &Manifest) -> proto::Model {
         threshold_log_joint: manifest.calibration.threshold_log_joint,
         false_positive_rate: manifest.calibration.false_positive_rate,
         normal_classes: manifest.classes.normal.clone(),
+        threshold_local_score: manifest.calibration.threshold_local_score,
+        decision: match manifest.calibration.decision {
+            Decision::LogJoint => proto::Decision::LogJoint,
+            Decision::Local => proto::Decision::Local,
+        }
+        .into(),
     }
 }
 

@@ -38,7 +38,14 @@ pub(super) fn judged(outcome: &Outcome) -> Result<proto::ScoreResponse, ServiceE
     let _reply = tracing::info_span!("reply").entered();
     let score = aggregate(&inferred.chains, langevin.aggregation)?;
     let calibrated = mask.is_none() && *langevin == model.manifest.langevin;
-    let judgement = calibrated.then(|| judge(score.log_joint, &model.manifest, &model.calibration));
+    let judgement = calibrated.then(|| {
+        judge(
+            score.log_joint,
+            &inferred.x,
+            &model.manifest,
+            &model.calibration,
+        )
+    });
     if let Some(judgement) = judgement {
         model
             .metrics

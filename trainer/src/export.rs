@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::inference::SCORE_SEED;
 use lfbm_bundle::manifest::{Classes, ImageSpec, PriorKind};
 use lfbm_bundle::model::forward_graphs;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::{Bundle, BundleSpec, StagedBundle};
 use serde::{Deserialize, Serialize};
 
+use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Dataset, Split};
 use crate::fit::Learner;
 use crate::settings::Settings;
@@ -86,9 +84,10 @@ pub fn export(
     )?;
     let runtime = Runtime::load(None)?;
     let mut inferred = staged.open_inference(&runtime, &SessionOptions::default())?;
-    let images = dataset.gather(&split.calibration);
-    let scores = inferred.score(&images, inference, SCORE_SEED, &mut |_| ())?;
-    let calibrated = Calibration::from_scores(model.latent_dim, &scores)
-        .context("the calibration's latents have the wrong size")?;
-    Ok(staged.finish(&calibrated, calibration.false_positive_rate)?)
+    let calibrated = calibrate(&mut inferred, inference, calibration, dataset, split)?;
+    Ok(staged.finish(
+        &calibrated,
+        calibration.false_positive_rate,
+        calibration.decision,
+    )?)
 }

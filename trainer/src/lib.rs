@@ -2,9 +2,11 @@
 //!
 //! * [`data`]: where images come from, which are normal, and the split;
 //! * [`model`]: the model in libtorch, [`fit`]: learning it;
-//! * [`export`]: from a learner to a bundle, [`evaluate`]: what its scores are worth;
+//! * [`export`]: from a learner to a bundle, [`calibrate`]: what its scores are compared with,
+//!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
 //! * [`settings`], [`device`], [`commands`]: the program around them.
 
+pub mod calibrate;
 pub mod commands;
 pub mod data;
 pub mod device;
@@ -12,4 +14,5 @@ pub mod evaluate;
 pub mod export;
 pub mod fit;
 pub mod model;
+pub mod principal;
 pub mod settings;

@@ -19,8 +19,12 @@ enum Command {
     Fit(commands::fit::FitArgs),
     /// Score the images that the fit left for testing, and report how well anomalies are found
     Evaluate(commands::evaluate::EvaluateArgs),
+    /// Report what simple detectors find on the same split
+    Baselines(commands::baselines::BaselinesArgs),
     /// Write the model of a checkpoint as a bundle
     Export(commands::export::ExportArgs),
+    /// Calibrate a bundle anew, without fitting; brings one of an older format up to date
+    Calibrate(commands::calibrate::CalibrateArgs),
     /// Draw digits, or sample a bundle's model, as PNG files
     Draw(commands::draw::DrawArgs),
 }
@@ -29,7 +33,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Fit(args) => commands::fit::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Baselines(args) => commands::baselines::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Draw(args) => commands::draw::run(&args),
     };
     match result {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::manifest::{self, Contrast, ImageSpec};
+use lfbm_bundle::manifest::{self, Contrast, Decision, ImageSpec};
 use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,22 @@ pub struct CalibrationSettings {
     pub count: usize,
     /// Share of normal images that the default threshold calls anomalous.
     pub false_positive_rate: f64,
+    /// Images of the fit, at most, that others are compared with.
+    #[serde(default = "all_images")]
+    pub neighbours: usize,
+    /// The score that makes the verdict.
+    #[serde(default = "local")]
+    pub decision: Decision,
+}
+
+/// For runs from before the setting was.
+fn all_images() -> usize {
+    50_000
+}
+
+/// For runs from before the setting was.
+fn local() -> Decision {
+    Decision::Local
 }
 
 /// Reporting, in iterations.

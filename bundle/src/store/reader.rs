@@ -8,7 +8,7 @@ use super::{
     BundleError, CALIBRATION, GRAPHS, MANIFEST, WEIGHTS, graph_file, sha256_hex, valid_name,
 };
 use crate::calibration::Calibration;
-use crate::manifest::{FORMAT_VERSION, FileEntry, Manifest};
+use crate::manifest::{CalibrationSummary, FORMAT_VERSION, FileEntry, Manifest};
 use crate::onnx::{Dim, signature};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
@@ -89,6 +89,10 @@ impl Bundle {
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
+    parse_manifest(&read_text(path)?).map_err(|reason| BundleError::invalid(path, reason))
+}
+
+fn read_text(path: &Path) -> Result<Vec<u8>, BundleError> {
     let size = fs::metadata(path).map_err(BundleError::io(path))?.len();
     if size > MAX_MANIFEST_BYTES {
         return Err(BundleError::invalid(
@@ -96,8 +100,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
             format!("{size} bytes are too many for a manifest"),
         ));
     }
-    let text = fs::read(path).map_err(BundleError::io(path))?;
-    parse_manifest(&text).map_err(|reason| BundleError::invalid(path, reason))
+    fs::read(path).map_err(BundleError::io(path))
 }
 
 /// Reads and checks the text of a `manifest.json`.
@@ -106,18 +109,47 @@ fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
 /// Why it is none, in a sentence.
 pub fn parse_manifest(text: &[u8]) -> Result<Manifest, String> {
     // The version first: another one may have other fields.
+    let (json, version) = parse_version(text)?;
+    if version != Some(FORMAT_VERSION.into()) {
+        let got = version.map_or("none".to_owned(), |version| version.to_string());
+        return Err(format!(
+            "format version {FORMAT_VERSION} is expected, it has {got}; `trainer calibrate` brings \
+             an older one up to date, without fitting"
+        ));
+    }
+    manifest_of(json)
+}
+
+/// The manifest of a bundle of this or an older format, with `calibration` in place of what it
+/// says of scores: formats differ in nothing else.
+pub(super) fn read_uncalibrated(
+    path: &Path,
+    calibration: &CalibrationSummary,
+) -> Result<Manifest, BundleError> {
+    let manifest = |text: &[u8]| {
+        let (mut json, version) = parse_version(text)?;
+        if !version.is_some_and(|version| (1..=FORMAT_VERSION.into()).contains(&version)) {
+            return Err(format!("format version 1 to {FORMAT_VERSION} is expected"));
+        }
+        json["format_version"] = FORMAT_VERSION.into();
+        json["calibration"] = serde_json::json!(calibration);
+        json["evaluation"] = serde_json::Value::Null;
+        manifest_of(json)
+    };
+    manifest(&read_text(path)?).map_err(|reason| BundleError::invalid(path, reason))
+}
+
+fn parse_version(text: &[u8]) -> Result<(serde_json::Value, Option<u64>), String> {
     let json: serde_json::Value =
         serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let version = json
         .get("format_version")
         .and_then(serde_json::Value::as_u64);
-    if version != Some(FORMAT_VERSION.into()) {
-        let got = version.map_or("none".to_owned(), |version| version.to_string());
-        return Err(format!(
-            "format version {FORMAT_VERSION} is expected, it has {got}; export the model again"
-        ));
-    }
-    let manifest = serde_json::from_value(json).map_err(|error| error.to_string())?;
+    Ok((json, version))
+}
+
+fn manifest_of(json: serde_json::Value) -> Result<Manifest, String> {
+    let manifest: Manifest = serde_json::from_value(json).map_err(|error| error.to_string())?;
     check_manifest(&manifest)?;
     Ok(manifest)
 }
@@ -166,7 +198,7 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     }
 }
 
-fn read_checked(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, BundleError> {
+pub(super) fn read_checked(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, BundleError> {
     let size = fs::metadata(path).map_err(BundleError::io(path))?.len();
     if size != entry.size_bytes {
         let reason = format!(
@@ -194,12 +226,12 @@ fn read_calibration(
 ) -> Result<Calibration, BundleError> {
     let calibration = Calibration::decode(bytes)
         .ok_or_else(|| BundleError::invalid(path, "its size does not fit its head"))?;
-    let (count, d) = (manifest.calibration.count, manifest.latent_dim);
-    if calibration.latent_dim() != d || calibration.len() != count {
+    let got = (calibration.len(), calibration.local().neighbours().pixels());
+    let expected = (manifest.calibration.count, manifest.image.pixels());
+    if got != expected {
         let reason = format!(
-            "it holds {} latents of size {}, the manifest says {count} of {d}",
-            calibration.len(),
-            calibration.latent_dim()
+            "it is of {} images of {} values, the manifest says {} of {}",
+            got.0, got.1, expected.0, expected.1
         );
         return Err(BundleError::invalid(path, reason));
     }

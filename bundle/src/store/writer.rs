@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tempfile::TempDir;
 
+use super::reader::{read_checked, read_uncalibrated};
 use super::{BundleError, CALIBRATION, MANIFEST, WEIGHTS, graph_file, sha256_hex, valid_name};
 use crate::calibration::Calibration;
 use crate::inference::Inference;
 use crate::manifest::{
-    CalibrationSummary, Classes, FORMAT_VERSION, FileEntry, ImageSpec, Langevin, Manifest,
-    PriorKind,
+    CalibrationSummary, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec, Langevin,
+    Manifest, PriorKind,
 };
 use crate::model::ForwardGraphs;
 use crate::onnx::{ExternalData, encode};
@@ -74,6 +75,16 @@ pub fn check_out(out: &Path, overwrite: bool) -> Result<(), BundleError> {
     }
 }
 
+/// Stands in a staged manifest until there is a calibration.
+const UNCALIBRATED: CalibrationSummary = CalibrationSummary {
+    count: 0,
+    quantiles: Vec::new(),
+    threshold_log_joint: 0.0,
+    threshold_local_score: 0.0,
+    decision: Decision::LogJoint,
+    false_positive_rate: 0.0,
+};
+
 /// A bundle in a temporary folder, complete but for its calibration. It is removed when dropped.
 pub struct StagedBundle {
     out: PathBuf,
@@ -106,15 +117,7 @@ impl StagedBundle {
                 "sigma, step size and the number of chains must be positive".to_owned(),
             ));
         }
-        let parent = match out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(parent).map_err(BundleError::io(parent))?;
-        let folder = tempfile::Builder::new()
-            .prefix(".lfbm-bundle-")
-            .tempdir_in(parent)
-            .map_err(BundleError::io(parent))?;
+        let folder = folder_beside(out)?;
         let posterior = posterior_graph(
             &graphs.generator,
             &graphs.flow,
@@ -144,12 +147,7 @@ impl StagedBundle {
                 classes: spec.classes,
                 training: spec.training,
                 evaluation: serde_json::Value::Null,
-                calibration: CalibrationSummary {
-                    count: 0,
-                    quantiles: Vec::new(),
-                    threshold_log_joint: 0.0,
-                    false_positive_rate: 0.0,
-                },
+                calibration: UNCALIBRATED,
                 files: BTreeMap::new(),
             },
         };
@@ -168,6 +166,37 @@ impl StagedBundle {
         Ok(staged)
     }
 
+    /// Takes graphs and weights over from a bundle, also one of an older format, to calibrate them
+    /// anew.
+    ///
+    /// # Errors
+    /// When the bundle's manifest or files do not fit, `out` may not be replaced, or the disk
+    /// fails.
+    pub fn of_bundle(bundle: &Path, out: &Path, overwrite: bool) -> Result<Self, BundleError> {
+        check_out(out, overwrite)?;
+        let manifest = read_uncalibrated(&bundle.join(MANIFEST), &UNCALIBRATED)?;
+        let folder = folder_beside(out)?;
+        let mut staged = Self {
+            out: out.to_path_buf(),
+            folder,
+            manifest,
+        };
+        let files = std::mem::take(&mut staged.manifest.files);
+        for (name, entry) in files.iter().filter(|(name, _)| *name != CALIBRATION) {
+            if !valid_name(name) {
+                let reason = format!("the file name {name:?} leaves the bundle");
+                return Err(BundleError::invalid(&bundle.join(MANIFEST), reason));
+            }
+            staged.write(name, &read_checked(&bundle.join(name), entry)?)?;
+        }
+        Ok(staged)
+    }
+
+    /// What the bundle will be.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// Opens the staged graphs, to score the calibration images.
     ///
     /// # Errors
@@ -181,7 +210,7 @@ impl StagedBundle {
     }
 
     /// Adds the calibration and puts the bundle in its place. `false_positive_rate` is the share
-    /// of normal images that the default threshold calls anomalous.
+    /// of normal images that the verdict, made by the score `decision`, calls anomalous.
     ///
     /// # Errors
     /// When there are too few calibration images for the rate, or the disk fails.
@@ -189,8 +218,9 @@ impl StagedBundle {
         mut self,
         calibration: &Calibration,
         false_positive_rate: f64,
+        decision: Decision,
     ) -> Result<Bundle, BundleError> {
-        self.manifest.calibration = calibration.summary(false_positive_rate);
+        self.manifest.calibration = calibration.summary(false_positive_rate, decision);
         let finite = calibration
             .log_prior()
             .iter()
@@ -201,12 +231,14 @@ impl StagedBundle {
                     .to_owned(),
             ));
         }
-        if !self.manifest.calibration.threshold_log_joint.is_finite() {
+        let summary = &self.manifest.calibration;
+        if !summary.threshold_log_joint.is_finite() || !summary.threshold_local_score.is_finite() {
             return Err(BundleError::Spec(format!(
                 "{} calibration images cannot tell a false-positive rate of {false_positive_rate}; \
                  at least {} are needed and the rate must be below 1",
                 calibration.len(),
-                (1.0 / false_positive_rate).ceil() - 1.0,
+                // Half of them rank local scores.
+                2.0 * ((1.0 / false_positive_rate).ceil() - 1.0),
             )));
         }
         self.write(CALIBRATION, &calibration.encode())?;
@@ -256,6 +288,19 @@ impl StagedBundle {
         }
         Ok(())
     }
+}
+
+/// A temporary folder in the folder of `out`, which is made if it is missing.
+fn folder_beside(out: &Path) -> Result<TempDir, BundleError> {
+    let parent = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(BundleError::io(parent))?;
+    tempfile::Builder::new()
+        .prefix(".lfbm-bundle-")
+        .tempdir_in(parent)
+        .map_err(BundleError::io(parent))
 }
 
 pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), BundleError> {

@@ -9,6 +9,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::ProgressBar;
 use lfbm_bundle::inference::{Inference, SCORE_SEED, Score};
+use lfbm_bundle::local::Parts;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
@@ -18,7 +19,7 @@ use serde_json::json;
 use crate::data::{ClassSelection, DataArgs, Dataset, DatasetName, Split, split};
 use crate::evaluate::{
     Detection, curves, detection, draw_charts, draw_reconstructions, draw_samples,
-    nearest_neighbour_distances,
+    nearest_neighbour,
 };
 
 const SAMPLES: usize = 64;
@@ -53,6 +54,13 @@ struct Training {
     data: DataArgs,
 }
 
+/// What a test image got.
+struct Scored {
+    score: Score,
+    parts: Parts,
+    local_score: f64,
+}
+
 /// Scores the test split of the fit and reports how well anomalies are found.
 ///
 /// # Errors
@@ -60,7 +68,11 @@ struct Training {
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let mut bundle = Bundle::open(&args.bundle)?;
     let manifest = bundle.manifest().clone();
-    let (dataset, parts) = test_split(args, &manifest)?;
+    let (dataset, parts) = test_split(&manifest, args.dataset, args.data_dir.as_deref())?;
+    ensure!(
+        parts.anomalous.contains(&true) && parts.anomalous.contains(&false),
+        "the test has images of one kind only; fit with a class held out to evaluate"
+    );
     let runtime = Runtime::load(None)?;
     let options = SessionOptions::default();
     let mut inference = Inference::open(&runtime, bundle.dir(), &manifest, &options)?;
@@ -70,32 +82,45 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         parts.anomalous.iter().filter(|&&anomaly| anomaly).count()
     );
     let images = dataset.gather(&parts.test);
-    let bar = ProgressBar::new(parts.test.len() as u64);
-    let scores = inference.score(&images, &manifest.langevin, SCORE_SEED, &mut |done| {
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    let finite = scores.iter().all(|score| score.log_joint.is_finite());
-    ensure!(
-        finite,
-        "some chains diverged; fit with a smaller inference.step_size"
-    );
+    let scores = score(&bundle, &mut inference, &images)?;
 
     eprintln!("nearest neighbours, for comparison");
     let train = [&parts.train[..], &parts.calibration].concat();
-    let distances = nearest_neighbour_distances(&dataset.gather(&train), &images, dataset.pixels());
-    ensure!(distances.len() == scores.len(), "a distance is missing");
+    let baseline = nearest_neighbour(&dataset.gather(&train), &images, dataset.pixels());
+    ensure!(
+        baseline.values.len() == scores.len(),
+        "a distance is missing"
+    );
 
-    let anomaly =
-        |part: fn(&Score) -> f64| -> Vec<f64> { scores.iter().map(|s| -part(s)).collect() };
-    let joint = anomaly(|score| score.log_joint);
+    let anomaly = |part: fn(&Scored) -> f64| -> Vec<f64> { scores.iter().map(part).collect() };
+    let local = anomaly(|scored| scored.local_score);
+    let joint = anomaly(|scored| -scored.score.log_joint);
     let rows = [
-        ("log_joint", joint.clone()),
-        ("log_prior", anomaly(|score| score.log_prior)),
-        ("log_likelihood", anomaly(|score| score.log_likelihood)),
-        ("nearest_neighbour", distances.clone()),
+        ("local_score", "local score", local.clone()),
+        ("log_joint", "log joint", joint.clone()),
+        (
+            "log_prior",
+            "log p(z)",
+            anomaly(|scored| -scored.score.log_prior),
+        ),
+        (
+            "log_likelihood",
+            "log p(x|z)",
+            anomaly(|scored| -scored.score.log_likelihood),
+        ),
+        (
+            "nearest_distance",
+            "distance to the nearest normal image",
+            anomaly(|scored| scored.parts.remoteness.nearest),
+        ),
+        (
+            "relative_distance",
+            "distance to the 10 nearest over their own",
+            anomaly(|scored| scored.parts.remoteness.relative),
+        ),
+        (baseline.name, baseline.title, baseline.values.clone()),
     ]
-    .map(|(name, values)| (name, detection(&values, &parts.anomalous)));
+    .map(|(name, title, values)| (name, title, detection(&values, &parts.anomalous)));
     let summary = summary(&manifest, &parts, &scores, &rows);
 
     let report = args
@@ -103,11 +128,15 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         .clone()
         .unwrap_or_else(|| bundle.dir().join("report"));
     fs::create_dir_all(&report).with_context(|| report.display().to_string())?;
-    let log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
+    let log_joint: Vec<f64> = joint.iter().map(|value| -value).collect();
+    let curves = |values: &[f64]| curves(values, &parts.anomalous);
     draw_charts(
         &report,
-        &curves(&joint, &parts.anomalous),
-        &curves(&distances, &parts.anomalous),
+        &[
+            ("local score", curves(&local)),
+            ("log joint", curves(&joint)),
+            ("1-NN, PCA-50", curves(&baseline.values)),
+        ],
         &log_joint,
         &parts.anomalous,
         manifest.calibration.threshold_log_joint,
@@ -140,16 +169,53 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn test_split(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Dataset, Split)> {
+fn score(
+    bundle: &Bundle,
+    inference: &mut Inference,
+    images: &[f32],
+) -> anyhow::Result<Vec<Scored>> {
+    let pixels = bundle.manifest().image.pixels();
+    let bar = ProgressBar::new((images.len() / pixels) as u64);
+    let langevin = &bundle.manifest().langevin;
+    let scores = inference.score(images, langevin, SCORE_SEED, &mut |done| {
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    ensure!(
+        scores.iter().all(|score| score.log_joint.is_finite()),
+        "some chains diverged; fit with a smaller inference.step_size"
+    );
+    let local = bundle.calibration().local();
+    let x = inference.preprocess(images)?;
+    Ok(scores
+        .into_iter()
+        .zip(x.chunks(pixels))
+        .map(|(score, x)| {
+            let parts = local.parts(x, score.log_joint);
+            Scored {
+                local_score: local.score(&parts),
+                parts,
+                score,
+            }
+        })
+        .collect())
+}
+
+/// The data set of a fit and its split.
+pub(super) fn test_split(
+    manifest: &Manifest,
+    name: Option<DatasetName>,
+    data_dir: Option<&Path>,
+) -> anyhow::Result<(Dataset, Split)> {
     let Training {
         split_seed,
         calibration_count,
         mut data,
     } = Training::deserialize(&manifest.training)
-        .context("the bundle does not say how it was fitted, so its test images are not known")?;
-    data.data_dir.clone_from(&args.data_dir);
-    if let Some(dataset) = args.dataset {
-        data.dataset = dataset;
+        .context("the bundle does not say how it was fitted, so its split is not known")?;
+    data.data_dir = data_dir.map(Path::to_path_buf);
+    if let Some(name) = name {
+        data.dataset = name;
     }
     let dataset = data.load()?;
     let spec = &manifest.image;
@@ -166,35 +232,32 @@ fn test_split(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Datas
     );
     let classes = ClassSelection::of_names(&dataset.classes, &manifest.classes.normal)?;
     let parts = split(&dataset, &classes, split_seed, calibration_count)?;
-    ensure!(
-        parts.anomalous.contains(&true) && parts.anomalous.contains(&false),
-        "the test has images of one kind only; fit with a class held out to evaluate"
-    );
     Ok((dataset, parts))
 }
 
-/// The share of normal or of anomalous images that the threshold calls anomalous.
-fn flagged(manifest: &Manifest, parts: &Split, scores: &[Score], anomalous: bool) -> f64 {
+/// The share of normal or of anomalous images that the verdict calls anomalous.
+fn flagged(manifest: &Manifest, parts: &Split, scores: &[Scored], anomalous: bool) -> f64 {
     let of: Vec<_> = scores
         .iter()
         .zip(&parts.anomalous)
         .filter(|(_, anomaly)| **anomaly == anomalous)
         .collect();
-    let threshold = manifest.calibration.threshold_log_joint;
-    let below = of.iter().filter(|(score, _)| score.log_joint < threshold);
-    below.count() as f64 / of.len() as f64
+    let calibration = &manifest.calibration;
+    let called =
+        |scored: &Scored| calibration.anomalous(scored.score.log_joint, scored.local_score);
+    of.iter().filter(|(scored, _)| called(scored)).count() as f64 / of.len() as f64
 }
 
 fn summary(
     manifest: &Manifest,
     parts: &Split,
-    scores: &[Score],
-    rows: &[(&str, Detection)],
+    scores: &[Scored],
+    rows: &[Row],
 ) -> serde_json::Value {
     let anomalies = parts.anomalous.iter().filter(|&&anomaly| anomaly).count();
     let metrics: serde_json::Map<_, _> = rows
         .iter()
-        .map(|(name, metrics)| ((*name).to_owned(), json!(metrics)))
+        .map(|(name, _, metrics)| ((*name).to_owned(), json!(metrics)))
         .collect();
     json!({
         "images": parts.test.len(),
@@ -203,26 +266,25 @@ fn summary(
         "inference": manifest.langevin,
         "metrics": metrics,
         "threshold": {
+            "decision": manifest.calibration.decision,
             "log_joint": manifest.calibration.threshold_log_joint,
+            "local_score": manifest.calibration.threshold_local_score,
             "false_positive_rate": flagged(manifest, parts, scores, false),
             "true_positive_rate": flagged(manifest, parts, scores, true),
         },
     })
 }
 
-fn table(rows: &[(&str, Detection)]) -> Table {
+/// A score's name in files, its name for people, and what it is worth.
+pub(super) type Row = (&'static str, &'static str, Detection);
+
+pub(super) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["score", "AUPRC", "AUROC", "FPR at 95 % TPR"]);
-    for (name, metrics) in rows {
-        let name = match *name {
-            "log_joint" => "log joint",
-            "log_prior" => "log p(z)",
-            "log_likelihood" => "log p(x|z)",
-            _ => "1-NN, unit norm, PCA-50",
-        };
+    for (_, title, metrics) in rows {
         table.add_row([
-            name.to_owned(),
+            (*title).to_owned(),
             format!("{:.4}", metrics.auprc),
             format!("{:.4}", metrics.auroc),
             format!("{:.4}", metrics.fpr_at_95_tpr),
@@ -238,20 +300,31 @@ fn scores_csv(
     bundle: &Bundle,
     dataset: &Dataset,
     parts: &Split,
-    scores: &[Score],
+    scores: &[Scored],
 ) -> anyhow::Result<String> {
-    let mut text =
-        String::from("index,class,anomalous,log_joint,log_prior,log_likelihood,p_value\n");
-    for ((index, anomalous), score) in parts.test.iter().zip(&parts.anomalous).zip(scores) {
+    let mut text = String::from(
+        "index,class,anomalous,log_joint,log_prior,log_likelihood,p_value,nearest_distance,\
+         relative_distance,local_score,local_p_value\n",
+    );
+    let calibration = bundle.calibration();
+    for ((index, anomalous), scored) in parts.test.iter().zip(&parts.anomalous).zip(scores) {
+        let Scored {
+            score,
+            parts,
+            local_score,
+        } = scored;
         writeln!(
             text,
-            "{index},{},{},{},{},{},{}",
+            "{index},{},{},{},{},{},{},{},{},{local_score},{}",
             dataset.classes[dataset.labels[*index] as usize],
             u8::from(*anomalous),
             score.log_joint,
             score.log_prior,
             score.log_likelihood,
-            bundle.calibration().p_value(score.log_joint)
+            calibration.p_value(score.log_joint),
+            parts.remoteness.nearest,
+            parts.remoteness.relative,
+            calibration.local().p_value(*local_score),
         )?;
     }
     Ok(text)
@@ -263,35 +336,46 @@ fn draw_pictures(
     manifest: &Manifest,
     images: &[f32],
     parts: &Split,
-    scores: &[Score],
+    scores: &[Scored],
 ) -> anyhow::Result<()> {
     let spec = &manifest.image;
     let samples = inference.sample_prior(SAMPLES, SCORE_SEED)?;
     draw_samples(&report.join("samples.png"), spec, &samples, SAMPLE_COLUMNS)?;
-    let of = |anomalous: bool| {
+    let of = |anomalous: bool| -> Vec<usize> {
         let indices = 0..parts.test.len();
         indices
-            .filter(move |&index| parts.anomalous[index] == anomalous)
-            .take(RECONSTRUCTIONS)
+            .filter(|&index| parts.anomalous[index] == anomalous)
+            .collect()
     };
-    let chosen: Vec<usize> = of(false).chain(of(true)).collect();
-    let shown: Vec<f32> = chosen
-        .iter()
-        .flat_map(|&index| &images[index * spec.pixels()..][..spec.pixels()])
-        .copied()
-        .collect();
-    let z: Vec<f32> = chosen
-        .iter()
-        .flat_map(|&index| scores[index].z.iter().copied())
-        .collect();
-    let x = inference.preprocess(&shown)?;
-    let reconstructed = inference.reconstruct(&z)?;
-    draw_reconstructions(
-        &report.join("reconstructions.png"),
-        spec,
-        &x,
-        &reconstructed,
-    )
+    let (mut normal, mut anomalous) = (of(false), of(true));
+    let first = |indices: &[usize]| indices[..RECONSTRUCTIONS.min(indices.len())].to_vec();
+    let examples = [first(&normal), first(&anomalous)].concat();
+    let by_score = |&a: &usize, &b: &usize| scores[a].local_score.total_cmp(&scores[b].local_score);
+    normal.sort_by(|a, b| by_score(b, a));
+    anomalous.sort_by(by_score);
+    let worst = |mut indices: Vec<usize>| {
+        indices.truncate(2 * RECONSTRUCTIONS);
+        indices
+    };
+    for (name, chosen) in [
+        ("reconstructions.png", examples),
+        ("false_alarms.png", worst(normal)),
+        ("misses.png", worst(anomalous)),
+    ] {
+        let shown: Vec<f32> = chosen
+            .iter()
+            .flat_map(|&index| &images[index * spec.pixels()..][..spec.pixels()])
+            .copied()
+            .collect();
+        let z: Vec<f32> = chosen
+            .iter()
+            .flat_map(|&index| scores[index].score.z.iter().copied())
+            .collect();
+        let x = inference.preprocess(&shown)?;
+        let reconstructed = inference.reconstruct(&z)?;
+        draw_reconstructions(&report.join(name), spec, &x, &reconstructed)?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

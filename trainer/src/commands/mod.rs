@@ -1,5 +1,7 @@
 //! The program's commands, one file each.
 
+pub mod baselines;
+pub mod calibrate;
 pub mod draw;
 pub mod evaluate;
 pub mod export;

@@ -18,14 +18,13 @@ const BINS: usize = 60;
 const POINTS: usize = 1000;
 const FONT: &str = "sans-serif";
 
-/// Draws `curves.svg` (ours and the baseline's) and `histogram.svg` (of the log-joint) into `dir`.
+/// Draws `curves.svg` (of three scores, by name) and `histogram.svg` (of the log-joint) into `dir`.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn draw_charts(
     dir: &Path,
-    ours: &Curves,
-    baseline: &Curves,
+    scores: &[(&str, Curves); 3],
     log_joint: &[f64],
     anomalous: &[bool],
     threshold: f64,
@@ -35,11 +34,10 @@ pub fn draw_charts(
         let root = SVGBackend::new(&path, (1000, 480)).into_drawing_area();
         root.fill(&WHITE)?;
         let (left, right) = root.split_horizontally(500);
-        let series = |pick: fn(&Curves) -> &[(f64, f64)]| {
-            [
-                ("log joint", NORMAL, pick(ours)),
-                ("1-NN, PCA-50", BASELINE, pick(baseline)),
-            ]
+        let series = |pick: for<'a> fn(&'a Curves) -> &'a [(f64, f64)]| {
+            let [first, second, third] = scores;
+            [(first, NORMAL), (second, ANOMALOUS), (third, BASELINE)]
+                .map(|((name, curves), color)| (*name, color, pick(curves)))
         };
         curve(
             &left,
@@ -64,7 +62,7 @@ pub fn draw_charts(
 fn curve(
     area: &Area<'_>,
     labels: [&str; 3],
-    series: [(&str, RGBColor, &[(f64, f64)]); 2],
+    series: [(&str, RGBColor, &[(f64, f64)]); 3],
 ) -> DrawResult {
     let [title, x, y] = labels;
     let mut chart = ChartBuilder::on(area)

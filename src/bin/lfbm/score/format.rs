@@ -7,12 +7,14 @@ use serde_json::{Map, Value};
 
 use crate::output::{new_table, print_line, print_table};
 
-const HEADER: [&str; 6] = [
+const HEADER: [&str; 8] = [
     "image",
     "log p(z)",
     "log p(x|z)",
     "log joint",
     "p-value",
+    "local score",
+    "local p-value",
     "verdict",
 ];
 
@@ -46,7 +48,7 @@ impl Printer {
             _ if args.json => Self::Json,
             Format::Json => Self::Json,
             Format::Csv => Self::Csv { has_header: false },
-            Format::Table => Self::Table(Box::new(new_table(HEADER, 1..5))),
+            Format::Table => Self::Table(Box::new(new_table(HEADER, 1..7))),
         }
     }
 
@@ -79,19 +81,23 @@ impl Printer {
     }
 }
 
-fn row(image: &str, reply: &ScoreResponse) -> [Cell; 6] {
+fn row(image: &str, reply: &ScoreResponse) -> [Cell; 8] {
     let color = match reply.verdict() {
         Verdict::Anomalous => Color::Red,
         Verdict::Normal => Color::Green,
         Verdict::Unspecified => Color::Reset,
     };
-    let p_value = reply.p_value.map(|p| format!("{p:.4}"));
+    let optional = |value: Option<f64>, decimals: usize| {
+        value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+    };
     [
         image.into(),
         format!("{:.2}", reply.log_prior).into(),
         format!("{:.2}", reply.log_likelihood).into(),
         format!("{:.2}", reply.log_joint).into(),
-        p_value.unwrap_or("-".to_owned()).into(),
+        optional(reply.p_value, 4).into(),
+        optional(reply.local_score, 2).into(),
+        optional(reply.local_p_value, 4).into(),
         Cell::new(verdict(reply).unwrap_or("-")).fg(color),
     ]
 }
@@ -116,6 +122,8 @@ fn fields(image: &str, reply: &ScoreResponse) -> Vec<(&'static str, Value)> {
         ("log_prior_std", reply.log_prior_std.into()),
         ("log_likelihood_std", reply.log_likelihood_std.into()),
         ("p_value", reply.p_value.into()),
+        ("local_score", reply.local_score.into()),
+        ("local_p_value", reply.local_p_value.into()),
         ("verdict", verdict(reply).into()),
         ("model", model.name.into()),
         ("version", model.version.into()),

@@ -1,0 +1,378 @@
+//! Nearest normal images, in the first principal components of normal images: brute force over all
+//! of them, laid out so that most are dismissed after a few components.
+
+/// Nearest images that are compared with.
+pub const NEIGHBOURS: usize = 10;
+/// Components that decide whether the others are looked at.
+const LEADING: usize = 8;
+/// Images whose leading components lie together, component by component.
+const BLOCK: usize = 64;
+/// A value is stored in a byte; the ends of a component's range are 0 and this.
+const LEVELS: f32 = 255.0;
+/// Keeps the distance of an image that is there many times from dividing by zero.
+const SMALLEST_RADIUS: f32 = 1e-6;
+
+/// How far an image is from normal ones, in units of x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Remoteness {
+    /// Distance to the nearest one.
+    pub nearest: f64,
+    /// Mean distance to the nearest [`NEIGHBOURS`], over the mean of their own such distances: 1
+    /// for an image that is as far from them as they are from theirs.
+    pub relative: f64,
+}
+
+/// Normal images to compare others with: `basis (x - mean)`, a byte a component.
+#[derive(Clone, PartialEq)]
+pub struct Neighbours {
+    /// D values of x.
+    mean: Vec<f32>,
+    /// p x D, orthonormal rows, the direction of largest variance first.
+    basis: Vec<f32>,
+    /// p pairs of the value of byte 0 and the value of one step.
+    scale: Vec<[f32; 2]>,
+    /// n x p.
+    bytes: Vec<u8>,
+    /// Mean distance of each image to its own nearest ones, n.
+    radius: Vec<f32>,
+    search: Search,
+}
+
+/// The decoded components, as a search wants them.
+#[derive(Clone, PartialEq)]
+struct Search {
+    /// Blocks of `leading` x `BLOCK`; the last is padded with infinity.
+    leading: Vec<f32>,
+    /// n x (p - leading).
+    rest: Vec<f32>,
+}
+
+impl std::fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Neighbours")
+            .field("images", &self.len())
+            .field("components", &self.components())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Neighbours {
+    /// From images x (n x D), their mean (D) and directions (p x D); `None` when the lengths do
+    /// not fit, or there are not more than [`NEIGHBOURS`] images.
+    pub fn new(mean: Vec<f32>, basis: Vec<f32>, x: &[f32]) -> Option<Self> {
+        let pixels = mean.len();
+        let fits = |length: usize| pixels > 0 && length > 0 && length.is_multiple_of(pixels);
+        if !fits(basis.len()) || !fits(x.len()) || x.len() / pixels <= NEIGHBOURS {
+            return None;
+        }
+        let p = basis.len() / pixels;
+        let projected: Vec<f32> = x
+            .chunks(pixels)
+            .flat_map(|x| project(&mean, &basis, x))
+            .collect();
+        let scale: Vec<[f32; 2]> = (0..p)
+            .map(|component| {
+                let values = || projected.iter().skip(component).step_by(p).copied();
+                let low = values().fold(f32::INFINITY, f32::min);
+                let high = values().fold(f32::NEG_INFINITY, f32::max);
+                [low, (high - low) / LEVELS]
+            })
+            .collect();
+        let bytes: Vec<u8> = projected
+            .chunks(p)
+            .flat_map(|row| {
+                row.iter().zip(&scale).map(|(value, [low, step])| {
+                    // Rounding keeps it within 0 and 255; a component without extent has step 0.
+                    ((value - low) / step.max(f32::MIN_POSITIVE)).round() as u8
+                })
+            })
+            .collect();
+        let radius = vec![0.0; projected.len() / p];
+        let mut neighbours = Self::assemble(mean, basis, scale, bytes, radius)?;
+        neighbours.radius = (0..neighbours.len())
+            .map(|index| {
+                let itself = neighbours.decode_row(index);
+                let nearest = neighbours.nearest(&itself, Some(index));
+                mean_of(nearest.iter().map(|(distance, _)| *distance)) as f32
+            })
+            .collect();
+        Some(neighbours)
+    }
+
+    fn assemble(
+        mean: Vec<f32>,
+        basis: Vec<f32>,
+        scale: Vec<[f32; 2]>,
+        bytes: Vec<u8>,
+        radius: Vec<f32>,
+    ) -> Option<Self> {
+        let (p, n) = (scale.len(), radius.len());
+        if p == 0
+            || mean.is_empty()
+            || n <= NEIGHBOURS
+            || basis.len() != p.checked_mul(mean.len())?
+            || bytes.len() != n.checked_mul(p)?
+        {
+            return None;
+        }
+        let values = |row: &[u8]| -> Vec<f32> { decode(row, &scale).collect() };
+        let leading_count = p.min(LEADING);
+        let mut leading = vec![f32::INFINITY; n.div_ceil(BLOCK) * BLOCK * leading_count];
+        let mut rest = Vec::with_capacity(n * (p - leading_count));
+        for (index, row) in bytes.chunks(p).enumerate() {
+            let row = values(row);
+            let block = index / BLOCK * BLOCK * leading_count;
+            for (component, value) in row.iter().take(leading_count).enumerate() {
+                leading[block + component * BLOCK + index % BLOCK] = *value;
+            }
+            rest.extend(row.iter().skip(leading_count));
+        }
+        Some(Self {
+            mean,
+            basis,
+            scale,
+            bytes,
+            radius,
+            search: Search { leading, rest },
+        })
+    }
+
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.radius.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.radius.is_empty()
+    }
+
+    /// Number p of components.
+    pub fn components(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// Size D of an image.
+    pub fn pixels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// How far x, D values, is from the images.
+    pub fn remoteness(&self, x: &[f32]) -> Remoteness {
+        let nearest = self.nearest(&project(&self.mean, &self.basis, x), None);
+        let distance = mean_of(nearest.iter().map(|(distance, _)| *distance));
+        // Distances that are no numbers have no neighbours, and give none.
+        let own = |index: usize| self.radius.get(index).copied().unwrap_or(f32::NAN);
+        let own = mean_of(nearest.iter().map(|&(_, index)| own(index)));
+        Remoteness {
+            nearest: nearest.first().map_or(f64::NAN, |(d, _)| f64::from(*d)),
+            relative: distance / own.max(SMALLEST_RADIUS.into()),
+        }
+    }
+
+    /// Distance and index of the nearest images to a projection, ascending; not `left_out`.
+    fn nearest(&self, query: &[f32], left_out: Option<usize>) -> Vec<(f32, usize)> {
+        let leading_count = self.components().min(LEADING);
+        let (leading, rest) = query.split_at(leading_count);
+        // Squared distances, ascending; the last is the one to beat.
+        let mut found = [(f32::INFINITY, usize::MAX); NEIGHBOURS];
+        for (block, columns) in self
+            .search
+            .leading
+            .chunks(leading_count * BLOCK)
+            .enumerate()
+        {
+            let mut partial = [0.0_f32; BLOCK];
+            for (value, column) in leading.iter().zip(columns.chunks(BLOCK)) {
+                for (sum, present) in partial.iter_mut().zip(column) {
+                    let difference = value - present;
+                    *sum += difference * difference;
+                }
+            }
+            for (offset, &partial) in partial.iter().enumerate() {
+                if partial >= found[NEIGHBOURS - 1].0 {
+                    continue;
+                }
+                let index = block * BLOCK + offset;
+                if Some(index) == left_out {
+                    continue;
+                }
+                let row = &self.search.rest[index * rest.len()..][..rest.len()];
+                let square = partial + squared_distance(rest, row);
+                if square < found[NEIGHBOURS - 1].0 {
+                    let place = found.partition_point(|(present, _)| *present <= square);
+                    found[place..].rotate_right(1);
+                    found[place] = (square, index);
+                }
+            }
+        }
+        found.map(|(square, index)| (square.sqrt(), index)).to_vec()
+    }
+
+    fn decode_row(&self, index: usize) -> Vec<f32> {
+        let p = self.components();
+        decode(&self.bytes[index * p..][..p], &self.scale).collect()
+    }
+
+    /// D, p and n as little-endian `u64`; mean, basis, scale and radius as little-endian `f32`;
+    /// the bytes.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        for size in [self.pixels(), self.components(), self.len()] {
+            out.extend((size as u64).to_le_bytes());
+        }
+        let floats = [
+            &self.mean[..],
+            &self.basis,
+            self.scale.as_flattened(),
+            &self.radius,
+        ];
+        out.extend(floats.into_iter().flatten().flat_map(|v| v.to_le_bytes()));
+        out.extend(&self.bytes);
+    }
+
+    /// What [`Self::encode`] wrote, and nothing after it.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (head, body) = bytes.split_first_chunk::<24>()?;
+        let (sizes, _) = head.as_chunks::<8>();
+        let [pixels, p, n] = [0, 1, 2].map(|i| usize::try_from(u64::from_le_bytes(sizes[i])).ok());
+        let (pixels, p, n) = (pixels?, p?, n?);
+        let lengths = [pixels, p.checked_mul(pixels)?, p.checked_mul(2)?, n];
+        let floats = lengths
+            .iter()
+            .try_fold(0_usize, |sum, length| sum.checked_add(*length))?
+            .checked_mul(4)?;
+        let (floats, bytes) = body.split_at_checked(floats)?;
+        let mut floats = floats.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v));
+        let [mean, basis, scale, radius] =
+            lengths.map(|length| floats.by_ref().take(length).collect::<Vec<f32>>());
+        let scale = scale.as_chunks().0.to_vec();
+        Self::assemble(mean, basis, scale, bytes.to_vec(), radius)
+    }
+}
+
+fn project(mean: &[f32], basis: &[f32], x: &[f32]) -> Vec<f32> {
+    let centred: Vec<f32> = x.iter().zip(mean).map(|(x, mean)| x - mean).collect();
+    basis
+        .chunks(mean.len())
+        .map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum())
+        .collect()
+}
+
+fn decode<'a>(row: &'a [u8], scale: &'a [[f32; 2]]) -> impl Iterator<Item = f32> + 'a {
+    row.iter()
+        .zip(scale)
+        .map(|(byte, [low, step])| low + f32::from(*byte) * step)
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+fn mean_of(values: impl ExactSizeIterator<Item = f32>) -> f64 {
+    let count = values.len() as f64;
+    values.map(f64::from).sum::<f64>() / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    /// The identity as basis.
+    fn identity(d: usize) -> Vec<f32> {
+        (0..d * d)
+            .map(|i| f32::from(u8::from(i / d == i % d)))
+            .collect()
+    }
+
+    fn random(n: usize, d: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..n * d).map(|_| rng.random()).collect()
+    }
+
+    /// Sixteen images on a line at 0, 1, ..., 15, which bytes hold exactly, and one that asks.
+    #[test]
+    fn a_case_by_hand() {
+        let x: Vec<f32> = (0..=15).map(|v| v as f32).collect();
+        let neighbours = Neighbours::new(vec![7.5], vec![1.0], &x).unwrap();
+        // The radius of 0 is the mean of 1 to 10, that of 7 the mean of 1, 1, 2, 2, ..., 5, 5.
+        assert!((neighbours.radius[0] - 5.5).abs() < 1e-4);
+        assert!((neighbours.radius[7] - 3.0).abs() < 1e-4);
+        let got = neighbours.remoteness(&[25.0]);
+        assert!((got.nearest - 10.0).abs() < 1e-4, "{got:?}");
+        // Nearest are 15, 14, ..., 6: distances 10 to 19, mean 14.5.
+        let own = mean_of(neighbours.radius[6..].iter().copied());
+        assert!((got.relative - 14.5 / own).abs() < 1e-4, "{got:?}");
+    }
+
+    /// A search without layout and pruning.
+    fn by_sorting(neighbours: &Neighbours, query: &[f32]) -> Vec<f32> {
+        let mut distances: Vec<f32> = (0..neighbours.len())
+            .map(|index| squared_distance(query, &neighbours.decode_row(index)).sqrt())
+            .collect();
+        distances.sort_by(f32::total_cmp);
+        distances.truncate(NEIGHBOURS);
+        distances
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_sorting_all_finds(n in 11_usize..300, d in 1_usize..20, seed: u64) {
+            let x = random(n, d, seed);
+            let neighbours = Neighbours::new(vec![0.0; d], identity(d), &x).unwrap();
+            let query = random(1, d, seed ^ 1);
+            let found = neighbours.nearest(&query, None);
+            for ((distance, index), expected) in found.iter().zip(by_sorting(&neighbours, &query)) {
+                prop_assert!((distance - expected).abs() < 1e-5);
+                let itself = squared_distance(&query, &neighbours.decode_row(*index)).sqrt();
+                prop_assert!((distance - itself).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn neither_the_order_of_images_nor_a_shift_of_all_matters() {
+        let (n, d) = (100, 12);
+        let x = random(n, d, 1);
+        let query = random(1, d, 2);
+        let original = Neighbours::new(vec![0.0; d], identity(d), &x).unwrap();
+        let expected = original.remoteness(&query);
+        let close = |got: Remoteness| {
+            (got.nearest - expected.nearest).abs() < 1e-4
+                && (got.relative - expected.relative).abs() < 1e-4
+        };
+        let reversed: Vec<f32> = x.chunks(d).rev().flatten().copied().collect();
+        let reversed = Neighbours::new(vec![0.0; d], identity(d), &reversed).unwrap();
+        assert!(close(reversed.remoteness(&query)));
+        let shift = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v + 3.0).collect() };
+        let shifted = Neighbours::new(vec![3.0; d], identity(d), &shift(&x)).unwrap();
+        assert!(close(shifted.remoteness(&shift(&query))));
+        // A relative distance has no unit.
+        let double = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * 2.0).collect() };
+        let doubled = Neighbours::new(vec![0.0; d], identity(d), &double(&x)).unwrap();
+        let got = doubled.remoteness(&double(&query));
+        assert!((got.relative - expected.relative).abs() < 1e-4);
+        assert!((got.nearest - 2.0 * expected.nearest).abs() < 1e-4);
+    }
+
+    #[test]
+    fn images_that_are_all_the_same_give_numbers() {
+        let neighbours = Neighbours::new(vec![0.0; 2], identity(2), &[0.5; 40]).unwrap();
+        let same = neighbours.remoteness(&[0.5, 0.5]);
+        assert_eq!((same.nearest, same.relative), (0.0, 0.0));
+        assert!(neighbours.remoteness(&[0.5, 0.6]).relative.is_finite());
+    }
+
+    #[test]
+    fn survives_its_file_and_refuses_a_cut_one() {
+        let neighbours = Neighbours::new(vec![0.0; 3], identity(3), &random(30, 3, 5)).unwrap();
+        let mut bytes = Vec::new();
+        neighbours.encode(&mut bytes);
+        assert_eq!(Neighbours::decode(&bytes), Some(neighbours));
+        assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(Neighbours::decode(&[0xff; 64]), None);
+        assert_eq!(Neighbours::new(vec![0.0; 3], identity(3), &[0.0; 30]), None);
+    }
+}

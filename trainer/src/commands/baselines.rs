@@ -1,0 +1,56 @@
+//! `trainer baselines`.
+
+use clap::Args;
+
+use super::evaluate::table;
+use crate::data::{ClassArgs, DataArgs, split};
+use crate::evaluate::{baselines, detection};
+
+/// Arguments of `trainer baselines`.
+#[derive(Args, Clone, Debug)]
+pub struct BaselinesArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    classes: ClassArgs,
+    /// Decides the split, as calibration.split_seed does for a fit
+    #[arg(long, default_value_t = 0)]
+    split_seed: u64,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reports how well simple detectors find the held-out classes, on the split that a fit makes.
+///
+/// # Errors
+/// When the data set cannot be read, or has nothing to fit or to find.
+pub fn run(args: &BaselinesArgs) -> anyhow::Result<()> {
+    let dataset = args.data.load()?;
+    let classes = args.classes.select(&dataset.classes)?;
+    // One calibration image of the fewest: simple detectors are fitted on them too.
+    let parts = split(&dataset, &classes, args.split_seed, 1)?;
+    anyhow::ensure!(
+        parts.anomalous.contains(&true),
+        "the test has no anomaly; hold a class out that the data set has"
+    );
+    let train = dataset.gather(&[&parts.train[..], &parts.calibration].concat());
+    let test = dataset.gather(&parts.test);
+    let rows: Vec<_> = baselines(&train, &test, dataset.pixels())
+        .into_iter()
+        .map(|baseline| {
+            let metrics = detection(&baseline.values, &parts.anomalous);
+            (baseline.name, baseline.title, metrics)
+        })
+        .collect();
+    if args.json {
+        let metrics: serde_json::Map<_, _> = rows
+            .iter()
+            .map(|(name, _, metrics)| ((*name).to_owned(), serde_json::json!(metrics)))
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&metrics)?);
+    } else {
+        println!("{}", table(&rows));
+    }
+    Ok(())
+}
