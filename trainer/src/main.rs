@@ -19,6 +19,8 @@ enum Command {
     Fit(commands::fit::FitArgs),
     /// Score the images that the fit left for testing, and report how well anomalies are found
     Evaluate(commands::evaluate::EvaluateArgs),
+    /// Fit and evaluate held-out classes x seeds x settings, and print the table
+    Sweep(commands::sweep::SweepArgs),
     /// Report what simple detectors find on the same split
     Baselines(commands::baselines::BaselinesArgs),
     /// Write the model of a checkpoint as a bundle
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Fit(args) => commands::fit::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Sweep(args) => commands::sweep::run(&args),
         Command::Baselines(args) => commands::baselines::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),

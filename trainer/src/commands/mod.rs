@@ -7,3 +7,4 @@ pub mod evaluate;
 pub mod export;
 pub mod fit;
 mod progress;
+pub mod sweep;

@@ -1,0 +1,132 @@
+//! `trainer sweep` and `trainer calibrate` as their users meet them: processes on small fits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lfbm_bundle::manifest::Decision;
+use lfbm_bundle::store::Bundle;
+
+const PLAN: &str = r#"
+dataset = "strokes"
+holdouts = ["1", "8"]
+seeds = [3]
+[settings]
+small = [
+    "model.latent_dim=4",
+    "learning.iterations=20",
+    "learning.batch_size=16",
+    "learning.langevin.steps=2",
+    "inference.steps=2",
+    "inference.noise_free_steps=0",
+    "calibration.count=50",
+]
+[published]
+"somebody" = { 8 = 0.123 }
+"#;
+
+fn sweep(folder: &Path, more: &[&str]) -> Output {
+    fs::write(folder.join("plan.toml"), PLAN).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .arg("sweep")
+        .arg(folder.join("plan.toml"))
+        .arg("--out")
+        .arg(folder.join("out"))
+        .args(["--device", "cpu"])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_sweep_does_what_is_left_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    // One cell alone, as a job of a cluster would run it.
+    let output = sweep(folder.path(), &["--cell", "1"]);
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let first = out.join("small-not8-seed3");
+    assert!(first.is_dir() && !out.join("small-not1-seed3").exists());
+    let written = fs::metadata(first.join("manifest.json"))
+        .unwrap()
+        .modified()
+        .unwrap();
+
+    let output = sweep(folder.path(), &["--jobs", "2"]);
+    let (table, errors) = texts(&output);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("small-not8-seed3: finished"), "{errors}");
+    assert!(errors.contains("small-not1-seed3: fitting"), "{errors}");
+    let again = fs::metadata(first.join("manifest.json"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    assert_eq!(written, again);
+    assert!(
+        table.contains("small: local score") && table.contains("0.123"),
+        "{table}"
+    );
+    let results = fs::read_to_string(out.join("results.jsonl")).unwrap();
+    let results: Vec<serde_json::Value> = results
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let holdouts: Vec<_> = results.iter().map(|result| &result["holdout"]).collect();
+    assert_eq!(holdouts, ["1", "8"]);
+    for result in &results {
+        let auprc = &result["evaluation"]["metrics"]["local_score"]["auprc"];
+        let shown = format!("{:.3} (1)", auprc.as_f64().unwrap());
+        assert!(table.contains(&shown), "{shown}: {table}");
+    }
+
+    let output = sweep(folder.path(), &["--cell", "2"]);
+    assert!(
+        texts(&output).1.contains("there are 2"),
+        "{}",
+        texts(&output).1
+    );
+}
+
+#[test]
+fn a_bundle_is_calibrated_anew_without_fitting() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sweep(folder.path(), &["--cell", "0"]);
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let old = folder.path().join("out/small-not1-seed3");
+    // The format before local scores had neither their threshold nor a decision.
+    let manifest = old.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["format_version"] = 1.into();
+    let calibration = json["calibration"].as_object_mut().unwrap();
+    calibration.remove("decision").unwrap();
+    calibration.remove("threshold_local_score").unwrap();
+    fs::write(&manifest, json.to_string()).unwrap();
+    let error = Bundle::open(&old).unwrap_err().to_string();
+    assert!(error.contains("trainer calibrate"), "{error}");
+
+    let new = folder.path().join("new");
+    let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .arg("calibrate")
+        .arg(&old)
+        .arg("--out")
+        .arg(&new)
+        .args(["--set", "calibration.false_positive_rate=0.1"])
+        .args(["--set", "calibration.decision=log_joint"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let bundle = Bundle::open(&new).unwrap();
+    let calibration = &bundle.manifest().calibration;
+    assert_eq!(calibration.decision, Decision::LogJoint);
+    assert_eq!(calibration.false_positive_rate, 0.1);
+    let same = |name: &str| fs::read(old.join(name)).unwrap() == fs::read(new.join(name)).unwrap();
+    assert!(same("weights.bin") && same("posterior.onnx"));
+}
