@@ -1,7 +1,7 @@
 //! `lfbm models`.
 
 use clap::Args;
-use lfbm_server::proto::{ImageSpec, InferenceParameters, ListModelsRequest, Model};
+use lfbm_server::proto::{Decision, ImageSpec, InferenceParameters, ListModelsRequest, Model};
 use serde_json::json;
 
 use crate::connection::Connector;
@@ -35,7 +35,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
         "steps",
         "step size",
         "chains",
-        "threshold",
+        "anomalous if",
         "normal classes",
     ];
     let mut table = new_table(header, 0..0);
@@ -52,11 +52,20 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
             inference.steps().to_string(),
             inference.step_size().to_string(),
             inference.chains().to_string(),
-            format!("{:.1}", model.threshold_log_joint),
+            anomalous_if(model),
             model.normal_classes.join(" "),
         ]);
     }
     print_line(table)
+}
+
+/// What makes an image anomalous, in words.
+fn anomalous_if(model: &Model) -> String {
+    match model.decision() {
+        Decision::Local => format!("local score > {:.2}", model.threshold_local_score),
+        Decision::LogJoint => format!("log joint < {:.1}", model.threshold_log_joint),
+        Decision::Unspecified => String::new(),
+    }
 }
 
 fn as_json(model: &Model) -> serde_json::Value {
@@ -80,7 +89,9 @@ fn as_json(model: &Model) -> serde_json::Value {
             "chains": inference.chains(),
             "aggregation": inference.aggregation().as_str_name(),
         },
+        "decision": model.decision().as_str_name(),
         "threshold_log_joint": model.threshold_log_joint,
+        "threshold_local_score": model.threshold_local_score,
         "false_positive_rate": model.false_positive_rate,
         "normal_classes": model.normal_classes,
     })
