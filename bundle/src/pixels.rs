@@ -44,6 +44,15 @@ pub fn from_x(x: &[f32], spec: &ImageSpec, like: Option<&[f32]>) -> Vec<f32> {
         .collect()
 }
 
+/// Makes the hidden pixels of an image black: C H W values, and a mask of H W with 1 = visible.
+pub fn hide(image: &mut [f32], mask: &[f32]) {
+    for plane in image.chunks_mut(mask.len()) {
+        for (value, visible) in plane.iter_mut().zip(mask) {
+            *value *= visible;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
 use lfbm_bundle::noise::ChainNoise;
+use lfbm_bundle::pixels;
 use lfbm_bundle::runtime::{RuntimeError, StepInputs, StepOutputs};
 
 use super::Job;
@@ -125,11 +126,7 @@ impl Batch {
             Some(mask) => {
                 visible.copy_from_slice(mask);
                 // Contrast is a matter of every pixel, and hidden ones must not tell.
-                for channel in image.chunks_mut(positions) {
-                    for (value, visible) in channel.iter_mut().zip(mask) {
-                        *value *= visible;
-                    }
-                }
+                pixels::hide(image, mask);
             }
         }
         let z = &mut self.z[row * d..][..d];

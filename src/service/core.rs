@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::Langevin;
+use lfbm_bundle::pixels;
 use tokio::sync::watch;
 use tonic::Request;
 use tracing::{Instrument, Span};
@@ -129,7 +130,7 @@ impl Core {
         if query.reconstruct {
             kept.clone_from(&image);
             if let Some(mask) = &mask {
-                hide(&mut kept, mask);
+                pixels::hide(&mut kept, mask);
             }
         }
         let estimate = model.scheduler.estimate(priority, &langevin);
@@ -161,15 +162,6 @@ impl Core {
             inferred,
             model,
         })
-    }
-}
-
-/// Makes hidden pixels of an image, C H W, black.
-fn hide(image: &mut [f32], mask: &[f32]) {
-    for plane in image.chunks_mut(mask.len()) {
-        for (value, visible) in plane.iter_mut().zip(mask) {
-            *value *= visible;
-        }
     }
 }
 
