@@ -227,10 +227,8 @@ fn learn(
                 None => "there is no checkpoint yet".to_owned(),
             };
             bail!(
-                "iteration {iteration} diverged (-log p(z) {}, error {}); {good}; lower \
-                 learning.langevin.step_size, raise model.sigma, or lower the learning rates",
-                losses.flow,
-                losses.generator
+                "iteration {iteration} diverged ({losses}); {good}; lower \
+                 learning.langevin.step_size, raise model.sigma, or lower the learning rates"
             );
         }
         let done = learner.iteration();

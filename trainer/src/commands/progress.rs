@@ -51,13 +51,7 @@ impl FitProgress {
         let seconds = self.started.elapsed().as_secs_f64();
         let iterations = (done - self.first) as f64;
         let images_per_s = iterations * self.batch_size as f64 / seconds;
-        let message = format!(
-            "-log p(z) {:.2} (gradient {:.2})  error {:.1} (gradient {:.1})  {images_per_s:.0} images/s",
-            losses.flow,
-            losses.flow_gradient_norm,
-            losses.generator,
-            losses.generator_gradient_norm,
-        );
+        let message = format!("{losses}  {images_per_s:.0} images/s");
         match &self.bar {
             Some(bar) => {
                 bar.set_message(message);

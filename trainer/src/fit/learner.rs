@@ -1,8 +1,9 @@
 //! Algorithm 1 of the paper: infer latents by Langevin dynamics, then improve both networks.
 
 use lfbm_bundle::model::ModelError;
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
+use super::losses::{Losses, Step, take};
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
@@ -33,34 +34,6 @@ impl Learning {
         let progress = (iteration as f64 / self.iterations.max(1) as f64).min(1.0);
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
         self.final_learning_rate_share + (1.0 - self.final_learning_rate_share) * cosine
-    }
-}
-
-/// Means over the batch, in nats, and gradient norms before they were cut.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Losses {
-    /// Mean of -log p(z_K).
-    pub flow: f64,
-    /// Mean of |x - g(z_K)|^2 / (2 sigma^2).
-    pub generator: f64,
-    /// Length of the gradient of `flow`.
-    pub flow_gradient_norm: f64,
-    /// Length of the gradient of `generator`.
-    pub generator_gradient_norm: f64,
-}
-
-impl Losses {
-    /// Whether all four are finite; z_K is, when they are.
-    pub fn are_finite(&self) -> bool {
-        let Self {
-            flow,
-            generator,
-            flow_gradient_norm,
-            generator_gradient_norm,
-        } = self;
-        [flow, generator, flow_gradient_norm, generator_gradient_norm]
-            .iter()
-            .all(|v| v.is_finite())
     }
 }
 
@@ -126,33 +99,28 @@ impl Learner {
         }
 
         let flow_loss = self.model.flow.log_density(&z).mean(None).neg();
-        let (flow_gradient, flow_norm) = self.flow.gradient(&flow_loss);
         let sigma = self.model.sigma;
         let image = self.model.generator.forward(&z);
         let error = squared_error(&seen.x, &image, seen.mask.as_ref());
         let generator_loss = error.mean(None) * (0.5 / (sigma * sigma));
-        let (generator_gradient, generator_norm) = self.generator.gradient(&generator_loss);
-
-        // One copy to the host: on a GPU each of them waits for all kernels before it.
-        let numbers = [flow_loss, generator_loss, flow_norm, generator_norm].map(|t| t.detach());
-        let numbers = Tensor::stack(&numbers, 0)
-            .to_kind(Kind::Double)
-            .to_device(Device::Cpu);
-        let number = |index| numbers.double_value(&[index]);
-        let losses = Losses {
-            flow: number(0),
-            generator: number(1),
-            flow_gradient_norm: number(2),
-            generator_gradient_norm: number(3),
-        };
+        let share = self.learning.rate_share(self.iteration);
+        let losses = take(vec![
+            Step {
+                name: "-log p(z)",
+                gradient: self.flow.parameters.gradient(&flow_loss),
+                network: &mut self.flow,
+                loss: flow_loss,
+                learning_rate: self.learning.flow_learning_rate * share,
+            },
+            Step {
+                name: "error",
+                gradient: self.generator.parameters.gradient(&generator_loss),
+                network: &mut self.generator,
+                loss: generator_loss,
+                learning_rate: self.learning.generator_learning_rate * share,
+            },
+        ]);
         if losses.are_finite() {
-            let share = self.learning.rate_share(self.iteration);
-            let rate = self.learning.flow_learning_rate * share;
-            self.flow
-                .update(flow_gradient, losses.flow_gradient_norm, rate);
-            let rate = self.learning.generator_learning_rate * share;
-            self.generator
-                .update(generator_gradient, losses.generator_gradient_norm, rate);
             self.iteration += 1;
         }
         losses

@@ -36,13 +36,6 @@ impl Network {
         }
     }
 
-    /// The gradient of the scalar `loss` and its norm, of shape ().
-    pub(super) fn gradient(&self, loss: &Tensor) -> (Tensor, Tensor) {
-        let gradient = self.parameters.gradient(loss);
-        let norm = gradient.norm();
-        (gradient, norm)
-    }
-
     /// One step against `gradient`, which has length `norm`.
     pub(super) fn update(&mut self, gradient: Tensor, norm: f64, learning_rate: f64) {
         let gradient = match self.max_gradient_norm / norm {

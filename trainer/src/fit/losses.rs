@@ -1,0 +1,87 @@
+//! What an iteration reports, and the step of the optimisers that it is about.
+
+use std::fmt;
+
+use tch::{Device, Kind, Tensor};
+
+use super::network::Network;
+
+/// What one network is improved on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    /// What it measures.
+    pub name: &'static str,
+    /// Mean over the batch, in nats.
+    pub value: f64,
+    /// Length of its gradient in the network's weights, before it was cut.
+    pub gradient_norm: f64,
+}
+
+/// The losses of an iteration, one a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Losses(pub Vec<Loss>);
+
+impl Losses {
+    /// Whether all values and gradients are finite; the latents are, when they are.
+    pub fn are_finite(&self) -> bool {
+        self.0
+            .iter()
+            .all(|loss| loss.value.is_finite() && loss.gradient_norm.is_finite())
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, loss) in self.0.iter().enumerate() {
+            let gap = if index > 0 { "  " } else { "" };
+            let Loss {
+                name,
+                value,
+                gradient_norm,
+            } = loss;
+            write!(f, "{gap}{name} {value:.2} (gradient {gradient_norm:.2})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A step of one network's optimiser that is to be taken.
+pub(super) struct Step<'a> {
+    pub(super) name: &'static str,
+    pub(super) network: &'a mut Network,
+    /// Of shape ().
+    pub(super) loss: Tensor,
+    /// Its gradient in the network's weights.
+    pub(super) gradient: Tensor,
+    pub(super) learning_rate: f64,
+}
+
+/// Takes the steps, unless a loss or a gradient is not finite: then none of them.
+pub(super) fn take(steps: Vec<Step<'_>>) -> Losses {
+    // One copy to the host: on a GPU each of them waits for all kernels before it.
+    let numbers: Vec<_> = steps
+        .iter()
+        .flat_map(|step| [step.loss.detach(), step.gradient.norm()])
+        .collect();
+    let numbers = Tensor::stack(&numbers, 0)
+        .to_kind(Kind::Double)
+        .to_device(Device::Cpu);
+    let losses = steps.iter().zip((0..).step_by(2)).map(|(step, at)| Loss {
+        name: step.name,
+        value: numbers.double_value(&[at]),
+        gradient_norm: numbers.double_value(&[at + 1]),
+    });
+    let losses = Losses(losses.collect());
+    if losses.are_finite() {
+        for (step, loss) in steps.into_iter().zip(&losses.0) {
+            let Step {
+                network,
+                gradient,
+                learning_rate,
+                ..
+            } = step;
+            network.update(gradient, loss.gradient_norm, learning_rate);
+        }
+    }
+    losses
+}
