@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
 
 use super::{LayerWeights, ModelError, expect_shape};
 use crate::onnx::{ConvGeometry, Dim, Graph, Value};
@@ -13,34 +12,102 @@ pub const LEAKY_SLOPE: f32 = 0.2;
 
 /// An architecture by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum GeneratorName {
-    /// Three fully connected layers, `d -> 256 -> 512 -> D`: trains in minutes on a CPU.
+    /// Three fully connected layers, `d -> 256 -> 512 -> D`, for images of any size: trains in
+    /// minutes on a CPU.
     Mlp,
-    /// Four transposed convolutions for 28 x 28 images, the MNIST generator of this model family.
+    /// 28 x 28, the MNIST generator of this model family: d 8 or 16, n up to 128.
     Mnist,
+    /// 32 x 32; the paper's d is 100 and its n 64 (Table 7).
+    Svhn,
+    /// 32 x 32; the paper's d is 128 and its n 128 (Table 7).
+    Cifar10,
+    /// 64 x 64; the paper's d is 100 and its n 128 (Table 7).
+    Celeba,
+    /// 256 x 256; the paper's d is 128 and its n 128 (Table 12).
+    CelebaHq,
+}
+
+/// A layer of a convolutional architecture: output channels as a multiple of the width n, kernel,
+/// stride and padding of the transposed convolution. The last layer's multiple is [`IMAGE`].
+type Row = (usize, usize, usize, usize);
+
+/// Stands for the channels of the image, whatever the width.
+const IMAGE: usize = 0;
+
+/// The convolutional architectures: transposed convolutions from one position to the image.
+const CONVOLUTIONAL: &[(GeneratorName, &[Row])] = &[
+    (
+        GeneratorName::Mnist,
+        &[(8, 7, 1, 0), (4, 4, 2, 1), (2, 4, 2, 1), (IMAGE, 3, 1, 1)],
+    ),
+    (
+        GeneratorName::Svhn,
+        &[(8, 4, 1, 0), (4, 4, 2, 1), (2, 4, 2, 1), (IMAGE, 4, 2, 1)],
+    ),
+    (
+        GeneratorName::Cifar10,
+        &[(8, 8, 1, 0), (4, 4, 2, 1), (2, 4, 2, 1), (IMAGE, 3, 1, 1)],
+    ),
+    (
+        GeneratorName::Celeba,
+        &[
+            (8, 4, 1, 0),
+            (4, 4, 2, 1),
+            (2, 4, 2, 1),
+            (1, 4, 2, 1),
+            (IMAGE, 4, 2, 1),
+        ],
+    ),
+    (
+        GeneratorName::CelebaHq,
+        &[
+            (16, 4, 1, 0),
+            (8, 4, 2, 1),
+            (4, 4, 2, 1),
+            (2, 4, 2, 1),
+            (2, 4, 2, 1),
+            (1, 4, 2, 1),
+            (IMAGE, 4, 2, 1),
+        ],
+    ),
+];
+
+impl GeneratorName {
+    /// Every architecture.
+    pub const ALL: [Self; 6] = [
+        Self::Mlp,
+        Self::Mnist,
+        Self::Svhn,
+        Self::Cifar10,
+        Self::Celeba,
+        Self::CelebaHq,
+    ];
+
+    /// Rows and columns of the images that it makes; `None` when it makes any.
+    pub fn side(self) -> Option<usize> {
+        self.rows().map(|rows| {
+            rows.iter().fold(1, |side, &(_, kernel, stride, padding)| {
+                conv_transpose_side(side, kernel, stride, padding)
+            })
+        })
+    }
+
+    fn rows(self) -> Option<&'static [Row]> {
+        let found = CONVOLUTIONAL.iter().find(|(name, _)| *name == self);
+        found.map(|(_, rows)| *rows)
+    }
+}
+
+/// Side of a transposed convolution's output.
+fn conv_transpose_side(side: usize, kernel: usize, stride: usize, padding: usize) -> usize {
+    (side - 1) * stride + kernel - 2 * padding
 }
 
 impl fmt::Display for GeneratorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            GeneratorName::Mlp => "mlp",
-            GeneratorName::Mnist => "mnist",
-        })
-    }
-}
-
-impl FromStr for GeneratorName {
-    type Err = ModelError;
-
-    fn from_str(name: &str) -> Result<Self, ModelError> {
-        match name {
-            "mlp" => Ok(GeneratorName::Mlp),
-            "mnist" => Ok(GeneratorName::Mnist),
-            _ => Err(ModelError::Spec(format!(
-                "unknown generator {name:?}, expected mlp or mnist"
-            ))),
-        }
+        self.serialize(f)
     }
 }
 
@@ -101,7 +168,7 @@ pub struct GeneratorSpec {
     pub name: GeneratorName,
     /// Size d of the latent.
     pub latent_dim: usize,
-    /// Width n of the convolutional architectures; `mlp` has none.
+    /// Width n of the convolutional architectures, which channels are multiples of; `mlp` has none.
     pub width: usize,
     /// Channels of the image.
     pub channels: usize,
@@ -118,47 +185,49 @@ impl GeneratorSpec {
     /// When a size is zero, or the architecture does not make images of this size.
     pub fn layers(&self) -> Result<Vec<Layer>, ModelError> {
         let sizes = [self.latent_dim, self.channels, self.height, self.width_px];
-        if sizes.contains(&0) || (self.name == GeneratorName::Mnist && self.width == 0) {
+        let rows = self.name.rows();
+        if sizes.contains(&0) || (rows.is_some() && self.width == 0) {
             return Err(ModelError::Spec(format!(
                 "a size of the generator is zero: {self:?}"
             )));
         }
-        match self.name {
-            GeneratorName::Mlp => {
-                let pixels = self.channels * self.height * self.width_px;
-                let widths = [self.latent_dim, 256, 512, pixels];
-                let pairs = widths.windows(2);
-                Ok(pairs
-                    .map(|w| Layer::Linear {
-                        inputs: w[0],
-                        outputs: w[1],
-                    })
-                    .collect())
-            }
-            GeneratorName::Mnist => {
-                if (self.height, self.width_px) != (28, 28) {
-                    return Err(ModelError::Spec(format!(
-                        "the generator mnist makes 28 x 28 images, the data has {} x {}; use mlp",
-                        self.height, self.width_px
-                    )));
-                }
-                let n = self.width;
-                let layer =
-                    |in_channels, out_channels, kernel, stride, padding| Layer::ConvTranspose {
-                        in_channels,
-                        out_channels,
-                        kernel,
-                        stride,
-                        padding,
-                    };
-                Ok(vec![
-                    layer(self.latent_dim, 8 * n, 7, 1, 0),
-                    layer(8 * n, 4 * n, 4, 2, 1),
-                    layer(4 * n, 2 * n, 4, 2, 1),
-                    layer(2 * n, self.channels, 3, 1, 1),
-                ])
-            }
+        let Some(rows) = rows else {
+            let pixels = self.channels * self.height * self.width_px;
+            let widths = [self.latent_dim, 256, 512, pixels];
+            let pairs = widths.windows(2);
+            return Ok(pairs
+                .map(|w| Layer::Linear {
+                    inputs: w[0],
+                    outputs: w[1],
+                })
+                .collect());
+        };
+        if let Some(side) = self.name.side()
+            && (self.height, self.width_px) != (side, side)
+        {
+            return Err(ModelError::Spec(format!(
+                "the generator {} makes {side} x {side} images, the data has {} x {}; resize the \
+                 images, or use mlp",
+                self.name, self.height, self.width_px
+            )));
         }
+        let mut in_channels = self.latent_dim;
+        let layers = rows.iter().map(|&(multiple, kernel, stride, padding)| {
+            let out_channels = match multiple {
+                IMAGE => self.channels,
+                multiple => multiple * self.width,
+            };
+            let layer = Layer::ConvTranspose {
+                in_channels,
+                out_channels,
+                kernel,
+                stride,
+                padding,
+            };
+            in_channels = out_channels;
+            layer
+        });
+        Ok(layers.collect())
     }
 }
 
@@ -231,7 +300,7 @@ fn apply(
         let sizes = [-1, out_channels as i64, kernel as i64, kernel as i64];
         return Ok(graph.reshape(&product, &sizes)?);
     }
-    *spatial = (*spatial - 1) * stride + kernel - 2 * padding;
+    *spatial = conv_transpose_side(*spatial, kernel, stride, padding);
     let weight = graph.weights(&format!("{name}.weight"), weights.weight.clone());
     let bias = graph.weights(&format!("{name}.bias"), weights.bias.clone());
     let geometry = ConvGeometry {
