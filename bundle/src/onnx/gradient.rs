@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::graph::{Graph, GraphError, Value};
-use super::vjp;
+use super::ops;
 
 /// Appends the gradient of the sum of `of` with respect to `by`, and returns it, in `by`'s shape.
 ///
@@ -36,7 +36,7 @@ pub fn gradient(graph: &mut Graph, of: &Value, by: &Value) -> Result<Value, Grap
         if outputs.iter().all(Option::is_none) {
             continue;
         }
-        let rule = vjp::rule(&node)?;
+        let rule = ops::vjp(&node)?;
         for position in 0..node.inputs.len() {
             let Some(input) = node.inputs[position]
                 .clone()
@@ -65,7 +65,7 @@ pub fn gradient(graph: &mut Graph, of: &Value, by: &Value) -> Result<Value, Grap
 
 /// The operators that [`gradient`] has a rule for.
 pub fn differentiable_ops() -> Vec<&'static str> {
-    vjp::RULES.iter().map(|(op, _)| *op).collect()
+    ops::differentiable().collect()
 }
 
 /// The part of a graph through which `of` depends on `by`.

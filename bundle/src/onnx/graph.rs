@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::shape::infer;
+use super::ops::infer;
 use crate::tensor::Tensor;
 
 /// A size that is known when the graph is written, or the free number of rows.

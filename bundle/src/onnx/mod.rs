@@ -13,21 +13,20 @@
 //! # Ok::<(), lfbm_bundle::onnx::GraphError>(())
 //! ```
 
+mod build;
 mod codec;
 mod fuse;
 mod gradient;
 mod graph;
 mod ops;
 mod proto;
-mod shape;
-mod vjp;
 
+pub use build::ConvGeometry;
 pub use codec::{DecodeError, ExternalData, Signature, decode, encode, signature};
 pub use gradient::{differentiable_ops, gradient};
 pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
-pub use ops::ConvGeometry;
 
 /// The operator set that graphs are written in.
 pub const OPSET: i64 = 17;

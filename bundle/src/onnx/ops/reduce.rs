@@ -1,16 +1,27 @@
-//! Rules of sums over dimensions.
+//! Sums over dimensions.
 
-use super::{is_number, single};
+use super::{Cotangents, Product, Types, axes, f32_of, is_number, single};
 use crate::onnx::graph::{Dim, Graph, GraphError, Node, Value};
-use crate::onnx::shape::axes;
+
+pub(super) fn reduce_shape(graph: &Graph, node: &Node) -> Types {
+    let shape = graph.shape(node.input(0)?)?;
+    let axes = axes(graph, node, 1, shape.len())?;
+    let keep = node.int("keepdims", 1) != 0;
+    let reduced =
+        shape
+            .iter()
+            .enumerate()
+            .filter_map(|(axis, &dim)| match (axes.contains(&axis), keep) {
+                (false, _) => Some(dim),
+                (true, true) => Some(Dim::Fixed(1)),
+                (true, false) => None,
+            });
+    Ok(f32_of(reduced.collect()))
+}
 
 /// The cotangent with the reduced dimensions put back with size one, so that it broadcasts to
 /// the input.
-fn restored(
-    graph: &mut Graph,
-    node: &Node,
-    cotangents: &[Option<Value>],
-) -> Result<Value, GraphError> {
+fn restored(graph: &mut Graph, node: &Node, cotangents: Cotangents) -> Result<Value, GraphError> {
     let cotangent = single(node, cotangents)?;
     if node.int("keepdims", 1) != 0 || is_number(graph, &cotangent)? {
         return Ok(cotangent);
@@ -24,21 +35,16 @@ fn restored(
     graph.unsqueeze(&full, &axes)
 }
 
-pub fn sum(
-    graph: &mut Graph,
-    node: &Node,
-    cotangents: &[Option<Value>],
-    _: usize,
-) -> Result<Option<Value>, GraphError> {
+pub(super) fn sum_vjp(graph: &mut Graph, node: &Node, cotangents: Cotangents, _: usize) -> Product {
     restored(graph, node, cotangents).map(Some)
 }
 
-pub fn mean(
+pub(super) fn mean_vjp(
     graph: &mut Graph,
     node: &Node,
-    cotangents: &[Option<Value>],
+    cotangents: Cotangents,
     _: usize,
-) -> Result<Option<Value>, GraphError> {
+) -> Product {
     let shape = graph.shape(node.input(0)?)?.to_vec();
     let mut count = 1;
     for axis in axes(graph, node, 1, shape.len())? {
@@ -51,12 +57,12 @@ pub fn mean(
     graph.scale(&cotangent, 1.0 / count as f32).map(Some)
 }
 
-pub fn sum_square(
+pub(super) fn sum_square_vjp(
     graph: &mut Graph,
     node: &Node,
-    cotangents: &[Option<Value>],
+    cotangents: Cotangents,
     _: usize,
-) -> Result<Option<Value>, GraphError> {
+) -> Product {
     let cotangent = restored(graph, node, cotangents)?;
     let twice = graph.scale(&cotangent, 2.0)?;
     graph.mul(&twice, node.input(0)?).map(Some)

@@ -1,9 +1,50 @@
-//! Rules of operators that act on each element.
+//! Operators that act on each element.
 
-use super::{single, unbroadcast};
-use crate::onnx::graph::{Graph, GraphError, Node, Value};
+use super::{Cotangents, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
+use crate::onnx::graph::{ElementType, Graph, GraphError, Node, Shape, Value, ValueType};
 
-type Product = Result<Option<Value>, GraphError>;
+pub(super) fn unary_shape(graph: &Graph, node: &Node) -> Types {
+    Ok(vec![graph.value_type(node.input(0)?)?.clone()])
+}
+
+fn broadcast_inputs(graph: &Graph, node: &Node, a: usize, b: usize) -> Result<Shape, GraphError> {
+    let (a, b) = (graph.shape(node.input(a)?)?, graph.shape(node.input(b)?)?);
+    broadcast(a, b).ok_or_else(|| {
+        node.error(format!(
+            "shapes {} and {} do not broadcast",
+            describe(a),
+            describe(b)
+        ))
+    })
+}
+
+pub(super) fn binary_shape(graph: &Graph, node: &Node) -> Types {
+    let element = graph.value_type(node.input(0)?)?.element;
+    Ok(vec![ValueType {
+        element,
+        shape: broadcast_inputs(graph, node, 0, 1)?,
+    }])
+}
+
+pub(super) fn comparison_shape(graph: &Graph, node: &Node) -> Types {
+    Ok(vec![ValueType {
+        element: ElementType::Bool,
+        shape: broadcast_inputs(graph, node, 0, 1)?,
+    }])
+}
+
+pub(super) fn select_shape(graph: &Graph, node: &Node) -> Types {
+    let branches = broadcast_inputs(graph, node, 1, 2)?;
+    let condition = graph.shape(node.input(0)?)?;
+    let shape = broadcast(condition, &branches).ok_or_else(|| {
+        node.error(format!(
+            "condition {} does not fit {}",
+            describe(condition),
+            describe(&branches)
+        ))
+    })?;
+    Ok(f32_of(shape))
+}
 
 /// Multiplies the cotangent by a derivative and undoes broadcasting.
 fn chain(
@@ -41,16 +82,16 @@ fn gate(
     pass(graph, node, gated, position)
 }
 
-pub fn identity(_: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+pub(super) fn identity_vjp(_: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {
     single(node, c).map(Some)
 }
 
-pub fn add(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn add_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     let cotangent = single(node, c)?;
     pass(graph, node, cotangent, position)
 }
 
-pub fn sub(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn sub_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     let cotangent = single(node, c)?;
     let signed = if position == 0 {
         cotangent
@@ -60,7 +101,7 @@ pub fn sub(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize)
     pass(graph, node, signed, position)
 }
 
-pub fn mul(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn mul_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     chain(
         graph,
         node,
@@ -70,7 +111,7 @@ pub fn mul(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize)
     )
 }
 
-pub fn div(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn div_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     let divisor = node.input(1)?;
     let quotient = graph.div(&single(node, c)?, divisor)?;
     if position == 0 {
@@ -80,7 +121,7 @@ pub fn div(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize)
     chain(graph, node, &quotient, &slope, position)
 }
 
-pub fn pow(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn pow_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     if position != 0 {
         return Err(node.error("the exponent depends on the variable, which has no rule"));
     }
@@ -92,25 +133,25 @@ pub fn pow(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize)
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
-pub fn neg(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+pub(super) fn neg_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {
     graph.scale(&single(node, c)?, -1.0).map(Some)
 }
 
-pub fn exp(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn exp_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     chain(graph, node, &single(node, c)?, node.output(0)?, position)
 }
 
-pub fn log(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+pub(super) fn log_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {
     graph.div(&single(node, c)?, node.input(0)?).map(Some)
 }
 
-pub fn sqrt(graph: &mut Graph, node: &Node, c: &[Option<Value>], _: usize) -> Product {
+pub(super) fn sqrt_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {
     let half = graph.scale(&single(node, c)?, 0.5)?;
     graph.div(&half, node.output(0)?).map(Some)
 }
 
 /// `tanh' = 1 - tanh^2`
-pub fn tanh(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn tanh_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     let square = graph.mul(node.output(0)?, node.output(0)?)?;
     let one = graph.scalar(1.0);
     let slope = graph.sub(&one, &square)?;
@@ -118,28 +159,38 @@ pub fn tanh(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize
 }
 
 /// `sigmoid' = sigmoid (1 - sigmoid)`
-pub fn sigmoid(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn sigmoid_vjp(
+    graph: &mut Graph,
+    node: &Node,
+    c: Cotangents,
+    position: usize,
+) -> Product {
     let one = graph.scalar(1.0);
     let rest = graph.sub(&one, node.output(0)?)?;
     let slope = graph.mul(node.output(0)?, &rest)?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
-pub fn softplus(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn softplus_vjp(
+    graph: &mut Graph,
+    node: &Node,
+    c: Cotangents,
+    position: usize,
+) -> Product {
     let slope = graph.sigmoid(node.input(0)?)?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
-pub fn abs(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn abs_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     let slope = graph.sign(node.input(0)?)?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
-pub fn sign(_: &mut Graph, _: &Node, _: &[Option<Value>], _: usize) -> Product {
+pub(super) fn sign_vjp(_: &mut Graph, _: &Node, _: Cotangents, _: usize) -> Product {
     Ok(None)
 }
 
-pub fn relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn relu_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     // The output's sign is the input's, and nobody else reads the input: runtimes fuse the
     // activation into the product before it.
     let slope = graph.sign(node.output(0)?)?;
@@ -149,7 +200,12 @@ pub fn relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize
 /// The slope is `max(alpha, min(1, huge y))`, with y the output: 1 where y is positive, alpha
 /// elsewhere. It reads the output for the same reason as [`relu`], and a clip is several times
 /// faster than a selection.
-pub fn leaky_relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn leaky_relu_vjp(
+    graph: &mut Graph,
+    node: &Node,
+    c: Cotangents,
+    position: usize,
+) -> Product {
     let alpha = node.float("alpha", 0.01);
     if !(0.0..=1.0).contains(&alpha) {
         return Err(node.error(format!("alpha is {alpha}, expected a number from 0 to 1")));
@@ -161,7 +217,7 @@ pub fn leaky_relu(graph: &mut Graph, node: &Node, c: &[Option<Value>], position:
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
-pub fn clip(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn clip_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     if position != 0 {
         return Err(node.error("its bounds depend on the variable, which has no rule"));
     }
@@ -177,13 +233,7 @@ pub fn clip(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize
     pass(graph, node, cotangent, position)
 }
 
-fn extremum(
-    graph: &mut Graph,
-    node: &Node,
-    c: &[Option<Value>],
-    position: usize,
-    op: &str,
-) -> Product {
+fn extremum(graph: &mut Graph, node: &Node, c: Cotangents, position: usize, op: &str) -> Product {
     if node.inputs.len() != 2 {
         return Err(node.error("only two inputs are supported"));
     }
@@ -198,15 +248,20 @@ fn extremum(
     )
 }
 
-pub fn max(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn max_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     extremum(graph, node, c, position, "Greater")
 }
 
-pub fn min(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn min_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
     extremum(graph, node, c, position, "Less")
 }
 
-pub fn select(graph: &mut Graph, node: &Node, c: &[Option<Value>], position: usize) -> Product {
+pub(super) fn select_vjp(
+    graph: &mut Graph,
+    node: &Node,
+    c: Cotangents,
+    position: usize,
+) -> Product {
     if position == 0 {
         return Ok(None);
     }

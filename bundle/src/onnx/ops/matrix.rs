@@ -1,15 +1,68 @@
-//! Rules of matrix products.
+//! Matrix products.
 
-use super::{single, unbroadcast};
-use crate::onnx::graph::{Attribute, Graph, GraphError, Node, Value};
+use super::{Cotangents, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
+use crate::onnx::graph::{Attribute, Dim, Graph, GraphError, Node, Value};
+
+pub(super) fn matmul_shape(graph: &Graph, node: &Node) -> Types {
+    let (a, b) = (graph.shape(node.input(0)?)?, graph.shape(node.input(1)?)?);
+    let misfit = || {
+        node.error(format!(
+            "{} cannot be multiplied by {}",
+            describe(a),
+            describe(b)
+        ))
+    };
+    let ([a_batch @ .., rows, inner], [b_batch @ .., b_inner, columns]) = (a, b) else {
+        return Err(misfit());
+    };
+    if inner != b_inner {
+        return Err(misfit());
+    }
+    let mut shape = broadcast(a_batch, b_batch).ok_or_else(misfit)?;
+    shape.extend([*rows, *columns]);
+    Ok(f32_of(shape))
+}
+
+pub(super) fn gemm_shape(graph: &Graph, node: &Node) -> Types {
+    let (a, b) = (graph.shape(node.input(0)?)?, graph.shape(node.input(1)?)?);
+    let misfit = || {
+        node.error(format!(
+            "{} cannot be multiplied by {}",
+            describe(a),
+            describe(b)
+        ))
+    };
+    let oriented = |shape: &[Dim], flag: &str| match (shape, node.int(flag, 0)) {
+        (&[rows, columns], 0) => Ok((rows, columns)),
+        (&[rows, columns], _) => Ok((columns, rows)),
+        _ => Err(misfit()),
+    };
+    let (rows, inner) = oriented(a, "transA")?;
+    let (b_inner, columns) = oriented(b, "transB")?;
+    if inner != b_inner {
+        return Err(misfit());
+    }
+    let shape = vec![rows, columns];
+    if let Some(bias) = node.optional_input(2) {
+        let bias = graph.shape(bias)?;
+        if broadcast(bias, &shape).as_ref() != Some(&shape) {
+            return Err(node.error(format!(
+                "the bias {} does not broadcast to {}",
+                describe(bias),
+                describe(&shape)
+            )));
+        }
+    }
+    Ok(f32_of(shape))
+}
 
 /// `Y = A B`: `dA = dY B^T`, `dB = A^T dY`.
-pub fn matmul(
+pub(super) fn matmul_vjp(
     graph: &mut Graph,
     node: &Node,
-    cotangents: &[Option<Value>],
+    cotangents: Cotangents,
     position: usize,
-) -> Result<Option<Value>, GraphError> {
+) -> Product {
     let output = node.output(0)?;
     let cotangent = graph.expand_like(&single(node, cotangents)?, output)?;
     let (a, b) = (node.input(0)?, node.input(1)?);
@@ -57,12 +110,12 @@ fn gemm_of(
 }
 
 /// `Y = alpha A' B' + beta C`, where `'` is a transposition that the attributes ask for.
-pub fn gemm(
+pub(super) fn gemm_vjp(
     graph: &mut Graph,
     node: &Node,
-    cotangents: &[Option<Value>],
+    cotangents: Cotangents,
     position: usize,
-) -> Result<Option<Value>, GraphError> {
+) -> Product {
     let output = node.output(0)?;
     let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
     let (trans_a, trans_b) = (node.int("transA", 0), node.int("transB", 0));
