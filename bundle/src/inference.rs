@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::manifest::{Aggregation, ImageSpec, Langevin, Manifest};
 use crate::noise::ChainNoise;
 use crate::runtime::{
-    PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
+    ChainStarts, PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs,
+    StepOutputs,
 };
 use crate::sampler::Sampler;
 
@@ -119,6 +120,7 @@ pub fn aggregate(chains: &[ChainScore], how: Aggregation) -> Option<Score> {
 /// A bundle's graphs, open.
 pub struct Inference {
     preprocess: Preprocess,
+    starts: ChainStarts,
     posterior: PosteriorStep,
     sampler: Sampler,
     image: ImageSpec,
@@ -138,6 +140,7 @@ impl Inference {
     ) -> Result<Self, RuntimeError> {
         Ok(Self {
             preprocess: Preprocess::open(runtime, dir, manifest, options)?,
+            starts: ChainStarts::open(runtime, dir, manifest, options)?,
             posterior: PosteriorStep::open(runtime, dir, manifest, options)?,
             sampler: Sampler::open(runtime, dir, manifest, options)?,
             image: manifest.image,
@@ -198,9 +201,10 @@ impl Inference {
         let mut z_next = vec![0.0; rows * d];
         let mut draw = vec![0.0; rows * d];
         let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
-        for (z, noise) in z.chunks_mut(d).zip(noise) {
-            noise.initial(z);
+        for (draw, noise) in draw.chunks_mut(d).zip(noise) {
+            noise.initial(draw);
         }
+        self.starts.run(rows, x, &draw, &mut z)?;
         // One run more than there are steps: it gives the densities at the last latents.
         for step in 0..=langevin.steps {
             let noisy = step + langevin.noise_free_steps < langevin.steps;

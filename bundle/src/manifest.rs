@@ -30,6 +30,9 @@ pub struct Manifest {
     pub generator: String,
     /// Inference parameters that scores use unless a request says otherwise.
     pub langevin: Langevin,
+    /// Where chains start.
+    #[serde(default)]
+    pub chain_start: ChainStart,
     /// Which classes were fitted.
     pub classes: Classes,
     /// The settings and the summary of the fit, as the trainer wrote them.
@@ -109,6 +112,17 @@ pub struct Langevin {
     pub chains: u32,
     /// How the chains' densities become one.
     pub aggregation: Aggregation,
+}
+
+/// Where a Langevin chain starts. With an encoder, a chain of no steps is the model's inference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainStart {
+    /// z_0 ~ N(0, I).
+    #[default]
+    StandardNormal,
+    /// z_0 ~ q(z|x): `encoder.onnx`.
+    Encoder,
 }
 
 /// How the densities of several chains become one.

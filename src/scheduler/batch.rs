@@ -60,7 +60,7 @@ pub(super) struct Batch {
     /// Sizes that are run, ascending; a batch is padded to the next of them.
     buckets: Vec<usize>,
     rows: Vec<Row>,
-    /// How many of the rows, from the first, have their x.
+    /// How many of the rows, from the first, have their x and their start.
     prepared: usize,
     images: Vec<f32>,
     z: Vec<f32>,
@@ -129,16 +129,15 @@ impl Batch {
                 pixels::hide(image, mask);
             }
         }
-        let z = &mut self.z[row * d..][..d];
         let noise = |chain| ChainNoise::new(job.seed, chain);
         let (chain, step, noise) = match entrant {
             Entrant::New(chain) => {
                 let noise = noise(chain);
-                noise.initial(z);
+                noise.initial(&mut self.noise[row * d..][..d]);
                 (chain, 0, noise)
             }
-            Entrant::Suspended(Suspended { chain, step, z: at }) => {
-                z.copy_from_slice(&at);
+            Entrant::Suspended(Suspended { chain, step, z }) => {
+                self.z[row * d..][..d].copy_from_slice(&z);
                 (chain, step, noise(chain))
             }
         };
@@ -155,15 +154,30 @@ impl Batch {
         });
     }
 
-    /// Makes x of the images that came with [`Batch::push`], all in one run.
+    /// Makes x of the images that came with [`Batch::push`], and of new chains' noise their
+    /// starts, each in one run.
     pub(super) fn prepare(&mut self, graphs: &mut impl Graphs) -> Result<(), RuntimeError> {
-        let pixels = self.sizes.pixels;
-        let fresh = self.prepared * pixels..self.rows.len() * pixels;
-        if !fresh.is_empty() {
-            let rows = self.rows.len() - self.prepared;
-            graphs.preprocess(rows, &self.images[fresh.clone()], &mut self.x[fresh])?;
-            self.prepared = self.rows.len();
+        let Sizes {
+            pixels,
+            latent_dim: d,
+            ..
+        } = self.sizes;
+        let fresh = self.prepared..self.rows.len();
+        if fresh.is_empty() {
+            return Ok(());
         }
+        let images = fresh.start * pixels..fresh.end * pixels;
+        let x = &mut self.x[images.clone()];
+        graphs.preprocess(fresh.len(), &self.images[images], x)?;
+        // Suspended chains come between new ones, so all are run and theirs are not taken.
+        let latents = fresh.start * d..fresh.end * d;
+        let starts = &mut self.z_next[latents.clone()];
+        graphs.start(fresh.len(), x, &self.noise[latents], starts)?;
+        for row in fresh.filter(|&row| self.rows[row].step == 0) {
+            let start = row * d..(row + 1) * d;
+            self.z[start.clone()].copy_from_slice(&self.z_next[start]);
+        }
+        self.prepared = self.rows.len();
         Ok(())
     }
 
@@ -216,6 +230,28 @@ impl Batch {
             }
         }
         Ok(())
+    }
+
+    /// Runs the graphs that chains need, besides `preprocess.onnx`, over the first `rows` rows,
+    /// whatever is in them.
+    pub(super) fn warm_up(
+        &mut self,
+        graphs: &mut impl Graphs,
+        rows: usize,
+    ) -> Result<(), RuntimeError> {
+        let Sizes {
+            pixels,
+            latent_dim: d,
+            ..
+        } = self.sizes;
+        let starts = &mut self.z_next[..rows * d];
+        graphs.start(
+            rows,
+            &self.x[..rows * pixels],
+            &self.noise[..rows * d],
+            starts,
+        )?;
+        self.run(graphs, rows, true)
     }
 
     /// Runs the graph over the first `rows` rows, whatever is in them.

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::runtime::{
-    PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
+    ChainStarts, PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs,
+    StepOutputs,
 };
 
 /// Sizes of a model's arrays.
@@ -31,6 +32,15 @@ pub(super) trait Graphs: Send + 'static {
         x: &mut [f32],
     ) -> Result<(), RuntimeError>;
 
+    /// Standard normal noise to the latents that chains start at, given their x.
+    fn start(
+        &mut self,
+        rows: usize,
+        x: &[f32],
+        noise: &[f32],
+        z: &mut [f32],
+    ) -> Result<(), RuntimeError>;
+
     /// One Langevin step.
     fn step(
         &mut self,
@@ -43,6 +53,7 @@ pub(super) trait Graphs: Send + 'static {
 /// A model's graphs, open.
 pub struct Engine {
     preprocess: Preprocess,
+    starts: ChainStarts,
     posterior: PosteriorStep,
     sizes: Sizes,
     default_steps: u32,
@@ -61,6 +72,7 @@ impl Engine {
     ) -> Result<Self, RuntimeError> {
         Ok(Self {
             preprocess: Preprocess::open(runtime, dir, manifest, options)?,
+            starts: ChainStarts::open(runtime, dir, manifest, options)?,
             posterior: PosteriorStep::open(runtime, dir, manifest, options)?,
             sizes: Sizes {
                 pixels: manifest.image.pixels(),
@@ -88,6 +100,16 @@ impl Graphs for Engine {
         x: &mut [f32],
     ) -> Result<(), RuntimeError> {
         self.preprocess.run(rows, images, x)
+    }
+
+    fn start(
+        &mut self,
+        rows: usize,
+        x: &[f32],
+        noise: &[f32],
+        z: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        self.starts.run(rows, x, noise, z)
     }
 
     fn step(

@@ -22,7 +22,8 @@ const PANICS: f32 = 0.25;
 const FAILS: f32 = 0.75;
 const STEP: Duration = Duration::from_micros(200);
 
-/// z -> 0.9 z + s noise + x0, densities of their own, rows of a step in `rows`.
+/// Chains start at the noise plus x0; z -> 0.9 z + s noise + x0, densities of their own, rows of a
+/// step in `rows`.
 struct Arithmetic {
     rows: Arc<Mutex<Vec<usize>>>,
 }
@@ -44,6 +45,21 @@ impl Graphs for Arithmetic {
     ) -> Result<(), RuntimeError> {
         assert_eq!(images.len(), rows * SIZES.pixels);
         x.copy_from_slice(images);
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        rows: usize,
+        x: &[f32],
+        noise: &[f32],
+        z: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        let d = SIZES.latent_dim;
+        assert_eq!((x.len(), z.len()), (rows * SIZES.pixels, rows * d));
+        for (index, (z, noise)) in z.iter_mut().zip(noise).enumerate() {
+            *z = noise + x[index / d * SIZES.pixels];
+        }
         Ok(())
     }
 

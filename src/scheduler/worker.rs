@@ -84,7 +84,7 @@ impl<G: Graphs> Worker<G> {
         sizes.dedup();
         for rows in sizes {
             let rows = self.batch.padded(rows);
-            self.batch.run(&mut self.graphs, rows, true)?;
+            self.batch.warm_up(&mut self.graphs, rows)?;
             let mut quickest = Duration::MAX;
             for _ in 0..WARM_RUNS {
                 let started = Instant::now();

@@ -1,10 +1,12 @@
 //! Architectures and their forward graphs: the one place that says what a generator or a flow
 //! step computes. The trainer builds its modules from the same [`Layer`]s.
 
+mod encoder;
 mod flow;
 mod generator;
 mod preprocess;
 
+pub use encoder::{EncoderLayer, EncoderSpec, EncoderWeights, IafStepWeights, encoder_graph};
 pub use flow::FlowStepWeights;
 pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
 
@@ -33,6 +35,9 @@ pub struct ForwardGraphs {
     pub flow: Graph,
     /// `z0: [B,d]` to `z: [B,d]`.
     pub prior: Graph,
+    /// `x: [B,C,H,W]` and `noise: [B,d]` to `z: [B,d]`, where there is one: see
+    /// [`encoder_graph`].
+    pub encoder: Option<Graph>,
 }
 
 /// What is wrong with an architecture or its weights.
@@ -80,6 +85,7 @@ pub fn forward_graphs(
         generator: generator::graph(generator, generator_weights)?,
         flow: flow::normalizing_graph(generator.latent_dim, flow)?,
         prior: flow::sampling_graph(generator.latent_dim, flow)?,
+        encoder: None,
     })
 }
 

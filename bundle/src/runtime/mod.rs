@@ -1,11 +1,13 @@
 //! Running a bundle's graphs with ONNX Runtime.
 
+mod chain_start;
 mod device;
 mod evaluate;
 mod library;
 mod posterior_step;
 mod session;
 
+pub use chain_start::ChainStarts;
 pub use device::Device;
 pub use evaluate::evaluate;
 pub use library::{LIBRARY_VARIABLE, Runtime};

@@ -126,7 +126,7 @@ impl Graph {
     }
 }
 
-fn check_length(
+pub(super) fn check_length(
     graph: &'static str,
     what: &'static str,
     got: usize,

@@ -15,8 +15,10 @@ use crate::runtime::RuntimeError;
 const MANIFEST: &str = "manifest.json";
 const CALIBRATION: &str = "calibration.bin";
 pub(crate) const WEIGHTS: &str = "weights.bin";
-/// Graphs by file name, without the extension.
+/// Graphs of every bundle by file name, without the extension.
 const GRAPHS: [&str; 5] = ["preprocess", "generator", "flow", "prior", "posterior"];
+/// That of a bundle whose chains start at it.
+const ENCODER: &str = "encoder";
 
 /// Why a bundle cannot be written or used.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::writer::write_manifest;
 use super::{
-    BundleError, CALIBRATION, GRAPHS, MANIFEST, WEIGHTS, graph_file, sha256_hex, valid_name,
+    BundleError, CALIBRATION, ENCODER, GRAPHS, MANIFEST, WEIGHTS, graph_file, sha256_hex,
+    valid_name,
 };
 use crate::calibration::Calibration;
-use crate::manifest::{CalibrationSummary, FORMAT_VERSION, FileEntry, Manifest};
+use crate::manifest::{CalibrationSummary, ChainStart, FORMAT_VERSION, FileEntry, Manifest};
 use crate::onnx::{Dim, signature};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
@@ -29,9 +30,11 @@ impl Bundle {
     /// does not fit, and why.
     pub fn open(dir: &Path) -> Result<Self, BundleError> {
         let manifest = read_manifest(&dir.join(MANIFEST))?;
+        let encoder = (manifest.chain_start == ChainStart::Encoder).then_some(ENCODER);
         let required = GRAPHS
-            .map(graph_file)
             .into_iter()
+            .chain(encoder)
+            .map(graph_file)
             .chain([WEIGHTS, CALIBRATION].map(str::to_owned));
         for name in required {
             if !manifest.files.contains_key(&name) {
@@ -256,6 +259,10 @@ fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Ve
             vec![("z0", latent), ("log_prob", rows)],
         ),
         "prior" => (vec![("z0", latent.clone())], vec![("z", latent)]),
+        ENCODER => (
+            vec![("x", pixels), ("noise", latent.clone())],
+            vec![("z", latent)],
+        ),
         "posterior" => (
             vec![
                 ("z", latent.clone()),

@@ -12,8 +12,8 @@ use super::{BundleError, CALIBRATION, MANIFEST, WEIGHTS, graph_file, sha256_hex,
 use crate::calibration::Calibration;
 use crate::inference::Inference;
 use crate::manifest::{
-    CalibrationSummary, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec, Langevin,
-    Manifest, PriorKind,
+    CalibrationSummary, ChainStart, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec,
+    Langevin, Manifest, PriorKind,
 };
 use crate::model::ForwardGraphs;
 use crate::onnx::{ExternalData, encode};
@@ -144,6 +144,10 @@ impl StagedBundle {
                 prior: spec.prior,
                 generator: spec.generator,
                 langevin: spec.langevin,
+                chain_start: match graphs.encoder {
+                    None => ChainStart::StandardNormal,
+                    Some(_) => ChainStart::Encoder,
+                },
                 classes: spec.classes,
                 training: spec.training,
                 evaluation: serde_json::Value::Null,
@@ -152,13 +156,15 @@ impl StagedBundle {
             },
         };
         let mut weights = ExternalData::new(WEIGHTS);
-        for graph in [
-            &graphs.preprocess,
-            &graphs.generator,
-            &graphs.flow,
-            &graphs.prior,
-            &posterior,
-        ] {
+        let graphs = [
+            Some(&graphs.preprocess),
+            Some(&graphs.generator),
+            Some(&graphs.flow),
+            Some(&graphs.prior),
+            graphs.encoder.as_ref(),
+            Some(&posterior),
+        ];
+        for graph in graphs.into_iter().flatten() {
             let bytes = encode(graph, Some(&mut weights))?;
             staged.write(&graph_file(graph.name()), &bytes)?;
         }

@@ -86,7 +86,7 @@ impl Generator {
     }
 }
 
-fn negative_slope(kind: Kind, device: Device) -> Tensor {
+pub(super) fn negative_slope(kind: Kind, device: Device) -> Tensor {
     Tensor::full([1], NEGATIVE_SLOPE, (kind, device))
 }
 

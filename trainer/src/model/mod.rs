@@ -5,12 +5,15 @@
 //! runs on a [`Posterior`], the same model with its weights standing still.
 
 pub mod density;
+mod encoder;
 mod flow;
 mod frozen_generator;
 mod generator;
 pub mod host;
+mod iaf;
 mod init;
 mod langevin;
+mod linear;
 mod operator;
 pub mod parameters;
 mod posterior;
@@ -18,9 +21,11 @@ mod posterior;
 use lfbm_bundle::model::{GeneratorSpec, ModelError};
 use tch::{Device, Kind};
 
+pub use encoder::Encoder;
 pub use flow::{ActNorm, Coupling, Flow, FlowStep, FrozenFlow, LuLinear, Transform};
 pub use frozen_generator::{FrozenGenerator, Generated};
 pub use generator::Generator;
+pub use iaf::IafStep;
 pub use langevin::Langevin;
 pub use posterior::{Observation, Posterior};
 

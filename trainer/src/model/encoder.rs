@@ -1,0 +1,142 @@
+//! The encoder q(z|x): a Gaussian whose mean and variance a network reads from the image, made
+//! more flexible by inverse autoregressive flow steps.
+
+use lfbm_bundle::model::{EncoderLayer, EncoderSpec, EncoderWeights, LayerWeights, ModelError};
+use lfbm_bundle::onnx::ConvGeometry;
+use tch::{Device, Kind, Tensor};
+
+use super::density::log_standard_normal;
+use super::generator::negative_slope;
+use super::linear::Linear;
+use super::parameters::{Parameters, Role, convert, visit_part};
+use super::{IafStep, Observation, host, init};
+
+/// x of a black pixel, which hidden ones are shown to the encoder as.
+const BLACK: f64 = -1.0;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Encoder {
+    features: Vec<Feature>,
+    /// Mean, log-variance and context.
+    head: Linear,
+    iaf: Vec<IafStep>,
+    slope: Tensor,
+}
+
+/// Layer weights of a network of [`EncoderLayer`]s.
+#[derive(Debug)]
+struct Feature {
+    shape: EncoderLayer,
+    weights: Linear,
+}
+
+impl Encoder {
+    /// An encoder of the architecture of `spec`, drawn from torch's generator of random numbers.
+    ///
+    /// # Errors
+    /// When the sizes make no encoder.
+    pub fn new(spec: &EncoderSpec, device: Device) -> Result<Self, ModelError> {
+        let features = spec.features()?.into_iter();
+        let head = Linear::new(
+            spec.head_inputs()? as i64,
+            spec.head_outputs() as i64,
+            device,
+        );
+        let sizes = [spec.generator.latent_dim, spec.context, spec.iaf_hidden];
+        let [dim, context, hidden] = sizes.map(|size| size as i64);
+        Ok(Self {
+            features: features.map(|shape| Feature::new(shape, device)).collect(),
+            head,
+            iaf: (0..spec.iaf_steps)
+                .map(|step| IafStep::new(dim, context, hidden, step % 2 == 1, device))
+                .collect(),
+            slope: negative_slope(Kind::Float, device),
+        })
+    }
+
+    /// A sample z of q(z|x), of shape (rows, dim), made of standard normal `noise` of that shape,
+    /// and log q(z|x), of shape (rows). Autograd follows both. What is hidden has no influence.
+    pub fn sample(&self, seen: &Observation, noise: &Tensor) -> (Tensor, Tensor) {
+        let mut h = match &seen.mask {
+            None => seen.x.shallow_clone(),
+            Some(mask) => (&seen.x - BLACK) * mask + BLACK,
+        };
+        for feature in &self.features {
+            h = feature.forward(&h).prelu(&self.slope);
+        }
+        let head = self.head.forward(&h.flatten(1, -1));
+        let (dim, all) = (noise.size()[1], head.size()[1]);
+        let mean = head.narrow(1, 0, dim);
+        let log_deviation = head.narrow(1, dim, dim) * 0.5;
+        let context = head.narrow(1, 2 * dim, all - 2 * dim);
+        let mut z = mean + log_deviation.exp() * noise;
+        let sum = log_deviation.sum_dim_intlist([1i64].as_slice(), false, None);
+        let mut log_density = log_standard_normal(noise) - sum;
+        for step in &self.iaf {
+            let (next, log_det) = step.forward(&z, &context);
+            log_density -= log_det;
+            z = next;
+        }
+        (z, log_density)
+    }
+
+    /// Converts all tensors to `kind`: double precision, for numerical checks.
+    pub fn set_kind(&mut self, kind: Kind) {
+        convert(self, kind);
+        self.slope = negative_slope(kind, self.slope.device());
+    }
+
+    /// The weights in the layout of the bundle.
+    pub fn weights(&self) -> EncoderWeights {
+        let layer = |layer: &Linear| LayerWeights {
+            weight: host::to_host(&layer.weight),
+            bias: host::to_host(&layer.bias),
+        };
+        EncoderWeights {
+            features: self.features.iter().map(|f| layer(&f.weights)).collect(),
+            head: layer(&self.head),
+            iaf: self.iaf.iter().map(IafStep::weights).collect(),
+        }
+    }
+}
+
+impl Parameters for Encoder {
+    fn visit(&mut self, visitor: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        for (index, feature) in self.features.iter_mut().enumerate() {
+            feature.weights.visit(&format!("features.{index}"), visitor);
+        }
+        self.head.visit("head", visitor);
+        for (index, step) in self.iaf.iter_mut().enumerate() {
+            visit_part(&format!("iaf.{index}"), step, visitor);
+        }
+    }
+}
+
+impl Feature {
+    fn new(shape: EncoderLayer, device: Device) -> Self {
+        let size: Vec<i64> = shape.weight_shape().iter().map(|&s| s as i64).collect();
+        let fan_in = size[1..].iter().product();
+        let (weight, bias) = init::fan_in_uniform(&size, size[0], fan_in, device);
+        Self {
+            shape,
+            weights: Linear { weight, bias },
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let Linear { weight, bias } = &self.weights;
+        match self.shape {
+            EncoderLayer::Linear { .. } => x.flatten(1, -1).linear(weight, Some(bias)),
+            EncoderLayer::Conv {
+                geometry: ConvGeometry {
+                    stride, padding, ..
+                },
+                ..
+            } => {
+                let [stride, padding] = [stride, padding].map(|v| [v as i64; 2]);
+                x.conv2d(weight, Some(bias), stride, padding, [1, 1], 1)
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The encoder q(z|x) as a density, and the graph that is written of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use lfbm_bundle::model::{EncoderSpec, GeneratorName, GeneratorSpec, encoder_graph};
+use lfbm_bundle::runtime::{Runtime, evaluate};
+use lfbm_trainer::model::density::{log_likelihood, log_standard_normal};
+use lfbm_trainer::model::parameters::{Parameters, Role, convert};
+use lfbm_trainer::model::{Encoder, Flow, Generator, IafStep, Observation, host};
+use tch::{Device, Kind, Tensor};
+
+const CPU: Device = Device::Cpu;
+const DOUBLE: (Kind, Device) = (Kind::Double, CPU);
+
+/// Draws every learned tensor anew around its value: initial weights hide mistakes.
+fn shake(network: &mut dyn Parameters, by: f64) {
+    network.visit(&mut |_, role, tensor| {
+        if role == Role::Learned {
+            *tensor = &*tensor + tensor.randn_like() * by;
+        }
+    });
+}
+
+fn spec(name: GeneratorName, latent_dim: usize, side: usize) -> EncoderSpec {
+    EncoderSpec {
+        generator: GeneratorSpec {
+            name,
+            latent_dim,
+            width: 2,
+            channels: 1,
+            height: side,
+            width_px: side,
+        },
+        width: 3,
+        context: 5,
+        iaf_steps: 3,
+        iaf_hidden: 16,
+    }
+}
+
+/// An encoder of 2 x 2 images, in double precision.
+fn small_encoder(latent_dim: usize) -> Encoder {
+    let mut encoder = Encoder::new(&spec(GeneratorName::Mlp, latent_dim, 2), CPU).unwrap();
+    encoder.set_kind(Kind::Double);
+    encoder
+}
+
+/// One image, as many times as there are rows.
+fn image(rows: i64) -> Observation {
+    let x = Tensor::from_slice(&[0.3, -0.8, 0.5, -0.1]).view([1, 1, 2, 2]);
+    Observation {
+        x: x.expand([rows, 1, 2, 2], false),
+        mask: None,
+    }
+}
+
+/// A number of each row.
+fn number(tensor: &Tensor, row: i64) -> f64 {
+    tensor.double_value(&[row])
+}
+
+fn log_mean_exp(values: &Tensor) -> f64 {
+    let count = values.numel() as f64;
+    values.logsumexp([0i64].as_slice(), false).double_value(&[]) - count.ln()
+}
+
+#[test]
+fn a_coordinate_of_a_flow_step_depends_on_those_before_it() {
+    tch::manual_seed(1);
+    for (dim, reversed) in [(2, false), (5, false), (5, true)] {
+        let mut step = IafStep::new(dim, 4, 200, reversed, CPU);
+        convert(&mut step, Kind::Double);
+        shake(&mut step, 0.05);
+        let (z, context) = (
+            Tensor::randn([1, dim], DOUBLE),
+            Tensor::randn([1, 4], DOUBLE),
+        );
+        let (_, log_det) = step.forward(&z, &context);
+        let nudge = 1e-6;
+        let column = |coordinate| {
+            let nudges = Tensor::zeros([1, dim], DOUBLE);
+            let _ = nudges.narrow(1, coordinate, 1).fill_(nudge);
+            let at = |z: &Tensor| step.forward(z, &context).0;
+            ((at(&(&z + &nudges)) - at(&(&z - &nudges))) / (2.0 * nudge)).squeeze_dim(0)
+        };
+        let columns: Vec<Tensor> = (0..dim).map(column).collect();
+        let jacobian = Tensor::stack(&columns, 1);
+        let (before, after) = (jacobian.tril(-1), jacobian.triu(1));
+        let (used, unused) = if reversed {
+            (after, before)
+        } else {
+            (before, after)
+        };
+        assert_eq!(unused.abs().max().double_value(&[]), 0.0, "dim {dim}");
+        let used = used.ne(0.0).sum(Kind::Int64).int64_value(&[]);
+        assert_eq!(used, dim * (dim - 1) / 2, "all of those before it");
+        let expected = jacobian.diagonal(0, 0, 1).log().sum(None).double_value(&[]);
+        let off = (number(&log_det, 0) - expected).abs();
+        assert!(off < 1e-6, "dim {dim}: log-determinant off by {off:e}");
+
+        let elsewhere = step.forward(&z, &(&context + 1.0)).0;
+        let moved = (elsewhere - step.forward(&z, &context).0).abs().min();
+        assert!(moved.double_value(&[]) > 0.0, "the context moves them all");
+    }
+}
+
+/// The noise plane is cut into squares, whose images under the encoder are measured.
+#[test]
+fn the_encoder_is_a_density() {
+    tch::manual_seed(2);
+    let mut encoder = small_encoder(2);
+    shake(&mut encoder, 0.2);
+    let (cells, bound) = (300, 6.0);
+    let width = 2.0 * bound / f64::from(cells);
+    let grid = |count: i64, first: f64| {
+        let axis = Tensor::arange(count, DOUBLE) * width + first;
+        Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1).view([-1, 2])
+    };
+    let side = i64::from(cells) + 1;
+    let (corners, _) = encoder.sample(&image(side * side), &grid(side, -bound));
+    let corners = corners.view([side, side, 2]);
+    let corner = |down: i64, right: i64| {
+        let rows = corners.narrow(0, down, side - 1);
+        rows.narrow(1, right, side - 1)
+    };
+    let (first, second) = (corner(1, 1) - corner(0, 0), corner(0, 1) - corner(1, 0));
+    let part = |diagonal: &Tensor, coordinate| diagonal.select(2, coordinate);
+    let areas =
+        (part(&first, 0) * part(&second, 1) - part(&first, 1) * part(&second, 0)).abs() * 0.5;
+
+    let centers = grid(i64::from(cells), 0.5 * width - bound);
+    let (_, log_density) = encoder.sample(&image(centers.size()[0]), &centers);
+    let mass = (log_density.exp() * areas.flatten(0, -1))
+        .sum(None)
+        .double_value(&[]);
+    assert!((mass - 1.0).abs() < 1e-3, "integrates to {mass}");
+}
+
+#[test]
+fn the_elbo_bounds_the_evidence_and_the_encoder_estimates_it() {
+    tch::manual_seed(3);
+    let mut encoder = small_encoder(2);
+    // Importance sampling needs a q that is wider than the posterior.
+    encoder.visit(&mut |name, _, tensor| {
+        if name == "head.bias" {
+            let log_variances = [0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+            *tensor = &*tensor + Tensor::from_slice(&log_variances);
+        }
+    });
+    let mut generator = Generator::new(&spec(GeneratorName::Mlp, 2, 2).generator, CPU).unwrap();
+    generator.set_kind(Kind::Double);
+    shake(&mut generator, 0.05);
+    let mut flow = Flow::new(2, 2, 8, CPU);
+    convert(&mut flow, Kind::Double);
+    shake(&mut flow, 0.2);
+    let log_joint = |z: &Tensor| {
+        let seen = image(z.size()[0]);
+        let likelihood = log_likelihood(&seen.x, &generator.forward(z), None, 0.5);
+        likelihood + flow.log_density(z)
+    };
+    let (cells, bound) = (300, 10.0);
+    let width = 2.0 * bound / f64::from(cells);
+    let axis = Tensor::arange(i64::from(cells), DOUBLE) * width - (bound - 0.5 * width);
+    let grid = Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1).view([-1, 2]);
+    let area = (2.0 * bound).powi(2);
+    let evidence = log_mean_exp(&log_joint(&grid)) + area.ln();
+
+    let noise = Tensor::randn([50_000, 2], DOUBLE);
+    let (z, log_density) = encoder.sample(&image(50_000), &noise);
+    let log_weights = log_joint(&z) - log_density;
+    let elbo = log_weights.mean(None).double_value(&[]);
+    let estimate = log_mean_exp(&log_weights);
+    assert!(elbo < evidence - 0.01, "ELBO {elbo}, log p(x) {evidence}");
+    assert!(
+        (estimate - evidence).abs() < 0.02,
+        "importance sampling {estimate}, on a grid {evidence}"
+    );
+}
+
+#[test]
+fn without_flow_steps_it_is_the_gaussian_of_its_head() {
+    tch::manual_seed(4);
+    let spec = EncoderSpec {
+        iaf_steps: 0,
+        ..spec(GeneratorName::Mlp, 3, 2)
+    };
+    let mut encoder = Encoder::new(&spec, CPU).unwrap();
+    encoder.set_kind(Kind::Double);
+    let at = |noise: Tensor| encoder.sample(&image(noise.size()[0]), &noise);
+    let (mean, _) = at(Tensor::zeros([1, 3], DOUBLE));
+    let (shifted, _) = at(Tensor::ones([1, 3], DOUBLE));
+    let deviation = shifted - &mean;
+    let (z, log_density) = at(Tensor::randn([8, 3], DOUBLE));
+    let expected = log_standard_normal(&((z - mean) / &deviation)) - deviation.log().sum(None);
+    let off = (log_density - expected).abs().max().double_value(&[]);
+    assert!(off < 1e-12, "off by {off:e}");
+}
+
+#[test]
+fn a_hidden_pixel_changes_nothing() {
+    tch::manual_seed(5);
+    let encoder = small_encoder(3);
+    let mask = Tensor::from_slice(&[1.0, 0.0, 1.0, 0.0]).view([1, 1, 2, 2]);
+    let noise = Tensor::randn([1, 3], DOUBLE);
+    let sample = |x: Tensor| {
+        let mask = Some(mask.shallow_clone());
+        encoder.sample(&Observation { x, mask }, &noise)
+    };
+    let x = image(1).x;
+    let other = &x + (mask.ones_like() - &mask) * 17.0;
+    let seen = &x + &mask * 0.1;
+    assert_eq!(sample(x.shallow_clone()), sample(other));
+    assert_ne!(sample(x), sample(seen));
+}
+
+#[test]
+fn the_exported_encoder_is_this_one() {
+    tch::manual_seed(6);
+    let runtime = Runtime::load(None).unwrap();
+    for name in [GeneratorName::Mlp, GeneratorName::Mnist] {
+        let spec = spec(name, 6, 28);
+        let mut encoder = Encoder::new(&spec, CPU).unwrap();
+        shake(&mut encoder, 0.02);
+        let x = Tensor::rand([7, 1, 28, 28], (Kind::Float, CPU)) * 2.0 - 1.0;
+        let noise = Tensor::randn([7, 6], (Kind::Float, CPU));
+        let graph = encoder_graph(&spec, &encoder.weights()).unwrap();
+        let inputs = [host::to_host(&x), host::to_host(&noise)];
+        let exported = evaluate(&runtime, &graph, &inputs).unwrap();
+        let (z, _) = encoder.sample(&Observation { x, mask: None }, &noise);
+        let z = host::to_host(&z);
+        assert_eq!(exported[0].shape, z.shape);
+        for (got, expected) in exported[0].data.iter().zip(&z.data) {
+            let off = (got - expected).abs();
+            assert!(off < 1e-5 * expected.abs().max(1.0), "{got} {expected}");
+        }
+    }
+}
