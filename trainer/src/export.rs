@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lfbm_bundle::manifest::{Classes, ImageSpec, PriorKind};
-use lfbm_bundle::model::forward_graphs;
+use lfbm_bundle::model::{encoder_graph, forward_graphs};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::{Bundle, BundleSpec, StagedBundle};
 use serde::{Deserialize, Serialize};
@@ -52,9 +52,13 @@ pub fn export(
         calibration,
         ..
     } = &run.settings;
-    let (generator, flow) = learner.export_weights();
+    let (generator, flow, encoder) = learner.export_weights();
     let spec = run.settings.architecture(&run.image).generator;
-    let graphs = forward_graphs(&run.image, &spec, &generator, &flow)?;
+    let mut graphs = forward_graphs(&run.image, &spec, &generator, &flow)?;
+    if let Some(weights) = encoder {
+        let spec = run.settings.encoder(&run.image);
+        graphs.encoder = Some(encoder_graph(&spec, &weights)?);
+    }
     let staged = StagedBundle::stage(
         out,
         BundleSpec {

@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use lfbm_bundle::manifest::{self, Contrast, Decision, ImageSpec};
-use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
+use lfbm_bundle::model::{EncoderSpec, GeneratorName, GeneratorSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
-use crate::fit::Learning;
+use crate::fit::{InferenceSpec, Learning, VaeSpec};
 use crate::model::{Architecture, Langevin};
 
 /// `trainer/configs/default.toml`, which explains every setting.
 pub const DEFAULTS: &str = include_str!("../configs/default.toml");
+
+/// `trainer/configs/vae.toml`, what `learning.inference = "vae"` changes in them.
+const VAE_DEFAULTS: &str = include_str!("../configs/vae.toml");
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +108,25 @@ pub struct LearningSettings {
     pub flow_max_gradient_norm: f64,
     /// Share of the old average of weights that stays per iteration.
     pub average_decay: f64,
-    /// Inference while learning.
+    /// Where latents come from while learning.
+    #[serde(default)]
+    pub inference: InferenceName,
+    /// Langevin inference while learning.
     pub langevin: LangevinSettings,
+    /// The encoder of `vae`.
+    #[serde(default)]
+    pub vae: VaeSettings,
+}
+
+/// Where latents come from while learning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InferenceName {
+    /// Short-run Langevin dynamics.
+    #[default]
+    Langevin,
+    /// An encoder.
+    Vae,
 }
 
 /// Langevin inference while learning.
@@ -119,6 +139,41 @@ pub struct LangevinSettings {
     pub step_size: f64,
     /// The last so many steps add no noise.
     pub noise_free_steps: usize,
+}
+
+/// The encoder of `learning.inference = "vae"`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaeSettings {
+    /// Channels of its first convolution.
+    pub encoder_width: usize,
+    /// Values that the flow steps see of the image.
+    pub context: usize,
+    /// Inverse autoregressive flow steps.
+    pub iaf_steps: usize,
+    /// Hidden units in each layer of their networks.
+    pub iaf_hidden: usize,
+    /// Adam's learning rate for the encoder, at the start.
+    pub encoder_learning_rate: f64,
+    /// Longer gradients of the encoder are cut to this length.
+    pub encoder_max_gradient_norm: f64,
+    /// Updates of prior and encoder per iteration.
+    pub updates_per_iteration: u64,
+}
+
+/// For runs from before the setting was: the defaults.
+impl Default for VaeSettings {
+    fn default() -> Self {
+        Self {
+            encoder_width: 16,
+            context: 32,
+            iaf_steps: 5,
+            iaf_hidden: 64,
+            encoder_learning_rate: 1e-3,
+            encoder_max_gradient_norm: 100.0,
+            updates_per_iteration: 1,
+        }
+    }
 }
 
 /// What scores are compared with.
@@ -165,20 +220,27 @@ impl Settings {
     /// # Errors
     /// When something is no TOML, is unknown or out of its range.
     pub fn load(file: Option<&Path>, changes: &[String]) -> Result<Self, SettingsError> {
-        let mut table = parse("the defaults", DEFAULTS)?;
+        let mut changed = toml::Table::new();
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Io {
                 path: path.to_path_buf(),
                 source,
             })?;
-            merge(&mut table, parse(&path.display().to_string(), &text)?);
+            merge(&mut changed, parse(&path.display().to_string(), &text)?);
         }
         for change in changes {
             merge(
-                &mut table,
+                &mut changed,
                 parse(&format!("--set {change}"), &quoted(change))?,
             );
         }
+        let mut table = parse("the defaults", DEFAULTS)?;
+        let learning = changed.get("learning").and_then(toml::Value::as_table);
+        let inference = learning.and_then(|learning| learning.get("inference"));
+        if inference.and_then(toml::Value::as_str) == Some("vae") {
+            merge(&mut table, parse("the defaults of vae", VAE_DEFAULTS)?);
+        }
+        merge(&mut table, changed);
         let settings = Self::deserialize(table).map_err(|e| SettingsError::Type(e.to_string()))?;
         settings.check()?;
         Ok(settings)
@@ -212,11 +274,22 @@ impl Settings {
             ("inference.step_size", inference.step_size.into()),
             ("learning.iterations", learning.iterations as f64),
             ("learning.batch_size", learning.batch_size as f64),
-            ("inference.steps", inference.steps.into()),
             ("inference.chains", inference.chains.into()),
             ("run.log_every", run.log_every as f64),
             ("run.checkpoint_every", run.checkpoint_every as f64),
             ("model.flow_hidden", model.flow_hidden as f64),
+            (
+                "learning.vae.encoder_learning_rate",
+                learning.vae.encoder_learning_rate,
+            ),
+            (
+                "learning.vae.encoder_max_gradient_norm",
+                learning.vae.encoder_max_gradient_norm,
+            ),
+            (
+                "learning.vae.updates_per_iteration",
+                learning.vae.updates_per_iteration as f64,
+            ),
         ];
         for (name, value) in positive {
             range(
@@ -248,6 +321,12 @@ impl Settings {
             model.latent_dim as f64,
             model.latent_dim >= 2,
             "2 or more",
+        )?;
+        range(
+            "inference.steps",
+            inference.steps.into(),
+            inference.steps > 0 || learning.inference == InferenceName::Vae,
+            "1 or more; without an encoder no step is no inference",
         )?;
         let norm = f64::from(model.contrast_norm);
         range(
@@ -291,18 +370,34 @@ impl Settings {
         }
     }
 
+    /// The encoder of `vae` for images of that kind.
+    pub fn encoder(&self, image: &ImageSpec) -> EncoderSpec {
+        let vae = &self.learning.vae;
+        EncoderSpec {
+            generator: self.architecture(image).generator,
+            width: vae.encoder_width,
+            context: vae.context,
+            iaf_steps: vae.iaf_steps,
+            iaf_hidden: vae.iaf_hidden,
+        }
+    }
+
     /// Inference while learning.
-    pub fn langevin(&self) -> Langevin {
-        let LangevinSettings {
-            steps,
-            step_size,
-            noise_free_steps,
-        } = self.learning.langevin;
-        Langevin {
-            steps,
-            step_size,
-            noise_free_steps,
-            max_gradient_norm: None,
+    pub fn inference(&self, image: &ImageSpec) -> InferenceSpec {
+        let LearningSettings { langevin, vae, .. } = &self.learning;
+        match self.learning.inference {
+            InferenceName::Langevin => InferenceSpec::Langevin(Langevin {
+                steps: langevin.steps,
+                step_size: langevin.step_size,
+                noise_free_steps: langevin.noise_free_steps,
+                max_gradient_norm: None,
+            }),
+            InferenceName::Vae => InferenceSpec::Vae(VaeSpec {
+                encoder: self.encoder(image),
+                learning_rate: vae.encoder_learning_rate,
+                max_gradient_norm: vae.encoder_max_gradient_norm,
+                updates: vae.updates_per_iteration,
+            }),
         }
     }
 
@@ -391,11 +486,23 @@ mod tests {
     }
 
     #[test]
+    fn an_encoder_brings_defaults_of_its_own() {
+        let settings = change("learning.inference=vae").unwrap();
+        assert_eq!(settings.inference.steps, 0);
+        assert_eq!(settings.learning.vae, VaeSettings::default());
+        let changes = ["learning.inference=vae", "inference.steps=7"].map(str::to_owned);
+        let settings = Settings::load(None, &changes).unwrap();
+        assert_eq!(settings.inference.steps, 7, "what is set stays");
+    }
+
+    #[test]
     fn mistakes_name_the_setting() {
         for (text, named) in [
             ("learning.batchsize=32", "batchsize"),
             ("learning.batch_size=0", "batch_size"),
             ("model.sigma=-1", "model.sigma"),
+            ("inference.steps=0", "inference.steps"),
+            ("learning.inference=mcmc", "mcmc"),
             ("inference.aggregation=median", "median"),
             ("calibration.false_positive_rate=2", "false_positive_rate"),
             ("nonsense", "--set nonsense"),

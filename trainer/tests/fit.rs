@@ -41,13 +41,26 @@ fn errors(output: &Output) -> String {
 
 #[test]
 fn a_run_that_was_stopped_goes_on_to_the_result_of_an_unbroken_one() {
+    stop_and_go_on(&[]);
+}
+
+#[test]
+fn a_run_with_an_encoder_goes_on_to_the_result_of_an_unbroken_one() {
+    let updates = "learning.vae.updates_per_iteration=2";
+    stop_and_go_on(&["learning.inference=vae", updates]);
+}
+
+fn stop_and_go_on(changes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
-    let output = fit(&whole, &[]).output().unwrap();
+    let output = fit(&whole, changes).output().unwrap();
     assert!(output.status.success(), "{}", errors(&output));
 
     let checkpoint = folder.path().join("broken.checkpoint");
-    let process = fit(&broken, &[]).stderr(Stdio::piped()).spawn().unwrap();
+    let process = fit(&broken, changes)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while !checkpoint.is_file() {
         assert!(Instant::now() < deadline, "no checkpoint after a minute");
@@ -62,10 +75,13 @@ fn a_run_that_was_stopped_goes_on_to_the_result_of_an_unbroken_one() {
     assert!(errors(&output).contains("--resume"), "{}", errors(&output));
     assert!(!broken.exists(), "a stopped run wrote a bundle");
 
-    let output = fit(&broken, &["seed=1"]).arg("--resume").output().unwrap();
+    let output = fit(&broken, &[changes, &["seed=1"]].concat())
+        .arg("--resume")
+        .output()
+        .unwrap();
     assert!(!output.status.success(), "other settings were resumed");
 
-    let output = fit(&broken, &[]).arg("--resume").output().unwrap();
+    let output = fit(&broken, changes).arg("--resume").output().unwrap();
     assert!(output.status.success(), "{}", errors(&output));
     assert!(errors(&output).contains("resumed at iteration"));
     assert_eq!(weights(&broken), weights(&whole));

@@ -40,6 +40,9 @@ pub struct FitArgs {
     /// One setting, over the file: learning.batch_size=64
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     changes: Vec<String>,
+    /// Where latents come from while learning: short for --set learning.inference=...
+    #[arg(long, value_parser = ["langevin", "vae"])]
+    inference: Option<String>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
@@ -65,7 +68,10 @@ pub struct FitArgs {
 /// # Errors
 /// When a setting, the data or a device does not fit, or learning diverges.
 pub fn run(args: &FitArgs) -> anyhow::Result<()> {
-    let settings = Settings::load(args.config.as_deref(), &args.changes)?;
+    let inference = args.inference.iter();
+    let inference = inference.map(|inference| format!("learning.inference={inference}"));
+    let changes: Vec<String> = args.changes.iter().cloned().chain(inference).collect();
+    let settings = Settings::load(args.config.as_deref(), &changes)?;
     check_out(&args.out, args.overwrite)?;
     let device = args.device.resolve()?;
     let dataset = args.data.load()?;
@@ -147,11 +153,10 @@ pub(super) fn new_learner(run: &Run, device: Device) -> anyhow::Result<Learner> 
         settings, image, ..
     } = run;
     let architecture = settings.architecture(image);
-    let (langevin, learning) = (settings.langevin(), settings.learning());
     Ok(Learner::new(
         &architecture,
-        langevin,
-        learning,
+        &settings.inference(image),
+        settings.learning(),
         settings.seed,
         device,
     )?)

@@ -1,13 +1,15 @@
-//! Algorithm 1 of the paper: infer latents by Langevin dynamics, then improve both networks.
+//! One iteration: infer latents, then improve the networks. With Langevin dynamics it is
+//! Algorithm 1 of the paper; with an encoder it climbs the evidence lower bound, Eq. 24.
 
 use lfbm_bundle::model::ModelError;
 use tch::Device;
 
+use super::inference::{Inference, InferenceSpec};
 use super::losses::{Losses, Step, take};
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
-use crate::model::{Architecture, Langevin, Model, Observation};
+use crate::model::{Architecture, Model, Observation};
 
 /// How the networks are improved.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +47,7 @@ pub struct Learner {
     pub(super) generator: Network,
     /// Iterations done.
     pub(super) iteration: u64,
-    langevin: Langevin,
+    pub(super) inference: Inference,
     learning: Learning,
     latent: i64,
     seed: u64,
@@ -55,7 +57,7 @@ impl Learner {
     /// A learner of a model with random weights that `seed` decides.
     pub fn new(
         architecture: &Architecture,
-        langevin: Langevin,
+        inference: &InferenceSpec,
         learning: Learning,
         seed: u64,
         device: Device,
@@ -72,7 +74,7 @@ impl Learner {
             ),
             model,
             iteration: 0,
-            langevin,
+            inference: Inference::new(inference, average, device)?,
             learning,
             latent: architecture.generator.latent_dim as i64,
             seed,
@@ -87,43 +89,70 @@ impl Learner {
     /// One iteration on a batch. All randomness comes from the seed and the iteration's number, so
     /// that a run can be taken up again anywhere.
     ///
-    /// When a loss or a gradient is not finite, the weights stay as they were, and so does
-    /// [`iteration`](Self::iteration).
+    /// When a loss or a gradient is not finite, no weight follows it, and
+    /// [`iteration`](Self::iteration) stays as it was.
     pub fn iterate(&mut self, seen: &Observation) -> Losses {
         random::seed_torch(self.seed, random::Purpose::Noise, self.iteration);
-        let rows = seen.x.size()[0];
-        let noise = self.langevin.draw_noise(rows, self.latent, &seen.x);
-        let z = self.langevin.run(&self.model.freeze(), seen, &noise);
-        if self.iteration == 0 && z.isfinite().all().int64_value(&[]) == 1 {
-            self.model.flow.initialise(&z);
+        for _ in 1..self.inference.updates() {
+            let losses = self.update(seen, false);
+            if !losses.are_finite() {
+                return losses;
+            }
         }
-
-        let flow_loss = self.model.flow.log_density(&z).mean(None).neg();
-        let sigma = self.model.sigma;
-        let image = self.model.generator.forward(&z);
-        let error = squared_error(&seen.x, &image, seen.mask.as_ref());
-        let generator_loss = error.mean(None) * (0.5 / (sigma * sigma));
-        let share = self.learning.rate_share(self.iteration);
-        let losses = take(vec![
-            Step {
-                name: "-log p(z)",
-                gradient: self.flow.parameters.gradient(&flow_loss),
-                network: &mut self.flow,
-                loss: flow_loss,
-                learning_rate: self.learning.flow_learning_rate * share,
-            },
-            Step {
-                name: "error",
-                gradient: self.generator.parameters.gradient(&generator_loss),
-                network: &mut self.generator,
-                loss: generator_loss,
-                learning_rate: self.learning.generator_learning_rate * share,
-            },
-        ]);
+        let losses = self.update(seen, true);
         if losses.are_finite() {
             self.iteration += 1;
         }
         losses
+    }
+
+    /// Infers latents and improves the networks on them, the generator only where asked.
+    fn update(&mut self, seen: &Observation, improve_generator: bool) -> Losses {
+        let Self {
+            model,
+            flow,
+            generator,
+            inference,
+            learning,
+            ..
+        } = self;
+        let (z, log_q) = inference.infer(model, seen, self.latent);
+        if flow.adam.updates == 0 && z.isfinite().all().int64_value(&[]) == 1 {
+            model.flow.initialise(&z);
+        }
+        let flow_loss = model.flow.log_density(&z).mean(None).neg();
+        let sigma = model.sigma;
+        let image = model.generator.forward(&z);
+        let error = squared_error(&seen.x, &image, seen.mask.as_ref());
+        let error = error.mean(None) * (0.5 / (sigma * sigma));
+        // From q(z|x) to the prior, of which the error takes nothing.
+        let divergence = log_q.map(|log_q| log_q.mean(None) + &flow_loss);
+
+        let loss = divergence.as_ref().unwrap_or(&flow_loss) + &error;
+        let share = learning.rate_share(self.iteration);
+        let mut steps = vec![Step {
+            name: "-log p(z)",
+            network: flow,
+            loss: flow_loss,
+            learning_rate: learning.flow_learning_rate * share,
+        }];
+        if improve_generator {
+            steps.push(Step {
+                name: "error",
+                network: generator,
+                loss: error,
+                learning_rate: learning.generator_learning_rate * share,
+            });
+        }
+        if let (Inference::Vae(vae), Some(divergence)) = (inference, divergence) {
+            steps.push(Step {
+                name: "KL",
+                network: &mut vae.network,
+                loss: divergence,
+                learning_rate: vae.learning_rate * share,
+            });
+        }
+        take(&loss, steps)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use tch::{Device, Kind, Tensor};
 
 use super::network::Network;
+use crate::model::parameters::gradients;
 
 /// What one network is improved on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,7 +14,7 @@ pub struct Loss {
     pub name: &'static str,
     /// Mean over the batch, in nats.
     pub value: f64,
-    /// Length of its gradient in the network's weights, before it was cut.
+    /// Length of the objective's gradient in the network's weights, before it was cut.
     pub gradient_norm: f64,
 }
 
@@ -49,19 +50,19 @@ impl fmt::Display for Losses {
 pub(super) struct Step<'a> {
     pub(super) name: &'static str,
     pub(super) network: &'a mut Network,
-    /// Of shape ().
+    /// The network's part of the objective, of shape ().
     pub(super) loss: Tensor,
-    /// Its gradient in the network's weights.
-    pub(super) gradient: Tensor,
     pub(super) learning_rate: f64,
 }
 
-/// Takes the steps, unless a loss or a gradient is not finite: then none of them.
-pub(super) fn take(steps: Vec<Step<'_>>) -> Losses {
+/// Takes the steps down the gradient of `objective`, unless a loss or a gradient is not finite:
+/// then none of them.
+pub(super) fn take(objective: &Tensor, steps: Vec<Step<'_>>) -> Losses {
+    let networks: Vec<_> = steps.iter().map(|step| &step.network.parameters).collect();
+    let gradients = gradients(objective, &networks);
     // One copy to the host: on a GPU each of them waits for all kernels before it.
-    let numbers: Vec<_> = steps
-        .iter()
-        .flat_map(|step| [step.loss.detach(), step.gradient.norm()])
+    let numbers: Vec<_> = (steps.iter().zip(&gradients))
+        .flat_map(|(step, gradient)| [step.loss.detach(), gradient.norm()])
         .collect();
     let numbers = Tensor::stack(&numbers, 0)
         .to_kind(Kind::Double)
@@ -73,14 +74,9 @@ pub(super) fn take(steps: Vec<Step<'_>>) -> Losses {
     });
     let losses = Losses(losses.collect());
     if losses.are_finite() {
-        for (step, loss) in steps.into_iter().zip(&losses.0) {
-            let Step {
-                network,
-                gradient,
-                learning_rate,
-                ..
-            } = step;
-            network.update(gradient, loss.gradient_norm, learning_rate);
+        for ((step, gradient), loss) in steps.into_iter().zip(gradients).zip(&losses.0) {
+            let norm = loss.gradient_norm;
+            step.network.update(gradient, norm, step.learning_rate);
         }
     }
     losses

@@ -1,8 +1,9 @@
 //! A learner as named tensors: what a checkpoint holds.
 
-use lfbm_bundle::model::{FlowStepWeights, LayerWeights};
+use lfbm_bundle::model::{EncoderWeights, FlowStepWeights, LayerWeights};
 use tch::{Device, Tensor};
 
+use super::inference::Inference;
 use super::learner::Learner;
 use super::network::Network;
 use crate::model::parameters::{Parameters, Role};
@@ -63,27 +64,47 @@ impl Learner {
             }
         });
         self.iteration = state.iteration;
-        for network in [&mut self.flow, &mut self.generator] {
-            network.adam.updates = state.iteration;
+        let updates = state.iteration * self.inference.updates();
+        self.flow.adam.updates = updates;
+        self.generator.adam.updates = state.iteration;
+        if let Inference::Vae(vae) = &mut self.inference {
+            vae.network.adam.updates = updates;
         }
         wrong.map_or(Ok(()), Err)
     }
 
     /// The weights to export: the running averages, where there are any.
-    pub fn export_weights(&mut self) -> (Vec<LayerWeights>, Vec<FlowStepWeights>) {
-        let current = [&self.flow, &self.generator].map(Network::show_average);
-        let weights = (self.model.generator.weights(), self.model.flow.weights());
-        for (network, current) in [&self.flow, &self.generator].into_iter().zip(current) {
+    pub fn export_weights(
+        &mut self,
+    ) -> (
+        Vec<LayerWeights>,
+        Vec<FlowStepWeights>,
+        Option<EncoderWeights>,
+    ) {
+        let mut networks = vec![&self.flow, &self.generator];
+        if let Inference::Vae(vae) = &self.inference {
+            networks.push(&vae.network);
+        }
+        let current: Vec<Tensor> = networks.iter().map(|n| n.show_average()).collect();
+        let weights = (
+            self.model.generator.weights(),
+            self.model.flow.weights(),
+            self.inference.encoder_weights(),
+        );
+        for (network, current) in networks.into_iter().zip(current) {
             network.set_parameters(&current);
         }
         weights
     }
 
     fn visit_state(&mut self, visitor: &mut dyn FnMut(&str, &mut Tensor)) {
-        let parts: [(&str, &mut dyn Parameters, &mut Network); 2] = [
+        let mut parts: Vec<(&str, &mut dyn Parameters, &mut Network)> = vec![
             ("flow", &mut self.model.flow, &mut self.flow),
             ("generator", &mut self.model.generator, &mut self.generator),
         ];
+        if let Inference::Vae(vae) = &mut self.inference {
+            parts.push(("encoder", &mut vae.encoder, &mut vae.network));
+        }
         for (name, part, network) in parts {
             part.visit(&mut |tensor_name, role, tensor| {
                 if role == Role::Fixed {

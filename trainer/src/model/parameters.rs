@@ -71,14 +71,19 @@ impl FlatParameters {
     pub fn flat(&self) -> &Tensor {
         &self.flat
     }
+}
 
-    /// The gradient of the scalar `loss` in all learned tensors, as one vector.
-    pub fn gradient(&self, loss: &Tensor) -> Tensor {
-        let gradients = Tensor::run_backward(&[loss], &self.leaves, false, false);
-        let pieces: Vec<Tensor> = gradients
-            .iter()
-            .zip(&self.leaves)
-            .map(|(gradient, leaf)| {
+/// The gradients of the scalar `loss` in the learned tensors of each network, as one vector a
+/// network.
+pub fn gradients(loss: &Tensor, networks: &[&FlatParameters]) -> Vec<Tensor> {
+    let leaves: Vec<&Tensor> = networks
+        .iter()
+        .flat_map(|network| &network.leaves)
+        .collect();
+    let mut gradients = Tensor::run_backward(&[loss], &leaves, false, false).into_iter();
+    let gradient = |network: &&FlatParameters| {
+        let pieces: Vec<Tensor> = (network.leaves.iter().zip(&mut gradients))
+            .map(|(leaf, gradient)| {
                 if gradient.defined() {
                     gradient.flatten(0, -1)
                 } else {
@@ -87,7 +92,8 @@ impl FlatParameters {
             })
             .collect();
         Tensor::cat(&pieces, 0)
-    }
+    };
+    networks.iter().map(gradient).collect()
 }
 
 /// Converts every tensor of a network to `kind`.
