@@ -8,7 +8,7 @@ use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::local::LocalCalibration;
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
-use lfbm_bundle::model::{GeneratorName, GeneratorSpec, forward_graphs};
+use lfbm_bundle::model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs};
 use lfbm_bundle::neighbours::Neighbours;
 use lfbm_bundle::onnx::{Graph, encode};
 use lfbm_bundle::posterior::posterior_graph;
@@ -117,7 +117,12 @@ fn graphs() -> Result<[(&'static str, Graph); 5], Box<dyn std::error::Error>> {
         width_px: 28,
     };
     let weights = random_generator(&spec, 1)?;
-    let forward = forward_graphs(&image, &spec, &weights, &random_flow(2, 1, 2, 1))?;
+    let forward = forward_graphs(
+        &image,
+        &spec,
+        &weights,
+        &PriorWeights::Flow(random_flow(2, 1, 2, 1)),
+    )?;
     let posterior = posterior_graph(&forward.generator, &forward.flow, &image, 2, 0.3)?;
     Ok([
         ("preprocess", forward.preprocess),

@@ -26,6 +26,9 @@ pub struct Manifest {
     pub sigma: f32,
     /// Kind of prior.
     pub prior: PriorKind,
+    /// How an energy-based prior is sampled; absent for priors with exact samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior_sampling: Option<PriorSampling>,
     /// Name of the generator's architecture.
     pub generator: String,
     /// Inference parameters that scores use unless a request says otherwise.
@@ -96,6 +99,27 @@ pub enum PriorKind {
     Ebm,
     /// The standard Gaussian.
     Gaussian,
+}
+
+impl PriorKind {
+    /// Whether log p(z) is a density. One that is not lacks a constant: scores of one model compare
+    /// with each other, and with those of no other model.
+    pub fn is_normalized(self) -> bool {
+        match self {
+            Self::Flow | Self::Gaussian => true,
+            Self::Ebm => false,
+        }
+    }
+}
+
+/// Short-run Langevin sampling of a prior, from N(0, I).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorSampling {
+    /// Number of steps, all with noise.
+    pub steps: u32,
+    /// Step size s.
+    pub step_size: f32,
 }
 
 /// Short-run Langevin inference.

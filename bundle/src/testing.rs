@@ -7,9 +7,12 @@ use rand_distr::{Distribution, StandardNormal};
 use std::path::Path;
 
 use crate::calibration::Calibration;
-use crate::manifest::{Aggregation, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind};
+use crate::manifest::{
+    Aggregation, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind, PriorSampling,
+};
 use crate::model::{
-    FlowStepWeights, GeneratorName, GeneratorSpec, LayerWeights, ModelError, forward_graphs,
+    EnergyWeights, FlowStepWeights, GeneratorName, GeneratorSpec, LayerWeights, ModelError,
+    PriorWeights, forward_graphs,
 };
 use crate::neighbours::Neighbours;
 use crate::runtime::{Runtime, SessionOptions};
@@ -17,7 +20,7 @@ use crate::store::{Bundle, BundleError, BundleSpec, StagedBundle};
 use crate::tensor::Tensor;
 
 const FLOW_STEPS: usize = 5;
-const FLOW_HIDDEN: usize = 64;
+const HIDDEN: usize = 64;
 const CALIBRATION_IMAGES: usize = 99;
 const REFERENCE_IMAGES: usize = 200;
 const COMPONENTS: usize = 16;
@@ -52,10 +55,6 @@ pub fn random_generator(spec: &GeneratorSpec, seed: u64) -> Result<Vec<LayerWeig
 pub fn random_flow(d: usize, steps: usize, hidden: usize, seed: u64) -> Vec<FlowStepWeights> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let half = d / 2;
-    let layer = |rng: &mut ChaCha8Rng, inputs: usize, outputs: usize| LayerWeights {
-        weight: normal(rng, &[outputs, inputs], 0.5 / (inputs.max(1) as f32).sqrt()),
-        bias: normal(rng, &[outputs], 0.1),
-    };
     (0..steps)
         .map(|_| {
             let axis = normal(&mut rng, &[d], 1.0).data;
@@ -71,16 +70,35 @@ pub fn random_flow(d: usize, steps: usize, hidden: usize, seed: u64) -> Vec<Flow
                 matrix,
                 log_abs_det: 0.0,
                 coupling: [
-                    layer(&mut rng, half, hidden),
-                    layer(&mut rng, hidden, hidden),
-                    layer(&mut rng, hidden, 2 * (d - half)),
+                    linear(&mut rng, half, hidden, 0.5),
+                    linear(&mut rng, hidden, hidden, 0.5),
+                    linear(&mut rng, hidden, 2 * (d - half), 0.5),
                 ],
             }
         })
         .collect()
 }
 
-/// Writes a bundle for 28 x 28 grey images with random weights, calibrated on random images.
+/// Random weights of an energy.
+pub fn random_energy(d: usize, hidden: usize, seed: u64) -> EnergyWeights {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    [(d, hidden), (hidden, hidden), (hidden, 1)]
+        .map(|(inputs, outputs)| linear(&mut rng, inputs, outputs, 1.5))
+}
+
+fn linear(rng: &mut ChaCha8Rng, inputs: usize, outputs: usize, gain: f32) -> LayerWeights {
+    LayerWeights {
+        weight: normal(
+            rng,
+            &[outputs, inputs],
+            gain / (inputs.max(1) as f32).sqrt(),
+        ),
+        bias: normal(rng, &[outputs], 0.1),
+    }
+}
+
+/// Writes a bundle for 28 x 28 grey images with random weights and a flow, calibrated on random
+/// images.
 ///
 /// # Errors
 /// When the sizes make no model, or the bundle cannot be written.
@@ -88,6 +106,23 @@ pub fn random_bundle(
     out: &Path,
     runtime: &Runtime,
     generator: GeneratorName,
+    latent_dim: usize,
+    width: usize,
+    seed: u64,
+) -> Result<Bundle, BundleError> {
+    let prior = PriorKind::Flow;
+    random_bundle_with(out, runtime, generator, prior, latent_dim, width, seed)
+}
+
+/// [`random_bundle`] with another prior.
+///
+/// # Errors
+/// When the sizes make no model, or the bundle cannot be written.
+pub fn random_bundle_with(
+    out: &Path,
+    runtime: &Runtime,
+    generator: GeneratorName,
+    prior: PriorKind,
     latent_dim: usize,
     width: usize,
     seed: u64,
@@ -109,8 +144,18 @@ pub fn random_bundle(
     };
     let model_error = |error: ModelError| BundleError::Spec(error.to_string());
     let weights = random_generator(&spec, seed).map_err(model_error)?;
-    let flow = random_flow(latent_dim, FLOW_STEPS, FLOW_HIDDEN, seed + 1);
-    let graphs = forward_graphs(&image, &spec, &weights, &flow).map_err(model_error)?;
+    let prior = match prior {
+        PriorKind::Flow => {
+            PriorWeights::Flow(random_flow(latent_dim, FLOW_STEPS, HIDDEN, seed + 1))
+        }
+        PriorKind::Ebm => PriorWeights::Ebm(random_energy(latent_dim, HIDDEN, seed + 1)),
+        PriorKind::Gaussian => PriorWeights::Gaussian,
+    };
+    let prior_sampling = (prior.kind() == PriorKind::Ebm).then_some(PriorSampling {
+        steps: 60,
+        step_size: 0.4,
+    });
+    let graphs = forward_graphs(&image, &spec, &weights, &prior).map_err(model_error)?;
     let langevin = Langevin {
         steps: 20,
         step_size: 0.1,
@@ -126,7 +171,8 @@ pub fn random_bundle(
             image,
             latent_dim,
             sigma: 0.3,
-            prior: PriorKind::Flow,
+            prior: prior.kind(),
+            prior_sampling,
             generator: generator.to_string(),
             langevin,
             classes: Classes::default(),

@@ -6,19 +6,20 @@
 use std::path::Path;
 use std::process::Command;
 
+use lfbm_bundle::manifest::PriorKind;
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::noise::ChainNoise;
 use lfbm_bundle::runtime::{PosteriorStep, Runtime, SessionOptions, StepInputs, StepOutputs};
-use lfbm_bundle::testing::{random_bundle, random_images};
+use lfbm_bundle::testing::{random_bundle_with, random_images};
 
 const ROWS: usize = 3;
 const LATENT_DIM: usize = 8;
 
-fn check(generator: GeneratorName) {
+fn check(generator: GeneratorName, prior: PriorKind) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bundle");
     let runtime = Runtime::load(None).unwrap();
-    let bundle = random_bundle(&path, &runtime, generator, LATENT_DIM, 4, 1).unwrap();
+    let bundle = random_bundle_with(&path, &runtime, generator, prior, LATENT_DIM, 4, 1).unwrap();
     let manifest = bundle.manifest();
     let options = SessionOptions::default();
     let mut step = PosteriorStep::open(&runtime, &path, manifest, &options).unwrap();
@@ -93,10 +94,15 @@ fn check(generator: GeneratorName) {
 
 #[test]
 fn python_accepts_and_agrees_on_mlp() {
-    check(GeneratorName::Mlp);
+    check(GeneratorName::Mlp, PriorKind::Flow);
 }
 
 #[test]
 fn python_accepts_and_agrees_on_mnist() {
-    check(GeneratorName::Mnist);
+    check(GeneratorName::Mnist, PriorKind::Flow);
+}
+
+#[test]
+fn python_accepts_and_agrees_on_an_energy() {
+    check(GeneratorName::Mlp, PriorKind::Ebm);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lfbm_bundle::inference::{ChainScore, SCORE_SEED, Score};
-use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
+use lfbm_bundle::manifest::{Aggregation, Decision, Manifest, PriorKind};
 
 use crate::proto;
 use crate::scheduler::Inferred;
@@ -38,6 +38,7 @@ pub(super) fn score_response(
         compute_time: Some(duration(inferred.compute_time)),
         local_score: judgement.map(|judgement| judgement.local_score),
         local_p_value: judgement.map(|judgement| judgement.local_p_value),
+        prior_unnormalized: !manifest.prior.is_normalized(),
     }
 }
 
@@ -80,6 +81,12 @@ pub(super) fn model(manifest: &Manifest) -> proto::Model {
         decision: match manifest.calibration.decision {
             Decision::LogJoint => proto::Decision::LogJoint,
             Decision::Local => proto::Decision::Local,
+        }
+        .into(),
+        prior: match manifest.prior {
+            PriorKind::Flow => proto::Prior::Flow,
+            PriorKind::Ebm => proto::Prior::Ebm,
+            PriorKind::Gaussian => proto::Prior::Gaussian,
         }
         .into(),
     }

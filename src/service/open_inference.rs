@@ -11,7 +11,9 @@ use super::core::{Call, Core};
 use super::score::score;
 use crate::admission::Priority;
 use crate::proto::inference as v2;
+use crate::proto::inference::InferParameter;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
+use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::{ScoreRequest, ScoreResponse, Verdict};
 use crate::wire::{Violation, open_inference as wire};
 use v2::model_infer_response::InferOutputTensor;
@@ -108,6 +110,15 @@ impl OpenInferenceService {
             model_name: manifest.name.clone(),
             model_version: manifest.version.to_string(),
             id: request.id,
+            parameters: [(
+                "prior_unnormalized".to_owned(),
+                InferParameter {
+                    parameter_choice: Some(ParameterChoice::BoolParam(
+                        !manifest.prior.is_normalized(),
+                    )),
+                },
+            )]
+            .into(),
             raw_output_contents: raw.collect(),
             outputs: outputs
                 .iter()

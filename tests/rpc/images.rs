@@ -22,7 +22,7 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
 }
 
 /// The intensities of a reply's image, which are the same in both of its forms.
-fn intensities(image: &RenderedImage) -> Vec<f32> {
+pub(crate) fn intensities(image: &RenderedImage) -> Vec<f32> {
     let values = floats(image.tensor.as_ref().unwrap());
     let picture = image::load_from_memory(&image.png).unwrap();
     let drawn: Vec<f32> = from_bytes(&picture.to_luma8()).collect();
@@ -33,7 +33,7 @@ fn intensities(image: &RenderedImage) -> Vec<f32> {
     values
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
     (squares.sum::<f32>() / a.len() as f32).sqrt()

@@ -6,6 +6,7 @@
 mod common;
 
 mod images;
+mod priors;
 mod streams;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lfbm_bundle::manifest::{Classes, ImageSpec, PriorKind};
+use lfbm_bundle::manifest::{Classes, ImageSpec};
 use lfbm_bundle::model::{encoder_graph, forward_graphs};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::{Bundle, BundleSpec, StagedBundle};
@@ -52,9 +52,9 @@ pub fn export(
         calibration,
         ..
     } = &run.settings;
-    let (generator, flow, encoder) = learner.export_weights();
-    let spec = run.settings.architecture(&run.image).generator;
-    let mut graphs = forward_graphs(&run.image, &spec, &generator, &flow)?;
+    let (generator, prior, encoder) = learner.export_weights();
+    let architecture = run.settings.architecture(&run.image);
+    let mut graphs = forward_graphs(&run.image, &architecture.generator, &generator, &prior)?;
     if let Some(weights) = encoder {
         let spec = run.settings.encoder(&run.image);
         graphs.encoder = Some(encoder_graph(&spec, &weights)?);
@@ -67,7 +67,8 @@ pub fn export(
             image: run.image,
             latent_dim: model.latent_dim,
             sigma: model.sigma as f32,
-            prior: PriorKind::Flow,
+            prior: prior.kind(),
+            prior_sampling: architecture.prior.sampling(),
             generator: model.generator.to_string(),
             langevin: *inference,
             classes: Classes {

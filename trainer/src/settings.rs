@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::manifest::{self, Contrast, Decision, ImageSpec};
+use lfbm_bundle::manifest::{self, Contrast, Decision, ImageSpec, PriorKind, PriorSampling};
 use lfbm_bundle::model::{EncoderSpec, GeneratorName, GeneratorSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::fit::{InferenceSpec, Learning, VaeSpec};
-use crate::model::{Architecture, Langevin};
+use crate::model::{Architecture, Langevin, PriorSpec};
 
 /// `trainer/configs/default.toml`, which explains every setting.
 pub const DEFAULTS: &str = include_str!("../configs/default.toml");
@@ -72,6 +72,9 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSettings {
+    /// The prior on latents.
+    #[serde(default = "flow")]
+    pub prior: PriorKind,
     /// The generator's architecture.
     pub generator: GeneratorName,
     /// Width n of the convolutional generators.
@@ -86,6 +89,37 @@ pub struct ModelSettings {
     pub flow_hidden: usize,
     /// L2 norm that images are scaled to; 0 leaves them.
     pub contrast_norm: f32,
+    /// The energy of the prior ebm.
+    #[serde(default)]
+    pub ebm: EbmSettings,
+}
+
+/// For runs from before the setting was.
+fn flow() -> PriorKind {
+    PriorKind::Flow
+}
+
+/// The energy of the prior ebm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EbmSettings {
+    /// Hidden units in each of two layers.
+    pub hidden: usize,
+    /// How it is sampled.
+    pub sampling: PriorSampling,
+}
+
+/// For runs from before the setting was.
+impl Default for EbmSettings {
+    fn default() -> Self {
+        Self {
+            hidden: 200,
+            sampling: PriorSampling {
+                steps: 60,
+                step_size: 0.4,
+            },
+        }
+    }
 }
 
 /// How it is learned.
@@ -100,12 +134,18 @@ pub struct LearningSettings {
     pub generator_learning_rate: f64,
     /// Adam's learning rate for the flow, at the start.
     pub flow_learning_rate: f64,
+    /// Adam's learning rate for the energy, at the start.
+    #[serde(default = "ebm_learning_rate")]
+    pub ebm_learning_rate: f64,
     /// What share of them is left at the end.
     pub final_learning_rate_share: f64,
     /// Longer gradients of the generator are cut to this length.
     pub generator_max_gradient_norm: f64,
     /// Longer gradients of the flow are cut to this length.
     pub flow_max_gradient_norm: f64,
+    /// Longer gradients of the energy are cut to this length.
+    #[serde(default = "ebm_max_gradient_norm")]
+    pub ebm_max_gradient_norm: f64,
     /// Share of the old average of weights that stays per iteration.
     pub average_decay: f64,
     /// Where latents come from while learning.
@@ -127,6 +167,16 @@ pub enum InferenceName {
     Langevin,
     /// An encoder.
     Vae,
+}
+
+/// For runs from before the setting was.
+fn ebm_learning_rate() -> f64 {
+    1e-4
+}
+
+/// For runs from before the setting was.
+fn ebm_max_gradient_norm() -> f64 {
+    10.0
 }
 
 /// Langevin inference while learning.
@@ -270,6 +320,17 @@ impl Settings {
                 "learning.flow_max_gradient_norm",
                 learning.flow_max_gradient_norm,
             ),
+            ("learning.ebm_learning_rate", learning.ebm_learning_rate),
+            (
+                "learning.ebm_max_gradient_norm",
+                learning.ebm_max_gradient_norm,
+            ),
+            ("model.ebm.hidden", model.ebm.hidden as f64),
+            ("model.ebm.sampling.steps", model.ebm.sampling.steps.into()),
+            (
+                "model.ebm.sampling.step_size",
+                model.ebm.sampling.step_size.into(),
+            ),
             ("learning.langevin.step_size", learning.langevin.step_size),
             ("inference.step_size", inference.step_size.into()),
             ("learning.iterations", learning.iterations as f64),
@@ -364,8 +425,17 @@ impl Settings {
                 height: image.height,
                 width_px: image.width,
             },
-            flow_steps: self.model.flow_steps,
-            flow_hidden: self.model.flow_hidden,
+            prior: match self.model.prior {
+                PriorKind::Flow => PriorSpec::Flow {
+                    steps: self.model.flow_steps,
+                    hidden: self.model.flow_hidden,
+                },
+                PriorKind::Ebm => PriorSpec::Ebm {
+                    hidden: self.model.ebm.hidden,
+                    sampling: self.model.ebm.sampling,
+                },
+                PriorKind::Gaussian => PriorSpec::Gaussian,
+            },
             sigma: self.model.sigma,
         }
     }
@@ -404,12 +474,17 @@ impl Settings {
     /// How the networks are improved.
     pub fn learning(&self) -> Learning {
         let learning = &self.learning;
+        let (prior_learning_rate, prior_max_gradient_norm) = match self.model.prior {
+            PriorKind::Flow => (learning.flow_learning_rate, learning.flow_max_gradient_norm),
+            PriorKind::Ebm => (learning.ebm_learning_rate, learning.ebm_max_gradient_norm),
+            PriorKind::Gaussian => (0.0, f64::INFINITY),
+        };
         Learning {
             iterations: learning.iterations,
-            flow_learning_rate: learning.flow_learning_rate,
+            prior_learning_rate,
             generator_learning_rate: learning.generator_learning_rate,
             final_learning_rate_share: learning.final_learning_rate_share,
-            flow_max_gradient_norm: learning.flow_max_gradient_norm,
+            prior_max_gradient_norm,
             generator_max_gradient_norm: learning.generator_max_gradient_norm,
             average_decay: learning.average_decay,
         }

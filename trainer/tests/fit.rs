@@ -50,6 +50,16 @@ fn a_run_with_an_encoder_goes_on_to_the_result_of_an_unbroken_one() {
     stop_and_go_on(&["learning.inference=vae", updates]);
 }
 
+#[test]
+fn a_run_with_an_energy_goes_on_to_the_result_of_an_unbroken_one() {
+    stop_and_go_on(&["model.prior=ebm", "model.ebm.sampling.steps=5"]);
+}
+
+#[test]
+fn a_run_with_a_gaussian_goes_on_to_the_result_of_an_unbroken_one() {
+    stop_and_go_on(&["model.prior=gaussian"]);
+}
+
 fn stop_and_go_on(changes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));

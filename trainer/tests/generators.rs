@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
-use lfbm_bundle::model::{GeneratorName, GeneratorSpec, Layer, forward_graphs};
+use lfbm_bundle::model::{GeneratorName, GeneratorSpec, Layer, PriorWeights, forward_graphs};
 use lfbm_bundle::posterior::posterior_graph;
 use lfbm_bundle::runtime::{Runtime, evaluate};
 use lfbm_bundle::tensor::Tensor as HostTensor;
@@ -68,7 +68,8 @@ fn every_generator_exports_to_the_gradient_of_autograd() {
         let pulled = frozen.pull_back(&generated, &residual) - &z;
         assert_close(&format!("{name}: pulled back"), &pulled, &slope[0], 1e-4);
 
-        let graphs = forward_graphs(&image, &spec, &generator.weights(), &[]).unwrap();
+        let graphs =
+            forward_graphs(&image, &spec, &generator.weights(), &PriorWeights::Gaussian).unwrap();
         let posterior = posterior_graph(
             &graphs.generator,
             &graphs.flow,

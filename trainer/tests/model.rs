@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use lfbm_bundle::manifest::PriorSampling;
 use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
 use lfbm_trainer::model::density::log_likelihood;
-use lfbm_trainer::model::parameters::{Parameters, Role, convert};
+use lfbm_trainer::model::parameters::{FlatParameters, Parameters, Role, convert, gradients};
 use lfbm_trainer::model::{
-    ActNorm, Architecture, Coupling, Flow, Langevin, LuLinear, Model, Observation, Transform,
+    ActNorm, Architecture, Coupling, Energy, Flow, Langevin, LuLinear, Model, Observation,
+    PriorSpec, Transform,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -30,7 +32,27 @@ fn flow(dim: i64) -> Flow {
     flow
 }
 
-fn model(name: GeneratorName, latent_dim: usize) -> Model {
+const FLOW: PriorSpec = PriorSpec::Flow {
+    steps: 2,
+    hidden: 8,
+};
+const EBM: PriorSpec = PriorSpec::Ebm {
+    hidden: 8,
+    sampling: SAMPLING,
+};
+const SAMPLING: PriorSampling = PriorSampling {
+    steps: 60,
+    step_size: 0.4,
+};
+/// Every generator, and every prior.
+const MODELS: [(GeneratorName, PriorSpec); 4] = [
+    (GeneratorName::Mlp, FLOW),
+    (GeneratorName::Mnist, FLOW),
+    (GeneratorName::Mlp, EBM),
+    (GeneratorName::Mlp, PriorSpec::Gaussian),
+];
+
+fn model(name: GeneratorName, prior: PriorSpec, latent_dim: usize) -> Model {
     let generator = GeneratorSpec {
         name,
         latent_dim,
@@ -41,12 +63,11 @@ fn model(name: GeneratorName, latent_dim: usize) -> Model {
     };
     let architecture = Architecture {
         generator,
-        flow_steps: 2,
-        flow_hidden: 8,
+        prior,
         sigma: 0.3,
     };
     let mut model = Model::new(&architecture, CPU).expect("a known architecture");
-    shake(&mut model.flow);
+    shake(&mut model.prior);
     model.set_kind(Kind::Double);
     model
 }
@@ -150,6 +171,51 @@ fn the_prior_is_a_density() {
     assert!((mass - 1.0).abs() < 1e-3, "integrates to {mass}");
 }
 
+/// log Z by quadrature, and the mean of -log p over `z` with it, for an energy of two coordinates.
+fn mean_negative_log_density(energy: &Energy, z: &Tensor) -> f64 {
+    let (cells, bound) = (300, 8.0);
+    let width = 2.0 * bound / f64::from(cells);
+    let axis = Tensor::arange(i64::from(cells), DOUBLE) * width - (bound - 0.5 * width);
+    let grid = Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1).view([-1, 2]);
+    let mass = energy.log_density(&grid).exp().sum(None).double_value(&[]) * width * width;
+    mass.ln() - energy.log_density(z).mean(None).double_value(&[])
+}
+
+#[test]
+fn an_energy_learns_along_the_slope_of_its_likelihood() {
+    tch::manual_seed(9);
+    // Chains long and careful enough to reach the prior, and enough of them.
+    let sampling = PriorSampling {
+        steps: 200,
+        step_size: 0.2,
+    };
+    let mut energy = Energy::new(2, 4, sampling, CPU);
+    shake(&mut energy);
+    energy.set_kind(Kind::Double);
+    let z = Tensor::randn([20_000, 2], DOUBLE) * 0.5 + 1.0;
+
+    let parameters = FlatParameters::bind(&mut energy);
+    let learned = gradients(&energy.contrast(&z), &[&parameters]).remove(0);
+    let step = 1e-4;
+    let count = parameters.flat().size()[0];
+    let slopes: Vec<f64> = (0..count)
+        .map(|index| {
+            let at = |value: f64| {
+                let _guard = tch::no_grad_guard();
+                let mut weight = parameters.flat().narrow(0, index, 1);
+                weight += value;
+                let density = mean_negative_log_density(&energy, &z);
+                weight -= value;
+                density
+            };
+            (at(step) - at(-step)) / (2.0 * step)
+        })
+        .collect();
+    let slopes = Tensor::from_slice(&slopes);
+    assert!(slopes.abs().max().double_value(&[]) > 0.1, "{slopes}");
+    assert_close("slope in the weights", &learned, &slopes, 0.03);
+}
+
 #[test]
 fn actnorm_starts_from_the_data() {
     tch::manual_seed(3);
@@ -167,8 +233,8 @@ fn actnorm_starts_from_the_data() {
 #[test]
 fn a_frozen_model_is_the_model() {
     tch::manual_seed(4);
-    for name in [GeneratorName::Mlp, GeneratorName::Mnist] {
-        let model = model(name, 6);
+    for (name, prior) in MODELS {
+        let model = model(name, prior, 6);
         let posterior = model.freeze();
         let (rows, mask) = (5, half_mask(5));
         let seen = Observation {
@@ -177,7 +243,7 @@ fn a_frozen_model_is_the_model() {
         };
         let z = Tensor::randn([rows, 6], DOUBLE).set_requires_grad(true);
 
-        let prior = model.flow.log_density(&z);
+        let prior = model.prior.log_density(&z);
         let image = model.generator.forward(&z);
         let likelihood = log_likelihood(&seen.x, &image, seen.mask.as_ref(), model.sigma);
         let joint = (&prior + &likelihood).sum(None);
@@ -204,9 +270,9 @@ fn a_frozen_model_is_the_model() {
 #[test]
 fn the_gradient_is_the_slope_of_the_density() {
     tch::manual_seed(5);
-    for name in [GeneratorName::Mlp, GeneratorName::Mnist] {
+    for (name, prior) in MODELS {
         for mask in [None, Some(half_mask(3))] {
-            let posterior = model(name, 4).freeze();
+            let posterior = model(name, prior, 4).freeze();
             let seen = Observation { x: images(3), mask };
             let joint = |z: &Tensor| {
                 let (prior, likelihood) = posterior.log_densities(z, &seen);
@@ -230,7 +296,7 @@ fn the_gradient_is_the_slope_of_the_density() {
 #[test]
 fn a_mask_of_ones_is_no_mask() {
     tch::manual_seed(6);
-    let posterior = model(GeneratorName::Mlp, 4).freeze();
+    let posterior = model(GeneratorName::Mlp, FLOW, 4).freeze();
     let (x, z) = (images(3), Tensor::randn([3, 4], DOUBLE));
     let whole = Observation {
         x: x.shallow_clone(),
@@ -254,7 +320,7 @@ fn a_mask_of_ones_is_no_mask() {
 #[test]
 fn a_hidden_pixel_changes_nothing() {
     tch::manual_seed(7);
-    let posterior = model(GeneratorName::Mlp, 4).freeze();
+    let posterior = model(GeneratorName::Mlp, FLOW, 4).freeze();
     let (x, mask, z) = (images(3), half_mask(3), Tensor::randn([3, 4], DOUBLE));
     let other = &x + (mask.ones_like() - &mask) * 17.0;
     let seen = Observation {
@@ -278,7 +344,7 @@ fn a_hidden_pixel_changes_nothing() {
 #[test]
 fn langevin_climbs_and_cuts_rows_that_run_away() {
     tch::manual_seed(8);
-    let posterior = model(GeneratorName::Mlp, 4).freeze();
+    let posterior = model(GeneratorName::Mlp, FLOW, 4).freeze();
     let seen = Observation {
         x: images(16),
         mask: None,

@@ -1,16 +1,18 @@
-//! Architectures and their forward graphs: the one place that says what a generator or a flow
-//! step computes. The trainer builds its modules from the same [`Layer`]s.
+//! Architectures and their forward graphs: the one place that says what a generator or a prior
+//! computes. The trainer builds its modules from the same [`Layer`]s.
 
 mod encoder;
+mod energy;
 mod flow;
 mod generator;
 mod preprocess;
 
 pub use encoder::{EncoderLayer, EncoderSpec, EncoderWeights, IafStepWeights, encoder_graph};
+pub use energy::EnergyWeights;
 pub use flow::FlowStepWeights;
 pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
 
-use crate::manifest::ImageSpec;
+use crate::manifest::{ImageSpec, PriorKind};
 use crate::onnx::{Graph, GraphError};
 use crate::tensor::Tensor;
 
@@ -24,6 +26,28 @@ pub struct LayerWeights {
     pub bias: Tensor,
 }
 
+/// Weights of the prior on latents.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PriorWeights {
+    /// The steps of a flow, first step first.
+    Flow(Vec<FlowStepWeights>),
+    /// An energy.
+    Ebm(EnergyWeights),
+    /// The standard Gaussian has none.
+    Gaussian,
+}
+
+impl PriorWeights {
+    /// What they are the weights of.
+    pub fn kind(&self) -> PriorKind {
+        match self {
+            Self::Flow(_) => PriorKind::Flow,
+            Self::Ebm(_) => PriorKind::Ebm,
+            Self::Gaussian => PriorKind::Gaussian,
+        }
+    }
+}
+
 /// The graphs that run forwards; `posterior.onnx` is made from them.
 #[derive(Clone, Debug)]
 pub struct ForwardGraphs {
@@ -31,9 +55,10 @@ pub struct ForwardGraphs {
     pub preprocess: Graph,
     /// `z: [B,d]` to `x: [B,C,H,W]`.
     pub generator: Graph,
-    /// `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`.
+    /// `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`; without a flow z0 is z.
     pub flow: Graph,
-    /// `z0: [B,d]` to `z: [B,d]`.
+    /// `z0: [B,d]` to `z: [B,d]`; for an energy-based prior, which has no exact samples, one
+    /// Langevin step, `z: [B,d]`, `noise: [B,d]` and `step_size: [B]` to `z_next: [B,d]`.
     pub prior: Graph,
     /// `x: [B,C,H,W]` and `noise: [B,d]` to `z: [B,d]`, where there is one: see
     /// [`encoder_graph`].
@@ -69,8 +94,7 @@ pub fn preprocess_graph(image: &ImageSpec) -> Result<Graph, ModelError> {
     preprocess::graph(image)
 }
 
-/// Builds the forward graphs of a model with a flow prior (an empty `flow` is the standard
-/// Gaussian).
+/// Builds the forward graphs of a model.
 ///
 /// # Errors
 /// When weights do not fit the architecture.
@@ -78,13 +102,29 @@ pub fn forward_graphs(
     image: &ImageSpec,
     generator: &GeneratorSpec,
     generator_weights: &[LayerWeights],
-    flow: &[FlowStepWeights],
+    prior: &PriorWeights,
 ) -> Result<ForwardGraphs, ModelError> {
+    let d = generator.latent_dim;
+    let (flow, prior) = match prior {
+        PriorWeights::Flow(steps) => (
+            flow::normalizing_graph(d, steps)?,
+            flow::sampling_graph(d, steps)?,
+        ),
+        PriorWeights::Ebm(energy) => (
+            energy::density_graph(d, energy)?,
+            energy::step_graph(d, energy)?,
+        ),
+        // No step of a flow.
+        PriorWeights::Gaussian => (
+            flow::normalizing_graph(d, &[])?,
+            flow::sampling_graph(d, &[])?,
+        ),
+    };
     Ok(ForwardGraphs {
         preprocess: preprocess_graph(image)?,
         generator: generator::graph(generator, generator_weights)?,
-        flow: flow::normalizing_graph(generator.latent_dim, flow)?,
-        prior: flow::sampling_graph(generator.latent_dim, flow)?,
+        flow,
+        prior,
         encoder: None,
     })
 }

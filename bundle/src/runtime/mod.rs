@@ -12,7 +12,7 @@ pub use device::Device;
 pub use evaluate::evaluate;
 pub use library::{LIBRARY_VARIABLE, Runtime};
 pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
-pub use session::{Generator, Preprocess, PriorSampler};
+pub use session::{Generator, Preprocess, PriorSampler, PriorStep};
 
 use std::num::NonZero;
 use std::path::PathBuf;

@@ -210,3 +210,57 @@ map_session!(
     /// Standard normal z0, rows x d, to latents z: `prior.onnx`.
     PriorSampler, "prior", "z0": |manifest| vec![manifest.latent_dim], "z"
 );
+
+/// One Langevin step of an energy-based prior: `prior.onnx`.
+pub struct PriorStep {
+    graph: Graph,
+    latent: [usize; 1],
+    options: RunOptions<HasSelectedOutputs>,
+}
+
+impl PriorStep {
+    /// Opens the graph of the bundle in `dir`.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses the graph, or the device cannot be had.
+    pub fn open(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        let graph = Graph::open(runtime, dir, "prior", options)?;
+        Ok(Self {
+            options: graph.select(&["z_next"])?,
+            latent: [manifest.latent_dim],
+            graph,
+        })
+    }
+
+    /// Moves the latents `z` to `z_next`; all three are rows x d, `step_size` has one value a row.
+    ///
+    /// # Errors
+    /// When a slice's length does not fit the others', or the run fails.
+    pub fn run(
+        &mut self,
+        z: &[f32],
+        noise: &[f32],
+        step_size: &[f32],
+        z_next: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        let input = |name, row, values| Input { name, row, values };
+        self.graph.run(
+            step_size.len(),
+            [
+                input("z", &self.latent, z),
+                input("noise", &self.latent, noise),
+                input("step_size", &[], step_size),
+            ],
+            [Some(Output {
+                name: "z_next",
+                values: z_next,
+            })],
+            &self.options,
+        )
+    }
+}

@@ -9,10 +9,14 @@ use super::{
     valid_name,
 };
 use crate::calibration::Calibration;
-use crate::manifest::{CalibrationSummary, ChainStart, FORMAT_VERSION, FileEntry, Manifest};
+use crate::manifest::{
+    CalibrationSummary, ChainStart, FORMAT_VERSION, FileEntry, Manifest, PriorKind, PriorSampling,
+};
 use crate::onnx::{Dim, signature};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+/// A sample takes them all while its caller waits.
+const MAX_PRIOR_STEPS: u32 = 10_000;
 
 /// A bundle whose checksums, sizes, version and shapes fit.
 #[derive(Clone, Debug)]
@@ -194,6 +198,19 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
             "the step size is not positive",
         ),
         (manifest.langevin.chains > 0, "the number of chains is zero"),
+        (
+            match manifest.prior_sampling {
+                Some(PriorSampling { steps, step_size }) => {
+                    manifest.prior == PriorKind::Ebm
+                        && (1..=MAX_PRIOR_STEPS).contains(&steps)
+                        && step_size.is_finite()
+                        && step_size > 0.0
+                }
+                None => manifest.prior != PriorKind::Ebm,
+            },
+            "an ebm prior, and no other, needs prior_sampling with 1 to 10000 steps of positive \
+             size",
+        ),
     ];
     match checks.iter().find(|(holds, _)| !holds) {
         Some((_, reason)) => Err((*reason).to_owned()),
@@ -257,6 +274,14 @@ fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Ve
         "flow" => (
             vec![("z", latent.clone())],
             vec![("z0", latent), ("log_prob", rows)],
+        ),
+        "prior" if manifest.prior == PriorKind::Ebm => (
+            vec![
+                ("z", latent.clone()),
+                ("noise", latent.clone()),
+                ("step_size", rows),
+            ],
+            vec![("z_next", latent)],
         ),
         "prior" => (vec![("z0", latent.clone())], vec![("z", latent)]),
         ENCODER => (

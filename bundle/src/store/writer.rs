@@ -13,7 +13,7 @@ use crate::calibration::Calibration;
 use crate::inference::Inference;
 use crate::manifest::{
     CalibrationSummary, ChainStart, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec,
-    Langevin, Manifest, PriorKind,
+    Langevin, Manifest, PriorKind, PriorSampling,
 };
 use crate::model::ForwardGraphs;
 use crate::onnx::{ExternalData, encode};
@@ -36,6 +36,8 @@ pub struct BundleSpec {
     pub sigma: f32,
     /// Kind of prior.
     pub prior: PriorKind,
+    /// How it is sampled, if it is an energy.
+    pub prior_sampling: Option<PriorSampling>,
     /// Name of the generator's architecture.
     pub generator: String,
     /// Default inference parameters.
@@ -142,6 +144,7 @@ impl StagedBundle {
                 latent_dim: spec.latent_dim,
                 sigma: spec.sigma,
                 prior: spec.prior,
+                prior_sampling: spec.prior_sampling,
                 generator: spec.generator,
                 langevin: spec.langevin,
                 chain_start: match graphs.encoder {

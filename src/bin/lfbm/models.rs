@@ -1,7 +1,9 @@
 //! `lfbm models`.
 
 use clap::Args;
-use lfbm_server::proto::{Decision, ImageSpec, InferenceParameters, ListModelsRequest, Model};
+use lfbm_server::proto::{
+    Decision, ImageSpec, InferenceParameters, ListModelsRequest, Model, Prior,
+};
 use serde_json::json;
 
 use crate::connection::Connector;
@@ -32,6 +34,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
         "image (C, H, W)",
         "generator",
         "d",
+        "prior",
         "steps",
         "step size",
         "chains",
@@ -49,6 +52,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
             format!("{}, {}, {}", image.channels, image.height, image.width),
             model.generator.clone(),
             model.latent_dim.to_string(),
+            prior(model).to_owned(),
             inference.steps().to_string(),
             inference.step_size().to_string(),
             inference.chains().to_string(),
@@ -57,6 +61,15 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
         ]);
     }
     print_line(table)
+}
+
+fn prior(model: &Model) -> &'static str {
+    match model.prior() {
+        Prior::Flow => "flow",
+        Prior::Ebm => "ebm, unnormalised",
+        Prior::Gaussian => "gaussian",
+        Prior::Unspecified => "",
+    }
 }
 
 /// What makes an image anomalous, in words.
@@ -82,6 +95,7 @@ fn as_json(model: &Model) -> serde_json::Value {
         "image": { "channels": channels, "height": height, "width": width },
         "generator": model.generator,
         "latent_dim": model.latent_dim,
+        "prior": model.prior().as_str_name(),
         "inference": {
             "steps": inference.steps(),
             "step_size": inference.step_size(),

@@ -43,6 +43,9 @@ pub struct FitArgs {
     /// Where latents come from while learning: short for --set learning.inference=...
     #[arg(long, value_parser = ["langevin", "vae"])]
     inference: Option<String>,
+    /// The prior: short for --set model.prior=...
+    #[arg(long, value_parser = ["flow", "ebm", "gaussian"])]
+    prior: Option<String>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
@@ -68,9 +71,16 @@ pub struct FitArgs {
 /// # Errors
 /// When a setting, the data or a device does not fit, or learning diverges.
 pub fn run(args: &FitArgs) -> anyhow::Result<()> {
-    let inference = args.inference.iter();
-    let inference = inference.map(|inference| format!("learning.inference={inference}"));
-    let changes: Vec<String> = args.changes.iter().cloned().chain(inference).collect();
+    let short = |key: &str, value: &Option<String>| {
+        let change = value.iter().map(|value| format!("{key}={value}"));
+        change.collect::<Vec<_>>()
+    };
+    let changes = [
+        args.changes.clone(),
+        short("learning.inference", &args.inference),
+        short("model.prior", &args.prior),
+    ]
+    .concat();
     let settings = Settings::load(args.config.as_deref(), &changes)?;
     check_out(&args.out, args.overwrite)?;
     let device = args.device.resolve()?;

@@ -9,21 +9,21 @@ use super::losses::{Losses, Step, take};
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
-use crate::model::{Architecture, Model, Observation};
+use crate::model::{Architecture, Model, Observation, Prior};
 
 /// How the networks are improved.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learning {
-    /// Adam's learning rate for the flow, at the start.
-    pub flow_learning_rate: f64,
+    /// Adam's learning rate for the prior, at the start.
+    pub prior_learning_rate: f64,
     /// Adam's learning rate for the generator, at the start.
     pub generator_learning_rate: f64,
     /// Both learning rates fall along half a cosine to this share of themselves.
     pub final_learning_rate_share: f64,
     /// Iterations over which they fall.
     pub iterations: u64,
-    /// Longer gradients of the flow's loss are cut to this length.
-    pub flow_max_gradient_norm: f64,
+    /// Longer gradients of the prior's loss are cut to this length.
+    pub prior_max_gradient_norm: f64,
     /// Longer gradients of the generator's loss are cut to this length.
     pub generator_max_gradient_norm: f64,
     /// Share of the old average of weights that stays, per iteration; 0 keeps no average.
@@ -43,7 +43,8 @@ impl Learning {
 #[derive(Debug)]
 pub struct Learner {
     pub(super) model: Model,
-    pub(super) flow: Network,
+    /// `None` for a prior that learns nothing.
+    pub(super) prior: Option<Network>,
     pub(super) generator: Network,
     /// Iterations done.
     pub(super) iteration: u64,
@@ -65,8 +66,16 @@ impl Learner {
         random::seed_torch(seed, random::Purpose::Weights, 0);
         let mut model = Model::new(architecture, device)?;
         let average = learning.average_decay;
+        let prior = match &mut model.prior {
+            Prior::Gaussian => None,
+            prior => Some(Network::new(
+                prior,
+                learning.prior_max_gradient_norm,
+                average,
+            )),
+        };
         Ok(Self {
-            flow: Network::new(&mut model.flow, learning.flow_max_gradient_norm, average),
+            prior,
             generator: Network::new(
                 &mut model.generator,
                 learning.generator_max_gradient_norm,
@@ -110,32 +119,38 @@ impl Learner {
     fn update(&mut self, seen: &Observation, improve_generator: bool) -> Losses {
         let Self {
             model,
-            flow,
+            prior,
             generator,
             inference,
             learning,
             ..
         } = self;
         let (z, log_q) = inference.infer(model, seen, self.latent);
-        if flow.adam.updates == 0 && z.isfinite().all().int64_value(&[]) == 1 {
-            model.flow.initialise(&z);
+        if let (Prior::Flow(flow), Some(network)) = (&mut model.prior, &*prior)
+            && network.adam.updates == 0
+            && z.isfinite().all().int64_value(&[]) == 1
+        {
+            flow.initialise(&z);
         }
-        let flow_loss = model.flow.log_density(&z).mean(None).neg();
+        let prior_loss = model.prior.loss(&z);
         let sigma = model.sigma;
         let image = model.generator.forward(&z);
         let error = squared_error(&seen.x, &image, seen.mask.as_ref());
         let error = error.mean(None) * (0.5 / (sigma * sigma));
         // From q(z|x) to the prior, of which the error takes nothing.
-        let divergence = log_q.map(|log_q| log_q.mean(None) + &flow_loss);
+        let divergence = log_q.map(|log_q| log_q.mean(None) + &prior_loss);
 
-        let loss = divergence.as_ref().unwrap_or(&flow_loss) + &error;
+        let loss = divergence.as_ref().unwrap_or(&prior_loss) + &error;
         let share = learning.rate_share(self.iteration);
-        let mut steps = vec![Step {
-            name: "-log p(z)",
-            network: flow,
-            loss: flow_loss,
-            learning_rate: learning.flow_learning_rate * share,
-        }];
+        let mut steps = Vec::new();
+        if let Some(network) = prior {
+            steps.push(Step {
+                name: "-log p(z)",
+                network,
+                loss: prior_loss,
+                learning_rate: learning.prior_learning_rate * share,
+            });
+        }
         if improve_generator {
             steps.push(Step {
                 name: "error",
@@ -163,11 +178,11 @@ mod tests {
     #[test]
     fn learning_rates_fall_to_their_final_share() {
         let learning = Learning {
-            flow_learning_rate: 1.0,
+            prior_learning_rate: 1.0,
             generator_learning_rate: 1.0,
             final_learning_rate_share: 0.1,
             iterations: 100,
-            flow_max_gradient_norm: 1.0,
+            prior_max_gradient_norm: 1.0,
             generator_max_gradient_norm: 1.0,
             average_decay: 0.0,
         };

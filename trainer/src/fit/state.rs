@@ -1,11 +1,12 @@
 //! A learner as named tensors: what a checkpoint holds.
 
-use lfbm_bundle::model::{EncoderWeights, FlowStepWeights, LayerWeights};
+use lfbm_bundle::model::{EncoderWeights, LayerWeights, PriorWeights};
 use tch::{Device, Tensor};
 
 use super::inference::Inference;
 use super::learner::Learner;
 use super::network::Network;
+use crate::model::Prior;
 use crate::model::parameters::{Parameters, Role};
 
 /// Everything that a learner needs to go on as if it had never stopped.
@@ -65,7 +66,9 @@ impl Learner {
         });
         self.iteration = state.iteration;
         let updates = state.iteration * self.inference.updates();
-        self.flow.adam.updates = updates;
+        if let Some(prior) = &mut self.prior {
+            prior.adam.updates = updates;
+        }
         self.generator.adam.updates = state.iteration;
         if let Inference::Vae(vae) = &mut self.inference {
             vae.network.adam.updates = updates;
@@ -74,21 +77,15 @@ impl Learner {
     }
 
     /// The weights to export: the running averages, where there are any.
-    pub fn export_weights(
-        &mut self,
-    ) -> (
-        Vec<LayerWeights>,
-        Vec<FlowStepWeights>,
-        Option<EncoderWeights>,
-    ) {
-        let mut networks = vec![&self.flow, &self.generator];
+    pub fn export_weights(&mut self) -> (Vec<LayerWeights>, PriorWeights, Option<EncoderWeights>) {
+        let mut networks: Vec<&Network> = self.prior.iter().chain([&self.generator]).collect();
         if let Inference::Vae(vae) = &self.inference {
             networks.push(&vae.network);
         }
         let current: Vec<Tensor> = networks.iter().map(|n| n.show_average()).collect();
         let weights = (
             self.model.generator.weights(),
-            self.model.flow.weights(),
+            self.model.prior.weights(),
             self.inference.encoder_weights(),
         );
         for (network, current) in networks.into_iter().zip(current) {
@@ -98,10 +95,16 @@ impl Learner {
     }
 
     fn visit_state(&mut self, visitor: &mut dyn FnMut(&str, &mut Tensor)) {
-        let mut parts: Vec<(&str, &mut dyn Parameters, &mut Network)> = vec![
-            ("flow", &mut self.model.flow, &mut self.flow),
-            ("generator", &mut self.model.generator, &mut self.generator),
-        ];
+        let prior_name = match self.model.prior {
+            Prior::Flow(_) => "flow",
+            Prior::Ebm(_) => "energy",
+            Prior::Gaussian => "gaussian",
+        };
+        let mut parts: Vec<(&str, &mut dyn Parameters, &mut Network)> = Vec::new();
+        if let Some(network) = &mut self.prior {
+            parts.push((prior_name, &mut self.model.prior, network));
+        }
+        parts.push(("generator", &mut self.model.generator, &mut self.generator));
         if let Inference::Vae(vae) = &mut self.inference {
             parts.push(("encoder", &mut vae.encoder, &mut vae.network));
         }

@@ -1,4 +1,4 @@
-//! Short-run Langevin inference (Nijkamp et al. 2020, <https://arxiv.org/abs/1912.01909>).
+//! Short-run Langevin dynamics (Nijkamp et al. 2020, <https://arxiv.org/abs/1912.01909>).
 
 use tch::Tensor;
 
@@ -28,18 +28,23 @@ impl Langevin {
         )
     }
 
-    /// z_K, with the draws of [`Self::draw_noise`].
+    /// z_K under the posterior, with the draws of [`Self::draw_noise`].
     pub fn run(&self, posterior: &Posterior, seen: &Observation, noise: &Tensor) -> Tensor {
+        self.walk(|z| posterior.gradient(z, seen), noise)
+    }
+
+    /// z_K under the density whose logarithm has the given gradient in z.
+    pub fn walk(&self, gradient: impl Fn(&Tensor) -> Tensor, noise: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
         let mut z = noise.get(0);
         let noise = noise * self.step_size;
         let noisy_steps = self.steps.saturating_sub(self.noise_free_steps);
         for step in 0..self.steps {
-            let mut gradient = posterior.gradient(&z, seen);
+            let mut slope = gradient(&z);
             if let Some(longest) = self.max_gradient_norm {
-                gradient = cut_rows(gradient, longest);
+                slope = cut_rows(slope, longest);
             }
-            z = gradient * (0.5 * self.step_size * self.step_size) + z;
+            z = slope * (0.5 * self.step_size * self.step_size) + z;
             if step < noisy_steps {
                 z += noise.get(step as i64 + 1);
             }

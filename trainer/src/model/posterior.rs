@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::density::{log_likelihood, masked};
-use super::{FrozenFlow, FrozenGenerator};
+use super::{FrozenGenerator, FrozenPrior};
 
 /// What is seen of a batch of images.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Observation {
 /// log p(x, z) and its gradient in z.
 #[derive(Debug)]
 pub struct Posterior {
-    pub(super) flow: FrozenFlow,
+    pub(super) prior: FrozenPrior,
     pub(super) generator: FrozenGenerator,
     pub(super) sigma: f64,
 }
@@ -28,7 +28,7 @@ impl Posterior {
         let _guard = tch::no_grad_guard();
         let image = self.generator.forward(z).image;
         let likelihood = log_likelihood(&seen.x, &image, seen.mask.as_ref(), self.sigma);
-        (self.flow.log_density(z), likelihood)
+        (self.prior.log_density(z), likelihood)
     }
 
     /// d log p(x, z) / dz, of shape (rows, latent).
@@ -37,6 +37,6 @@ impl Posterior {
         let generated = self.generator.forward(z);
         let residual = masked(&seen.x - &generated.image, seen.mask.as_ref());
         let likelihood = self.generator.pull_back(&generated, &residual);
-        likelihood * (1.0 / (self.sigma * self.sigma)) + self.flow.gradient(z)
+        likelihood * (1.0 / (self.sigma * self.sigma)) + self.prior.gradient(z)
     }
 }

@@ -37,9 +37,14 @@ enum Format {
 
 /// Prints scores one after the other.
 pub(super) enum Printer {
-    Table(Box<Table>),
+    Table {
+        table: Box<Table>,
+        unnormalized: bool,
+    },
     Json,
-    Csv { has_header: bool },
+    Csv {
+        has_header: bool,
+    },
 }
 
 impl Printer {
@@ -48,14 +53,21 @@ impl Printer {
             _ if args.json => Self::Json,
             Format::Json => Self::Json,
             Format::Csv => Self::Csv { has_header: false },
-            Format::Table => Self::Table(Box::new(new_table(HEADER, 1..7))),
+            Format::Table => Self::Table {
+                table: Box::new(new_table(HEADER, 1..7)),
+                unnormalized: false,
+            },
         }
     }
 
     /// Takes the score of the next image.
     pub(super) fn add(&mut self, image: &str, reply: &ScoreResponse) -> anyhow::Result<()> {
         match self {
-            Self::Table(table) => {
+            Self::Table {
+                table,
+                unnormalized,
+            } => {
+                *unnormalized |= reply.prior_unnormalized;
                 table.add_row(row(image, reply));
                 Ok(())
             }
@@ -75,7 +87,19 @@ impl Printer {
     /// Prints what there is only at the end.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         match self {
-            Self::Table(table) => print_table(&table),
+            Self::Table {
+                table,
+                unnormalized,
+            } => {
+                print_table(&table)?;
+                if unnormalized {
+                    print_line(
+                        "log p(z) and log joint lack a constant, because the model's prior is \
+                         unnormalised: compare them within this model only",
+                    )?;
+                }
+                Ok(())
+            }
             Self::Json | Self::Csv { .. } => Ok(()),
         }
     }
@@ -129,6 +153,7 @@ fn fields(image: &str, reply: &ScoreResponse) -> Vec<(&'static str, Value)> {
         ("version", model.version.into()),
         ("queue_s", seconds(reply.queue_time.as_ref()).into()),
         ("compute_s", seconds(reply.compute_time.as_ref()).into()),
+        ("prior_unnormalized", reply.prior_unnormalized.into()),
     ]
 }
 

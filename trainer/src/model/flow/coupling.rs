@@ -3,21 +3,8 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Transform;
-use crate::model::init;
+use crate::model::linear::Linear;
 use crate::model::parameters::{Parameters, Role};
-
-/// A fully connected layer: `x @ weight^T + bias`, weight of shape (outputs, inputs).
-#[derive(Debug)]
-pub(crate) struct Linear {
-    pub(crate) weight: Tensor,
-    pub(crate) bias: Tensor,
-}
-
-impl Linear {
-    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
-    }
-}
 
 /// With `z = (a, b)` cut after `dim / 2` coordinates and `(shift, raw) = net(a)`:
 /// `out = (a, (b + shift) * exp(tanh(raw)))`.
@@ -34,10 +21,6 @@ impl Coupling {
     /// A coupling of `dim` coordinates (at least 2) with `hidden` units in each hidden layer.
     pub fn new(dim: i64, hidden: i64, device: Device) -> Self {
         let half = dim / 2;
-        let linear = |inputs: i64, outputs: i64| {
-            let (weight, bias) = init::fan_in_uniform(&[outputs, inputs], outputs, inputs, device);
-            Linear { weight, bias }
-        };
         let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device));
         let outputs = 2 * (dim - half);
         let last = Linear {
@@ -46,7 +29,11 @@ impl Coupling {
         };
         Self {
             half,
-            layers: [linear(half, hidden), linear(hidden, hidden), last],
+            layers: [
+                Linear::new(half, hidden, device),
+                Linear::new(hidden, hidden, device),
+                last,
+            ],
         }
     }
 
@@ -82,16 +69,7 @@ fn sum_rows(t: &Tensor) -> Tensor {
 impl Parameters for Coupling {
     fn visit(&mut self, visitor: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            visitor(
-                &format!("layers.{index}.weight"),
-                Role::Learned,
-                &mut layer.weight,
-            );
-            visitor(
-                &format!("layers.{index}.bias"),
-                Role::Learned,
-                &mut layer.bias,
-            );
+            layer.visit(&format!("layers.{index}"), visitor);
         }
     }
 }
