@@ -148,7 +148,7 @@ pub fn random_bundle_with(
         PriorKind::Flow => {
             PriorWeights::Flow(random_flow(latent_dim, FLOW_STEPS, HIDDEN, seed + 1))
         }
-        PriorKind::Ebm => PriorWeights::Ebm(random_energy(latent_dim, HIDDEN, seed + 1)),
+        PriorKind::Ebm => PriorWeights::Ebm(Box::new(random_energy(latent_dim, HIDDEN, seed + 1))),
         PriorKind::Gaussian => PriorWeights::Gaussian,
     };
     let prior_sampling = (prior.kind() == PriorKind::Ebm).then_some(PriorSampling {

@@ -129,7 +129,6 @@ impl OpenInferenceService {
                     ..Default::default()
                 })
                 .collect(),
-            ..Default::default()
         })
     }
 

@@ -32,7 +32,7 @@ pub enum PriorWeights {
     /// The steps of a flow, first step first.
     Flow(Vec<FlowStepWeights>),
     /// An energy.
-    Ebm(EnergyWeights),
+    Ebm(Box<EnergyWeights>),
     /// The standard Gaussian has none.
     Gaussian,
 }

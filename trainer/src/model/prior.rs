@@ -104,7 +104,7 @@ impl Prior {
     pub fn weights(&self) -> PriorWeights {
         match self {
             Self::Flow(flow) => PriorWeights::Flow(flow.weights()),
-            Self::Ebm(energy) => PriorWeights::Ebm(energy.weights()),
+            Self::Ebm(energy) => PriorWeights::Ebm(Box::new(energy.weights())),
             Self::Gaussian => PriorWeights::Gaussian,
         }
     }
