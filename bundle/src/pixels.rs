@@ -15,15 +15,17 @@ pub fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
 
 /// Intensities of an image, C H W: luma for one channel, else RGB.
 pub fn from_image(image: &DynamicImage, channels: usize) -> Vec<f32> {
+    from_bytes(&image_bytes(image, channels)).collect()
+}
+
+/// The same as bytes.
+pub fn image_bytes(image: &DynamicImage, channels: usize) -> Vec<u8> {
     if channels == 1 {
-        return from_bytes(&image.to_luma8()).collect();
+        return image.to_luma8().into_raw();
     }
     let rgb = image.to_rgb8();
     (0..3)
-        .flat_map(|channel| {
-            rgb.pixels()
-                .map(move |pixel| f32::from(pixel[channel]) / 255.0)
-        })
+        .flat_map(|channel| rgb.pixels().map(move |pixel| pixel[channel]))
         .collect()
 }
 

@@ -97,8 +97,8 @@ fn linear(rng: &mut ChaCha8Rng, inputs: usize, outputs: usize, gain: f32) -> Lay
     }
 }
 
-/// Writes a bundle for 28 x 28 grey images with random weights and a flow, calibrated on random
-/// images.
+/// Writes a bundle with random weights and a flow, calibrated on random images: grey ones of 28 x 28
+/// for `mlp` and `mnist`, colour ones of the generator's size for the others.
 ///
 /// # Errors
 /// When the sizes make no model, or the bundle cannot be written.
@@ -127,10 +127,12 @@ pub fn random_bundle_with(
     width: usize,
     seed: u64,
 ) -> Result<Bundle, BundleError> {
+    let grey = matches!(generator, GeneratorName::Mlp | GeneratorName::Mnist);
+    let side = generator.side().unwrap_or(28);
     let image = ImageSpec {
-        channels: 1,
-        height: 28,
-        width: 28,
+        channels: if grey { 1 } else { 3 },
+        height: side,
+        width: side,
         value_range: [-1.0, 1.0],
         contrast: Contrast::None,
     };
@@ -138,9 +140,9 @@ pub fn random_bundle_with(
         name: generator,
         latent_dim,
         width,
-        channels: 1,
-        height: 28,
-        width_px: 28,
+        channels: image.channels,
+        height: side,
+        width_px: side,
     };
     let model_error = |error: ModelError| BundleError::Spec(error.to_string());
     let weights = random_generator(&spec, seed).map_err(model_error)?;

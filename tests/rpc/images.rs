@@ -1,14 +1,19 @@
 //! `Explain`, `Inpaint` and `Sample`: calls that answer with images.
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::inference::Inference;
+use image::{ImageFormat, Rgb, RgbImage};
+use lfbm_bundle::inference::{Inference, SCORE_SEED};
 use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::pixels::{from_bytes, from_x};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
+use lfbm_bundle::testing::random_bundle;
+use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
-    DataType, ExplainRequest, ImageForm, InferenceParameters, InpaintRequest, RenderedImage,
+    DataType, ExplainRequest, Image, ImageForm, InferenceParameters, InpaintRequest, RenderedImage,
     SampleRequest, ScoreRequest, Tensor,
 };
 use tonic::Code;
@@ -37,6 +42,61 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
     (squares.sum::<f32>() / a.len() as f32).sqrt()
+}
+
+#[tokio::test]
+async fn a_colour_image_is_scored_in_every_form_and_drawn_in_colour() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    let dir = folder.path().join("bundle");
+    let bundle = random_bundle(&dir, &runtime, GeneratorName::Svhn, 8, 2, 1).unwrap();
+    let manifest = bundle.manifest();
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+
+    // Planes in the tensor, interleaved in the PNG.
+    let planes = pixels(&manifest.image, 3);
+    let positions = manifest.image.positions();
+    let picture = RgbImage::from_fn(32, 32, |x, y| {
+        let position = (y * 32 + x) as usize;
+        Rgb([0, 1, 2].map(|channel| planes[channel * positions + position]))
+    });
+    let mut file = Cursor::new(Vec::new());
+    picture.write_to(&mut file, ImageFormat::Png).unwrap();
+    let as_png = encoded(file.into_inner());
+    let tensor = Tensor {
+        data_type: DataType::Uint8.into(),
+        shape: vec![3, 32, 32],
+        data: planes.clone().into(),
+    };
+    let as_tensor = ScoreRequest {
+        image: Some(Image {
+            content: Some(Content::Tensor(tensor)),
+        }),
+        ..Default::default()
+    };
+    let image: Vec<f32> = from_bytes(&planes).collect();
+    let mut inference = open(&bundle, manifest);
+    let direct = inference.score(&image, &manifest.langevin, SCORE_SEED, &mut |_| ());
+    let direct = direct.unwrap()[0].log_joint;
+    for request in [as_png, as_tensor] {
+        let score = client.score(request).await.unwrap().into_inner();
+        assert!(
+            close(score.log_joint, direct),
+            "{} {direct}",
+            score.log_joint
+        );
+    }
+
+    let request = SampleRequest {
+        count: 1,
+        ..Default::default()
+    };
+    let reply = client.sample(request).await.unwrap().into_inner();
+    let drawn = image::load_from_memory(&reply.images[0].png).unwrap();
+    assert_eq!(drawn.color(), image::ColorType::Rgb8);
+    let grey = client.score(encoded(png(vec![7; 784]))).await.unwrap_err();
+    assert_eq!(grey.code(), Code::InvalidArgument, "{grey:?}");
 }
 
 #[tokio::test]

@@ -540,6 +540,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lfbm_bundle::model::Layer;
 
     fn change(change: &str) -> Result<Settings, SettingsError> {
         Settings::load(None, &[change.to_owned()])
@@ -568,6 +569,26 @@ mod tests {
         let changes = ["learning.inference=vae", "inference.steps=7"].map(str::to_owned);
         let settings = Settings::load(None, &changes).unwrap();
         assert_eq!(settings.inference.steps, 7, "what is set stays");
+    }
+
+    #[test]
+    fn the_papers_settings_make_its_generators() {
+        for name in ["svhn", "cifar10", "celeba", "celeba-hq"] {
+            let file = format!("{}/configs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            let settings = Settings::load(Some(Path::new(&file)), &[]).unwrap();
+            let generator = settings.model.generator;
+            assert_eq!(generator.to_string(), name);
+            let side = generator.side().unwrap();
+            let image = ImageSpec {
+                channels: 3,
+                height: side,
+                width: side,
+                value_range: [-1.0, 1.0],
+                contrast: Contrast::None,
+            };
+            let layers = settings.architecture(&image).generator.layers().unwrap();
+            assert_eq!(layers.last().map(Layer::outputs), Some(3), "{name}");
+        }
     }
 
     #[test]

@@ -3,14 +3,23 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Dataset, images, mnist, strokes};
+use super::images::Form;
+use super::{DataError, Dataset, cifar10, images, mnist, strokes, svhn};
 
 /// Data sets by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum DatasetName {
     /// Handwritten digits, 28 x 28, grey; IDX files.
     Mnist,
+    /// House numbers, 32 x 32, colour; MAT-files.
+    Svhn,
+    /// Ten kinds of things, 32 x 32, colour; the binary version.
+    Cifar10,
+    /// Faces, 64 x 64, colour; the folder of aligned JPEG images.
+    Celeba,
+    /// Faces, 256 x 256, colour; a folder of PNG or JPEG images.
+    CelebaHq,
     /// One folder per class, PNG or JPEG.
     Images,
     /// Digits that a procedural generator draws; needs no files.
@@ -28,9 +37,13 @@ pub struct DataArgs {
     #[arg(long)]
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
-    /// Side that `images` are resized to, in pixels
-    #[arg(long, default_value_t = 28)]
-    pub image_size: u32,
+    /// Side that image folders are resized to, in pixels; without it 28, celeba 64, celeba-hq 256
+    #[arg(long)]
+    pub image_size: Option<u32>,
+    /// Side of the square that is cut out of the middle of each image of a folder first, in pixels;
+    /// without it all of the image, celeba 140
+    #[arg(long)]
+    pub crop: Option<u32>,
     /// Channels that `images` are turned to: 1 for grey, 3 for RGB
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub channels: u8,
@@ -50,22 +63,49 @@ impl DataArgs {
     pub fn load(&self) -> Result<Dataset, DataError> {
         match self.dataset {
             DatasetName::Mnist => mnist::load(self.data_dir.as_deref()),
+            DatasetName::Svhn => {
+                svhn::load(&self.folder(&svhn::FILES.join(" and "), svhn::ORIGIN)?)
+            }
+            DatasetName::Cifar10 => {
+                cifar10::load(&self.folder(&cifar10::FILES.join(", "), cifar10::ORIGIN)?)
+            }
+            DatasetName::Celeba => {
+                let files = "the aligned images, img_align_celeba";
+                let origin = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html";
+                let form = self.form(Some(140), 64, 3);
+                images::load("celeba", &self.folder(files, origin)?, form)
+            }
+            DatasetName::CelebaHq => {
+                let origin = "https://github.com/tkarras/progressive_growing_of_gans";
+                let form = self.form(None, 256, 3);
+                images::load("celeba-hq", &self.folder("the images", origin)?, form)
+            }
             DatasetName::Images => {
-                let folder = self.folder().ok_or_else(|| {
-                    DataError::Usage(
-                        "the data set images needs --data-dir, the folder with one folder per class"
-                            .to_owned(),
-                    )
-                })?;
-                images::load(&folder, self.image_size, self.channels)
+                let folder = self.folder("one folder per class", "a folder of your own")?;
+                images::load("images", &folder, self.form(None, 28, self.channels))
             }
             DatasetName::Strokes => Ok(strokes::dataset(self.strokes_count, self.strokes_seed)),
         }
     }
 
-    fn folder(&self) -> Option<PathBuf> {
-        self.data_dir
-            .clone()
+    /// What images of a folder become, with defaults for what was not given.
+    fn form(&self, crop: Option<u32>, side: u32, channels: u8) -> Form {
+        Form {
+            crop: self.crop.or(crop),
+            side: self.image_size.unwrap_or(side),
+            channels,
+        }
+    }
+
+    /// The folder that was named, for a data set that has no other place.
+    fn folder(&self, files: &str, origin: &str) -> Result<PathBuf, DataError> {
+        let named = self.data_dir.clone();
+        named
             .or_else(|| std::env::var_os("LFBM_DATA_DIR").map(Into::into))
+            .ok_or_else(|| {
+                DataError::Usage(format!(
+                    "name the folder with {files}, from {origin}, with --data-dir or LFBM_DATA_DIR"
+                ))
+            })
     }
 }

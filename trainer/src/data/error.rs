@@ -22,7 +22,8 @@ pub enum DataError {
     },
     /// The files are in none of the places.
     #[error(
-        "{file} (or {file}.gz) was not found in {}; name its folder with --data-dir or LFBM_DATA_DIR",
+        "{file} was not found in {}; get it from {origin} and name its folder with --data-dir or \
+         LFBM_DATA_DIR",
         searched.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     Missing {
@@ -30,6 +31,8 @@ pub enum DataError {
         file: String,
         /// The folders.
         searched: Vec<PathBuf>,
+        /// Where the data set is published.
+        origin: &'static str,
     },
     /// The files are nowhere, and cannot be downloaded.
     #[error(

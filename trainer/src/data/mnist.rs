@@ -5,19 +5,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use lfbm_bundle::pixels::from_bytes;
 
 use super::{DataError, Dataset, download};
 
 const PARTS: [&str; 2] = ["train", "t10k"];
 const CLASSES: u8 = 10;
+const ORIGIN: &str = "http://yann.lecun.com/exdb/mnist";
 
 /// Both files, train then test, from `data_dir`, else `LFBM_DATA_DIR`, else the cache, into which
 /// they are downloaded when no folder was named.
 pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
     let folder = find(data_dir)?;
     let mut labels = Vec::new();
-    let mut intensities = Vec::new();
+    let mut images = Vec::new();
     let mut size = None;
     for part in PARTS {
         let (path, bytes) = read(&folder, &format!("{part}-images-idx3-ubyte"))?;
@@ -28,7 +28,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
                 "its images have another size than the train file's",
             ));
         }
-        intensities.extend(from_bytes(pixels));
+        images.extend_from_slice(pixels);
         let (path, bytes) = read(&folder, &format!("{part}-labels-idx1-ubyte"))?;
         let ([labelled], values) = parse::<1>(&path, &bytes)?;
         if labelled != count {
@@ -51,7 +51,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
         width,
         classes: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         labels,
-        intensities,
+        bytes: images,
     })
 }
 
@@ -84,8 +84,16 @@ fn find(data_dir: Option<&Path>) -> Result<PathBuf, DataError> {
             download::mnist(&cache)?;
             Ok(cache)
         }
-        _ => Err(DataError::Missing { file, searched }),
+        _ => Err(DataError::Missing {
+            file: or_compressed(&file),
+            searched,
+            origin: ORIGIN,
+        }),
     }
+}
+
+fn or_compressed(name: &str) -> String {
+    format!("{name} (or {name}.gz)")
 }
 
 fn read(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
@@ -97,8 +105,9 @@ fn read(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
     let path = folder.join(format!("{name}.gz"));
     if !path.is_file() {
         return Err(DataError::Missing {
-            file: name.to_owned(),
+            file: or_compressed(name),
             searched: vec![folder.into()],
+            origin: ORIGIN,
         });
     }
     let file = fs::File::open(&path).map_err(DataError::io(&path))?;
@@ -176,7 +185,7 @@ mod tests {
         let dataset = load(Some(folder.path())).unwrap();
         assert_eq!(dataset.labels, [3, 4, 9]);
         assert_eq!((dataset.height, dataset.width), (1, 2));
-        assert_eq!(dataset.intensities, [0.0, 1.0, 0.2, 0.4, 1.0, 0.0]);
+        assert_eq!(dataset.bytes, [0, 255, 51, 102, 255, 0]);
         assert_eq!(dataset.gather(&[2, 0]), [1.0, 0.0, 0.0, 1.0]);
     }
 

@@ -1,13 +1,18 @@
 //! Data sets: where images come from, which classes are normal, and the split.
 
 mod args;
+mod cifar10;
 mod classes;
 mod download;
 mod error;
 mod images;
+mod mat;
 mod mnist;
 mod split;
 pub mod strokes;
+mod svhn;
+
+use lfbm_bundle::pixels::from_bytes;
 
 pub use args::{DataArgs, DatasetName};
 pub use classes::{ClassArgs, ClassSelection};
@@ -29,8 +34,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// The label of each image.
     pub labels: Vec<u32>,
-    /// Intensities in [0, 1], n x C H W.
-    pub intensities: Vec<f32>,
+    /// The pixels, n x C H W.
+    pub bytes: Vec<u8>,
 }
 
 impl Dataset {
@@ -49,17 +54,16 @@ impl Dataset {
         self.channels * self.height * self.width
     }
 
-    /// The intensities of one image.
-    pub fn image(&self, index: usize) -> &[f32] {
-        &self.intensities[index * self.pixels()..][..self.pixels()]
+    /// The pixels of one image.
+    pub fn image(&self, index: usize) -> &[u8] {
+        &self.bytes[index * self.pixels()..][..self.pixels()]
     }
 
-    /// The intensities of the images at `indices`, in that order.
+    /// The intensities in [0, 1] of the images at `indices`, in that order.
     pub fn gather(&self, indices: &[usize]) -> Vec<f32> {
         indices
             .iter()
-            .flat_map(|&index| self.image(index))
-            .copied()
+            .flat_map(|&index| from_bytes(self.image(index)))
             .collect()
     }
 }

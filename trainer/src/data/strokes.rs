@@ -3,7 +3,6 @@
 //! Every digit is a few strokes through control points. Drawing one moves the points a little,
 //! applies a random affine map, and draws the Catmull-Rom curve through them with a round pen.
 
-use lfbm_bundle::pixels::from_bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -125,15 +124,14 @@ const DIGITS: [&[&[Point]]; 10] = [
 /// `count` digits, the ten classes in turn; `seed` decides everything about them.
 pub(super) fn dataset(count: usize, seed: u64) -> Dataset {
     let digits = (0..count).map(|index| (index % 10) as u8);
-    let intensities = digits
+    let bytes = digits
         .clone()
         .enumerate()
         .flat_map(|(index, digit)| {
-            let bytes = draw(
+            draw(
                 digit,
                 seed ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            );
-            from_bytes(&bytes).collect::<Vec<f32>>()
+            )
         })
         .collect();
     Dataset {
@@ -143,7 +141,7 @@ pub(super) fn dataset(count: usize, seed: u64) -> Dataset {
         width: SIDE,
         classes: (0..10).map(|digit| digit.to_string()).collect(),
         labels: digits.map(u32::from).collect(),
-        intensities,
+        bytes,
     }
 }
 
@@ -253,13 +251,13 @@ mod tests {
         for index in 0..seen.len() {
             let mean = &mut means[seen.labels[index] as usize];
             mean.iter_mut()
-                .zip(seen.image(index))
+                .zip(seen.gather(&[index]))
                 .for_each(|(mean, value)| *mean += value / 200.0);
         }
         let right = (0..fresh.len()).filter(|&index| {
-            let image = fresh.image(index);
+            let image = fresh.gather(&[index]);
             let error = |mean: &[f32]| -> f32 {
-                mean.iter().zip(image).map(|(a, b)| (a - b).powi(2)).sum()
+                mean.iter().zip(&image).map(|(a, b)| (a - b).powi(2)).sum()
             };
             let nearest = (0..10).min_by(|&a, &b| error(&means[a]).total_cmp(&error(&means[b])));
             nearest == Some(fresh.labels[index] as usize)
@@ -270,7 +268,7 @@ mod tests {
             "{right} of 500 are nearest to their own class's mean"
         );
         for index in 0..seen.len() {
-            let image = seen.image(index);
+            let image = seen.gather(&[index]);
             let ink: f32 = image.iter().sum();
             let edge: f32 = (0..SIDE).map(|i| image[i] + image[i * SIDE]).sum();
             assert!(
