@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::manifest::{Aggregation, ImageSpec, Langevin, Manifest};
 use crate::noise::ChainNoise;
+use crate::pixels;
 use crate::runtime::{
     ChainStarts, PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs,
     StepOutputs,
@@ -148,6 +149,11 @@ impl Inference {
         })
     }
 
+    /// The images that the model is for.
+    pub fn image(&self) -> &ImageSpec {
+        &self.image
+    }
+
     /// Scores `images`, n x C H W intensities in [0, 1], every one under the same `seed`, as a
     /// server does that gets them one by one. `progress` is told how many are done.
     ///
@@ -160,42 +166,78 @@ impl Inference {
         seed: u64,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Score>, RuntimeError> {
-        let x = self.preprocess(images)?;
-        let pixels = self.image.pixels();
+        let chains = self.chains(images, None, langevin, seed, progress)?;
+        let scores = chains
+            .iter()
+            .map(|of_image| aggregate(of_image, langevin.aggregation));
+        Ok(scores.flatten().collect())
+    }
+
+    /// The chains of each of `images`, as [`score`](Self::score) runs them. `masks`, n x H W with 1
+    /// for a visible pixel and 0 for a hidden one, hides pixels, which then change nothing.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn chains(
+        &mut self,
+        images: &[f32],
+        masks: Option<&[f32]>,
+        langevin: &Langevin,
+        seed: u64,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<ChainScore>>, RuntimeError> {
+        let (pixels, positions) = (self.image.pixels(), self.image.positions());
+        let x = match masks {
+            None => self.preprocess(images)?,
+            Some(masks) => {
+                let mut seen = images.to_vec();
+                for (image, mask) in seen.chunks_mut(pixels).zip(masks.chunks(positions)) {
+                    pixels::hide(image, mask);
+                }
+                self.preprocess(&seen)?
+            }
+        };
         let n = x.len() / pixels;
         let chains = langevin.chains.max(1) as usize;
-        let mut scores = Vec::with_capacity(n);
-        let mut pending: Vec<ChainScore> = Vec::with_capacity(chains);
+        let mut finished: Vec<Vec<ChainScore>> = Vec::with_capacity(n);
         for first in (0..n * chains).step_by(ROWS) {
             let rows = first..(first + ROWS).min(n * chains);
             let noise: Vec<_> = rows
                 .clone()
                 .map(|row| ChainNoise::new(seed, (row % chains) as u32))
                 .collect();
-            let batch: Vec<f32> = rows
-                .flat_map(|row| &x[row / chains * pixels..(row / chains + 1) * pixels])
-                .copied()
-                .collect();
-            for chain in self.run_chains(&batch, &noise, langevin)? {
-                pending.push(chain);
-                if pending.len() == chains {
-                    scores.extend(aggregate(&pending, langevin.aggregation));
-                    pending.clear();
+            let of_rows = |values: &[f32], size: usize| -> Vec<f32> {
+                let values = rows
+                    .clone()
+                    .flat_map(|row| &values[row / chains * size..][..size]);
+                values.copied().collect()
+            };
+            let mask = match masks {
+                None => vec![1.0; noise.len() * positions],
+                Some(masks) => of_rows(masks, positions),
+            };
+            let ended = self.run_chains(&of_rows(&x, pixels), &mask, &noise, langevin)?;
+            for (row, chain) in rows.zip(ended) {
+                if row % chains == 0 {
+                    finished.push(Vec::with_capacity(chains));
+                }
+                if let Some(of_image) = finished.last_mut() {
+                    of_image.push(chain);
                 }
             }
-            progress(scores.len());
+            progress(finished.len());
         }
-        Ok(scores)
+        Ok(finished)
     }
 
     fn run_chains(
         &mut self,
         x: &[f32],
+        mask: &[f32],
         noise: &[ChainNoise],
         langevin: &Langevin,
     ) -> Result<Vec<ChainScore>, RuntimeError> {
         let (rows, d) = (noise.len(), self.latent_dim);
-        let mask = vec![1.0; rows * self.image.positions()];
         let step_size = vec![langevin.step_size; rows];
         let mut z = vec![0.0; rows * d];
         let mut z_next = vec![0.0; rows * d];
@@ -217,7 +259,7 @@ impl Inference {
             let inputs = StepInputs {
                 z: &z,
                 x,
-                mask: &mask,
+                mask,
                 noise: &draw,
                 step_size: &step_size,
                 noise_scale: &noise_scale,

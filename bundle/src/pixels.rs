@@ -55,6 +55,20 @@ pub fn hide(image: &mut [f32], mask: &[f32]) {
     }
 }
 
+/// An image with its hidden pixels taken from `made`, both C H W intensities, under a mask of H W
+/// with 1 = visible.
+pub fn complete(image: &[f32], mask: &[f32], made: &[f32]) -> Vec<f32> {
+    let pairs = image.iter().zip(made).enumerate();
+    let pick = |(index, (&visible, &made))| {
+        if mask[index % mask.len()] > 0.0 {
+            visible
+        } else {
+            made
+        }
+    };
+    pairs.map(pick).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,15 +60,11 @@ fn respond(
         log_joint(b).total_cmp(&log_joint(a))
     });
     let completions = order.into_iter().map(|chain| {
-        let mut completed = pixels::from_x(&inferred.reconstructions[chain], spec, Some(image));
-        for (index, value) in completed.iter_mut().enumerate() {
-            let visible = mask
-                .as_ref()
-                .is_none_or(|mask| mask[index % mask.len()] > 0.0);
-            if visible {
-                *value = image[index];
-            }
-        }
+        let made = pixels::from_x(&inferred.reconstructions[chain], spec, Some(image));
+        let completed = match mask {
+            Some(mask) => pixels::complete(image, mask, &made),
+            None => image.clone(),
+        };
         Ok(proto::Completion {
             image: Some(rendered(&completed, spec, form, picture)?),
             score: Some(chain_score(&inferred.chains[chain])),

@@ -9,13 +9,15 @@ use tch::Tensor;
 
 use crate::data::{Dataset, Split};
 use crate::principal::Components;
-use crate::settings::CalibrationSettings;
+use crate::settings::{CalibrationSettings, IncompleteSettings};
+use crate::tasks::recover;
 
 /// Components that distances are measured in: on validation, 30 and 40 were better than 20 and 50.
 const COMPONENTS: i64 = 30;
 
 /// Scores the split's calibration images, and makes its training images the ones that others are
-/// compared with.
+/// compared with. Where the fit saw incomplete images, what it did not see of them is recovered by
+/// the model, so that it does not come into the bundle either.
 ///
 /// # Errors
 /// When there are too few images, chains diverge, or a run fails.
@@ -23,6 +25,7 @@ pub fn calibrate(
     inference: &mut Inference,
     langevin: &Langevin,
     settings: &CalibrationSettings,
+    incomplete: &IncompleteSettings,
     dataset: &Dataset,
     split: &Split,
 ) -> anyhow::Result<Calibration> {
@@ -34,7 +37,11 @@ pub fn calibrate(
     );
     let x = inference.preprocess(&images)?;
     let count = settings.neighbours.min(split.train.len());
-    let references = inference.preprocess(&dataset.gather(&split.train[..count]))?;
+    let mut references = dataset.gather(&split.train[..count]);
+    if let Some(masks) = incomplete.masks(dataset, &split.train[..count]) {
+        references = recover(inference, &references, &masks, langevin, SCORE_SEED)?;
+    }
+    let references = inference.preprocess(&references)?;
     neighbours(&references, dataset.pixels())
         .and_then(|neighbours| Calibration::from_scores(&scores, &x, neighbours))
         .with_context(|| {

@@ -89,7 +89,15 @@ pub fn export(
     )?;
     let runtime = Runtime::load(None)?;
     let mut inferred = staged.open_inference(&runtime, &SessionOptions::default())?;
-    let calibrated = calibrate(&mut inferred, inference, calibration, dataset, split)?;
+    let incomplete = &run.settings.learning.incomplete;
+    let calibrated = calibrate(
+        &mut inferred,
+        inference,
+        calibration,
+        incomplete,
+        dataset,
+        split,
+    )?;
     Ok(staged.finish(
         &calibrated,
         calibration.false_positive_rate,

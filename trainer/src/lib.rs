@@ -4,7 +4,7 @@
 //! * [`model`]: the model in libtorch, [`fit`]: learning it;
 //! * [`export`]: from a learner to a bundle, [`calibrate`]: what its scores are compared with,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
-//! * [`sweep`]: many fits;
+//! * [`tasks`]: what a model makes of images, [`sweep`]: many fits;
 //! * [`settings`], [`device`], [`commands`]: the program around them.
 
 pub mod calibrate;
@@ -18,3 +18,4 @@ pub mod model;
 pub mod principal;
 pub mod settings;
 pub mod sweep;
+pub mod tasks;

@@ -21,6 +21,12 @@ enum Command {
     Evaluate(commands::evaluate::EvaluateArgs),
     /// Fit and evaluate held-out classes x seeds x settings, and print the table
     Sweep(commands::sweep::SweepArgs),
+    /// Reconstruct normal test images after many steps, and report the error
+    Reconstruct(commands::reconstruct::ReconstructArgs),
+    /// Complete normal test images of which a part is hidden, in several ways, and report the error
+    Inpaint(commands::inpaint::InpaintArgs),
+    /// Recover the incomplete images of a fit with learning.incomplete, and report the error
+    Recover(commands::recover::RecoverArgs),
     /// Report what simple detectors find on the same split
     Baselines(commands::baselines::BaselinesArgs),
     /// Write the model of a checkpoint as a bundle
@@ -36,6 +42,9 @@ fn main() -> ExitCode {
         Command::Fit(args) => commands::fit::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Sweep(args) => commands::sweep::run(&args),
+        Command::Reconstruct(args) => commands::reconstruct::run(&args),
+        Command::Inpaint(args) => commands::inpaint::run(&args),
+        Command::Recover(args) => commands::recover::run(&args),
         Command::Baselines(args) => commands::baselines::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::manifest::{self, Contrast, Decision, ImageSpec, PriorKind, PriorSampling};
+use lfbm_bundle::manifest::{
+    self, Contrast, Decision, ImageSpec, Manifest, PriorKind, PriorSampling,
+};
 use lfbm_bundle::model::{EncoderSpec, GeneratorName, GeneratorSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Mask};
 use crate::fit::{InferenceSpec, Learning, VaeSpec};
 use crate::model::{Architecture, Langevin, PriorSpec};
 
@@ -156,6 +158,42 @@ pub struct LearningSettings {
     /// The encoder of `vae`.
     #[serde(default)]
     pub vae: VaeSettings,
+    /// What is hidden of the images that are fitted.
+    #[serde(default)]
+    pub incomplete: IncompleteSettings,
+}
+
+/// What is hidden of the images that are fitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncompleteSettings {
+    /// Without one, nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Mask>,
+    /// Decides, with the image's number in the data set, what is hidden of it.
+    pub seed: u64,
+}
+
+impl IncompleteSettings {
+    /// Those of the fit of a bundle; nothing is hidden where it does not say.
+    ///
+    /// # Errors
+    /// When it says something else.
+    pub fn of(manifest: &Manifest) -> Result<Self, SettingsError> {
+        match manifest.training.pointer("/settings/learning/incomplete") {
+            None => Ok(Self::default()),
+            Some(incomplete) => {
+                Self::deserialize(incomplete).map_err(|e| SettingsError::Type(e.to_string()))
+            }
+        }
+    }
+
+    /// The masks of the images at `indices`, n x H W with 1 for a visible pixel; `None` when
+    /// nothing is hidden.
+    pub fn masks(&self, dataset: &Dataset, indices: &[usize]) -> Option<Vec<f32>> {
+        let mask = self.mask?;
+        Some(dataset.masks(mask, self.seed, indices))
+    }
 }
 
 /// Where latents come from while learning.
@@ -390,6 +428,12 @@ impl Settings {
             "1 or more; without an encoder no step is no inference",
         )?;
         let norm = f64::from(model.contrast_norm);
+        range(
+            "model.contrast_norm",
+            norm,
+            norm == 0.0 || learning.incomplete.mask.is_none(),
+            "0 with learning.incomplete: the norm of an image would tell of what is hidden",
+        )?;
         range(
             "model.contrast_norm",
             norm,

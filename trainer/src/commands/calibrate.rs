@@ -8,7 +8,7 @@ use lfbm_bundle::store::StagedBundle;
 
 use super::evaluate::test_split;
 use crate::calibrate::calibrate;
-use crate::settings::Settings;
+use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer calibrate`.
 #[derive(Args, Clone, Debug)]
@@ -44,6 +44,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &mut inference,
         &manifest.langevin,
         &settings,
+        &IncompleteSettings::of(&manifest)?,
         &dataset,
         &parts,
     )?;

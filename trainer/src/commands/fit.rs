@@ -11,7 +11,7 @@ use lfbm_bundle::manifest::ImageSpec;
 use lfbm_bundle::model::preprocess_graph;
 use lfbm_bundle::runtime::{Runtime, evaluate};
 use lfbm_bundle::store::check_out;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::progress::FitProgress;
 use crate::data::{ClassArgs, DataArgs, Dataset, Split, split};
@@ -209,6 +209,7 @@ fn learn(
 ) -> anyhow::Result<bool> {
     let settings = run.settings.clone();
     let x = preprocess(&run.image, dataset, &parts.train)?.to_device(device);
+    let masks = visible(&settings, dataset, &parts.train).map(|masks| masks.to_device(device));
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
@@ -230,7 +231,10 @@ fn learn(
         let indices = Tensor::from_slice(batches.batch(iteration)).to_device(device);
         let seen = Observation {
             x: x.index_select(0, &indices),
-            mask: None,
+            mask: masks.as_ref().map(|masks| {
+                let of_batch = masks.index_select(0, &indices);
+                of_batch.to_kind(Kind::Float)
+            }),
         };
         let losses = learner.iterate(&seen);
         if !losses.are_finite() {
@@ -264,6 +268,14 @@ fn learn(
         }
     }
     Ok(true)
+}
+
+/// The masks of incomplete images at `indices`, bytes of shape (n, 1, H, W).
+fn visible(settings: &Settings, dataset: &Dataset, indices: &[usize]) -> Option<Tensor> {
+    let masks = settings.learning.incomplete.masks(dataset, indices)?;
+    let [height, width] = [dataset.height, dataset.width].map(|size| size as i64);
+    let masks = Tensor::from_slice(&masks).view([-1, 1, height, width]);
+    Some(masks.to_kind(Kind::Uint8))
 }
 
 /// x of the images at `indices`, by the graph that the bundle will carry.

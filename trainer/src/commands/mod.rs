@@ -6,5 +6,8 @@ pub mod draw;
 pub mod evaluate;
 pub mod export;
 pub mod fit;
+pub mod inpaint;
 mod progress;
+pub mod reconstruct;
+pub mod recover;
 pub mod sweep;

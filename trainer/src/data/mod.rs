@@ -6,6 +6,7 @@ mod classes;
 mod download;
 mod error;
 mod images;
+mod mask;
 mod mat;
 mod mnist;
 mod split;
@@ -17,6 +18,7 @@ use lfbm_bundle::pixels::from_bytes;
 pub use args::{DataArgs, DatasetName};
 pub use classes::{ClassArgs, ClassSelection};
 pub use error::DataError;
+pub use mask::Mask;
 pub use split::{Split, split};
 
 /// Images of one shape, with labels.
@@ -57,6 +59,15 @@ impl Dataset {
     /// The pixels of one image.
     pub fn image(&self, index: usize) -> &[u8] {
         &self.bytes[index * self.pixels()..][..self.pixels()]
+    }
+
+    /// The masks of the images at `indices` under `seed`, n x H W with 1 for a visible pixel: the
+    /// same for an image wherever it stands.
+    pub fn masks(&self, mask: Mask, seed: u64, indices: &[usize]) -> Vec<f32> {
+        indices
+            .iter()
+            .flat_map(|&index| mask.draw(self.height, self.width, seed, index))
+            .collect()
     }
 
     /// The intensities in [0, 1] of the images at `indices`, in that order.

@@ -20,6 +20,15 @@ pub struct Split {
     pub anomalous: Vec<bool>,
 }
 
+impl Split {
+    /// The first normal images of the test, `count` at most.
+    pub fn normal_test(&self, count: usize) -> &[usize] {
+        let normal = self.anomalous.iter().position(|&anomalous| anomalous);
+        let normal = normal.unwrap_or(self.test.len());
+        &self.test[..normal.min(count)]
+    }
+}
+
 /// The protocol of the literature: normal images are shuffled by `seed`; the first 80 % train, and
 /// of these the last `calibration_count` are kept for calibration; the other 20 % and all images
 /// of held-out classes are the test.

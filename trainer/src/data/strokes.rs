@@ -122,7 +122,7 @@ const DIGITS: [&[&[Point]]; 10] = [
 ];
 
 /// `count` digits, the ten classes in turn; `seed` decides everything about them.
-pub(super) fn dataset(count: usize, seed: u64) -> Dataset {
+pub fn dataset(count: usize, seed: u64) -> Dataset {
     let digits = (0..count).map(|index| (index % 10) as u8);
     let bytes = digits
         .clone()

@@ -29,6 +29,17 @@ pub fn draw_samples(
     grid(path, &tiles, columns)
 }
 
+/// Draws rows of images of intensities in [0, 1], each n x C H W, one above the other.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn draw_rows(path: &Path, spec: &ImageSpec, rows: &[Vec<f32>]) -> anyhow::Result<()> {
+    let columns = rows.first().map_or(0, |row| row.len() / spec.pixels());
+    let images = rows.iter().flat_map(|row| row.chunks(spec.pixels()));
+    let tiles: Vec<_> = images.map(|image| tile(spec, image)).collect();
+    grid(path, &tiles, columns)
+}
+
 /// Draws three rows: images x, their reconstructions, and where the two differ: red where the
 /// image is brighter, blue where it is darker.
 ///

@@ -1,0 +1,36 @@
+//! `trainer inpaint`.
+
+use clap::Args;
+use lfbm_bundle::store::Bundle;
+
+use super::evaluate::test_split;
+use crate::data::Mask;
+use crate::tasks::TaskArgs;
+
+/// Arguments of `trainer inpaint`.
+#[derive(Args, Clone, Debug)]
+pub struct InpaintArgs {
+    #[command(flatten)]
+    task: TaskArgs,
+    /// What is hidden: centre:SHARE, region:SHARE, lower:SHARE or salt-and-pepper:SHARE, as
+    /// learning.incomplete.mask has it
+    #[arg(long, default_value = "centre:0.5")]
+    mask: Mask,
+    /// Results an image, each of a chain of its own
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    chains: u32,
+}
+
+/// Completes normal images of the test split, of which a part is hidden.
+///
+/// # Errors
+/// When the bundle or its data set cannot be read, or the report cannot be written.
+pub fn run(args: &InpaintArgs) -> anyhow::Result<()> {
+    let InpaintArgs { task, mask, chains } = args;
+    let bundle = Bundle::open(&task.bundle)?;
+    let manifest = bundle.manifest();
+    let (dataset, parts) = test_split(manifest, None, task.data_dir.as_deref())?;
+    let images = parts.normal_test(task.count as usize);
+    let masks = Some((mask.to_string(), dataset.masks(*mask, 0, images)));
+    task.run("inpaint", manifest, &dataset, images, masks, *chains)
+}

@@ -1,0 +1,30 @@
+//! `trainer reconstruct`.
+
+use clap::Args;
+use lfbm_bundle::store::Bundle;
+
+use super::evaluate::test_split;
+use crate::tasks::TaskArgs;
+
+/// Arguments of `trainer reconstruct`.
+#[derive(Args, Clone, Debug)]
+pub struct ReconstructArgs {
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Chains an image
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    chains: u32,
+}
+
+/// Reconstructs normal images of the test split.
+///
+/// # Errors
+/// When the bundle or its data set cannot be read, or the report cannot be written.
+pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
+    let ReconstructArgs { task, chains } = args;
+    let bundle = Bundle::open(&task.bundle)?;
+    let manifest = bundle.manifest();
+    let (dataset, parts) = test_split(manifest, None, task.data_dir.as_deref())?;
+    let images = parts.normal_test(task.count as usize);
+    task.run("reconstruct", manifest, &dataset, images, None, *chains)
+}

@@ -1,0 +1,37 @@
+//! `trainer recover`.
+
+use anyhow::Context;
+use clap::Args;
+use lfbm_bundle::store::Bundle;
+
+use super::evaluate::test_split;
+use crate::settings::IncompleteSettings;
+use crate::tasks::TaskArgs;
+
+/// Arguments of `trainer recover`.
+#[derive(Args, Clone, Debug)]
+pub struct RecoverArgs {
+    #[command(flatten)]
+    task: TaskArgs,
+}
+
+/// Recovers incomplete images of the fit, with the pixels hidden that were hidden in fitting.
+///
+/// # Errors
+/// When the fit was of whole images, the bundle or its data set cannot be read, or the report
+/// cannot be written.
+pub fn run(args: &RecoverArgs) -> anyhow::Result<()> {
+    let RecoverArgs { task } = args;
+    let bundle = Bundle::open(&task.bundle)?;
+    let manifest = bundle.manifest();
+    let incomplete = IncompleteSettings::of(manifest)?;
+    let mask = incomplete.mask.context(
+        "the model was fitted on whole images, so there is nothing to recover: fit with \
+         learning.incomplete.mask, or see `trainer inpaint`",
+    )?;
+    let (dataset, parts) = test_split(manifest, None, task.data_dir.as_deref())?;
+    let images = &parts.train[..parts.train.len().min(task.count as usize)];
+    let masks = dataset.masks(mask, incomplete.seed, images);
+    let masks = Some((mask.to_string(), masks));
+    task.run("recover", manifest, &dataset, images, masks, 1)
+}

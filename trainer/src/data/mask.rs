@@ -1,0 +1,164 @@
+//! Masks: which pixels of an image are visible.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::DataError;
+
+/// What is hidden of images, as text `KIND:SHARE`, with a share between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mask {
+    kind: Kind,
+    share: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The share of the pixels, at random places.
+    SaltAndPepper,
+    /// A square at a random place, whose side is that share of the image's shorter one.
+    Region,
+    /// The same square in the centre.
+    Centre,
+    /// The share of the rows, the lowest ones.
+    Lower,
+}
+
+const KINDS: [(&str, Kind); 4] = [
+    ("salt-and-pepper", Kind::SaltAndPepper),
+    ("region", Kind::Region),
+    ("centre", Kind::Centre),
+    ("lower", Kind::Lower),
+];
+
+impl FromStr for Mask {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let parse = || {
+            let (name, share) = text.split_once(':')?;
+            let (_, kind) = KINDS.iter().find(|(known, _)| *known == name)?;
+            let share = share
+                .parse()
+                .ok()
+                .filter(|share| 0.0 < *share && *share < 1.0)?;
+            Some(Self { kind: *kind, share })
+        };
+        parse().ok_or_else(|| {
+            let kinds: Vec<_> = KINDS.iter().map(|(name, _)| *name).collect();
+            DataError::Usage(format!(
+                "the mask {text:?}: expected KIND:SHARE, {} and a number between 0 and 1, as in \
+                 centre:0.5",
+                kinds.join(", ")
+            ))
+        })
+    }
+}
+
+impl TryFrom<String> for Mask {
+    type Error = DataError;
+
+    fn try_from(text: String) -> Result<Self, DataError> {
+        text.parse()
+    }
+}
+
+impl From<Mask> for String {
+    fn from(mask: Mask) -> Self {
+        mask.to_string()
+    }
+}
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = KINDS.iter().find(|(_, kind)| *kind == self.kind);
+        write!(f, "{}:{}", name.map_or("", |(name, _)| *name), self.share)
+    }
+}
+
+impl Mask {
+    /// The mask of image number `index` under `seed`, H W values: 1 for a visible pixel and 0 for a
+    /// hidden one. At least one is visible.
+    pub fn draw(&self, height: usize, width: usize, seed: u64, index: usize) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(index as u64);
+        let part = |whole: usize| (self.share * whole as f64) as usize;
+        let mut mask = vec![1.0; height * width];
+        let mut hide = |top: usize, left: usize, rows: usize, columns: usize| {
+            for row in top..top + rows {
+                mask[row * width + left..][..columns].fill(0.0);
+            }
+        };
+        let side = part(height.min(width));
+        match self.kind {
+            Kind::SaltAndPepper => {
+                let hidden = part(mask.len());
+                mask[..hidden].fill(0.0);
+                mask.shuffle(&mut rng);
+            }
+            Kind::Region => {
+                let top = rng.random_range(0..=height - side);
+                let left = rng.random_range(0..=width - side);
+                hide(top, left, side, side);
+            }
+            Kind::Centre => hide((height - side) / 2, (width - side) / 2, side, side),
+            Kind::Lower => {
+                let rows = part(height);
+                hide(height - rows, 0, rows, width);
+            }
+        }
+        mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_a_function_of_seed_and_image() {
+        let draw = |text: &str, seed, index| -> Vec<f32> {
+            let mask: Mask = text.parse().unwrap();
+            assert_eq!(mask.to_string(), text);
+            mask.draw(64, 48, seed, index)
+        };
+        let hidden = |mask: &[f32]| mask.iter().filter(|v| **v == 0.0).count();
+        for (text, count) in [
+            ("salt-and-pepper:0.5", 32 * 48),
+            ("region:0.5", 24 * 24),
+            ("centre:0.5", 24 * 24),
+            ("lower:0.25", 16 * 48),
+        ] {
+            let mask = draw(text, 1, 2);
+            assert_eq!(hidden(&mask), count, "{text}");
+            assert_eq!(mask, draw(text, 1, 2), "{text}");
+            let random = text.starts_with("salt") || text.starts_with("region");
+            assert_eq!(mask != draw(text, 1, 3), random, "{text}");
+            assert_eq!(mask != draw(text, 2, 2), random, "{text}");
+        }
+        let centre = draw("centre:0.5", 0, 0);
+        assert_eq!((centre[20 * 48 + 12], centre[19 * 48 + 12]), (0.0, 1.0));
+        assert_eq!((centre[43 * 48 + 35], centre[43 * 48 + 36]), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_mask_that_is_none_says_what_is_expected() {
+        for text in [
+            "",
+            "centre",
+            "centre:1",
+            "centre:0",
+            "middle:0.5",
+            "lower:x",
+        ] {
+            let error = text.parse::<Mask>().unwrap_err().to_string();
+            assert!(error.contains("salt-and-pepper, region"), "{error}");
+        }
+    }
+}

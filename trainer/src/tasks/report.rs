@@ -1,0 +1,172 @@
+//! What `trainer reconstruct`, `inpaint` and `recover` have in common: their arguments, and the
+//! report that they write.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::ProgressBar;
+use lfbm_bundle::inference::{Inference, SCORE_SEED};
+use lfbm_bundle::manifest::{Langevin, Manifest};
+use lfbm_bundle::pixels;
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use serde::Serialize;
+
+use super::completions::{MeanSquaredError, complete};
+use crate::data::Dataset;
+use crate::evaluate::draw_rows;
+
+/// Images in the picture.
+const SHOWN: usize = 16;
+/// Chains in the picture.
+const CHAINS_SHOWN: usize = 4;
+
+/// What tasks on a bundle's images are told.
+#[derive(Args, Clone, Debug)]
+pub struct TaskArgs {
+    /// The bundle
+    pub bundle: PathBuf,
+    /// The folder of the data set that was fitted; without it LFBM_DATA_DIR, then the cache
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// The folder for the picture and the JSON file; without it, the folder report in the bundle
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// So many images, the first of the split
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub count: u32,
+    /// Langevin steps
+    #[arg(long, default_value_t = 400)]
+    steps: u32,
+    /// Step size s; without it, the bundle's
+    #[arg(long)]
+    step_size: Option<f32>,
+    /// Decides where chains start, and their noise
+    #[arg(long, default_value_t = SCORE_SEED)]
+    seed: u64,
+    /// Print the report as JSON instead of a sentence
+    #[arg(long)]
+    json: bool,
+}
+
+/// How far off a model's images are.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report<'a> {
+    task: &'static str,
+    model: &'a str,
+    version: u64,
+    prior: lfbm_bundle::manifest::PriorKind,
+    images: usize,
+    /// What was hidden; null for whole images.
+    mask: Option<String>,
+    inference: Langevin,
+    seed: u64,
+    /// Of intensities in [0, 1], a mean over the hidden values, or over all of whole images.
+    mean_squared_error: MeanSquaredError,
+}
+
+impl TaskArgs {
+    /// Completes the first of the images at `indices` from what `masks` leave visible of them (all
+    /// without masks), and reports how far off the hidden part is: `TASK.json`, and `TASK.png`
+    /// with what was seen, what each chain makes of it, and the truth.
+    ///
+    /// # Errors
+    /// When a run fails, a chain diverges, or the report cannot be written.
+    pub fn run(
+        &self,
+        task: &'static str,
+        manifest: &Manifest,
+        dataset: &Dataset,
+        indices: &[usize],
+        masks: Option<(String, Vec<f32>)>,
+        chains: u32,
+    ) -> anyhow::Result<()> {
+        let runtime = Runtime::load(None)?;
+        let options = SessionOptions::default();
+        let mut inference = Inference::open(&runtime, &self.bundle, manifest, &options)?;
+        let langevin = Langevin {
+            steps: self.steps,
+            step_size: self.step_size.unwrap_or(manifest.langevin.step_size),
+            chains,
+            ..manifest.langevin
+        };
+        let truth = dataset.gather(indices);
+        let (mask, masks) = masks.unzip();
+        let bar = ProgressBar::new(indices.len() as u64);
+        let progress = &mut |done: usize| bar.set_position(done as u64);
+        let seen = masks.as_deref();
+        let made = complete(&mut inference, &truth, seen, &langevin, self.seed, progress)?;
+        bar.finish_and_clear();
+
+        let spec = &manifest.image;
+        let report = Report {
+            task,
+            model: &manifest.name,
+            version: manifest.version,
+            prior: manifest.prior,
+            images: indices.len(),
+            mask,
+            inference: langevin,
+            seed: self.seed,
+            mean_squared_error: made.error(&truth, seen, spec),
+        };
+        let json = serde_json::to_string_pretty(&report)?;
+        let default = || self.bundle.join("report");
+        let out = self.out.clone().unwrap_or_else(default);
+        fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+        write(&out.join(format!("{task}.json")), &format!("{json}\n"))?;
+
+        let shown = SHOWN.min(indices.len());
+        let truth = truth[..shown * spec.pixels()].to_vec();
+        let mut visible = truth.clone();
+        let completed = |chain: usize| -> Vec<f32> {
+            let rows = truth.chunks(spec.pixels()).zip(&made.generated).enumerate();
+            let image = |(index, (truth, made)): (usize, (&[f32], &Vec<Vec<f32>>))| match seen {
+                None => made[chain].clone(),
+                Some(masks) => {
+                    let mask = &masks[index * spec.positions()..][..spec.positions()];
+                    pixels::complete(truth, mask, &made[chain])
+                }
+            };
+            rows.flat_map(image).collect()
+        };
+        let mut rows: Vec<_> = (0..CHAINS_SHOWN.min(chains as usize))
+            .map(completed)
+            .collect();
+        if let Some(masks) = seen {
+            let images = visible.chunks_mut(spec.pixels());
+            for (image, mask) in images.zip(masks.chunks(spec.positions())) {
+                pixels::hide(image, mask);
+            }
+            rows.insert(0, visible);
+        }
+        rows.push(truth);
+        draw_rows(&out.join(format!("{task}.png")), spec, &rows)?;
+        eprintln!("wrote {}", out.display());
+
+        if self.json {
+            println!("{json}");
+        } else {
+            let MeanSquaredError {
+                best_chain,
+                standard_error,
+                all_chains,
+            } = report.mean_squared_error;
+            let over = match report.mask {
+                None => "all values".to_owned(),
+                Some(mask) => format!("the values hidden by {mask}"),
+            };
+            println!(
+                "mean squared error over {over} of {} images, intensities in [0, 1]: \
+                 {best_chain:.5} ± {standard_error:.5} (all chains {all_chains:.5})",
+                report.images
+            );
+        }
+        Ok(())
+    }
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
