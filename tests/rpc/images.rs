@@ -67,7 +67,7 @@ async fn a_colour_image_is_scored_in_every_form_and_drawn_in_colour() {
     let tensor = Tensor {
         data_type: DataType::Uint8.into(),
         shape: vec![3, 32, 32],
-        data: planes.clone().into(),
+        data: planes.clone(),
     };
     let as_tensor = ScoreRequest {
         image: Some(Image {
