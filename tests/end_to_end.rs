@@ -51,6 +51,15 @@ fn mean_log_joint(replies: &[serde_json::Value]) -> f64 {
 
 #[test]
 fn fit_export_serve_score() {
+    whole_path("langevin");
+}
+
+#[test]
+fn fit_export_serve_score_with_an_encoder() {
+    whole_path("vae");
+}
+
+fn whole_path(inference: &str) {
     let scratch = tempfile::tempdir().unwrap();
     let bundle = scratch.path().join("strokes");
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("trainer/configs/strokes.toml");
@@ -62,6 +71,8 @@ fn fit_export_serve_score() {
                 "strokes",
                 "--holdout",
                 HELD_OUT,
+                "--inference",
+                inference,
                 "--config",
             ])
             .arg(config)

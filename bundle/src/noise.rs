@@ -24,7 +24,7 @@ impl ChainNoise {
         Self { rng }
     }
 
-    /// Fills `z` with the chain's start, z_0 ~ N(0, I).
+    /// Fills `z` with the standard normal noise that the chain's start is, or is made of.
     pub fn initial(&self, z: &mut [f32]) {
         self.fill(0, z);
     }

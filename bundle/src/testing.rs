@@ -8,11 +8,12 @@ use std::path::Path;
 
 use crate::calibration::Calibration;
 use crate::manifest::{
-    Aggregation, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind, PriorSampling,
+    Aggregation, ChainStart, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind,
+    PriorSampling,
 };
 use crate::model::{
-    EnergyWeights, FlowStepWeights, GeneratorName, GeneratorSpec, LayerWeights, ModelError,
-    PriorWeights, forward_graphs,
+    EncoderSpec, EncoderWeights, EnergyWeights, FlowStepWeights, GeneratorName, GeneratorSpec,
+    IafStepWeights, LayerWeights, ModelError, PriorWeights, encoder_graph, forward_graphs,
 };
 use crate::neighbours::Neighbours;
 use crate::runtime::{Runtime, SessionOptions};
@@ -97,6 +98,66 @@ fn linear(rng: &mut ChaCha8Rng, inputs: usize, outputs: usize, gain: f32) -> Lay
     }
 }
 
+/// Random weights of an encoder. Its flow steps are not masked: what runs them cannot tell.
+///
+/// # Errors
+/// When the sizes make no encoder.
+pub fn random_encoder(spec: &EncoderSpec, seed: u64) -> Result<EncoderWeights, ModelError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let features = spec.features()?.into_iter().map(|layer| {
+        let shape = layer.weight_shape();
+        let fan_in = shape[1..].iter().product::<usize>();
+        LayerWeights {
+            weight: normal(&mut rng, &shape, (1.5 / fan_in as f32).sqrt()),
+            bias: normal(&mut rng, &shape[..1], 0.05),
+        }
+    });
+    let features = features.collect();
+    let head = linear(&mut rng, spec.head_inputs()?, spec.head_outputs(), 1.0);
+    let (d, hidden) = (spec.generator.latent_dim, spec.iaf_hidden);
+    let iaf = (0..spec.iaf_steps).map(|_| IafStepWeights {
+        context: normal(&mut rng, &[hidden, spec.context], 0.2),
+        layers: [(d, hidden), (hidden, hidden), (hidden, 2 * d)]
+            .map(|(inputs, outputs)| linear(&mut rng, inputs, outputs, 1.0)),
+    });
+    Ok(EncoderWeights {
+        iaf: iaf.collect(),
+        features,
+        head,
+    })
+}
+
+/// What a random model is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomModel {
+    /// The generator.
+    pub generator: GeneratorName,
+    /// The prior.
+    pub prior: PriorKind,
+    /// Where chains start; those of an encoder take no steps.
+    pub chain_start: ChainStart,
+    /// Size of the latent.
+    pub latent_dim: usize,
+    /// Width of the generator.
+    pub width: usize,
+    /// Decides the weights.
+    pub seed: u64,
+}
+
+impl RandomModel {
+    /// With a flow, and chains from N(0, I).
+    pub fn new(generator: GeneratorName, latent_dim: usize, width: usize, seed: u64) -> Self {
+        Self {
+            generator,
+            prior: PriorKind::Flow,
+            chain_start: ChainStart::StandardNormal,
+            latent_dim,
+            width,
+            seed,
+        }
+    }
+}
+
 /// Writes a bundle with random weights and a flow, calibrated on random images: grey ones of 28 x 28
 /// for `mlp` and `mnist`, colour ones of the generator's size for the others.
 ///
@@ -110,23 +171,27 @@ pub fn random_bundle(
     width: usize,
     seed: u64,
 ) -> Result<Bundle, BundleError> {
-    let prior = PriorKind::Flow;
-    random_bundle_with(out, runtime, generator, prior, latent_dim, width, seed)
+    let model = RandomModel::new(generator, latent_dim, width, seed);
+    random_bundle_of(out, runtime, model)
 }
 
-/// [`random_bundle`] with another prior.
+/// [`random_bundle`] of another model.
 ///
 /// # Errors
 /// When the sizes make no model, or the bundle cannot be written.
-pub fn random_bundle_with(
+pub fn random_bundle_of(
     out: &Path,
     runtime: &Runtime,
-    generator: GeneratorName,
-    prior: PriorKind,
-    latent_dim: usize,
-    width: usize,
-    seed: u64,
+    model: RandomModel,
 ) -> Result<Bundle, BundleError> {
+    let RandomModel {
+        generator,
+        prior,
+        chain_start,
+        latent_dim,
+        width,
+        seed,
+    } = model;
     let grey = matches!(generator, GeneratorName::Mlp | GeneratorName::Mnist);
     let side = generator.side().unwrap_or(28);
     let image = ImageSpec {
@@ -157,9 +222,22 @@ pub fn random_bundle_with(
         steps: 60,
         step_size: 0.4,
     });
-    let graphs = forward_graphs(&image, &spec, &weights, &prior).map_err(model_error)?;
+    let mut graphs = forward_graphs(&image, &spec, &weights, &prior).map_err(model_error)?;
+    let mut steps = 20;
+    if chain_start == ChainStart::Encoder {
+        steps = 0;
+        let encoder = EncoderSpec {
+            generator: spec,
+            width,
+            context: 16,
+            iaf_steps: 2,
+            iaf_hidden: HIDDEN,
+        };
+        let weights = random_encoder(&encoder, seed + 4).map_err(model_error)?;
+        graphs.encoder = Some(encoder_graph(&encoder, &weights).map_err(model_error)?);
+    }
     let langevin = Langevin {
-        steps: 20,
+        steps,
         step_size: 0.1,
         noise_free_steps: 0,
         chains: 1,

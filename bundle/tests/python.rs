@@ -6,20 +6,22 @@
 use std::path::Path;
 use std::process::Command;
 
-use lfbm_bundle::manifest::PriorKind;
+use lfbm_bundle::manifest::{ChainStart, PriorKind};
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{PosteriorStep, Runtime, SessionOptions, StepInputs, StepOutputs};
-use lfbm_bundle::testing::{random_bundle_with, random_images};
+use lfbm_bundle::runtime::{
+    ChainStarts, PosteriorStep, Runtime, SessionOptions, StepInputs, StepOutputs,
+};
+use lfbm_bundle::testing::{RandomModel, random_bundle_of, random_images};
 
 const ROWS: usize = 3;
 const LATENT_DIM: usize = 8;
 
-fn check(generator: GeneratorName, prior: PriorKind) {
+fn check(model: RandomModel) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bundle");
     let runtime = Runtime::load(None).unwrap();
-    let bundle = random_bundle_with(&path, &runtime, generator, prior, LATENT_DIM, 4, 1).unwrap();
+    let bundle = random_bundle_of(&path, &runtime, model).unwrap();
     let manifest = bundle.manifest();
     let options = SessionOptions::default();
     let mut step = PosteriorStep::open(&runtime, &path, manifest, &options).unwrap();
@@ -29,7 +31,7 @@ fn check(generator: GeneratorName, prior: PriorKind) {
         .iter()
         .map(|v| 2.0 * v - 1.0)
         .collect();
-    let mask: Vec<f32> = (0..ROWS * pixels)
+    let mask: Vec<f32> = (0..ROWS * manifest.image.positions())
         .map(|i| f32::from(u8::from(i % 3 > 0)))
         .collect();
     let (mut z, mut noise) = (vec![0.0; ROWS * LATENT_DIM], vec![0.0; ROWS * LATENT_DIM]);
@@ -59,18 +61,31 @@ fn check(generator: GeneratorName, prior: PriorKind) {
     .unwrap();
     assert_ne!(z, z_next);
 
-    let numbers = serde_json::json!({
-        "inputs": {
-            "z": z, "x": x, "mask": mask, "noise": noise,
-            "step_size": step_size, "noise_scale": noise_scale,
-        },
-        "outputs": {
-            "z_next": z_next, "log_prior": log_prior, "log_likelihood": log_likelihood,
-            "reconstruction": reconstruction,
+    let mut runs = serde_json::json!({
+        "posterior": {
+            "inputs": {
+                "z": z, "x": x, "mask": mask, "noise": noise,
+                "step_size": step_size, "noise_scale": noise_scale,
+            },
+            "outputs": {
+                "z_next": z_next, "log_prior": log_prior, "log_likelihood": log_likelihood,
+                "reconstruction": reconstruction,
+            },
         },
     });
-    let step_file = folder.path().join("step.json");
-    std::fs::write(&step_file, numbers.to_string()).unwrap();
+    let (mut graphs, mut outputs) = (5, 4);
+    if model.chain_start == ChainStart::Encoder {
+        let mut starts = ChainStarts::open(&runtime, &path, manifest, &options).unwrap();
+        starts.run(ROWS, &x, &noise, &mut z).unwrap();
+        assert_ne!(z, noise);
+        runs["encoder"] = serde_json::json!({
+            "inputs": { "x": x, "noise": noise },
+            "outputs": { "z": z },
+        });
+        (graphs, outputs) = (6, 5);
+    }
+    let runs_file = folder.path().join("runs.json");
+    std::fs::write(&runs_file, runs.to_string()).unwrap();
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let packages = root.join("../third_party/python");
@@ -80,29 +95,51 @@ fn check(generator: GeneratorName, prior: PriorKind) {
     );
     let output = Command::new("python3")
         .arg(root.join("tests/check_bundle.py"))
-        .args([&path, &step_file])
+        .args([&path, &runs_file])
         .env("PYTHONPATH", packages)
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{generator}: {errors}");
+    assert!(output.status.success(), "{model:?}: {errors}");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout).lines().count(),
-        5 + 4
+        graphs + outputs
     );
+}
+
+fn model(generator: GeneratorName) -> RandomModel {
+    RandomModel::new(generator, LATENT_DIM, 4, 1)
 }
 
 #[test]
 fn python_accepts_and_agrees_on_mlp() {
-    check(GeneratorName::Mlp, PriorKind::Flow);
+    check(model(GeneratorName::Mlp));
 }
 
 #[test]
 fn python_accepts_and_agrees_on_mnist() {
-    check(GeneratorName::Mnist, PriorKind::Flow);
+    check(model(GeneratorName::Mnist));
 }
 
 #[test]
 fn python_accepts_and_agrees_on_an_energy() {
-    check(GeneratorName::Mlp, PriorKind::Ebm);
+    check(RandomModel {
+        prior: PriorKind::Ebm,
+        ..model(GeneratorName::Mlp)
+    });
+}
+
+#[test]
+fn python_accepts_and_agrees_on_encoders() {
+    // One without convolutions, one that ends with a convolution, one that ends with the head.
+    for generator in [
+        GeneratorName::Mlp,
+        GeneratorName::Mnist,
+        GeneratorName::Celeba,
+    ] {
+        check(RandomModel {
+            chain_start: ChainStart::Encoder,
+            ..model(generator)
+        });
+    }
 }

@@ -5,10 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lfbm_bundle::manifest::ChainStart;
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
-use lfbm_bundle::testing::{random_bundle, random_images};
+use lfbm_bundle::testing::{RandomModel, random_bundle, random_bundle_of, random_images};
 
 fn bundle(folder: &Path) -> PathBuf {
     let path = folder.join("bundle");
@@ -76,6 +77,33 @@ fn a_manifest_of_another_format_is_refused() {
         let error = Bundle::open(&path).unwrap_err().to_string();
         assert!(error.contains(blamed), "{error}");
     }
+}
+
+#[test]
+fn a_bundle_whose_chains_start_at_an_encoder_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bundle");
+    let runtime = Runtime::load(None).unwrap();
+    let model = RandomModel {
+        chain_start: ChainStart::Encoder,
+        ..RandomModel::new(GeneratorName::Mlp, 4, 1, 1)
+    };
+    let bundle = random_bundle_of(&path, &runtime, model).unwrap();
+    assert_eq!(bundle.manifest().chain_start, ChainStart::Encoder);
+
+    let manifest = path.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let renamed = text.replace("\"encoder.onnx\"", "\"coder.onnx\"");
+    fs::write(&manifest, renamed).unwrap();
+    let error = Bundle::open(&path).unwrap_err().to_string();
+    assert!(error.contains("encoder.onnx is not listed"), "{error}");
+
+    // A bundle from before there were encoders does not name a start.
+    let line = "  \"chain_start\": \"encoder\",\n";
+    assert!(text.contains(line));
+    fs::write(&manifest, text.replace(line, "")).unwrap();
+    let old = Bundle::open(&path).unwrap();
+    assert_eq!(old.manifest().chain_start, ChainStart::StandardNormal);
 }
 
 #[test]

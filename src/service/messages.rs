@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lfbm_bundle::inference::{ChainScore, SCORE_SEED, Score};
-use lfbm_bundle::manifest::{Aggregation, Decision, Manifest, PriorKind};
+use lfbm_bundle::manifest::{Aggregation, ChainStart, Decision, Manifest, PriorKind};
 
 use crate::proto;
 use crate::scheduler::Inferred;
@@ -87,6 +87,11 @@ pub(super) fn model(manifest: &Manifest) -> proto::Model {
             PriorKind::Flow => proto::Prior::Flow,
             PriorKind::Ebm => proto::Prior::Ebm,
             PriorKind::Gaussian => proto::Prior::Gaussian,
+        }
+        .into(),
+        chain_start: match manifest.chain_start {
+            ChainStart::StandardNormal => proto::ChainStart::StandardNormal,
+            ChainStart::Encoder => proto::ChainStart::Encoder,
         }
         .into(),
     }

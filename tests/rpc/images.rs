@@ -177,7 +177,7 @@ fn open(bundle: &Bundle, manifest: &Manifest) -> Inference {
 }
 
 /// Hides the lower half.
-fn half(manifest: &Manifest) -> Tensor {
+pub(crate) fn half(manifest: &Manifest) -> Tensor {
     let (height, width) = (manifest.image.height, manifest.image.width);
     let visible = (0..height * width).map(|position| u8::from(position < height * width / 2));
     Tensor {

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod encoder;
 mod images;
 mod priors;
 mod streams;

@@ -7,7 +7,7 @@ use lfbm_bundle::manifest::PriorKind;
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::pixels::{from_bytes, from_x};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::testing::random_bundle_with;
+use lfbm_bundle::testing::{RandomModel, random_bundle_of};
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use lfbm_server::proto::inference::infer_parameter::ParameterChoice;
@@ -27,8 +27,11 @@ async fn a_model_with_an_energy_or_a_gaussian_scores_and_samples_and_says_what_i
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bundle");
-        let mlp = GeneratorName::Mlp;
-        let bundle = random_bundle_with(&path, &runtime, mlp, kind, 8, 4, 1).unwrap();
+        let model = RandomModel {
+            prior: kind,
+            ..RandomModel::new(GeneratorName::Mlp, 8, 4, 1)
+        };
+        let bundle = random_bundle_of(&path, &runtime, model).unwrap();
         let manifest = bundle.manifest();
         let options = SessionOptions::default();
         let mut direct = Inference::open(&runtime, &path, manifest, &options).unwrap();

@@ -423,9 +423,16 @@ impl Settings {
         )?;
         range(
             "inference.steps",
-            inference.steps.into(),
+            inference.steps,
             inference.steps > 0 || learning.inference == InferenceName::Vae,
             "1 or more; without an encoder no step is no inference",
+        )?;
+        let normalized = model.prior.is_normalized();
+        range(
+            "model.prior",
+            "ebm",
+            normalized || learning.inference != InferenceName::Vae,
+            "flow or gaussian with learning.inference = \"vae\", whose bound needs a density",
         )?;
         let norm = f64::from(model.contrast_norm);
         range(
@@ -537,7 +544,7 @@ impl Settings {
 
 fn range(
     name: &'static str,
-    value: f64,
+    value: impl ToString,
     inside: bool,
     expected: &'static str,
 ) -> Result<(), SettingsError> {
@@ -643,6 +650,10 @@ mod tests {
             ("model.sigma=-1", "model.sigma"),
             ("inference.steps=0", "inference.steps"),
             ("learning.inference=mcmc", "mcmc"),
+            (
+                "learning={inference='vae'}\nmodel={prior='ebm'}",
+                "model.prior",
+            ),
             ("inference.aggregation=median", "median"),
             ("calibration.false_positive_rate=2", "false_positive_rate"),
             ("nonsense", "--set nonsense"),

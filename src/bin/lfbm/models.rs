@@ -2,7 +2,7 @@
 
 use clap::Args;
 use lfbm_server::proto::{
-    Decision, ImageSpec, InferenceParameters, ListModelsRequest, Model, Prior,
+    ChainStart, Decision, ImageSpec, InferenceParameters, ListModelsRequest, Model, Prior,
 };
 use serde_json::json;
 
@@ -53,7 +53,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
             model.generator.clone(),
             model.latent_dim.to_string(),
             prior(model).to_owned(),
-            inference.steps().to_string(),
+            steps(model, inference.steps()),
             inference.step_size().to_string(),
             inference.chains().to_string(),
             anomalous_if(model),
@@ -69,6 +69,13 @@ fn prior(model: &Model) -> &'static str {
         Prior::Ebm => "ebm, unnormalised",
         Prior::Gaussian => "gaussian",
         Prior::Unspecified => "",
+    }
+}
+
+fn steps(model: &Model, steps: u32) -> String {
+    match model.chain_start() {
+        ChainStart::Encoder => format!("{steps} from the encoder"),
+        ChainStart::StandardNormal | ChainStart::Unspecified => steps.to_string(),
     }
 }
 
@@ -96,6 +103,7 @@ fn as_json(model: &Model) -> serde_json::Value {
         "generator": model.generator,
         "latent_dim": model.latent_dim,
         "prior": model.prior().as_str_name(),
+        "chain_start": model.chain_start().as_str_name(),
         "inference": {
             "steps": inference.steps(),
             "step_size": inference.step_size(),
