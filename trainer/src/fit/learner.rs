@@ -18,7 +18,7 @@ pub struct Learning {
     pub prior_learning_rate: f64,
     /// Adam's learning rate for the generator, at the start.
     pub generator_learning_rate: f64,
-    /// Both learning rates fall along half a cosine to this share of themselves.
+    /// All learning rates fall along half a cosine to this share of themselves.
     pub final_learning_rate_share: f64,
     /// Iterations over which they fall.
     pub iterations: u64,
@@ -26,7 +26,7 @@ pub struct Learning {
     pub prior_max_gradient_norm: f64,
     /// Longer gradients of the generator's loss are cut to this length.
     pub generator_max_gradient_norm: f64,
-    /// Share of the old average of weights that stays, per iteration; 0 keeps no average.
+    /// Share of the old average of weights that stays, per update; 0 keeps no average.
     pub average_decay: f64,
 }
 

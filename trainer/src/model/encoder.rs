@@ -1,7 +1,7 @@
 //! The encoder q(z|x): a Gaussian whose mean and variance a network reads from the image, made
 //! more flexible by inverse autoregressive flow steps.
 
-use lfbm_bundle::model::{EncoderLayer, EncoderSpec, EncoderWeights, LayerWeights, ModelError};
+use lfbm_bundle::model::{EncoderLayer, EncoderSpec, EncoderWeights, ModelError};
 use lfbm_bundle::onnx::ConvGeometry;
 use tch::{Device, Kind, Tensor};
 
@@ -9,7 +9,7 @@ use super::density::log_standard_normal;
 use super::generator::negative_slope;
 use super::linear::Linear;
 use super::parameters::{Parameters, Role, convert, visit_part};
-use super::{IafStep, Observation, host, init};
+use super::{IafStep, Observation, init};
 
 /// x of a black pixel, which hidden ones are shown to the encoder as.
 const BLACK: f64 = -1.0;
@@ -24,11 +24,11 @@ pub struct Encoder {
     slope: Tensor,
 }
 
-/// Layer weights of a network of [`EncoderLayer`]s.
+/// One layer of the features.
 #[derive(Debug)]
 struct Feature {
     shape: EncoderLayer,
-    weights: Linear,
+    layer: Linear,
 }
 
 impl Encoder {
@@ -60,7 +60,7 @@ impl Encoder {
     pub fn sample(&self, seen: &Observation, noise: &Tensor) -> (Tensor, Tensor) {
         let mut h = match &seen.mask {
             None => seen.x.shallow_clone(),
-            Some(mask) => (&seen.x - BLACK) * mask + BLACK,
+            Some(mask) => seen.x.masked_fill(&mask.eq(0.0), BLACK),
         };
         for feature in &self.features {
             h = feature.forward(&h).prelu(&self.slope);
@@ -89,13 +89,10 @@ impl Encoder {
 
     /// The weights in the layout of the bundle.
     pub fn weights(&self) -> EncoderWeights {
-        let layer = |layer: &Linear| LayerWeights {
-            weight: host::to_host(&layer.weight),
-            bias: host::to_host(&layer.bias),
-        };
+        let features = self.features.iter();
         EncoderWeights {
-            features: self.features.iter().map(|f| layer(&f.weights)).collect(),
-            head: layer(&self.head),
+            features: features.map(|feature| feature.layer.weights()).collect(),
+            head: self.head.weights(),
             iaf: self.iaf.iter().map(IafStep::weights).collect(),
         }
     }
@@ -104,7 +101,7 @@ impl Encoder {
 impl Parameters for Encoder {
     fn visit(&mut self, visitor: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         for (index, feature) in self.features.iter_mut().enumerate() {
-            feature.weights.visit(&format!("features.{index}"), visitor);
+            feature.layer.visit(&format!("features.{index}"), visitor);
         }
         self.head.visit("head", visitor);
         for (index, step) in self.iaf.iter_mut().enumerate() {
@@ -120,12 +117,12 @@ impl Feature {
         let (weight, bias) = init::fan_in_uniform(&size, size[0], fan_in, device);
         Self {
             shape,
-            weights: Linear { weight, bias },
+            layer: Linear { weight, bias },
         }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        let Linear { weight, bias } = &self.weights;
+        let Linear { weight, bias } = &self.layer;
         match self.shape {
             EncoderLayer::Linear { .. } => x.flatten(1, -1).linear(weight, Some(bias)),
             EncoderLayer::Conv {

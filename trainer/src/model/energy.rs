@@ -2,13 +2,12 @@
 //! log p(z) = -E(z) + log N(z; 0, I) - log Z, with Z unknown.
 
 use lfbm_bundle::manifest::PriorSampling;
-use lfbm_bundle::model::{EnergyWeights, LayerWeights};
+use lfbm_bundle::model::EnergyWeights;
 use tch::{Device, Kind, Tensor};
 
 use super::Langevin;
 use super::density::log_standard_normal;
 use super::generator::{NEGATIVE_SLOPE, negative_slope};
-use super::host::to_host;
 use super::linear::Linear;
 use super::parameters::{Parameters, Role, convert};
 
@@ -88,10 +87,7 @@ impl Energy {
 
     /// The weights in the layout of the bundle.
     pub fn weights(&self) -> EnergyWeights {
-        self.layers.each_ref().map(|layer| LayerWeights {
-            weight: to_host(&layer.weight),
-            bias: to_host(&layer.bias),
-        })
+        self.layers.each_ref().map(Linear::weights)
     }
 }
 

@@ -1,9 +1,10 @@
 //! A fully connected layer.
 
+use lfbm_bundle::model::LayerWeights;
 use tch::{Device, Tensor};
 
-use super::init;
 use super::parameters::Role;
+use super::{host, init};
 
 /// `x @ weight^T + bias`, weight of shape (outputs, inputs).
 #[derive(Debug)]
@@ -21,6 +22,14 @@ impl Linear {
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
+    }
+
+    /// Both tensors in the layout of the bundle.
+    pub(crate) fn weights(&self) -> LayerWeights {
+        LayerWeights {
+            weight: host::to_host(&self.weight),
+            bias: host::to_host(&self.bias),
+        }
     }
 
     /// Visits both tensors, with `name.` before their names.

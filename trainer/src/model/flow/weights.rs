@@ -1,10 +1,11 @@
 //! A flow's weights in the layout of the bundle.
 
-use lfbm_bundle::model::{FlowStepWeights, LayerWeights};
+use lfbm_bundle::model::FlowStepWeights;
 use tch::Kind;
 
 use super::{Flow, FlowStep};
 use crate::model::host::{to_host, values};
+use crate::model::linear::Linear;
 
 impl Flow {
     /// The weights, first step first.
@@ -29,10 +30,7 @@ impl FlowStep {
             inverse: to_host(&matrix.inverse()),
             matrix: to_host(&matrix),
             log_abs_det: linear.log_abs_det().double_value(&[]) as f32,
-            coupling: coupling.layers.each_ref().map(|layer| LayerWeights {
-                weight: to_host(&layer.weight),
-                bias: to_host(&layer.bias),
-            }),
+            coupling: coupling.layers.each_ref().map(Linear::weights),
         }
     }
 }
