@@ -622,21 +622,44 @@ mod tests {
         assert_eq!(settings.inference.steps, 7, "what is set stays");
     }
 
+    /// The settings of `configs/NAME.toml`, and the images that their generator makes.
+    fn shipped(name: &str) -> (Settings, ImageSpec) {
+        let file = format!("{}/configs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        let settings = Settings::load(Some(Path::new(&file)), &[]).unwrap();
+        let generator = settings.model.generator;
+        let side = generator.side().unwrap();
+        let grey = generator == GeneratorName::Mnist;
+        let image = ImageSpec {
+            channels: if grey { 1 } else { 3 },
+            height: side,
+            width: side,
+            value_range: [-1.0, 1.0],
+            contrast: Contrast::None,
+        };
+        (settings, image)
+    }
+
+    #[test]
+    fn the_papers_settings_make_its_encoders() {
+        for (name, expected) in [
+            ("mnist-vae", [10, 20, 40, 80]),
+            ("svhn-vae", [10, 20, 40, 80]),
+            ("cifar10-vae", [64, 128, 256, 512]),
+            ("celeba-vae", [64, 128, 256, 256]),
+        ] {
+            let (settings, image) = shipped(name);
+            assert_eq!(settings.learning.inference, InferenceName::Vae, "{name}");
+            let features = settings.encoder(&image).features().unwrap();
+            let channels: Vec<_> = features.iter().map(|f| f.weight_shape()[0]).collect();
+            assert_eq!(channels, expected, "{name}");
+        }
+    }
+
     #[test]
     fn the_papers_settings_make_its_generators() {
         for name in ["svhn", "cifar10", "celeba", "celeba-hq"] {
-            let file = format!("{}/configs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-            let settings = Settings::load(Some(Path::new(&file)), &[]).unwrap();
-            let generator = settings.model.generator;
-            assert_eq!(generator.to_string(), name);
-            let side = generator.side().unwrap();
-            let image = ImageSpec {
-                channels: 3,
-                height: side,
-                width: side,
-                value_range: [-1.0, 1.0],
-                contrast: Contrast::None,
-            };
+            let (settings, image) = shipped(name);
+            assert_eq!(settings.model.generator.to_string(), name);
             let layers = settings.architecture(&image).generator.layers().unwrap();
             assert_eq!(layers.last().map(Layer::outputs), Some(3), "{name}");
         }
