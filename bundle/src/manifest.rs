@@ -33,8 +33,8 @@ pub struct Manifest {
     pub generator: String,
     /// Inference parameters that scores use unless a request says otherwise.
     pub langevin: Langevin,
-    /// Where chains start.
-    #[serde(default)]
+    /// Where chains start; absent for the standard normal.
+    #[serde(default, skip_serializing_if = "ChainStart::is_standard_normal")]
     pub chain_start: ChainStart,
     /// Which classes were fitted.
     pub classes: Classes,
@@ -147,6 +147,12 @@ pub enum ChainStart {
     StandardNormal,
     /// z_0 ~ q(z|x): `encoder.onnx`.
     Encoder,
+}
+
+impl ChainStart {
+    fn is_standard_normal(&self) -> bool {
+        *self == Self::StandardNormal
+    }
 }
 
 /// How the densities of several chains become one.
