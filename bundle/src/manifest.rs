@@ -64,6 +64,13 @@ pub struct ImageSpec {
     pub contrast: Contrast,
 }
 
+impl Manifest {
+    /// Whether the bundle holds the graph that samples its prior.
+    pub fn has_prior_graph(&self) -> bool {
+        self.files.contains_key("prior.onnx")
+    }
+}
+
 impl ImageSpec {
     /// Values of an image: C H W.
     pub fn pixels(&self) -> usize {

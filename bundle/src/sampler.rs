@@ -19,6 +19,8 @@ enum Prior {
     Exact(PriorSampler),
     /// Short-run Langevin.
     ShortRun(PriorStep, PriorSampling),
+    /// The bundle has no graph for it.
+    Missing,
 }
 
 impl Sampler {
@@ -33,6 +35,7 @@ impl Sampler {
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
         let prior = match manifest.prior_sampling {
+            None if !manifest.has_prior_graph() => Prior::Missing,
             None => Prior::Exact(PriorSampler::open(runtime, dir, manifest, options)?),
             Some(sampling) => {
                 let step = PriorStep::open(runtime, dir, manifest, options)?;
@@ -61,13 +64,14 @@ impl Sampler {
     /// and the end of a Langevin chain where it is an energy.
     ///
     /// # Errors
-    /// When a run fails.
+    /// When the bundle holds no `prior.onnx`, or a run fails.
     pub fn latents(&mut self, n: usize, seed: u64) -> Result<Vec<f32>, RuntimeError> {
         let noise = ChainNoise::new(seed, 0);
         let mut z0 = vec![0.0; n * self.latent_dim];
         noise.initial(&mut z0);
         let mut z = vec![0.0; z0.len()];
         match &mut self.prior {
+            Prior::Missing => return Err(RuntimeError::NoPriorGraph),
             Prior::Exact(prior) => prior.run(n, &z0, &mut z)?,
             Prior::ShortRun(step, PriorSampling { steps, step_size }) => {
                 let step_size = vec![*step_size; n];

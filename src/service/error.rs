@@ -70,7 +70,8 @@ impl ServiceError {
     fn is_fault(&self) -> bool {
         match self {
             Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),
-            Self::Panicked | Self::Sampler(_) | Self::Render(_) => true,
+            Self::Sampler(error) => !matches!(error, RuntimeError::NoPriorGraph),
+            Self::Panicked | Self::Render(_) => true,
             Self::Invalid(_)
             | Self::Unknown(_)
             | Self::Refused(_)
@@ -161,6 +162,9 @@ impl From<ServiceError> for Status {
             ServiceError::Diverged(_) => (Code::FailedPrecondition, info("CHAINS_DIVERGED")),
             ServiceError::Unauthenticated => (Code::Unauthenticated, info("TOKEN_REQUIRED")),
             ServiceError::Draining => (Code::Unavailable, info("DRAINING")),
+            ServiceError::Sampler(RuntimeError::NoPriorGraph) => {
+                (Code::FailedPrecondition, info("NO_PRIOR_GRAPH"))
+            }
             ServiceError::Sampler(_) => (Code::Internal, info("SAMPLING_FAILED")),
             ServiceError::Render(_) => (Code::Internal, info("RENDERING_FAILED")),
             ServiceError::Panicked => (Code::Internal, info("PANICKED")),

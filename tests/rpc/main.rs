@@ -7,6 +7,7 @@ mod common;
 
 mod encoder;
 mod images;
+mod imported;
 mod priors;
 mod streams;
 

@@ -4,6 +4,7 @@
 //! * [`model`]: the model in libtorch, [`fit`]: learning it;
 //! * [`export`]: from a learner to a bundle, [`calibrate`]: what its scores are compared with,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
+//! * [`flow_check`]: whether an imported flow is a density;
 //! * [`tasks`]: what a model makes of images, [`sweep`]: many fits;
 //! * [`settings`], [`device`], [`commands`]: the program around them.
 
@@ -14,6 +15,7 @@ pub mod device;
 pub mod evaluate;
 pub mod export;
 pub mod fit;
+pub mod flow_check;
 pub mod model;
 pub mod principal;
 pub mod settings;

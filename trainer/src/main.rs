@@ -31,6 +31,8 @@ enum Command {
     Baselines(commands::baselines::BaselinesArgs),
     /// Write the model of a checkpoint as a bundle
     Export(commands::export::ExportArgs),
+    /// Write a model that another program exported as ONNX as a bundle
+    Import(commands::import::ImportArgs),
     /// Calibrate a bundle anew, without fitting; brings one of an older format up to date
     Calibrate(commands::calibrate::CalibrateArgs),
     /// Draw digits, or sample a bundle's model, as PNG files
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Recover(args) => commands::recover::run(&args),
         Command::Baselines(args) => commands::baselines::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Import(args) => commands::import::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Draw(args) => commands::draw::run(&args),
     };

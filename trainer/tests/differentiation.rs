@@ -283,6 +283,10 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
     let positive = draw.positive(&shape);
     Some(match op {
         "Abs" => unary(x, op, Torch::abs),
+        "Elu" => unary(x, op, |v| {
+            v.maximum(&v.zeros_like()) + (v.minimum(&v.zeros_like()).exp() - 1.0)
+        }),
+        "Erf" => unary(x, op, Torch::erf),
         "Exp" => unary(x, op, Torch::exp),
         "Identity" => unary(x, op, Torch::shallow_clone),
         "Log" => unary(positive, op, Torch::log),

@@ -86,7 +86,7 @@ fn densities_and_their_slopes_are_those_of_libtorch() {
             let noise = HostTensor::new([5, LATENT], vec![0.0; 5 * LATENT]);
             let step_size = HostTensor::new([5], vec![2.0_f32.sqrt(); 5]);
             let inputs = [to_host(&z), noise, step_size];
-            let moved = evaluate(&runtime, &graphs.prior, &inputs).unwrap();
+            let moved = evaluate(&runtime, graphs.prior.as_ref().unwrap(), &inputs).unwrap();
             let shape = [5, LATENT as i64];
             let slope = to_device(&moved[0].data, &shape, Device::Cpu) - &z;
             let z = z.set_requires_grad(true);

@@ -5,12 +5,16 @@ mod encoder;
 mod energy;
 mod flow;
 mod generator;
+mod imported;
 mod preprocess;
 
 pub use encoder::{EncoderLayer, EncoderSpec, EncoderWeights, IafStepWeights, encoder_graph};
 pub use energy::EnergyWeights;
 pub use flow::FlowStepWeights;
 pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
+pub use imported::{ModelFiles, imported_graphs};
+
+use std::path::PathBuf;
 
 use crate::manifest::{ImageSpec, PriorKind};
 use crate::onnx::{Graph, GraphError};
@@ -59,7 +63,8 @@ pub struct ForwardGraphs {
     pub flow: Graph,
     /// `z0: [B,d]` to `z: [B,d]`; for an energy-based prior, which has no exact samples, one
     /// Langevin step, `z: [B,d]`, `noise: [B,d]` and `step_size: [B]` to `z_next: [B,d]`.
-    pub prior: Graph,
+    /// Without it, exact samples cannot be drawn.
+    pub prior: Option<Graph>,
     /// `x: [B,C,H,W]` and `noise: [B,d]` to `z: [B,d]`, where there is one: see
     /// [`encoder_graph`].
     pub encoder: Option<Graph>,
@@ -80,6 +85,14 @@ pub enum ModelError {
         expected: String,
         /// The shape that came.
         got: String,
+    },
+    /// A file of an imported model is not what it is given for.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The graph could not be built.
     #[error(transparent)]
@@ -124,7 +137,7 @@ pub fn forward_graphs(
         preprocess: preprocess_graph(image)?,
         generator: generator::graph(generator, generator_weights)?,
         flow,
-        prior,
+        prior: Some(prior),
         encoder: None,
     })
 }

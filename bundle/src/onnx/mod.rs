@@ -18,6 +18,7 @@ mod codec;
 mod fuse;
 mod gradient;
 mod graph;
+mod import;
 mod ops;
 mod proto;
 
@@ -27,6 +28,7 @@ pub use gradient::{differentiable_ops, gradient};
 pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
+pub use import::{Imported, import};
 
 /// The operator set that graphs are written in.
 pub const OPSET: i64 = 17;

@@ -98,6 +98,12 @@ pub enum RuntimeError {
         /// What is wrong.
         reason: String,
     },
+    /// The prior is to be sampled, and the model was imported without the graph for it.
+    #[error(
+        "the model was imported without prior.onnx, the inverse of its flow, so exact samples of its \
+         prior are not available; import it again with --prior"
+    )]
+    NoPriorGraph,
     /// A buffer has the wrong length.
     #[error("{graph}: {what} holds {got} values, expected {expected}")]
     Length {

@@ -16,7 +16,9 @@ const MANIFEST: &str = "manifest.json";
 const CALIBRATION: &str = "calibration.bin";
 pub(crate) const WEIGHTS: &str = "weights.bin";
 /// Graphs of every bundle by file name, without the extension.
-const GRAPHS: [&str; 5] = ["preprocess", "generator", "flow", "prior", "posterior"];
+const GRAPHS: [&str; 4] = ["preprocess", "generator", "flow", "posterior"];
+/// That of a bundle whose prior can be sampled, which an energy always can.
+const PRIOR: &str = "prior";
 /// That of a bundle whose chains start at it.
 const ENCODER: &str = "encoder";
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::writer::write_manifest;
 use super::{
-    BundleError, CALIBRATION, ENCODER, GRAPHS, MANIFEST, WEIGHTS, graph_file, sha256_hex,
+    BundleError, CALIBRATION, ENCODER, GRAPHS, MANIFEST, PRIOR, WEIGHTS, graph_file, sha256_hex,
     valid_name,
 };
 use crate::calibration::Calibration;
@@ -38,6 +38,7 @@ impl Bundle {
         let required = GRAPHS
             .into_iter()
             .chain(encoder)
+            .chain(manifest.prior_sampling.map(|_| PRIOR))
             .map(graph_file)
             .chain([WEIGHTS, CALIBRATION].map(str::to_owned));
         for name in required {
@@ -275,7 +276,7 @@ fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Ve
             vec![("z", latent.clone())],
             vec![("z0", latent), ("log_prob", rows)],
         ),
-        "prior" if manifest.prior == PriorKind::Ebm => (
+        PRIOR if manifest.prior == PriorKind::Ebm => (
             vec![
                 ("z", latent.clone()),
                 ("noise", latent.clone()),
@@ -283,7 +284,7 @@ fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Ve
             ],
             vec![("z_next", latent)],
         ),
-        "prior" => (vec![("z0", latent.clone())], vec![("z", latent)]),
+        PRIOR => (vec![("z0", latent.clone())], vec![("z", latent)]),
         ENCODER => (
             vec![("x", pixels), ("noise", latent.clone())],
             vec![("z", latent)],

@@ -163,7 +163,7 @@ impl StagedBundle {
             Some(&graphs.preprocess),
             Some(&graphs.generator),
             Some(&graphs.flow),
-            Some(&graphs.prior),
+            graphs.prior.as_ref(),
             graphs.encoder.as_ref(),
             Some(&posterior),
         ];

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::ProgressBar;
 use lfbm_bundle::inference::{Inference, SCORE_SEED, Score};
 use lfbm_bundle::local::Parts;
-use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::manifest::{ImageSpec, Manifest};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 use serde::Deserialize;
@@ -218,11 +218,18 @@ pub(super) fn test_split(
         data.dataset = name;
     }
     let dataset = data.load()?;
-    let spec = &manifest.image;
+    check_size(&manifest.image, &dataset)?;
+    let classes = ClassSelection::of_names(&dataset.classes, &manifest.classes.normal)?;
+    let parts = split(&dataset, &classes, split_seed, calibration_count)?;
+    Ok((dataset, parts))
+}
+
+/// Whether a model for such images can score the data set's.
+pub(super) fn check_size(spec: &ImageSpec, dataset: &Dataset) -> anyhow::Result<()> {
     ensure!(
         (dataset.channels, dataset.height, dataset.width)
             == (spec.channels, spec.height, spec.width),
-        "the bundle scores images of {} x {} x {} (C, H, W), the data set has {} x {} x {}",
+        "the model is for images of {} x {} x {} (C, H, W), the data set has {} x {} x {}",
         spec.channels,
         spec.height,
         spec.width,
@@ -230,9 +237,7 @@ pub(super) fn test_split(
         dataset.height,
         dataset.width
     );
-    let classes = ClassSelection::of_names(&dataset.classes, &manifest.classes.normal)?;
-    let parts = split(&dataset, &classes, split_seed, calibration_count)?;
-    Ok((dataset, parts))
+    Ok(())
 }
 
 /// The share of normal or of anomalous images that the verdict calls anomalous.
@@ -339,8 +344,10 @@ fn draw_pictures(
     scores: &[Scored],
 ) -> anyhow::Result<()> {
     let spec = &manifest.image;
-    let samples = inference.sample_prior(SAMPLES, SCORE_SEED)?;
-    draw_samples(&report.join("samples.png"), spec, &samples, SAMPLE_COLUMNS)?;
+    if manifest.has_prior_graph() {
+        let samples = inference.sample_prior(SAMPLES, SCORE_SEED)?;
+        draw_samples(&report.join("samples.png"), spec, &samples, SAMPLE_COLUMNS)?;
+    }
     let of = |anomalous: bool| -> Vec<usize> {
         let indices = 0..parts.test.len();
         indices

@@ -6,6 +6,7 @@ pub mod draw;
 pub mod evaluate;
 pub mod export;
 pub mod fit;
+pub mod import;
 pub mod inpaint;
 mod progress;
 pub mod reconstruct;

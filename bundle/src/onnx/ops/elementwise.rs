@@ -1,5 +1,7 @@
 //! Operators that act on each element.
 
+use std::f32::consts::FRAC_2_SQRT_PI;
+
 use super::{Cotangents, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
 use crate::onnx::graph::{ElementType, Graph, GraphError, Node, Shape, Value, ValueType};
 
@@ -188,6 +190,25 @@ pub(super) fn abs_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: u
 
 pub(super) fn sign_vjp(_: &mut Graph, _: &Node, _: Cotangents, _: usize) -> Product {
     Ok(None)
+}
+
+/// `elu' = elu + alpha` below zero, and 1 above.
+pub(super) fn elu_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
+    let (alpha, zero) = (graph.scalar(node.float("alpha", 1.0)), graph.scalar(0.0));
+    let below = graph.add(node.output(0)?, &alpha)?;
+    let above = graph.greater(node.input(0)?, &zero)?;
+    let one = graph.scalar(1.0);
+    let slope = graph.select(&above, &one, &below)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+/// `erf' = 2 / sqrt(pi) exp(-x^2)`
+pub(super) fn erf_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
+    let square = graph.mul(node.input(0)?, node.input(0)?)?;
+    let negative = graph.neg(&square)?;
+    let bell = graph.exp(&negative)?;
+    let slope = graph.scale(&bell, FRAC_2_SQRT_PI)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
 }
 
 pub(super) fn relu_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {

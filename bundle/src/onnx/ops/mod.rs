@@ -42,6 +42,8 @@ const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
         Some(conv::conv_transpose_vjp),
     ),
     ("Div", elementwise::binary_shape, Some(elementwise::div_vjp)),
+    ("Elu", elementwise::unary_shape, Some(elementwise::elu_vjp)),
+    ("Erf", elementwise::unary_shape, Some(elementwise::erf_vjp)),
     ("Exp", elementwise::unary_shape, Some(elementwise::exp_vjp)),
     ("Expand", layout::expand_shape, Some(layout::expand_vjp)),
     ("Flatten", layout::flatten_shape, Some(layout::reshape_vjp)),
@@ -129,8 +131,7 @@ const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
 /// Types of the outputs of `node`, whose inputs are in `graph`.
 pub(super) fn infer(graph: &Graph, node: &Node) -> Types {
     let found = OPERATORS.iter().find(|(name, ..)| *name == node.op);
-    let (_, rule, _) = found
-        .ok_or_else(|| unknown(node, "shape rule", OPERATORS.iter().map(|(name, ..)| *name)))?;
+    let (_, rule, _) = found.ok_or_else(|| unknown(node, "shape rule", names()))?;
     rule(graph, node)
 }
 
@@ -140,6 +141,11 @@ pub(super) fn vjp(node: &Node) -> Result<Vjp, GraphError> {
     found
         .and_then(|(_, _, vjp)| *vjp)
         .ok_or_else(|| unknown(node, "differentiation rule", differentiable()))
+}
+
+/// Every operator.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    OPERATORS.iter().map(|(name, ..)| *name)
 }
 
 /// The operators that have a [`Vjp`].

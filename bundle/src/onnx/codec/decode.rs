@@ -1,219 +1,17 @@
-//! Graphs to and from the bytes of `.onnx` files.
+//! Bytes to graphs.
+
+use std::collections::HashSet;
 
 use prost::Message;
-use std::collections::BTreeMap;
 
-use super::OPSET;
-use super::graph::{
+use crate::onnx::graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Value, ValueType,
 };
-use super::proto::{
-    AttributeProto, AttributeType, DataLocation, DataType, DimensionProto, DimensionValue,
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+use crate::onnx::proto::{
+    AttributeType, DataLocation, DataType, DimensionValue, ModelProto, NodeProto, TensorProto,
+    ValueInfoProto,
 };
 use crate::tensor::Tensor;
-
-const IR_VERSION: i64 = 8;
-/// Tensors below this stay in the `.onnx` file, where ONNX Runtime's shape inference needs them.
-const EXTERNAL_FROM_BYTES: usize = 256;
-/// What ONNX recommends for files that are mapped into memory.
-const ALIGNMENT_BYTES: usize = 64;
-
-/// Tensors kept beside the `.onnx` files, each once however many graphs use it.
-#[derive(Debug)]
-pub struct ExternalData {
-    file_name: String,
-    bytes: Vec<u8>,
-    offsets: BTreeMap<Vec<u8>, usize>,
-}
-
-impl ExternalData {
-    /// Nothing yet; the graphs will name `file_name`, relative to their own folder.
-    pub fn new(file_name: &str) -> Self {
-        Self {
-            file_name: file_name.to_owned(),
-            bytes: Vec::new(),
-            offsets: BTreeMap::new(),
-        }
-    }
-
-    /// What the file must hold.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    fn put(&mut self, raw: &[u8]) -> usize {
-        if let Some(&offset) = self.offsets.get(raw) {
-            return offset;
-        }
-        self.bytes
-            .resize(self.bytes.len().next_multiple_of(ALIGNMENT_BYTES), 0);
-        let offset = self.bytes.len();
-        self.bytes.extend_from_slice(raw);
-        self.offsets.insert(raw.to_vec(), offset);
-        offset
-    }
-}
-
-/// The bytes of the `.onnx` file of `graph`; with `external`, its larger tensors go there.
-///
-/// # Errors
-/// When an input or output has no type.
-pub fn encode(
-    graph: &Graph,
-    mut external: Option<&mut ExternalData>,
-) -> Result<Vec<u8>, GraphError> {
-    let initializer = graph
-        .constants()
-        .iter()
-        .map(|(name, constant)| tensor_proto(name.name(), constant, external.as_deref_mut()))
-        .collect();
-    let info = |values: &[Value]| -> Result<Vec<_>, GraphError> {
-        values
-            .iter()
-            .map(|value| Ok(value_info(value, graph.value_type(value)?)))
-            .collect()
-    };
-    let model = ModelProto {
-        ir_version: Some(IR_VERSION),
-        producer_name: Some("lfbm".to_owned()),
-        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        opset_import: vec![OperatorSetIdProto {
-            domain: Some(String::new()),
-            version: Some(OPSET),
-        }],
-        graph: Some(GraphProto {
-            name: Some(graph.name().to_owned()),
-            node: graph.nodes().iter().map(node_proto).collect(),
-            initializer,
-            input: info(graph.inputs())?,
-            output: info(graph.outputs())?,
-        }),
-    };
-    Ok(model.encode_to_vec())
-}
-
-fn value_info(value: &Value, value_type: &ValueType) -> ValueInfoProto {
-    let dim = value_type
-        .shape
-        .iter()
-        .map(|dim| DimensionProto {
-            value: Some(match dim {
-                Dim::Batch => DimensionValue::Parameter("B".to_owned()),
-                Dim::Fixed(size) => DimensionValue::Size(*size as i64),
-            }),
-        })
-        .collect();
-    let data_type = match value_type.element {
-        ElementType::F32 => DataType::Float,
-        ElementType::I64 => DataType::Int64,
-        ElementType::Bool => DataType::Bool,
-    };
-    ValueInfoProto {
-        name: Some(value.to_string()),
-        r#type: Some(TypeProto {
-            tensor_type: Some(TensorTypeProto {
-                elem_type: Some(data_type.into()),
-                shape: Some(TensorShapeProto { dim }),
-            }),
-        }),
-    }
-}
-
-fn tensor_proto(
-    name: &str,
-    constant: &Constant,
-    external: Option<&mut ExternalData>,
-) -> TensorProto {
-    let (data_type, raw): (_, Vec<u8>) = match constant {
-        Constant::F32(tensor) => (
-            DataType::Float,
-            tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ),
-        Constant::I64 { data, .. } => (
-            DataType::Int64,
-            data.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ),
-    };
-    let mut proto = TensorProto {
-        dims: constant.shape().iter().map(|&size| size as i64).collect(),
-        data_type: Some(data_type.into()),
-        name: Some(name.to_owned()),
-        ..TensorProto::default()
-    };
-    match external.filter(|_| raw.len() >= EXTERNAL_FROM_BYTES) {
-        Some(external) => {
-            let offset = external.put(&raw);
-            let entry = |key: &str, value: String| StringStringEntryProto {
-                key: Some(key.to_owned()),
-                value: Some(value),
-            };
-            proto.data_location = Some(DataLocation::External.into());
-            proto.external_data = vec![
-                entry("location", external.file_name.clone()),
-                entry("offset", offset.to_string()),
-                entry("length", raw.len().to_string()),
-            ];
-        }
-        None => proto.raw_data = Some(raw),
-    }
-    proto
-}
-
-fn node_proto(node: &Node) -> NodeProto {
-    NodeProto {
-        input: node
-            .inputs
-            .iter()
-            .map(|v| v.as_ref().map_or_else(String::new, Value::to_string))
-            .collect(),
-        output: node.outputs.iter().map(Value::to_string).collect(),
-        name: Some(node.name.clone()),
-        op_type: Some(node.op.clone()),
-        attribute: node
-            .attributes
-            .iter()
-            .map(|(name, value)| attribute_proto(name, value))
-            .collect(),
-        domain: None,
-    }
-}
-
-fn attribute_proto(name: &str, attribute: &Attribute) -> AttributeProto {
-    let mut proto = AttributeProto {
-        name: Some(name.to_owned()),
-        ..AttributeProto::default()
-    };
-    let kind = match attribute {
-        Attribute::Int(value) => {
-            proto.i = Some(*value);
-            AttributeType::Int
-        }
-        Attribute::Float(value) => {
-            proto.f = Some(*value);
-            AttributeType::Float
-        }
-        Attribute::String(value) => {
-            proto.s = Some(value.clone().into_bytes());
-            AttributeType::String
-        }
-        Attribute::Ints(values) => {
-            proto.ints = values.clone();
-            AttributeType::Ints
-        }
-        Attribute::Floats(values) => {
-            proto.floats = values.clone();
-            AttributeType::Floats
-        }
-        Attribute::Tensor(constant) => {
-            proto.t = Some(tensor_proto("", constant, None));
-            AttributeType::Tensor
-        }
-    };
-    proto.r#type = Some(kind.into());
-    proto
-}
 
 /// What is wrong with the bytes of an `.onnx` file.
 #[derive(Debug, thiserror::Error)]
@@ -291,7 +89,68 @@ fn read_info(info: &ValueInfoProto) -> Result<(String, ValueType), DecodeError> 
     Ok((name, ValueType { element, shape }))
 }
 
-/// Reads a graph. `external` returns `length` bytes at `offset` of the named file beside it.
+/// What a file holds, before anybody looks at what its operators mean.
+#[derive(Debug)]
+pub(in crate::onnx) struct Model {
+    pub name: String,
+    /// The version of the standard operators.
+    pub opset: i64,
+    /// Inputs that are no constants.
+    pub inputs: Vec<(String, ValueType)>,
+    pub constants: Vec<(Value, Constant)>,
+    pub nodes: Vec<Node>,
+    pub outputs: Vec<Value>,
+}
+
+/// Reads a file as it is. `external` returns `length` bytes at `offset` of the named file beside
+/// it.
+///
+/// # Errors
+/// When the bytes are no ONNX model, or a tensor or an attribute is of a type that is not
+/// supported.
+pub(in crate::onnx) fn read(
+    bytes: &[u8],
+    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
+) -> Result<Model, DecodeError> {
+    let model = ModelProto::decode(bytes)?;
+    let graph = model.graph.ok_or_else(|| content("it holds no graph"))?;
+    let standard = |domain: &Option<String>| domain.as_deref().is_none_or(is_standard);
+    let opset = model.opset_import.iter().find(|set| standard(&set.domain));
+    let constants = graph
+        .initializer
+        .iter()
+        .map(|tensor| {
+            let name = Value::new(tensor.name.as_deref().unwrap_or_default());
+            Ok((name, read_tensor(tensor, external)?))
+        })
+        .collect::<Result<Vec<_>, DecodeError>>()?;
+    let names: HashSet<&str> = constants.iter().map(|(name, _)| name.name()).collect();
+    let inputs = graph
+        .input
+        .iter()
+        .filter(|info| !names.contains(info.name.as_deref().unwrap_or_default()))
+        .map(read_info)
+        .collect::<Result<_, _>>()?;
+    Ok(Model {
+        name: graph.name.clone().unwrap_or_else(|| "graph".to_owned()),
+        opset: opset.and_then(|set| set.version).unwrap_or_default(),
+        inputs,
+        nodes: graph
+            .node
+            .iter()
+            .map(|node| read_node(node, external))
+            .collect::<Result<_, _>>()?,
+        outputs: graph
+            .output
+            .iter()
+            .map(|info| Value::new(info.name.as_deref().unwrap_or_default()))
+            .collect(),
+        constants,
+    })
+}
+
+/// Reads a graph that this crate wrote. `external` returns `length` bytes at `offset` of the named
+/// file beside it.
 ///
 /// # Errors
 /// When the bytes are no ONNX model, or it uses what this crate does not know; the message names
@@ -300,29 +159,26 @@ pub fn decode(
     bytes: &[u8],
     external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
 ) -> Result<Graph, DecodeError> {
-    let proto = ModelProto::decode(bytes)?
-        .graph
-        .ok_or_else(|| content("it holds no graph"))?;
-    let mut graph = Graph::new(proto.name.as_deref().unwrap_or("graph"));
-    for tensor in &proto.initializer {
-        let constant = read_tensor(tensor, external)?;
-        graph.constant(tensor.name.as_deref().unwrap_or_default(), constant);
+    let model = read(bytes, external)?;
+    let mut graph = Graph::new(&model.name);
+    for (name, constant) in model.constants {
+        graph.constant(name.name(), constant);
     }
-    for info in &proto.input {
-        let (name, value_type) = read_info(info)?;
-        if !graph.constants.contains_key(&Value::new(&name)) {
-            graph.typed_input(&name, value_type);
-        }
+    for (name, value_type) in model.inputs {
+        graph.typed_input(&name, value_type);
     }
-    for node in &proto.node {
-        graph.append(read_node(node, external)?)?;
+    for node in model.nodes {
+        graph.append(node)?;
     }
-    for info in &proto.output {
-        let value = Value::new(info.name.as_deref().unwrap_or_default());
-        graph.value_type(&value)?;
-        graph.outputs.push(value);
+    for output in model.outputs {
+        graph.value_type(&output)?;
+        graph.outputs.push(output);
     }
     Ok(graph)
+}
+
+fn is_standard(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
 }
 
 fn read_node(
@@ -334,11 +190,7 @@ fn read_node(
     let name = name
         .or_else(|| proto.output.first().cloned())
         .unwrap_or_default();
-    if proto
-        .domain
-        .as_deref()
-        .is_some_and(|domain| !domain.is_empty() && domain != "ai.onnx")
-    {
+    if !proto.domain.as_deref().is_none_or(is_standard) {
         return Err(content(format!(
             "node {name} ({op}) is not of the standard ONNX domain"
         )));
@@ -424,9 +276,22 @@ fn read_tensor(
                 |raw| from_le(&raw, i64::from_le_bytes),
             ),
         },
+        // Axes and counts, which this crate keeps as int64.
+        Some(DataType::Int32) => Constant::I64 {
+            shape,
+            data: raw
+                .map_or_else(
+                    || proto.int32_data.clone(),
+                    |raw| from_le(&raw, i32::from_le_bytes),
+                )
+                .into_iter()
+                .map(i64::from)
+                .collect(),
+        },
         _ => {
             return Err(content(format!(
-                "tensor {name} has an element type that is not supported"
+                "tensor {name} has elements of a type that is not supported; float32, int64 and \
+                 int32 are"
             )));
         }
     };

@@ -1,0 +1,8 @@
+//! Graphs to and from the bytes of `.onnx` files.
+
+mod decode;
+mod encode;
+
+pub use decode::{DecodeError, Signature, decode, signature};
+pub(super) use decode::{Model, read};
+pub use encode::{ExternalData, encode};

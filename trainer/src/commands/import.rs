@@ -1,0 +1,150 @@
+//! `trainer import`.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use lfbm_bundle::manifest::{Classes, PriorKind};
+use lfbm_bundle::model::{ModelFiles, imported_graphs};
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::store::{BundleSpec, StagedBundle, check_out};
+
+use super::evaluate::check_size;
+use crate::calibrate::calibrate;
+use crate::data::{ClassArgs, ClassSelection, DataArgs, split};
+use crate::flow_check::{check_flow, check_inverse};
+use crate::settings::{IncompleteSettings, Settings};
+
+/// Arguments of `trainer import`.
+#[derive(Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// The generator as ONNX: z [B, d] to images [B, C, H, W]
+    #[arg(long)]
+    generator: PathBuf,
+    /// The flow as ONNX: z [B, d] to z0 [B, d] and log p(z) [B]; without it z is standard normal
+    #[arg(long)]
+    flow: Option<PathBuf>,
+    /// The flow's inverse as ONNX, z0 [B, d] to z [B, d]: what sampling needs
+    #[arg(long, requires = "flow")]
+    prior: Option<PathBuf>,
+    /// Standard deviation of a pixel around the generator's image, in units of that image
+    #[arg(long)]
+    sigma: f32,
+    /// What black and white are in the generator's images
+    #[arg(long, num_args = 2, value_names = ["BLACK", "WHITE"], default_values_t = [-1.0, 1.0],
+        allow_negative_numbers = true)]
+    value_range: Vec<f32>,
+    /// The model's name
+    #[arg(long)]
+    name: String,
+    /// The model's version
+    #[arg(long, default_value_t = 1)]
+    model_version: u64,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    classes: Option<ClassArgs>,
+    /// One setting of inference or calibration: inference.step_size=0.05
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    changes: Vec<String>,
+    /// Where the bundle goes
+    #[arg(long)]
+    out: PathBuf,
+    /// Replace a bundle that is already there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Writes a bundle of a model that another program exported, calibrated on normal images.
+///
+/// # Errors
+/// When a file is not what it is given for, the images do not fit the generator's, the flow
+/// contradicts itself, or the bundle cannot be written.
+pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    let Settings {
+        inference: langevin,
+        calibration,
+        ..
+    } = Settings::load(None, &args.changes)?;
+    check_out(&args.out, args.overwrite)?;
+    let files = ModelFiles {
+        generator: args.generator.clone(),
+        flow: args.flow.clone(),
+        prior: args.prior.clone(),
+    };
+    let value_range = [args.value_range[0], args.value_range[1]];
+    let (graphs, image, latent_dim) = imported_graphs(&files, value_range)?;
+    let runtime = Runtime::load(None)?;
+    if let Some(path) = &args.flow {
+        check_flow(&runtime, &graphs.flow, latent_dim)
+            .with_context(|| path.display().to_string())?;
+    }
+    if let (Some(path), Some(prior)) = (&args.prior, &graphs.prior) {
+        check_inverse(&runtime, &graphs.flow, prior, latent_dim)
+            .with_context(|| path.display().to_string())?;
+    }
+
+    let mut data = args.data.clone();
+    data.image_size.get_or_insert(image.height as u32);
+    data.channels = image.channels as u8;
+    let dataset = data.load()?;
+    check_size(&image, &dataset)?;
+    let classes = match &args.classes {
+        Some(classes) => classes.select(&dataset.classes)?,
+        None => ClassSelection::of_names(&dataset.classes, &dataset.classes)?,
+    };
+    let parts = split(
+        &dataset,
+        &classes,
+        calibration.split_seed,
+        calibration.count,
+    )?;
+    let names = |labels: &[u32]| -> Vec<String> {
+        let name = |&label: &u32| dataset.classes[label as usize].clone();
+        labels.iter().map(name).collect()
+    };
+    let staged = StagedBundle::stage(
+        &args.out,
+        BundleSpec {
+            name: args.name.clone(),
+            version: args.model_version,
+            image,
+            latent_dim,
+            sigma: args.sigma,
+            prior: match args.flow {
+                Some(_) => PriorKind::Flow,
+                None => PriorKind::Gaussian,
+            },
+            prior_sampling: None,
+            generator: "imported".to_owned(),
+            langevin,
+            classes: Classes {
+                normal: names(&classes.normal),
+                held_out: names(&classes.held_out),
+            },
+            training: serde_json::json!({
+                "split_seed": calibration.split_seed,
+                "calibration_count": calibration.count,
+                "data": data,
+            }),
+        },
+        &graphs,
+        args.overwrite,
+    )?;
+    let mut inference = staged.open_inference(&runtime, &SessionOptions::default())?;
+    let calibrated = calibrate(
+        &mut inference,
+        &langevin,
+        &calibration,
+        &IncompleteSettings::default(),
+        &dataset,
+        &parts,
+    )?;
+    let bundle = staged.finish(
+        &calibrated,
+        calibration.false_positive_rate,
+        calibration.decision,
+    )?;
+    println!("wrote {}", bundle.dir().display());
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Whether a flow that somebody exported is the density that it claims to be.
+
+use anyhow::ensure;
+use lfbm_bundle::noise::ChainNoise;
+use lfbm_bundle::onnx::Graph;
+use lfbm_bundle::runtime::{Runtime, RuntimeError, evaluate};
+use lfbm_bundle::tensor::Tensor as HostTensor;
+use tch::{Kind, Tensor};
+
+use crate::model::density::log_standard_normal;
+
+/// Latents that are looked at.
+const POINTS: usize = 3;
+/// Half the distance of two points that a slope is taken between: single precision has few digits
+/// for less.
+const STEP: f32 = 1e-2;
+/// What the slopes' errors add up to in log|det|, per dimension of the latent: far below the 0.92
+/// that a forgotten log(2 pi) / 2 is.
+const TOLERANCE_NATS_PER_DIM: f64 = 0.1;
+/// How far a latent may be from itself after both directions, in standard deviations.
+const TOLERANCE_INVERSE: f64 = 1e-2;
+
+/// Checks that `log_prob = log N(z0; 0, I) + log|det dz0/dz|`, with the determinant of numerical
+/// slopes.
+///
+/// # Errors
+/// When it is not, with both numbers, or the graph does not run.
+pub fn check_flow(runtime: &Runtime, flow: &Graph, latent_dim: usize) -> anyhow::Result<()> {
+    let d = latent_dim as i64;
+    for z in points(latent_dim).chunks(latent_dim) {
+        // The point, then the point moved forwards and backwards along each axis.
+        let mut rows = z.to_vec();
+        for axis in 0..latent_dim {
+            for step in [STEP, -STEP] {
+                let first = rows.len();
+                rows.extend_from_slice(z);
+                rows[first + axis] += step;
+            }
+        }
+        let [z0, log_prob] = &outputs::<2>(runtime, flow, rows, latent_dim)?;
+        let moved = z0.narrow(0, 1, 2 * d).view([d, 2, d]);
+        let slopes = (moved.select(1, 0) - moved.select(1, 1)) / f64::from(2.0 * STEP);
+        let (_, log_abs_det) = slopes.slogdet();
+        let normal = log_standard_normal(&z0.narrow(0, 0, 1)).double_value(&[0]);
+        let expected = normal + log_abs_det.double_value(&[]);
+        let got = log_prob.double_value(&[0]);
+        ensure!(
+            (got - expected).abs() <= TOLERANCE_NATS_PER_DIM * latent_dim as f64,
+            "its log_prob is {got:.3} where log N(z0; 0, I) + log|det dz0/dz| is {expected:.3} \
+             (log N {normal:.3}); it must be the whole log-density of z"
+        );
+    }
+    Ok(())
+}
+
+/// Checks that `flow` leads back to where `prior` came from.
+///
+/// # Errors
+/// When it does not, or a graph does not run.
+pub fn check_inverse(
+    runtime: &Runtime,
+    flow: &Graph,
+    prior: &Graph,
+    latent_dim: usize,
+) -> anyhow::Result<()> {
+    let points = points(latent_dim);
+    let [z] = outputs::<1>(runtime, prior, points.clone(), latent_dim)?;
+    let z: Vec<f32> = Vec::try_from(z.to_kind(Kind::Float).view([-1]))?;
+    let [z0, _] = outputs::<2>(runtime, flow, z, latent_dim)?;
+    let error = (z0 - Tensor::from_slice(&points).view([-1, latent_dim as i64])).abs();
+    let error = error.max().double_value(&[]);
+    ensure!(
+        error <= TOLERANCE_INVERSE,
+        "it is not the inverse of the flow: z0 comes back {error:.3} away from where it was"
+    );
+    Ok(())
+}
+
+fn points(latent_dim: usize) -> Vec<f32> {
+    let mut points = vec![0.0; POINTS * latent_dim];
+    ChainNoise::new(0, 0).initial(&mut points);
+    points
+}
+
+/// The graph's outputs at rows of latents, in double precision.
+fn outputs<const N: usize>(
+    runtime: &Runtime,
+    graph: &Graph,
+    rows: Vec<f32>,
+    latent_dim: usize,
+) -> Result<[Tensor; N], RuntimeError> {
+    let input = HostTensor::new([rows.len() / latent_dim, latent_dim], rows);
+    let outputs = evaluate(runtime, graph, &[input])?;
+    let tensors: Vec<Tensor> = outputs
+        .iter()
+        .map(|output| {
+            let shape: Vec<i64> = output.shape.iter().map(|&size| size as i64).collect();
+            Tensor::from_slice(&output.data)
+                .view(shape.as_slice())
+                .to_kind(Kind::Double)
+        })
+        .collect();
+    let count = tensors.len();
+    tensors.try_into().map_err(|_| RuntimeError::Graph {
+        graph: graph.name().to_owned(),
+        reason: format!("it has {count} outputs, expected {N}"),
+    })
+}

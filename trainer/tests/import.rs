@@ -1,0 +1,221 @@
+//! Models that PyTorch exported become bundles whose gradients are PyTorch's. The files in
+//! `exported/`, and the numbers in its `expected.json`, were written by its `export.py`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lfbm_bundle::model::{ModelFiles, imported_graphs};
+use lfbm_bundle::onnx::{Dim, Graph, encode};
+use lfbm_bundle::posterior::posterior_graph;
+use lfbm_bundle::runtime::{Runtime, evaluate};
+use lfbm_bundle::store::Bundle;
+use lfbm_bundle::tensor::Tensor;
+use serde_json::Value;
+
+const EXPORTERS: [&str; 2] = ["torchscript", "dynamo"];
+
+fn exported(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exported");
+    folder.join(name)
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    let values = value.as_array().unwrap().iter();
+    values.map(|v| v.as_f64().unwrap() as f32).collect()
+}
+
+fn assert_close(what: &str, got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (got - expected).abs();
+        assert!(
+            error <= 1e-4 * scale,
+            "{what}[{index}]: {got} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn the_posterior_of_an_exported_model_is_pytorchs() {
+    let text = std::fs::read_to_string(exported("expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&text).unwrap();
+    let sigma = expected["sigma"].as_f64().unwrap() as f32;
+    let runtime = Runtime::load(None).unwrap();
+    for name in ["dcgan", "upsampling", "activations"] {
+        let expected = &expected[name];
+        let shape = floats(&expected["shape"]);
+        let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
+        for exporter in EXPORTERS {
+            let what = format!("{name} by {exporter}");
+            let files = ModelFiles {
+                generator: exported(&format!("{name}.{exporter}.onnx")),
+                flow: Some(exported(&format!("glow.{exporter}.onnx"))),
+                prior: Some(exported(&format!("inverse.{exporter}.onnx"))),
+            };
+            let (graphs, image, latent_dim) = imported_graphs(&files, [-1.0, 1.0])
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!([image.channels, image.height, image.width], shape[1..]);
+            let posterior =
+                posterior_graph(&graphs.generator, &graphs.flow, &image, latent_dim, sigma)
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+
+            let rows = shape[0];
+            let z = Tensor::new([rows, latent_dim], floats(&expected["z"]));
+            // With s^2/2 = 1 and no noise a step adds the gradient.
+            let inputs = [
+                z.clone(),
+                Tensor::new(shape.clone(), floats(&expected["x"])),
+                Tensor::new(
+                    [rows, 1, image.height, image.width],
+                    floats(&expected["mask"]),
+                ),
+                z.clone(),
+                Tensor::new([rows], vec![2.0_f32.sqrt(); rows]),
+                Tensor::new([rows], vec![0.0; rows]),
+            ];
+            let outputs = evaluate(&runtime, &posterior, &inputs)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let moved = outputs[0].data.iter().zip(&z.data);
+            let slope: Vec<f32> = moved.map(|(after, before)| after - before).collect();
+            let check = |part: &str, got: &[f32]| {
+                assert_close(&format!("{what}: {part}"), got, &floats(&expected[part]));
+            };
+            check("log_prior", &outputs[1].data);
+            check("log_likelihood", &outputs[2].data);
+            check("image", &outputs[3].data);
+            check("slope", &slope);
+
+            // Down the flow and up again.
+            let z0 = evaluate(&runtime, &graphs.flow, std::slice::from_ref(&z)).unwrap();
+            let prior = graphs.prior.unwrap();
+            let back = evaluate(&runtime, &prior, &z0[..1]).unwrap();
+            assert_close(&format!("{what}: inverse"), &back[0].data, &z.data);
+        }
+    }
+}
+
+/// `trainer import` of the grey generator, calibrated on digits that a procedure draws.
+fn import(out: &Path, flags: &[(&str, PathBuf)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    command
+        .args(["import", "--sigma", "0.3", "--value-range", "0", "1"])
+        .args(["--name", "mine", "--dataset", "strokes"])
+        .args(["--strokes-count", "200", "--holdout", "4"])
+        .args([
+            "--set",
+            "calibration.count=60",
+            "--set",
+            "inference.steps=5",
+        ])
+        .arg("--out")
+        .arg(out);
+    for (flag, path) in flags {
+        command.arg(flag).arg(path);
+    }
+    command.output().unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn an_imported_model_is_a_bundle_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let generator = ("--generator", exported("dcgan.torchscript.onnx"));
+    let flow = ("--flow", exported("glow.torchscript.onnx"));
+    let prior = ("--prior", exported("inverse.torchscript.onnx"));
+    let samples = |bundle: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_trainer"))
+            .arg("draw")
+            .arg("--bundle")
+            .arg(bundle)
+            .arg("--out")
+            .arg(folder.path().join("samples"))
+            .output()
+            .unwrap()
+    };
+    for (name, flags, kind, sampled) in [
+        ("gaussian", vec![generator.clone()], "gaussian", true),
+        ("flow", vec![generator.clone(), flow.clone()], "flow", false),
+        ("whole", vec![generator, flow, prior], "flow", true),
+    ] {
+        let out = folder.path().join(name);
+        let output = import(&out, &flags);
+        assert!(output.status.success(), "{name}: {}", errors(&output));
+        let bundle = Bundle::open(&out).unwrap();
+        let manifest = serde_json::to_value(bundle.manifest()).unwrap();
+        assert_eq!(manifest["prior"], kind);
+        assert_eq!(
+            manifest["image"]["value_range"],
+            serde_json::json!([0.0, 1.0])
+        );
+
+        let output = samples(&out);
+        assert_eq!(
+            output.status.success(),
+            sampled,
+            "{name}: {}",
+            errors(&output)
+        );
+        if sampled {
+            continue;
+        }
+        assert!(errors(&output).contains("--prior"), "{}", errors(&output));
+        let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+            .arg("evaluate")
+            .arg(&out)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", errors(&output));
+        assert!(out.join("report/evaluation.json").is_file());
+        assert!(!out.join("report/samples.png").exists());
+    }
+}
+
+#[test]
+fn mistakes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    let generator = ("--generator", exported("dcgan.torchscript.onnx"));
+    let flow = ("--flow", exported("glow.torchscript.onnx"));
+    let cumulative = ("--generator", exported("cumulative.torchscript.onnx"));
+    let log_det = ("--flow", exported("log_det_alone.torchscript.onnx"));
+    let coloured = ("--generator", exported("upsampling.dynamo.onnx"));
+    let swapped = ("--generator", exported("glow.dynamo.onnx"));
+    let negated = ("--prior", folder.path().join("negated.onnx"));
+    let mut graph = Graph::new("negated");
+    let z0 = graph.input("z0", &[Dim::Batch, Dim::Fixed(8)]);
+    let z = graph.neg(&z0).unwrap();
+    graph.output("z", &z).unwrap();
+    std::fs::write(&negated.1, encode(&graph, None).unwrap()).unwrap();
+    let nothing = ("--generator", exported("expected.json"));
+    for (flags, parts) in [
+        // The operator, its node, and what there is instead.
+        (vec![cumulative], ["CumSum", "/CumSum", "ConvTranspose, "]),
+        (
+            vec![generator.clone(), log_det],
+            ["log_prob", "log N", "log_det_alone"],
+        ),
+        (vec![coloured], ["3 x 16 x 16", "1 x 28 x 28", "data set"]),
+        (
+            vec![swapped],
+            ["glow.dynamo.onnx", "outputs", "expected one"],
+        ),
+        (
+            vec![generator, flow, negated],
+            ["negated.onnx", "inverse of the flow", ""],
+        ),
+        (vec![nothing], ["expected.json", "not an ONNX model", ""]),
+    ] {
+        let output = import(&out, &flags);
+        let message = errors(&output);
+        assert!(!output.status.success() && !out.exists(), "{flags:?}");
+        for part in parts {
+            assert!(message.contains(part), "{flags:?}: {message}");
+        }
+    }
+}
