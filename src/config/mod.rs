@@ -1,0 +1,228 @@
+//! Settings: defaults, then a file, then the environment, then flags.
+
+mod args;
+mod check;
+
+pub use args::Args;
+pub use check::ConfigError;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use lfbm_bundle::runtime::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::models::DeviceFallback;
+use crate::scheduler::{Batching, Policy};
+use crate::telemetry::LogFormat;
+
+fn device_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
+    String::deserialize(from)?
+        .parse()
+        .map_err(serde::de::Error::custom)
+}
+
+/// When requests enter the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchingName {
+    /// Before every step.
+    Step,
+    /// When a batch has been collected; then it runs to its end.
+    Request,
+}
+
+/// Settings, all of them known. [`Args`] explains them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub bundle: Vec<PathBuf>,
+    pub grpc_address: SocketAddr,
+    pub http_address: SocketAddr,
+    #[serde(deserialize_with = "device_from_text")]
+    pub device: Device,
+    pub device_fallback: DeviceFallback,
+    pub gpu_memory_limit_bytes: Option<usize>,
+    pub threads: usize,
+    pub max_batch_chains: usize,
+    pub batch_buckets: Option<Vec<usize>>,
+    pub bulk_share: f64,
+    pub batching: BatchingName,
+    pub request_batch_window_ms: u64,
+    pub max_chains_in_flight: usize,
+    pub max_queue_ms: u64,
+    pub max_chains: u32,
+    pub max_steps: u32,
+    pub max_samples: u32,
+    pub max_stream_in_flight: usize,
+    pub max_message_bytes: usize,
+    pub model_poll_s: u64,
+    pub drift_window: usize,
+    pub drain_grace_s: u64,
+    pub max_connections: usize,
+    pub max_streams: u32,
+    pub keep_alive_s: u64,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_client_ca: Option<PathBuf>,
+    pub auth_tokens_file: Option<PathBuf>,
+    pub auth_open_health: bool,
+    pub drain_timeout_s: u64,
+    pub ready_file: Option<PathBuf>,
+    pub log_format: LogFormat,
+    pub log: String,
+    pub otlp_endpoint: Option<String>,
+    pub trace_sampling_ratio: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bundle: Vec::new(),
+            grpc_address: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            http_address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            device: Device::Cpu,
+            device_fallback: DeviceFallback::None,
+            gpu_memory_limit_bytes: None,
+            threads: 0,
+            max_batch_chains: 64,
+            batch_buckets: None,
+            bulk_share: 0.25,
+            batching: BatchingName::Step,
+            request_batch_window_ms: 5,
+            max_chains_in_flight: 4096,
+            max_queue_ms: 5000,
+            max_chains: 64,
+            max_steps: 2000,
+            max_samples: 64,
+            max_stream_in_flight: 64,
+            max_message_bytes: 16 << 20,
+            model_poll_s: 10,
+            drift_window: 1000,
+            drain_grace_s: 0,
+            max_connections: 16_384,
+            max_streams: 1024,
+            keep_alive_s: 30,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            auth_tokens_file: None,
+            auth_open_health: true,
+            drain_timeout_s: 20,
+            ready_file: None,
+            log_format: LogFormat::Auto,
+            log: "info".to_owned(),
+            otlp_endpoint: None,
+            trace_sampling_ratio: 1.0,
+        }
+    }
+}
+
+impl Config {
+    /// The settings of `args` and of the file that they name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a setting is unknown or out of its range.
+    pub fn load(args: &Args) -> Result<Self, ConfigError> {
+        let mut builder = config::Config::builder();
+        if let Some(path) = &args.config {
+            builder = builder
+                .add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
+        }
+        let settings: Self = builder
+            .add_source(config::Config::try_from(args)?)
+            .build()?
+            .try_deserialize()?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// How chains share a batch.
+    pub fn policy(&self) -> Policy {
+        let capacity = self.max_batch_chains;
+        let mut buckets = match (&self.batch_buckets, self.device) {
+            (Some(buckets), _) => buckets.clone(),
+            // The processor runs every size as well as the next.
+            (None, Device::Cpu) => Vec::new(),
+            (None, _) => {
+                let powers = (0..usize::BITS).map(|power| 1 << power);
+                let below = powers.take_while(|size| *size < capacity);
+                below.chain([capacity]).collect()
+            }
+        };
+        buckets.sort_unstable();
+        Policy {
+            capacity,
+            bulk_share: self.bulk_share,
+            buckets,
+            batching: match self.batching {
+                BatchingName::Step => Batching::Step,
+                BatchingName::Request => Batching::Request {
+                    window: Duration::from_millis(self.request_batch_window_ms),
+                },
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::fs;
+
+    fn args(flags: &[&str]) -> Args {
+        Args::parse_from([&["lfbm-server"], flags].concat())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let text = "bundle = ['a', 'b']\nmax_steps = 50\nmax_chains = 3\ndevice = 'cuda:1'\n";
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let config = Config::load(&args(&["--config", file, "--max-chains", "5"])).unwrap();
+        let expected = Config {
+            bundle: vec!["a".into(), "b".into()],
+            max_steps: 50,
+            max_chains: 5,
+            device: Device::Cuda { id: 1 },
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn mistakes_name_the_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let path = file.to_str().unwrap();
+        for (text, part) in [
+            ("max_step = 50", "max_step"),
+            ("max_steps = 'many'", "max_steps"),
+            ("device = 'tpu'", "tpu"),
+            ("max_batch_chains = 1", "max_batch_chains"),
+            ("bulk_share = 1.5", "bulk_share"),
+            ("trace_sampling_ratio = -1.0", "trace_sampling_ratio"),
+            ("batch_buckets = [0]", "batch_buckets"),
+            ("batching = 'never'", "never"),
+            ("max_chains_in_flight = 3", "max_chains_in_flight"),
+            ("tls_key = 'key.pem'", "tls_cert is not"),
+            ("max_connections = 0", "max_connections"),
+            ("bundle = []", "--bundle"),
+        ] {
+            let flags: &[&str] = if text.starts_with("bundle") {
+                &["--config", path]
+            } else {
+                &["--config", path, "--bundle", "a"]
+            };
+            fs::write(&file, text).unwrap();
+            let error = Config::load(&args(flags)).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
