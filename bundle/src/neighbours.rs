@@ -3,8 +3,9 @@
 
 /// Nearest images that are compared with.
 pub const NEIGHBOURS: usize = 10;
-/// Components that decide whether the others are looked at.
-const LEADING: usize = 8;
+/// Components that decide whether the others are looked at: of 48,540 digits in 30 components, 9 %
+/// are after 8 and 1.4 % after 16.
+const LEADING: usize = 16;
 /// Images whose leading components lie together, component by component.
 const BLOCK: usize = 64;
 /// A value is stored in a byte; the ends of a component's range are 0 and this.
@@ -35,16 +36,9 @@ pub struct Neighbours {
     bytes: Vec<u8>,
     /// Mean distance of each image to its own nearest ones, n.
     radius: Vec<f32>,
-    search: Search,
-}
-
-/// The decoded components, as a search wants them.
-#[derive(Clone, PartialEq)]
-struct Search {
-    /// Blocks of `leading` x `BLOCK`; the last is padded with infinity.
+    /// The leading components once more, decoded, in blocks of components x `BLOCK`; the last is
+    /// padded with infinity. (All of them decoded would not fit a core's cache.)
     leading: Vec<f32>,
-    /// n x (p - leading).
-    rest: Vec<f32>,
 }
 
 impl std::fmt::Debug for Neighbours {
@@ -115,17 +109,13 @@ impl Neighbours {
         {
             return None;
         }
-        let values = |row: &[u8]| -> Vec<f32> { decode(row, &scale).collect() };
         let leading_count = p.min(LEADING);
         let mut leading = vec![f32::INFINITY; n.div_ceil(BLOCK) * BLOCK * leading_count];
-        let mut rest = Vec::with_capacity(n * (p - leading_count));
         for (index, row) in bytes.chunks(p).enumerate() {
-            let row = values(row);
             let block = index / BLOCK * BLOCK * leading_count;
-            for (component, value) in row.iter().take(leading_count).enumerate() {
-                leading[block + component * BLOCK + index % BLOCK] = *value;
+            for (component, value) in decode(row, &scale).take(leading_count).enumerate() {
+                leading[block + component * BLOCK + index % BLOCK] = value;
             }
-            rest.extend(row.iter().skip(leading_count));
         }
         Some(Self {
             mean,
@@ -133,7 +123,7 @@ impl Neighbours {
             scale,
             bytes,
             radius,
-            search: Search { leading, rest },
+            leading,
         })
     }
 
@@ -172,16 +162,18 @@ impl Neighbours {
 
     /// Distance and index of the nearest images to a projection, ascending; not `left_out`.
     fn nearest(&self, query: &[f32], left_out: Option<usize>) -> Vec<(f32, usize)> {
-        let leading_count = self.components().min(LEADING);
+        let p = self.components();
+        let leading_count = p.min(LEADING);
         let (leading, rest) = query.split_at(leading_count);
+        let scale = rest.iter().zip(&self.scale[leading_count..]);
+        // The distances to what byte 0 stands for, and what each step of a byte takes away.
+        let (from_zero, steps): (Vec<f32>, Vec<f32>) = scale
+            .map(|(value, [low, step])| (value - low, *step))
+            .unzip();
+        let mut differences = vec![0.0; rest.len()];
         // Squared distances, ascending; the last is the one to beat.
         let mut found = [(f32::INFINITY, usize::MAX); NEIGHBOURS];
-        for (block, columns) in self
-            .search
-            .leading
-            .chunks(leading_count * BLOCK)
-            .enumerate()
-        {
+        for (block, columns) in self.leading.chunks(leading_count * BLOCK).enumerate() {
             let mut partial = [0.0_f32; BLOCK];
             for (value, column) in leading.iter().zip(columns.chunks(BLOCK)) {
                 for (sum, present) in partial.iter_mut().zip(column) {
@@ -189,16 +181,24 @@ impl Neighbours {
                     *sum += difference * difference;
                 }
             }
-            for (offset, &partial) in partial.iter().enumerate() {
-                if partial >= found[NEIGHBOURS - 1].0 {
-                    continue;
-                }
+            // First which, then how far: their rows lie apart, and are on their way together.
+            let mut near = [0; BLOCK];
+            let mut count = 0;
+            for (offset, partial) in partial.iter().enumerate() {
+                near[count] = offset;
+                count += usize::from(*partial < found[NEIGHBOURS - 1].0);
+            }
+            for &offset in &near[..count] {
                 let index = block * BLOCK + offset;
                 if Some(index) == left_out {
                     continue;
                 }
-                let row = &self.search.rest[index * rest.len()..][..rest.len()];
-                let square = partial + squared_distance(rest, row);
+                let row = &self.bytes[index * p..][leading_count..p];
+                let terms = from_zero.iter().zip(&steps).zip(row);
+                for (difference, ((from_zero, step), byte)) in differences.iter_mut().zip(terms) {
+                    *difference = from_zero - step * f32::from(*byte);
+                }
+                let square = partial[offset] + dot(&differences, &differences);
                 if square < found[NEIGHBOURS - 1].0 {
                     let place = found.partition_point(|(present, _)| *present <= square);
                     found[place..].rotate_right(1);
@@ -254,7 +254,7 @@ fn project(mean: &[f32], basis: &[f32], x: &[f32]) -> Vec<f32> {
     let centred: Vec<f32> = x.iter().zip(mean).map(|(x, mean)| x - mean).collect();
     basis
         .chunks(mean.len())
-        .map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum())
+        .map(|row| dot(row, &centred))
         .collect()
 }
 
@@ -264,8 +264,18 @@ fn decode<'a>(row: &'a [u8], scale: &'a [[f32; 2]]) -> impl Iterator<Item = f32>
         .map(|(byte, [low, step])| low + f32::from(*byte) * step)
 }
 
-fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+/// Eight sums at a time, because additions to one wait for each other.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = a.as_chunks::<8>();
+    let (b, b_rest) = b.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
+    sums.iter().sum::<f32>() + rest.sum::<f32>()
 }
 
 fn mean_of(values: impl ExactSizeIterator<Item = f32>) -> f64 {
@@ -305,6 +315,10 @@ mod tests {
         // Nearest are 15, 14, ..., 6: distances 10 to 19, mean 14.5.
         let own = mean_of(neighbours.radius[6..].iter().copied());
         assert!((got.relative - 14.5 / own).abs() < 1e-4, "{got:?}");
+    }
+
+    fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
     }
 
     /// A search without layout and pruning.
