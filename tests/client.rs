@@ -424,6 +424,20 @@ fn a_server_that_asks_for_certificates_and_tokens_gets_them() {
     assert!(errors.contains(" (request "), "{errors}");
     let (output, _) = call(&[&trust[..], &identity, &["--token-file", &token]].concat());
     assert_eq!(json(&output)["model"], "mnist-not4");
+    // The server's own variables mean nothing to a client on the same machine.
+    let output = Command::new(env!("CARGO_BIN_EXE_lfbm"))
+        .args(["models", "--json"])
+        .envs([
+            ("LFBM_SERVER", address.as_str()),
+            ("LFBM_TLS_CA", &certificate),
+            ("LFBM_CLIENT_CERT", &certificate),
+            ("LFBM_CLIENT_KEY", &key),
+            ("LFBM_TOKEN_FILE", &token),
+            ("LFBM_TLS_CERT", "the server's"),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(json(&output)["model"], "mnist-not4");
 }
 
 #[test]
@@ -460,7 +474,7 @@ fn a_server_that_is_killed_and_comes_back_is_asked_again() {
     for (images, chains) in [(samples().join("model-1.png"), "64"), (samples(), "4")] {
         let asked = command(&server)
             .args(["score", "--json", "--retry", "1000", "--steps", "2000"])
-            .args(["--chains", chains])
+            .args(["--timeout-s", "600", "--chains", chains])
             .arg(&images)
             .stdout(Stdio::piped())
             .spawn()

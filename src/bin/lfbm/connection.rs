@@ -52,7 +52,7 @@ pub(crate) struct ConnectionArgs {
     #[arg(
         long,
         global = true,
-        env = "LFBM_TLS_CERT",
+        env = "LFBM_CLIENT_CERT",
         hide_env_values = true,
         value_name = "FILE",
         requires = "tls_key"
@@ -62,7 +62,7 @@ pub(crate) struct ConnectionArgs {
     #[arg(
         long,
         global = true,
-        env = "LFBM_TLS_KEY",
+        env = "LFBM_CLIENT_KEY",
         hide_env_values = true,
         value_name = "FILE",
         requires = "tls_cert"
