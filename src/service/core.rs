@@ -72,6 +72,22 @@ pub(super) struct Outcome {
     pub(super) inferred: Inferred,
 }
 
+impl Outcome {
+    /// Numbers of the chains, the one with the highest log-joint first.
+    pub(super) fn best_first(&self) -> Vec<usize> {
+        let log_joint = |chain: usize| self.inferred.chains[chain].log_joint();
+        let mut order: Vec<_> = (0..self.inferred.chains.len()).collect();
+        order.sort_by(|&a, &b| log_joint(b).total_cmp(&log_joint(a)));
+        order
+    }
+
+    /// What a chain ended with as intensities, C H W; it must have been asked for.
+    pub(super) fn reconstruction(&self, chain: usize) -> Vec<f32> {
+        let x = &self.inferred.reconstructions[chain];
+        pixels::from_x(x, &self.model.manifest.image, Some(&self.image))
+    }
+}
+
 impl Call {
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, ServiceError> {
         let timeout = wire::timeout(request.metadata())?;

@@ -1,7 +1,5 @@
 //! `Explain`.
 
-use lfbm_bundle::pixels;
-
 use super::ServiceError;
 use super::core::{Call, Core, Outcome, Query, compute};
 use super::messages::chain_score;
@@ -38,32 +36,23 @@ fn respond(
     score: proto::ScoreResponse,
     form: proto::ImageForm,
 ) -> Result<proto::ExplainResponse, ServiceError> {
-    let Outcome {
-        model,
-        image,
-        mask,
-        inferred,
-        ..
-    } = outcome;
-    let _reply = tracing::info_span!("reply").entered();
-    let spec = &model.manifest.image;
-    let chains = inferred.chains.iter().zip(&inferred.reconstructions);
-    let best = chains.max_by(|(a, _), (b, _)| a.log_joint().total_cmp(&b.log_joint()));
-    let x = best.map_or(&[][..], |(_, x)| x);
-    let reconstruction = pixels::from_x(x, spec, Some(image));
-    let differences = image.iter().zip(&reconstruction).map(|(a, b)| a - b);
-    let residual: Vec<f32> = match mask {
+    let _reply = tracing::debug_span!("reply").entered();
+    let spec = &outcome.model.manifest.image;
+    let best = outcome.best_first().into_iter().next();
+    let reconstruction = best.map_or_else(Vec::new, |chain| outcome.reconstruction(chain));
+    let differences = outcome.image.iter().zip(&reconstruction);
+    let differences = differences.map(|(a, b)| a - b);
+    let residual: Vec<f32> = match &outcome.mask {
         None => differences.collect(),
         Some(mask) => {
             let visible = mask.iter().cycle();
             differences.zip(visible).map(|(d, v)| d * v).collect()
         }
     };
-    let chains: Vec<_> = inferred.chains.iter().map(chain_score).collect();
     Ok(proto::ExplainResponse {
         score: Some(score),
         reconstruction: Some(rendered(&reconstruction, spec, form, picture)?),
         residual: Some(rendered(&residual, spec, form, heat)?),
-        chains,
+        chains: outcome.inferred.chains.iter().map(chain_score).collect(),
     })
 }

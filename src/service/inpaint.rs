@@ -45,35 +45,23 @@ fn respond(
     outcome: &Outcome,
     form: proto::ImageForm,
 ) -> Result<proto::InpaintResponse, ServiceError> {
-    let Outcome {
-        model,
-        image,
-        mask,
-        inferred,
-        ..
-    } = outcome;
-    let _reply = tracing::info_span!("reply").entered();
-    let spec = &model.manifest.image;
-    let mut order: Vec<_> = (0..inferred.chains.len()).collect();
-    order.sort_by(|&a, &b| {
-        let log_joint = |chain: usize| inferred.chains[chain].log_joint();
-        log_joint(b).total_cmp(&log_joint(a))
-    });
-    let completions = order.into_iter().map(|chain| {
-        let made = pixels::from_x(&inferred.reconstructions[chain], spec, Some(image));
-        let completed = match mask {
-            Some(mask) => pixels::complete(image, mask, &made),
+    let _reply = tracing::debug_span!("reply").entered();
+    let (manifest, inferred) = (&outcome.model.manifest, &outcome.inferred);
+    let completions = outcome.best_first().into_iter().map(|chain| {
+        let image = &outcome.image;
+        let completed = match &outcome.mask {
+            Some(mask) => pixels::complete(image, mask, &outcome.reconstruction(chain)),
             None => image.clone(),
         };
         Ok(proto::Completion {
-            image: Some(rendered(&completed, spec, form, picture)?),
+            image: Some(rendered(&completed, &manifest.image, form, picture)?),
             score: Some(chain_score(&inferred.chains[chain])),
             chain: chain as u32,
         })
     });
     Ok(proto::InpaintResponse {
         completions: completions.collect::<Result<_, ServiceError>>()?,
-        model: Some(model_id(&model.manifest)),
+        model: Some(model_id(manifest)),
         queue_time: Some(duration(inferred.queue_time)),
         compute_time: Some(duration(inferred.compute_time)),
     })
