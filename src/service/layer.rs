@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -116,6 +117,8 @@ where
         continue_trace(&observation.span, request.headers());
         let admitted = self.shared.admits(path, request.headers());
         request.extensions_mut().insert(observation.model.clone());
+        let broken_off = Arc::clone(&observation.broken_off);
+        let request = request.map(|inner| Body::new(IncomingBody { inner, broken_off }));
         let answer = if admitted {
             // A panic may come before there is a future, too.
             let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
@@ -187,6 +190,8 @@ struct Observation {
     span: Span,
     started: Instant,
     code: Code,
+    /// Whether the client gave up before it had sent its whole request.
+    broken_off: Arc<AtomicBool>,
 }
 
 impl Observation {
@@ -203,6 +208,7 @@ impl Observation {
             shared: Arc::clone(shared),
             started: Instant::now(),
             code: Code::Cancelled,
+            broken_off: Arc::default(),
         }
     }
 
@@ -229,8 +235,49 @@ impl Drop for Observation {
         let seconds = self.started.elapsed().as_secs_f64();
         let metrics = &self.shared.metrics;
         let model = self.model.0.get().map_or("", String::as_str);
-        metrics.observe_request(&self.method, model, self.code, seconds);
-        tracing::debug!(parent: &self.span, code = ?self.code, seconds, "request ended");
+        let code = if self.broken_off.load(Ordering::Relaxed) {
+            Code::Cancelled
+        } else {
+            self.code
+        };
+        metrics.observe_request(&self.method, model, code, seconds);
+        tracing::debug!(parent: &self.span, ?code, seconds, "request ended");
+    }
+}
+
+/// The body of a request. What reads it takes one that its client broke off for one that ended, and
+/// blames it for what is missing.
+struct IncomingBody {
+    inner: Body,
+    broken_off: Arc<AtomicBool>,
+}
+
+impl hyper::body::Body for IncomingBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let broken_off = match &polled {
+            Poll::Ready(Some(Err(_))) => true,
+            Poll::Ready(None) => !self.inner.is_end_stream(),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => false,
+        };
+        if broken_off {
+            self.broken_off.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use lfbm_server::proto::ScoreStreamRequest;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use prost::Message;
-use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
 use crate::common::{Server, bundle, client, encoded, endless, eventually, metric, pixels, png};
+use crate::http2::{framed, score_head, tcp};
 
 const METRICS_OF_ROWS: [&str; 2] = ["lfbm_chains_waiting", "lfbm_chains_running"];
 
@@ -57,13 +56,27 @@ async fn a_thousand_cancellations_a_second_leave_nothing_behind() {
     client.score(whole).await.unwrap();
 }
 
-/// A unary gRPC request as it goes over HTTP/2.
-fn framed(request: &impl Message) -> Bytes {
-    let mut frame = BytesMut::new();
-    frame.put_u8(0);
-    frame.put_u32(request.encoded_len() as u32);
-    request.encode(&mut frame).unwrap();
-    frame.freeze()
+#[tokio::test]
+async fn requests_that_are_broken_off_are_the_clients_doing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let request = framed(&encoded(png(pixels(&bundle.manifest().image, 0))));
+    let (mut client, mut connection) = h2::client::handshake(tcp(&server).await).await.unwrap();
+    let mut ping = connection.ping_pong().unwrap();
+    let connection = tokio::spawn(connection);
+    for sent_bytes in [0, 3, request.len() / 2] {
+        client = client.ready().await.unwrap();
+        let (_, mut body) = client.send_request(score_head(&server), false).unwrap();
+        body.send_data(request.slice(..sent_bytes), false).unwrap();
+        // An answer to what is sent with it, or after it: then it is on its way.
+        ping.ping(h2::Ping::opaque()).await.unwrap();
+        body.send_reset(h2::Reason::CANCEL);
+    }
+    let counted = |code: &str| metric(&server, "lfbm_requests_total", code);
+    eventually("they are counted", || counted("") == 3.0).await;
+    assert_eq!(counted("Cancelled"), 3.0);
+    connection.abort();
 }
 
 #[tokio::test]
@@ -72,8 +85,7 @@ async fn a_client_that_reads_nothing_holds_no_rows() {
     let bundle = bundle(folder.path());
     let server = Server::start(bundle.dir(), folder.path(), &[]);
     let request = encoded(png(pixels(&bundle.manifest().image, 0)));
-    let address = server.url.strip_prefix("http://").unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = tcp(&server).await;
     // No byte of an answer's body may be sent to it.
     let (mut deaf, connection) = h2::client::Builder::new()
         .initial_window_size(0)
@@ -84,12 +96,7 @@ async fn a_client_that_reads_nothing_holds_no_rows() {
     let mut answers = Vec::new();
     for _ in 0..100 {
         deaf = deaf.ready().await.unwrap();
-        let head = http::Request::post(format!("{}/lfbm.v1.AnomalyDetector/Score", server.url))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
-        let (answer, mut body) = deaf.send_request(head, false).unwrap();
+        let (answer, mut body) = deaf.send_request(score_head(&server), false).unwrap();
         body.send_data(framed(&request), true).unwrap();
         answers.push(answer);
     }

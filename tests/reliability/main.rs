@@ -11,6 +11,7 @@ mod connections;
 mod crash;
 mod disk;
 mod drain;
+mod http2;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
