@@ -182,7 +182,11 @@ impl Server {
                 tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             ],
         )?;
-        let router = Transport::builder()
+        let transport = match config.max_connection_age_s {
+            0 => Transport::builder(),
+            seconds => Transport::builder().max_connection_age(Duration::from_secs(seconds)),
+        };
+        let router = transport
             .layer(requests)
             .http2_keepalive_interval(Some(Duration::from_secs(config.keep_alive_s)))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))

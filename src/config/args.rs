@@ -120,6 +120,11 @@ pub struct Args {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive_s: Option<u64>,
     /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
+    /// How old a connection may grow before its client is told to open another; what is under way
+    /// in it is finished; 0 for any age [default: 0]
+    #[arg(long, env = "LFBM_MAX_CONNECTION_AGE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connection_age_s: Option<u64>,
     #[arg(long, env = "LFBM_TLS_CERT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_cert: Option<PathBuf>,

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{Server, bundle, client, encoded, metric, pixels, png, resident_bytes};
+use crate::http2::{framed, score_head, tcp};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -86,4 +87,32 @@ async fn nonsense_on_the_grpc_port_is_shrugged_off() {
     let request = encoded(png(pixels(&bundle.manifest().image, 0)));
     client(&server).await.score(request).await.unwrap();
     assert_eq!(metric(&server, "lfbm_requests_total", ""), 1.0);
+}
+
+#[tokio::test]
+async fn an_old_connection_closes_once_its_requests_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let age = ["--max-connection-age-s", "1"];
+    let server = Server::start(bundle.dir(), folder.path(), &age);
+    let request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let (client, connection) = h2::client::handshake(tcp(&server).await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let (answer, mut body) = client.send_request(score_head(&server), false).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while client.clone().ready().await.is_ok() {
+        assert!(Instant::now() < deadline, "no GOAWAY within a minute");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!connection.is_finished(), "a request was cut off");
+    body.send_data(framed(&request), true).unwrap();
+    let answer = answer.await.unwrap();
+    assert!(!answer.headers().contains_key("grpc-status"), "{answer:?}");
+    let mut score = answer.into_body();
+    while score.data().await.transpose().unwrap().is_some() {}
+    let trailers = score.trailers().await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+    drop((client, score));
+    connection.await.unwrap().unwrap();
 }
