@@ -25,6 +25,15 @@ pub struct Estimate {
     pub wait: Duration,
     /// In the batch.
     pub run: Duration,
+    /// How much longer it may take, as others lately have.
+    pub margin: Duration,
+}
+
+impl Estimate {
+    /// From admission to the answer, without the margin.
+    pub fn expected(&self) -> Duration {
+        self.wait.saturating_add(self.run)
+    }
 }
 
 /// Bounds the work that is in the server, so that overload is answered at once.
@@ -68,7 +77,7 @@ pub enum Refusal {
     /// The queue is too long for its deadline.
     #[error("the request would be answered in {needed:.1?} and its deadline is in {left:.1?}")]
     Deadline {
-        /// How long it would take.
+        /// How long it would take, with the margin.
         needed: Duration,
         /// How long it may take.
         left: Duration,
@@ -106,8 +115,9 @@ impl Admission {
         estimate: Option<Estimate>,
         deadline: Option<Instant>,
     ) -> Result<Permit, Refusal> {
-        if let Some(Estimate { wait, run }) = estimate {
-            let needed = wait.saturating_add(run);
+        if let Some(now) = estimate {
+            let Estimate { wait, run, margin } = now;
+            let needed = now.expected().saturating_add(margin);
             if let Some(deadline) = deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if run > left {
@@ -156,7 +166,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn estimate(wait: Duration, run: Duration) -> Option<Estimate> {
-        Some(Estimate { wait, run })
+        Some(Estimate {
+            wait,
+            run,
+            margin: Duration::ZERO,
+        })
     }
 
     #[test]
@@ -202,6 +216,13 @@ mod tests {
             admitted.err()
         };
         assert_eq!(refusal(SECOND, SECOND), None);
+        let uncertain = Estimate {
+            wait: SECOND,
+            run: SECOND,
+            margin: 2 * SECOND,
+        };
+        let refused = admission.admit(Interactive, 1, Some(uncertain), deadline);
+        assert!(matches!(refused, Err(Refusal::Deadline { .. })));
         assert!(matches!(
             refusal(2 * SECOND, 2 * SECOND),
             Some(Refusal::Deadline { retry_after, .. }) if retry_after > SECOND

@@ -108,6 +108,8 @@ pub struct Job {
     pub priority: Priority,
     /// When its answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// How long it was to take, by the estimate that let it in.
+    pub expected: Option<Duration>,
     /// Whether x and g(z_K) are wanted.
     pub reconstruct: bool,
     /// Room for its chains.
@@ -237,7 +239,8 @@ impl Scheduler {
     /// When a run of a graph fails, the deadline passes, or the thread is gone.
     pub async fn infer(&self, job: Job) -> Result<Inferred, SchedulerError> {
         let (reply, inferred) = oneshot::channel();
-        let deadline = job.deadline;
+        let (deadline, expected) = (job.deadline, job.expected);
+        let admitted = Instant::now();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.pace
             .depart(job.priority, job.langevin.chains, job.runs_per_chain());
@@ -245,7 +248,7 @@ impl Scheduler {
             id,
             job,
             reply,
-            admitted: Instant::now(),
+            admitted,
             caller: Span::current(),
             stage: tracing::info_span!("queue"),
         };
@@ -261,12 +264,18 @@ impl Scheduler {
             abandon.id = None;
             inferred.map_err(|_| SchedulerError::Stopped)?
         };
-        match deadline {
+        let inferred = match deadline {
             None => inferred.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), inferred)
                 .await
                 .unwrap_or(Err(SchedulerError::DeadlineExceeded)),
+        };
+        if let (Some(expected), Ok(_) | Err(SchedulerError::DeadlineExceeded)) =
+            (expected, &inferred)
+        {
+            self.pace.observe_answer(expected, admitted.elapsed());
         }
+        inferred
     }
 
     /// How long a request would wait and run if it came now; `None` if the scheduler is idle.

@@ -9,6 +9,12 @@ use crate::admission::{Estimate, Priority};
 /// Weight of the newest step in the running mean: a step that was held up once does not make
 /// requests look unreachable.
 const NEWEST: f64 = 1.0 / 64.0;
+/// The share of answers that may come later than estimated and the margin.
+const LATE_SHARE: f64 = 0.02;
+/// How far a late answer moves the margin, relative to the estimate.
+const OVERRUN_GAIN: f64 = 0.05;
+/// An estimate is never doubled: what takes longer than that is no matter of margins.
+const MOST_OVERRUN: f64 = 2.0;
 /// Batch sizes are told apart by their power of two.
 const SIZES: usize = usize::BITS as usize;
 
@@ -28,6 +34,9 @@ pub(super) struct Pace {
     queued: [AtomicU64; 2],
     /// The same of jobs that the thread has not seen yet.
     arriving: [AtomicU64; 2],
+    /// What all answers but [`LATE_SHARE`] take at most, in times of their estimates, as bits of an
+    /// f64.
+    overrun: AtomicU64,
 }
 
 impl Pace {
@@ -40,6 +49,7 @@ impl Pace {
             rows: AtomicUsize::new(0),
             queued: Default::default(),
             arriving: Default::default(),
+            overrun: AtomicU64::new(1.0_f64.to_bits()),
         }
     }
 
@@ -59,6 +69,16 @@ impl Pace {
             before + NEWEST * (now - before)
         };
         mean.store(after.to_bits(), Relaxed);
+    }
+
+    /// A job was to be answered in `expected`, and took so long.
+    pub(super) fn observe_answer(&self, expected: Duration, took: Duration) {
+        let overrun = f64::from_bits(self.overrun.load(Relaxed));
+        let late = took.as_secs_f64() > overrun * expected.as_secs_f64();
+        // Stays where it is on average once the right share is late (Robbins and Monro, 1951).
+        let change = OVERRUN_GAIN * (f64::from(u8::from(late)) - LATE_SHARE);
+        let overrun = (overrun * (1.0 + change)).clamp(1.0, MOST_OVERRUN);
+        self.overrun.store(overrun.to_bits(), Relaxed);
     }
 
     /// What is in the batch and in the queue.
@@ -81,8 +101,8 @@ impl Pace {
         self.arriving[priority as usize].fetch_sub(ahead, Relaxed);
     }
 
-    /// At the present speed, how long `chains` chains of `runs` runs each would wait and run if they came now; `None` if
-    /// nothing runs or waits. (What was measured may be out of date then, and is measured anew by
+    /// At the present speed, how long `chains` chains of `runs` runs each would wait and run if they
+    /// came now; `None` if nothing runs or waits. (What was measured may be out of date then, and is measured anew by
     /// trying.)
     pub(super) fn estimate(&self, priority: Priority, chains: u32, runs: u64) -> Option<Estimate> {
         let [interactive, bulk] = [Priority::Interactive, Priority::Bulk].map(|class| {
@@ -115,9 +135,12 @@ impl Pace {
         let together = (rows + chains).min(self.capacity);
         let rounds = chains.div_ceil(self.capacity);
         let run = runs as f64 * self.step_seconds(together) * rounds as f64;
+        let overrun = f64::from_bits(self.overrun.load(Relaxed));
+        let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         Some(Estimate {
-            wait: Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX),
-            run: Duration::try_from_secs_f64(run).unwrap_or(Duration::MAX),
+            wait: duration(wait),
+            run: duration(run),
+            margin: duration((wait + run) * (overrun - 1.0)),
         })
     }
 
@@ -206,5 +229,31 @@ mod tests {
             pace.observe_step(50, Duration::from_millis(20));
         }
         assert_eq!(ms(pace.estimate(Interactive, 1, 10).unwrap()).1, 200);
+    }
+
+    #[test]
+    fn the_margin_is_what_few_answers_exceed() {
+        let pace = pace();
+        pace.publish(64, [640, 0]);
+        let margin = || {
+            let estimate = pace.estimate(Interactive, 1, 21).unwrap();
+            estimate.margin.as_secs_f64() / estimate.expected().as_secs_f64()
+        };
+        assert_eq!(margin(), 0.0);
+        let expected = Duration::from_secs(1);
+        // Evenly from 1 to 1.5 times the estimate, in an order without runs.
+        for index in 0..20_000 {
+            let ratio = 1.0 + 0.5 * f64::from(index * 7919 % 1000) / 1000.0;
+            pace.observe_answer(expected, expected.mul_f64(ratio));
+        }
+        assert!((0.4..0.6).contains(&margin()), "{}", margin());
+        for _ in 0..1000 {
+            pace.observe_answer(expected, expected);
+        }
+        assert_eq!(margin(), 0.0);
+        for _ in 0..1000 {
+            pace.observe_answer(expected, 100 * expected);
+        }
+        assert_eq!(margin(), MOST_OVERRUN - 1.0);
     }
 }

@@ -148,6 +148,7 @@ impl Running {
             seed: u64::from(steps),
             priority,
             deadline: None,
+            expected: None,
             reconstruct: false,
             permit: self.admission.admit(priority, chains, None, None).unwrap(),
         }
@@ -306,6 +307,28 @@ async fn a_deadline_and_a_caller_that_leaves_free_the_rows() {
     running.until_running(0).await;
     let (scheduler, next) = (&running.scheduler, running.job(Priority::Bulk, 1, 5));
     assert!(scheduler.estimate(Priority::Bulk, &next.langevin).is_none());
+}
+
+#[tokio::test]
+async fn answers_that_come_late_leave_a_margin_to_the_next() {
+    let running = Running::start(&policy(2));
+    let long = running.submit(running.job(Priority::Interactive, 1, 1_000_000));
+    running.until_running(1).await;
+    let margin = || {
+        let langevin = running.job(Priority::Bulk, 1, 5).langevin;
+        let estimate = running.scheduler.estimate(Priority::Bulk, &langevin);
+        estimate.unwrap().margin
+    };
+    assert_eq!(margin(), Duration::ZERO);
+    let mut quick = running.job(Priority::Interactive, 1, 5);
+    quick.expected = Some(Duration::from_secs(3600));
+    running.scheduler.infer(quick).await.unwrap();
+    assert_eq!(margin(), Duration::ZERO);
+    let mut late = running.job(Priority::Interactive, 1, 5);
+    late.expected = Some(STEP);
+    running.scheduler.infer(late).await.unwrap();
+    assert!(margin() > Duration::ZERO);
+    long.abort();
 }
 
 #[tokio::test]

@@ -160,6 +160,7 @@ impl Core {
             seed,
             priority,
             deadline: call.deadline,
+            expected: estimate.map(|now| now.expected()),
             reconstruct: query.reconstruct,
             permit,
         };
