@@ -250,7 +250,7 @@ impl Scheduler {
             reply,
             admitted,
             caller: Span::current(),
-            stage: tracing::info_span!("queue"),
+            stage: tracing::debug_span!("queue"),
         };
         self.messages
             .send(Message::Submit(Box::new(submission)))

@@ -246,7 +246,7 @@ impl<G: Graphs> Worker<G> {
             };
             if pending.started.is_none() {
                 pending.started = Some(Instant::now());
-                pending.stage = tracing::info_span!(parent: &pending.caller, "compute");
+                pending.stage = tracing::debug_span!(parent: &pending.caller, "compute");
             }
             let entrant = pending.suspended.pop().map_or_else(
                 || {

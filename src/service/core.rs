@@ -127,7 +127,7 @@ impl Core {
             wire::parameters(query.inference.as_ref(), &manifest.langevin, self.limits);
         let mask = wire::decode_mask(query.mask.as_ref(), &spec);
         let priority = wire::priority(query.priority, query.default_priority);
-        let decoding = tracing::info_span!("decode");
+        let decoding = tracing::debug_span!("decode");
         let decode = move || wire::decode(query.image.as_ref(), &spec);
         let decoded = compute(spec.pixels(), decode).instrument(decoding).await?;
         let (image, (langevin, seed), mask, priority) = match (decoded, parameters, mask, priority)

@@ -35,7 +35,7 @@ pub(super) fn judged(outcome: &Outcome) -> Result<proto::ScoreResponse, ServiceE
         inferred,
         ..
     } = outcome;
-    let _reply = tracing::info_span!("reply").entered();
+    let _reply = tracing::debug_span!("reply").entered();
     let score = aggregate(&inferred.chains, langevin.aggregation)?;
     let calibrated = mask.is_none() && *langevin == model.manifest.langevin;
     let judgement = calibrated.then(|| {
