@@ -1,4 +1,4 @@
-//! One Langevin step, both generators, batches of 1, 16 and 64: the server's whole cost.
+//! One Langevin step, both generators, batches of 1, 16, 64 and 128: the server's whole cost.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -20,7 +20,7 @@ fn posterior_step(criterion: &mut Criterion) {
         let manifest = bundle.manifest();
         let options = SessionOptions::default();
         let mut step = PosteriorStep::open(&runtime, bundle.dir(), manifest, &options).unwrap();
-        for rows in [1, 16, 64] {
+        for rows in [1, 16, 64, 128] {
             let (d, pixels) = (manifest.latent_dim, manifest.image.pixels());
             let (z, noise) = (vec![0.3; rows * d], vec![0.1; rows * d]);
             let (x, mask) = (vec![0.2; rows * pixels], vec![1.0; rows * pixels]);

@@ -1,21 +1,67 @@
-//! `Score` end to end through gRPC on loopback, K = 20: one request at a time, and 64.
+//! Scores through gRPC on loopback, K = 20, seconds an image: one at a time, so many calls of `Score`
+//! that no row of the batch is idle, and one `ScoreStream` with as many under way.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use futures_util::future::join_all;
+use std::future::ready;
+use std::time::{Duration, Instant};
+
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
+use futures_util::{StreamExt, stream};
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::runtime::Runtime;
 use lfbm_bundle::testing::random_bundle;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{DataType, Image, ScoreRequest, Tensor};
+use lfbm_server::proto::score_stream_response::Result as Scored;
+use lfbm_server::proto::{DataType, Image, ScoreRequest, ScoreStreamRequest, Tensor};
+use tonic::transport::Channel;
 
 const LATENT_DIM: usize = 16;
 const WIDTH: usize = 16;
+/// On two cores, as many wait as run.
+const SATURATION: usize = 256;
+
+async fn calls(
+    client: AnomalyDetectorClient<Channel>,
+    request: ScoreRequest,
+    images: u64,
+    at_once: usize,
+) {
+    let calls = (0..images).map(|_| {
+        let (mut client, request) = (client.clone(), request.clone());
+        async move { client.score(request).await.unwrap() }
+    });
+    let answers = stream::iter(calls).buffer_unordered(at_once);
+    answers.for_each(|_| ready(())).await;
+}
+
+async fn one_stream(
+    mut client: AnomalyDetectorClient<Channel>,
+    request: ScoreRequest,
+    images: u64,
+) {
+    let requests = (0..images).map(move |_| ScoreStreamRequest {
+        id: String::new(),
+        request: Some(request.clone()),
+    });
+    let answers = client.score_stream(stream::iter(requests)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let mut scores = 0;
+    while let Some(answer) = answers.message().await.unwrap() {
+        assert!(
+            matches!(answer.result, Some(Scored::Score(_))),
+            "{answer:?}"
+        );
+        scores += 1;
+    }
+    assert_eq!(scores, images);
+}
 
 fn score(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
@@ -25,7 +71,11 @@ fn score(criterion: &mut Criterion) {
         .build()
         .unwrap();
     let mut group = criterion.benchmark_group("score");
-    group.sample_size(20);
+    // Long samples: at its ends, a load does not fill the batch.
+    group.sample_size(10);
+    group.sampling_mode(SamplingMode::Flat);
+    group.measurement_time(Duration::from_secs(20));
+    group.throughput(Throughput::Elements(1));
     for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
         let out = folder.path().join(generator.to_string());
         let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, WIDTH, 1).unwrap();
@@ -42,21 +92,24 @@ fn score(criterion: &mut Criterion) {
             }),
             ..Default::default()
         };
-        for at_once in [1, 64] {
-            group.throughput(Throughput::Elements(at_once));
-            group.bench_function(
-                BenchmarkId::new(generator.to_string(), at_once),
-                |bencher| {
-                    bencher.iter(|| {
-                        let calls = (0..at_once).map(|_| {
-                            let (mut client, request) = (client.clone(), request.clone());
-                            async move { client.score(request).await.unwrap() }
-                        });
-                        tokio.block_on(join_all(calls))
-                    });
-                },
-            );
+        for at_once in [1, SATURATION] {
+            let id = BenchmarkId::new(generator.to_string(), at_once);
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|images| {
+                    let started = Instant::now();
+                    tokio.block_on(calls(client.clone(), request.clone(), images, at_once));
+                    started.elapsed()
+                });
+            });
         }
+        let id = BenchmarkId::new(generator.to_string(), "stream");
+        group.bench_function(id, |bencher| {
+            bencher.iter_custom(|images| {
+                let started = Instant::now();
+                tokio.block_on(one_stream(client.clone(), request.clone(), images));
+                started.elapsed()
+            });
+        });
     }
     group.finish();
 }

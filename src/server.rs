@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::runtime::Runtime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
@@ -72,14 +72,9 @@ impl Server {
             tracing::warn!("tokens are asked for without TLS: they can be read on the way");
         }
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
-        let options = SessionOptions {
-            device: config.device,
-            threads: config.threads,
-            gpu_memory_limit_bytes: config.gpu_memory_limit_bytes,
-        };
         let loader = Loader {
             runtime,
-            options,
+            options: config.session_options(),
             fallback: config.device_fallback,
             policy: config.policy(),
             metrics: metrics.clone(),
@@ -141,7 +136,7 @@ impl Server {
             steps: config.max_steps,
             chains: config.max_chains,
             samples: config.max_samples,
-            stream_in_flight: config.max_stream_in_flight,
+            stream_in_flight: config.stream_in_flight(),
         };
         let max_queue = Duration::from_millis(config.max_queue_ms);
         let core = Core {

@@ -48,7 +48,8 @@ pub struct Args {
     #[arg(long, env = "LFBM_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Chains that share a Langevin step at most; at least 2 [default: 64]
+    /// Chains that share a Langevin step at most; at least 2 [default: 64 a thread on cpu, 64
+    /// elsewhere]
     #[arg(long, env = "LFBM_MAX_BATCH_CHAINS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_chains: Option<usize>,
@@ -91,7 +92,7 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_SAMPLES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_samples: Option<u32>,
-    /// Images of one ScoreStream that may be under way [default: 64]
+    /// Images of one ScoreStream that may be under way [default: twice max_batch_chains]
     #[arg(long, env = "LFBM_MAX_STREAM_IN_FLIGHT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_stream_in_flight: Option<usize>,
@@ -119,12 +120,12 @@ pub struct Args {
     #[arg(long, env = "LFBM_KEEP_ALIVE_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive_s: Option<u64>,
-    /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
     /// How old a connection may grow before its client is told to open another; what is under way
     /// in it is finished; 0 for any age [default: 0]
     #[arg(long, env = "LFBM_MAX_CONNECTION_AGE_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_age_s: Option<u64>,
+    /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
     #[arg(long, env = "LFBM_TLS_CERT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_cert: Option<PathBuf>,

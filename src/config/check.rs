@@ -51,7 +51,7 @@ impl Config {
         // The semaphore's own limit is far above any memory.
         let most = u32::MAX as usize;
         let ranges = [
-            ("max_batch_chains", self.max_batch_chains, 2, 65_536),
+            ("max_batch_chains", self.batch_chains(), 2, 65_536),
             (
                 "max_chains_in_flight",
                 self.max_chains_in_flight,
@@ -60,7 +60,7 @@ impl Config {
             ),
             ("max_chains", self.max_chains as usize, 1, most),
             ("max_samples", self.max_samples as usize, 1, 4096),
-            ("max_stream_in_flight", self.max_stream_in_flight, 1, 65_536),
+            ("max_stream_in_flight", self.stream_in_flight(), 1, 131_072),
             ("max_message_bytes", self.max_message_bytes, 1024, most),
             ("drift_window", self.drift_window, 1, 100_000),
             ("max_connections", self.max_connections, 1, most),
@@ -91,13 +91,10 @@ impl Config {
         if let Some(buckets) = &self.batch_buckets
             && !buckets
                 .iter()
-                .all(|size| (1..=self.max_batch_chains).contains(size))
+                .all(|size| (1..=self.batch_chains()).contains(size))
         {
             let value = format!("{buckets:?}");
-            let expected = format!(
-                "sizes from 1 to max_batch_chains, {}",
-                self.max_batch_chains
-            );
+            let expected = format!("sizes from 1 to max_batch_chains, {}", self.batch_chains());
             return Err(range("batch_buckets", value, &expected));
         }
         Ok(())

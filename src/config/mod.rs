@@ -11,12 +11,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use lfbm_bundle::runtime::Device;
+use lfbm_bundle::runtime::{Device, SessionOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::models::DeviceFallback;
 use crate::scheduler::{Batching, Policy};
 use crate::telemetry::LogFormat;
+
+/// Of a batch, where the settings do not say.
+const CHAINS_PER_THREAD: usize = 64;
 
 fn device_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
     String::deserialize(from)?
@@ -47,7 +50,7 @@ pub struct Config {
     pub device_fallback: DeviceFallback,
     pub gpu_memory_limit_bytes: Option<usize>,
     pub threads: usize,
-    pub max_batch_chains: usize,
+    pub max_batch_chains: Option<usize>,
     pub batch_buckets: Option<Vec<usize>>,
     pub bulk_share: f64,
     pub batching: BatchingName,
@@ -57,7 +60,7 @@ pub struct Config {
     pub max_chains: u32,
     pub max_steps: u32,
     pub max_samples: u32,
-    pub max_stream_in_flight: usize,
+    pub max_stream_in_flight: Option<usize>,
     pub max_message_bytes: usize,
     pub model_poll_s: u64,
     pub drift_window: usize,
@@ -65,10 +68,10 @@ pub struct Config {
     pub max_connections: usize,
     pub max_streams: u32,
     pub keep_alive_s: u64,
+    pub max_connection_age_s: u64,
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub tls_client_ca: Option<PathBuf>,
-    pub max_connection_age_s: u64,
     pub auth_tokens_file: Option<PathBuf>,
     pub auth_open_health: bool,
     pub drain_timeout_s: u64,
@@ -89,7 +92,7 @@ impl Default for Config {
             device_fallback: DeviceFallback::None,
             gpu_memory_limit_bytes: None,
             threads: 0,
-            max_batch_chains: 64,
+            max_batch_chains: None,
             batch_buckets: None,
             bulk_share: 0.25,
             batching: BatchingName::Step,
@@ -99,7 +102,7 @@ impl Default for Config {
             max_chains: 64,
             max_steps: 2000,
             max_samples: 64,
-            max_stream_in_flight: 64,
+            max_stream_in_flight: None,
             max_message_bytes: 16 << 20,
             model_poll_s: 10,
             drift_window: 1000,
@@ -107,10 +110,10 @@ impl Default for Config {
             max_connections: 16_384,
             max_streams: 1024,
             keep_alive_s: 30,
+            max_connection_age_s: 0,
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,
-            max_connection_age_s: 0,
             auth_tokens_file: None,
             auth_open_health: true,
             drain_timeout_s: 20,
@@ -142,9 +145,34 @@ impl Config {
         Ok(settings)
     }
 
+    /// How graphs are run.
+    pub fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            device: self.device,
+            threads: self.threads,
+            gpu_memory_limit_bytes: self.gpu_memory_limit_bytes,
+        }
+    }
+
+    /// Chains that share a step at most. A thread reads all weights for its rows, however few they
+    /// are, so each has its own 64.
+    fn batch_chains(&self) -> usize {
+        let threads = match self.device {
+            Device::Cpu => self.session_options().threads(),
+            Device::Cuda { .. } | Device::TensorRt { .. } => 1,
+        };
+        self.max_batch_chains.unwrap_or(CHAINS_PER_THREAD * threads)
+    }
+
+    /// Images of one stream that may be under way: enough that none of the batch's rows is idle
+    /// while answers and requests are on their way.
+    pub fn stream_in_flight(&self) -> usize {
+        self.max_stream_in_flight.unwrap_or(2 * self.batch_chains())
+    }
+
     /// How chains share a batch.
     pub fn policy(&self) -> Policy {
-        let capacity = self.max_batch_chains;
+        let capacity = self.batch_chains();
         let mut buckets = match (&self.batch_buckets, self.device) {
             (Some(buckets), _) => buckets.clone(),
             // The processor runs every size as well as the next.

@@ -29,7 +29,8 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    fn threads(&self) -> usize {
+    /// Threads on the processor, at least one.
+    pub fn threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             threads => threads,
