@@ -5,11 +5,13 @@
 //! * [`export`]: from a learner to a bundle, [`calibrate`]: what its scores are compared with,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
 //! * [`flow_check`]: whether an imported flow is a density;
-//! * [`tasks`]: what a model makes of images, [`sweep`]: many fits;
+//! * [`tasks`]: what a model makes of images, [`sweep`]: many fits,
+//!   [`compare`]: models side by side;
 //! * [`settings`], [`device`], [`commands`]: the program around them.
 
 pub mod calibrate;
 pub mod commands;
+pub mod compare;
 pub mod data;
 pub mod device;
 pub mod evaluate;

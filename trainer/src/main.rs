@@ -21,6 +21,8 @@ enum Command {
     Evaluate(commands::evaluate::EvaluateArgs),
     /// Fit and evaluate held-out classes x seeds x settings, and print the table
     Sweep(commands::sweep::SweepArgs),
+    /// Fit several models, and report side by side what they detect, make of images, and cost
+    Compare(commands::compare::CompareArgs),
     /// Reconstruct normal test images after many steps, and report the error
     Reconstruct(commands::reconstruct::ReconstructArgs),
     /// Complete normal test images of which a part is hidden, in several ways, and report the error
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Fit(args) => commands::fit::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Sweep(args) => commands::sweep::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Inpaint(args) => commands::inpaint::run(&args),
         Command::Recover(args) => commands::recover::run(&args),

@@ -2,6 +2,7 @@
 
 pub mod baselines;
 pub mod calibrate;
+pub mod compare;
 pub mod draw;
 pub mod evaluate;
 pub mod export;
@@ -11,4 +12,5 @@ pub mod inpaint;
 mod progress;
 pub mod reconstruct;
 pub mod recover;
+mod steps;
 pub mod sweep;

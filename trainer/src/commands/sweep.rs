@@ -1,14 +1,14 @@
 //! `trainer sweep`.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, bail, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, ensure};
+use clap::Args;
 
+use super::steps::{Steps, write_whole};
 use crate::sweep::{Cell, CellResult, Sweep, table};
 
 /// Arguments of `trainer sweep`.
@@ -56,8 +56,8 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     }
     let results = cells
         .iter()
-        .filter_map(|cell| read_result(args, cell).transpose())
-        .collect::<anyhow::Result<Vec<_>>>()?;
+        .filter_map(|cell| steps(args, None).result(&cell.name()).transpose())
+        .collect::<anyhow::Result<Vec<CellResult>>>()?;
     let lines: Vec<String> = results
         .iter()
         .map(serde_json::to_string)
@@ -110,107 +110,31 @@ fn run_cell(
     threads: Option<u32>,
 ) -> anyhow::Result<()> {
     let name = cell.name();
-    if read_result(args, cell)?.is_some() {
-        eprintln!("{name}: finished");
-        return Ok(());
-    }
-    let bundle = args.out.join(&name);
-    let checkpoint = bundle.with_added_extension("checkpoint");
-    let log = bundle.with_added_extension("log");
-    let command = |subcommand: &str| -> anyhow::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(subcommand);
-        let log = File::options().create(true).append(true).open(&log);
-        let log = log.with_context(|| format!("the log of {name} cannot be opened"))?;
-        command.stdin(Stdio::null()).stderr(log);
-        if let Some(threads) = threads {
-            command.env("OMP_NUM_THREADS", threads.to_string());
-        }
-        Ok(command)
-    };
-    let data_dir = |command: &mut Command| {
-        if let Some(folder) = &args.data_dir {
-            command.arg("--data-dir").arg(folder);
-        }
-    };
-    if !bundle.is_dir() {
-        eprintln!("{name}: fitting");
-        let mut fit = command("fit")?;
-        let dataset = sweep.dataset.to_possible_value();
-        fit.arg("--dataset")
-            .arg(dataset.map_or_else(String::new, |value| value.get_name().to_owned()))
-            .args([
-                "--holdout",
-                &cell.holdout,
-                "--device",
-                &args.device,
-                "--name",
-                &name,
-            ])
-            .arg("--out")
-            .arg(&bundle);
-        data_dir(&mut fit);
-        let (seed, split) = (cell.seed, cell.seed);
+    let steps = steps(args, threads);
+    steps.once(&name, || {
         let seeds = [
-            format!("seed={seed}"),
-            format!("calibration.split_seed={split}"),
+            format!("seed={}", cell.seed),
+            format!("calibration.split_seed={}", cell.seed),
         ];
-        for change in sweep.settings[&cell.settings].iter().chain(&seeds) {
-            fit.args(["--set", change]);
-        }
-        if checkpoint.is_file() {
-            fit.arg("--resume");
-        }
-        run_logged(&mut fit, &log)?;
-        ensure!(
-            bundle.is_dir(),
-            "the fit was stopped before its end; see {}",
-            log.display()
-        );
+        let changes = [&sweep.settings[&cell.settings][..], &seeds].concat();
+        steps.fit(&name, sweep.dataset, &cell.holdout, &changes)?;
+        eprintln!("{name}: evaluating");
+        Ok(CellResult {
+            settings: cell.settings.clone(),
+            holdout: cell.holdout.clone(),
+            seed: cell.seed,
+            evaluation: steps.report(&name, "evaluate", &[])?,
+        })
+    })?;
+    eprintln!("{name}: finished");
+    Ok(())
+}
+
+fn steps(args: &SweepArgs, threads: Option<u32>) -> Steps<'_> {
+    Steps {
+        out: &args.out,
+        data_dir: args.data_dir.as_deref(),
+        device: &args.device,
+        threads,
     }
-    eprintln!("{name}: evaluating");
-    let mut evaluate = command("evaluate")?;
-    evaluate.arg(&bundle).arg("--json");
-    data_dir(&mut evaluate);
-    let result = CellResult {
-        settings: cell.settings.clone(),
-        holdout: cell.holdout.clone(),
-        seed: cell.seed,
-        evaluation: serde_json::from_slice(&run_logged(&mut evaluate, &log)?)?,
-    };
-    write_whole(&result_file(args, cell), &serde_json::to_string(&result)?)
-}
-
-/// Runs to the end and gives what it prints.
-fn run_logged(command: &mut Command, log: &Path) -> anyhow::Result<Vec<u8>> {
-    let output = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .and_then(|child| child.wait_with_output())?;
-    if !output.status.success() {
-        bail!("{}; see {}", output.status, log.display());
-    }
-    Ok(output.stdout)
-}
-
-fn result_file(args: &SweepArgs, cell: &Cell) -> PathBuf {
-    args.out.join(cell.name()).with_added_extension("json")
-}
-
-fn read_result(args: &SweepArgs, cell: &Cell) -> anyhow::Result<Option<CellResult>> {
-    let path = result_file(args, cell);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    let result = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-    Ok(Some(result))
-}
-
-/// To a temporary name first: a file is there whole or not at all.
-fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    let temporary = path.with_added_extension("new");
-    fs::write(&temporary, text)
-        .and_then(|()| fs::rename(&temporary, path))
-        .with_context(|| path.display().to_string())
 }

@@ -1,0 +1,139 @@
+//! `trainer compare`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use lfbm_bundle::store::Bundle;
+use serde_json::Value;
+
+use super::evaluate::test_split;
+use super::steps::{Steps, write_whole};
+use crate::compare::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
+use crate::data::Mask;
+use crate::device::DeviceChoice;
+
+/// Arguments of `trainer compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// The TOML file that says which models
+    file: PathBuf,
+    /// The folder of bundles, logs, checkpoints, results and the report
+    #[arg(long)]
+    out: PathBuf,
+    /// The folder of the data set's files; without it LFBM_DATA_DIR, then the cache
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N, as `fit` takes it
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+}
+
+/// Fits every model on whole images and under every mask, measures what it makes of them, and
+/// writes the models side by side: `report.json` and `report.md`. What is there already is not done
+/// again.
+///
+/// # Errors
+/// When the file describes no comparison, or a step fails.
+pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let plan = Comparison::read(&args.file)?;
+    fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let device = args.device.to_string();
+    let steps = Steps {
+        out: &args.out,
+        data_dir: args.data_dir.as_deref(),
+        device: &device,
+        threads: None,
+    };
+    let mut measured = Vec::with_capacity(plan.models.len());
+    for model in &plan.models {
+        measured.push(measure(&steps, &plan, model)?);
+    }
+    let timings: Vec<Timing> = steps.once("timing", || time(args, &plan))?;
+    let models = measured.into_iter().zip(timings);
+    let report = Report {
+        title: format!(
+            "{:?} without {}, {} models",
+            plan.dataset,
+            plan.holdout,
+            plan.models.len()
+        ),
+        masks: plan.masks.iter().map(Mask::to_string).collect(),
+        models: models.map(|(measured, timing)| measured(timing)).collect(),
+    };
+    let json = serde_json::to_string_pretty(&report)? + "\n";
+    write_whole(&args.out.join("report.json"), &json)?;
+    let markdown = report.markdown();
+    write_whole(&args.out.join("report.md"), &markdown)?;
+    println!("{markdown}");
+    Ok(())
+}
+
+/// Everything of a model but what it costs.
+fn measure(
+    steps: &Steps,
+    plan: &Comparison,
+    model: &ModelPlan,
+) -> anyhow::Result<impl FnOnce(Timing) -> ModelResult + use<>> {
+    let fit = |mask: Option<&Mask>| -> anyhow::Result<String> {
+        let name = plan.bundle_name(model, mask);
+        steps.fit(
+            &name,
+            plan.dataset,
+            &plan.holdout,
+            &plan.changes(model, mask),
+        )?;
+        Ok(name)
+    };
+    let (images, langevin) = (plan.images.to_string(), plan.steps.to_string());
+    let size = ["--count", &images, "--steps", &langevin];
+    let report = |name: &str, task: &str, more: &[&str]| -> anyhow::Result<Value> {
+        steps.once(&format!("{name}.{task}"), || {
+            eprintln!("{name}: {task}");
+            steps.report(name, task, more)
+        })
+    };
+    let error = |report: &Value| {
+        let error = report["mean_squared_error"]["best_chain"].as_f64();
+        error.context("a report has no mean squared error")
+    };
+
+    let whole = fit(None)?;
+    let evaluation = report(&whole, "evaluate", &[])?;
+    let metrics = evaluation["metrics"].as_object();
+    let auprc = metrics
+        .into_iter()
+        .flatten()
+        .filter_map(|(score, metrics)| Some((score.clone(), metrics["auprc"].as_f64()?)))
+        .collect();
+    let reconstruction_mse = error(&report(&whole, "reconstruct", &size)?)?;
+    let mut recovery_mse = Vec::with_capacity(plan.masks.len());
+    for mask in &plan.masks {
+        let incomplete = fit(Some(mask))?;
+        recovery_mse.push(error(&report(&incomplete, "recover", &size)?)?);
+    }
+    let name = model.name.clone();
+    Ok(move |timing| ModelResult {
+        name,
+        auprc,
+        reconstruction_mse,
+        recovery_mse,
+        timing,
+    })
+}
+
+fn time(args: &CompareArgs, plan: &Comparison) -> anyhow::Result<Vec<Timing>> {
+    eprintln!("timing all models in turns");
+    let mut models = Vec::with_capacity(plan.models.len());
+    let bundles: Vec<PathBuf> = (plan.models.iter())
+        .map(|model| args.out.join(plan.bundle_name(model, None)))
+        .collect();
+    for (model, bundle) in plan.models.iter().zip(&bundles) {
+        models.push((plan.load(model, None)?, bundle.as_path()));
+    }
+    let first = bundles.first().context("there is no model")?;
+    let manifest = Bundle::open(first)?.manifest().clone();
+    let (dataset, split) = test_split(&manifest, None, args.data_dir.as_deref())?;
+    time_models(&models, &dataset, &split, args.device.resolve()?)
+}

@@ -1,0 +1,151 @@
+//! Commands that are made of others: each step is a `trainer` of its own with a log, and a step
+//! whose result is there is not taken again.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::data::DatasetName;
+
+/// Where steps work, and what they are all told.
+pub(super) struct Steps<'a> {
+    /// The folder of bundles, logs, checkpoints and results.
+    pub(super) out: &'a Path,
+    pub(super) data_dir: Option<&'a Path>,
+    /// As `trainer fit --device` takes it.
+    pub(super) device: &'a str,
+    /// Threads of a step; as many as there are cores without it.
+    pub(super) threads: Option<u32>,
+}
+
+impl Steps<'_> {
+    /// Fits the bundle `name` under `changes`, unless it is there; a fit that was stopped goes on.
+    pub(super) fn fit(
+        &self,
+        name: &str,
+        dataset: DatasetName,
+        holdout: &str,
+        changes: &[String],
+    ) -> anyhow::Result<PathBuf> {
+        let bundle = self.out.join(name);
+        if bundle.is_dir() {
+            return Ok(bundle);
+        }
+        eprintln!("{name}: fitting");
+        let mut fit = self.command(name, "fit")?;
+        let dataset = dataset.to_possible_value();
+        fit.arg("--dataset")
+            .arg(dataset.map_or_else(String::new, |value| value.get_name().to_owned()))
+            .args([
+                "--holdout",
+                holdout,
+                "--device",
+                self.device,
+                "--name",
+                name,
+            ])
+            .arg("--out")
+            .arg(&bundle);
+        for change in changes {
+            fit.args(["--set", change]);
+        }
+        if bundle.with_added_extension("checkpoint").is_file() {
+            fit.arg("--resume");
+        }
+        self.run(name, &mut fit)?;
+        ensure!(
+            bundle.is_dir(),
+            "the fit was stopped before its end; see {}",
+            self.log(name).display()
+        );
+        Ok(bundle)
+    }
+
+    /// What `trainer SUBCOMMAND BUNDLE --json MORE` prints of the bundle `name`.
+    pub(super) fn report<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        subcommand: &str,
+        more: &[&str],
+    ) -> anyhow::Result<T> {
+        let mut command = self.command(name, subcommand)?;
+        command.arg(self.out.join(name)).arg("--json").args(more);
+        Ok(serde_json::from_slice(&self.run(name, &mut command)?)?)
+    }
+
+    fn command(&self, name: &str, subcommand: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(subcommand);
+        if let Some(folder) = self.data_dir {
+            command.arg("--data-dir").arg(folder);
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(name));
+        let log = log.with_context(|| format!("the log of {name} cannot be opened"))?;
+        command.stdin(Stdio::null()).stderr(log);
+        if let Some(threads) = self.threads {
+            command.env("OMP_NUM_THREADS", threads.to_string());
+        }
+        Ok(command)
+    }
+
+    /// Runs to the end and gives what it prints.
+    fn run(&self, name: &str, command: &mut Command) -> anyhow::Result<Vec<u8>> {
+        let output = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .and_then(|child| child.wait_with_output())?;
+        if !output.status.success() {
+            bail!("{}; see {}", output.status, self.log(name).display());
+        }
+        Ok(output.stdout)
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.out.join(name).with_added_extension("log")
+    }
+
+    /// The result in `NAME.json`; `make` makes it where there is none.
+    pub(super) fn once<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        if let Some(result) = self.result(name)? {
+            return Ok(result);
+        }
+        let result = make()?;
+        write_whole(&self.result_file(name), &serde_json::to_string(&result)?)?;
+        Ok(result)
+    }
+
+    /// The result in `NAME.json`, if there is one.
+    pub(super) fn result<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
+        let path = self.result_file(name);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        let result = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+        Ok(Some(result))
+    }
+
+    fn result_file(&self, name: &str) -> PathBuf {
+        self.out.join(name).with_added_extension("json")
+    }
+}
+
+/// To a temporary name first: a file is there whole or not at all.
+pub(super) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let temporary = path.with_added_extension("new");
+    fs::write(&temporary, text)
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| path.display().to_string())
+}

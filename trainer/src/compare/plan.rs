@@ -1,0 +1,138 @@
+//! What a comparison is of.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::data::{DatasetName, Mask};
+use crate::settings::{Settings, SettingsError};
+
+/// Why a file describes no comparison.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct PlanError {
+    path: PathBuf,
+    reason: String,
+}
+
+/// A comparison's file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// The data set of all fits.
+    pub dataset: DatasetName,
+    /// The class that no fit sees.
+    pub holdout: String,
+    /// Settings of all models, as `trainer fit --set` takes them.
+    pub settings: Vec<String>,
+    /// Langevin steps of reconstruction and recovery.
+    pub steps: u32,
+    /// Images that are reconstructed and recovered.
+    pub images: u32,
+    /// What is hidden, one more fit a model each.
+    pub masks: Vec<Mask>,
+    /// The models; ratios are to the first.
+    pub models: Vec<ModelPlan>,
+}
+
+/// One of the models.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPlan {
+    /// Names its files and its row.
+    pub name: String,
+    /// What it has of its own, over the settings of all.
+    pub settings: Vec<String>,
+}
+
+impl Comparison {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is missing, describes no comparison, or its settings are none.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let failed = |reason: String| PlanError {
+            path: path.to_path_buf(),
+            reason,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let plan: Self = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        if plan.models.is_empty() {
+            return Err(failed("expected at least one of models".to_owned()));
+        }
+        for model in &plan.models {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if model.name.is_empty() || !model.name.chars().all(plain) {
+                return Err(failed(format!(
+                    "{:?} names files: expected letters, digits, '-', '_' or '.'",
+                    model.name
+                )));
+            }
+            for mask in plan.masks.iter().map(Some).chain([None]) {
+                plan.load(model, mask)
+                    .map_err(|error| failed(format!("{}: {error}", model.name)))?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What a model is fitted under, with a mask or without.
+    pub fn changes(&self, model: &ModelPlan, mask: Option<&Mask>) -> Vec<String> {
+        let incomplete = mask.map(|mask| format!("learning.incomplete.mask={mask}"));
+        let changes = self.settings.iter().chain(&model.settings).cloned();
+        changes.chain(incomplete).collect()
+    }
+
+    /// The name of a model's bundle, with a mask or without.
+    pub fn bundle_name(&self, model: &ModelPlan, mask: Option<&Mask>) -> String {
+        match mask {
+            None => model.name.clone(),
+            Some(mask) => format!("{}-{}", model.name, mask.to_string().replace(':', "-")),
+        }
+    }
+
+    /// A model's settings.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn load(&self, model: &ModelPlan, mask: Option<&Mask>) -> Result<Settings, SettingsError> {
+        Settings::load(None, &self.changes(model, mask))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_comparison_is_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/compare-mnist.toml");
+        let plan = Comparison::read(&path).unwrap();
+        assert_eq!((plan.models.len(), plan.masks.len()), (4, 3));
+    }
+
+    #[test]
+    fn mistakes_name_the_file_and_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("compare.toml");
+        let plan = |masks: &str, models: &str| {
+            format!(
+                "dataset = \"mnist\"\nholdout = \"4\"\nsettings = []\nsteps = 1\nimages = 2\n\
+                 masks = {masks}\n{models}"
+            )
+        };
+        let model = "[[models]]\nname = \"one\"\nsettings = [\"model.sigma=-1\"]";
+        for (text, named) in [
+            (plan("[]", ""), "models"),
+            (plan("[]", "models = []"), "at least one"),
+            (plan("[]", model), "one: settings: model.sigma"),
+            (plan("[\"middle\"]", "models = []"), "KIND:SHARE"),
+            (plan("[]", &model.replace("one", "a/b")), "a/b"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = Comparison::read(&path).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+            assert!(error.contains("compare.toml"), "{error}");
+        }
+    }
+}
