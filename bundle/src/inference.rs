@@ -191,9 +191,7 @@ impl Inference {
             None => self.preprocess(images)?,
             Some(masks) => {
                 let mut seen = images.to_vec();
-                for (image, mask) in seen.chunks_mut(pixels).zip(masks.chunks(positions)) {
-                    pixels::hide(image, mask);
-                }
+                pixels::hide_all(&mut seen, masks, &self.image);
                 self.preprocess(&seen)?
             }
         };

@@ -55,6 +55,14 @@ pub fn hide(image: &mut [f32], mask: &[f32]) {
     }
 }
 
+/// [`hide`] for many images, n x C H W, each with a mask of its own, n x H W.
+pub fn hide_all(images: &mut [f32], masks: &[f32], spec: &ImageSpec) {
+    let images = images.chunks_mut(spec.pixels());
+    for (image, mask) in images.zip(masks.chunks(spec.positions())) {
+        hide(image, mask);
+    }
+}
+
 /// An image with its hidden pixels taken from `made`, both C H W intensities, under a mask of H W
 /// with 1 = visible.
 pub fn complete(image: &[f32], mask: &[f32], made: &[f32]) -> Vec<f32> {

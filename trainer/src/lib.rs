@@ -6,7 +6,7 @@
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
 //! * [`flow_check`]: whether an imported flow is a density;
 //! * [`tasks`]: what a model makes of images, [`sweep`]: many fits,
-//!   [`compare`]: models side by side;
+//!   [`compare`]: models side by side, [`plan`]: the files that say which;
 //! * [`settings`], [`device`], [`commands`]: the program around them.
 
 pub mod calibrate;
@@ -19,6 +19,7 @@ pub mod export;
 pub mod fit;
 pub mod flow_check;
 pub mod model;
+pub mod plan;
 pub mod principal;
 pub mod settings;
 pub mod sweep;

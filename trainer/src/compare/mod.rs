@@ -4,6 +4,6 @@ mod plan;
 mod report;
 mod timing;
 
-pub use plan::{Comparison, ModelPlan, PlanError};
+pub use plan::{Comparison, ModelPlan};
 pub use report::{ModelResult, Report};
 pub use timing::{Timing, time_models};

@@ -1,19 +1,12 @@
 //! What a comparison is of.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::data::{DatasetName, Mask};
+use crate::plan::{PlanError, names_files, read_plan};
 use crate::settings::{Settings, SettingsError};
-
-/// Why a file describes no comparison.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
-pub struct PlanError {
-    path: PathBuf,
-    reason: String,
-}
 
 /// A comparison's file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -51,29 +44,19 @@ impl Comparison {
     /// # Errors
     /// When it is missing, describes no comparison, or its settings are none.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
-        let failed = |reason: String| PlanError {
-            path: path.to_path_buf(),
-            reason,
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        let plan: Self = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        if plan.models.is_empty() {
-            return Err(failed("expected at least one of models".to_owned()));
-        }
-        for model in &plan.models {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            if model.name.is_empty() || !model.name.chars().all(plain) {
-                return Err(failed(format!(
-                    "{:?} names files: expected letters, digits, '-', '_' or '.'",
-                    model.name
-                )));
+        read_plan(path, |plan: &Self| {
+            if plan.models.is_empty() {
+                return Err("expected at least one of models".to_owned());
             }
-            for mask in plan.masks.iter().map(Some).chain([None]) {
-                plan.load(model, mask)
-                    .map_err(|error| failed(format!("{}: {error}", model.name)))?;
+            for model in &plan.models {
+                names_files(&model.name)?;
+                for mask in plan.masks.iter().map(Some).chain([None]) {
+                    plan.load(model, mask)
+                        .map_err(|error| format!("{}: {error}", model.name))?;
+                }
             }
-        }
-        Ok(plan)
+            Ok(())
+        })
     }
 
     /// What a model is fitted under, with a mask or without.

@@ -3,5 +3,5 @@
 mod plan;
 mod table;
 
-pub use plan::{Cell, PlanError, Sweep};
+pub use plan::{Cell, Sweep};
 pub use table::{CellResult, table};

@@ -1,19 +1,12 @@
 //! What a sweep is of.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::data::DatasetName;
-
-/// Why a file describes no sweep.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
-pub struct PlanError {
-    path: PathBuf,
-    reason: String,
-}
+use crate::plan::{PlanError, names_files, read_plan};
 
 /// A sweep's file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -56,30 +49,15 @@ impl Sweep {
     /// # Errors
     /// When it is missing or describes no sweep.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
-        let failed = |reason: String| PlanError {
-            path: path.to_path_buf(),
-            reason,
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        let sweep: Self = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        let plain = |name: &String| {
-            !name.is_empty()
-                && name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        };
-        let names = sweep.settings.keys().chain(&sweep.holdouts);
-        if let Some(name) = names.into_iter().find(|name| !plain(name)) {
-            return Err(failed(format!(
-                "{name:?} names files: expected letters, digits, '-', '_' or '.'"
-            )));
-        }
-        if sweep.cells().is_empty() {
-            return Err(failed(
-                "expected at least one of settings, holdouts and seeds each".to_owned(),
-            ));
-        }
-        Ok(sweep)
+        read_plan(path, |sweep: &Self| {
+            for name in sweep.settings.keys().chain(&sweep.holdouts) {
+                names_files(name)?;
+            }
+            if sweep.cells().is_empty() {
+                return Err("expected at least one of settings, holdouts and seeds each".to_owned());
+            }
+            Ok(())
+        })
     }
 
     /// Every cell, seeds outermost, so that a sweep that is stopped has seen all classes as often.

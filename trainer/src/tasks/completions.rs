@@ -42,10 +42,7 @@ pub fn complete(
     }
     let mut seen = images.to_vec();
     if let Some(masks) = masks {
-        let images = seen.chunks_mut(spec.pixels());
-        for (image, mask) in images.zip(masks.chunks(spec.positions())) {
-            pixels::hide(image, mask);
-        }
+        pixels::hide_all(&mut seen, masks, &spec);
     }
     let latents: Vec<&[f32]> = chains.iter().flatten().map(|chain| &chain.z[..]).collect();
     let mut x = Vec::with_capacity(latents.len() * spec.pixels());

@@ -8,12 +8,12 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use lfbm_bundle::inference::{Inference, SCORE_SEED};
-use lfbm_bundle::manifest::{Langevin, Manifest};
+use lfbm_bundle::manifest::{ImageSpec, Langevin, Manifest, PriorKind};
 use lfbm_bundle::pixels;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use serde::Serialize;
 
-use super::completions::{MeanSquaredError, complete};
+use super::completions::{Completions, MeanSquaredError, complete};
 use crate::data::Dataset;
 use crate::evaluate::draw_rows;
 
@@ -56,7 +56,7 @@ pub struct Report<'a> {
     task: &'static str,
     model: &'a str,
     version: u64,
-    prior: lfbm_bundle::manifest::PriorKind,
+    prior: PriorKind,
     images: usize,
     /// What was hidden; null for whole images.
     mask: Option<String>,
@@ -117,31 +117,7 @@ impl TaskArgs {
         fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
         write(&out.join(format!("{task}.json")), &format!("{json}\n"))?;
 
-        let shown = SHOWN.min(indices.len());
-        let truth = truth[..shown * spec.pixels()].to_vec();
-        let mut visible = truth.clone();
-        let completed = |chain: usize| -> Vec<f32> {
-            let rows = truth.chunks(spec.pixels()).zip(&made.generated).enumerate();
-            let image = |(index, (truth, made)): (usize, (&[f32], &Vec<Vec<f32>>))| match seen {
-                None => made[chain].clone(),
-                Some(masks) => {
-                    let mask = &masks[index * spec.positions()..][..spec.positions()];
-                    pixels::complete(truth, mask, &made[chain])
-                }
-            };
-            rows.flat_map(image).collect()
-        };
-        let mut rows: Vec<_> = (0..CHAINS_SHOWN.min(chains as usize))
-            .map(completed)
-            .collect();
-        if let Some(masks) = seen {
-            let images = visible.chunks_mut(spec.pixels());
-            for (image, mask) in images.zip(masks.chunks(spec.positions())) {
-                pixels::hide(image, mask);
-            }
-            rows.insert(0, visible);
-        }
-        rows.push(truth);
+        let rows = picture(&truth, seen, &made, spec);
         draw_rows(&out.join(format!("{task}.png")), spec, &rows)?;
         eprintln!("wrote {}", out.display());
 
@@ -165,6 +141,35 @@ impl TaskArgs {
         }
         Ok(())
     }
+}
+
+/// Rows of the picture: what was seen of incomplete images, what chains make of the first images,
+/// and the truth.
+fn picture(
+    truth: &[f32],
+    masks: Option<&[f32]>,
+    made: &Completions,
+    spec: &ImageSpec,
+) -> Vec<Vec<f32>> {
+    let made = &made.generated[..SHOWN.min(made.generated.len())];
+    let truth = &truth[..made.len() * spec.pixels()];
+    let chains = made.first().map_or(0, Vec::len).min(CHAINS_SHOWN);
+    let of_chain = |chain: usize| made.iter().map(move |of_image| &of_image[chain]);
+    let Some(masks) = masks else {
+        let reconstructed = (0..chains).map(|chain| of_chain(chain).flatten().copied().collect());
+        return reconstructed.chain([truth.to_vec()]).collect();
+    };
+    let completed = (0..chains).map(|chain| {
+        let images = truth
+            .chunks(spec.pixels())
+            .zip(masks.chunks(spec.positions()));
+        let complete = |((truth, mask), made): (_, &Vec<f32>)| pixels::complete(truth, mask, made);
+        images.zip(of_chain(chain)).flat_map(complete).collect()
+    });
+    let mut seen = truth.to_vec();
+    pixels::hide_all(&mut seen, masks, spec);
+    let rows = [seen].into_iter().chain(completed);
+    rows.chain([truth.to_vec()]).collect()
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

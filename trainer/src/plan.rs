@@ -1,0 +1,42 @@
+//! Files that say what to fit.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// Why a file is no plan.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct PlanError {
+    path: PathBuf,
+    reason: String,
+}
+
+/// Reads the plan in a TOML file; `check` says in a sentence what is wrong with it.
+///
+/// # Errors
+/// When the file is missing, is no such plan, or does not pass.
+pub fn read_plan<T: DeserializeOwned>(
+    path: &Path,
+    check: impl FnOnce(&T) -> Result<(), String>,
+) -> Result<T, PlanError> {
+    let failed = |reason: String| PlanError {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let plan = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    check(&plan).map_err(failed)?;
+    Ok(plan)
+}
+
+/// Whether a name can be that of a file, or else why not.
+pub fn names_files(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.is_empty() && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} names files: expected letters, digits, '-', '_' or '.'"
+    ))
+}
