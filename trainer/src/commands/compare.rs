@@ -13,6 +13,7 @@ use super::steps::{Steps, write_whole};
 use crate::compare::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
 use crate::data::Mask;
 use crate::device::DeviceChoice;
+use crate::settings::InferenceName;
 
 /// Arguments of `trainer compare`.
 #[derive(Args, Clone, Debug)]
@@ -87,7 +88,10 @@ fn measure(
         Ok(name)
     };
     let (images, langevin) = (plan.images.to_string(), plan.steps.to_string());
-    let size = ["--count", &images, "--steps", &langevin];
+    let mut size = vec!["--count", &images];
+    if plan.load(model, None)?.learning.inference == InferenceName::Langevin {
+        size.extend(["--steps", &langevin]);
+    }
     let report = |name: &str, task: &str, more: &[&str]| -> anyhow::Result<Value> {
         steps.once(&format!("{name}.{task}"), || {
             eprintln!("{name}: {task}");

@@ -18,7 +18,7 @@ pub struct Comparison {
     pub holdout: String,
     /// Settings of all models, as `trainer fit --set` takes them.
     pub settings: Vec<String>,
-    /// Langevin steps of reconstruction and recovery.
+    /// Langevin steps of reconstruction and recovery, for models without an encoder.
     pub steps: u32,
     /// Images that are reconstructed and recovered.
     pub images: u32,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use lfbm_bundle::inference::{Inference, SCORE_SEED};
-use lfbm_bundle::manifest::{ImageSpec, Langevin, Manifest, PriorKind};
+use lfbm_bundle::manifest::{ChainStart, ImageSpec, Langevin, Manifest, PriorKind};
 use lfbm_bundle::pixels;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use serde::Serialize;
@@ -17,6 +17,8 @@ use super::completions::{Completions, MeanSquaredError, complete};
 use crate::data::Dataset;
 use crate::evaluate::draw_rows;
 
+/// Langevin steps: the paper's in testing.
+const STEPS: u32 = 400;
 /// Images in the picture.
 const SHOWN: usize = 16;
 /// Chains in the picture.
@@ -36,9 +38,9 @@ pub struct TaskArgs {
     /// So many images, the first of the split
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub count: u32,
-    /// Langevin steps
-    #[arg(long, default_value_t = 400)]
-    steps: u32,
+    /// Langevin steps; without it 400, and where chains start at an encoder as many as scores take
+    #[arg(long)]
+    steps: Option<u32>,
     /// Step size s; without it, the bundle's
     #[arg(long)]
     step_size: Option<f32>,
@@ -86,7 +88,10 @@ impl TaskArgs {
         let options = SessionOptions::default();
         let mut inference = Inference::open(&runtime, &self.bundle, manifest, &options)?;
         let langevin = Langevin {
-            steps: self.steps,
+            steps: self.steps.unwrap_or(match manifest.chain_start {
+                ChainStart::StandardNormal => STEPS,
+                ChainStart::Encoder => manifest.langevin.steps,
+            }),
             step_size: self.step_size.unwrap_or(manifest.langevin.step_size),
             chains,
             ..manifest.langevin
