@@ -29,6 +29,10 @@ enum Command {
     Inpaint(commands::inpaint::InpaintArgs),
     /// Recover the incomplete images of a fit with learning.incomplete, and report the error
     Recover(commands::recover::RecoverArgs),
+    /// Draw samples of a bundle's prior, and what lies between them
+    Synthesize(commands::synthesize::SynthesizeArgs),
+    /// Report the Fréchet distance between a data set and generated images
+    Fid(commands::fid::FidArgs),
     /// Report what simple detectors find on the same split
     Baselines(commands::baselines::BaselinesArgs),
     /// Write the model of a checkpoint as a bundle
@@ -37,7 +41,7 @@ enum Command {
     Import(commands::import::ImportArgs),
     /// Calibrate a bundle anew, without fitting; brings one of an older format up to date
     Calibrate(commands::calibrate::CalibrateArgs),
-    /// Draw digits, or sample a bundle's model, as PNG files
+    /// Draw digits, or sample a bundle's model, as a PNG file each
     Draw(commands::draw::DrawArgs),
 }
 
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         Command::Reconstruct(args) => commands::reconstruct::run(&args),
         Command::Inpaint(args) => commands::inpaint::run(&args),
         Command::Recover(args) => commands::recover::run(&args),
+        Command::Synthesize(args) => commands::synthesize::run(&args),
+        Command::Fid(args) => commands::fid::run(&args),
         Command::Baselines(args) => commands::baselines::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Import(args) => commands::import::run(&args),

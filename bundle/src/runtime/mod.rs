@@ -3,6 +3,7 @@
 mod chain_start;
 mod device;
 mod evaluate;
+mod features;
 mod library;
 mod posterior_step;
 mod session;
@@ -10,6 +11,7 @@ mod session;
 pub use chain_start::ChainStarts;
 pub use device::Device;
 pub use evaluate::evaluate;
+pub use features::FeatureNetwork;
 pub use library::{LIBRARY_VARIABLE, Runtime};
 pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
 pub use session::{Generator, Preprocess, PriorSampler, PriorStep};

@@ -11,7 +11,7 @@ use lfbm_bundle::store::{BundleSpec, StagedBundle, check_out};
 
 use super::evaluate::check_size;
 use crate::calibrate::calibrate;
-use crate::data::{ClassArgs, ClassSelection, DataArgs, split};
+use crate::data::{DataArgs, OptionalClassArgs, split};
 use crate::flow_check::{check_flow, check_inverse};
 use crate::settings::{IncompleteSettings, Settings};
 
@@ -43,7 +43,7 @@ pub struct ImportArgs {
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
-    classes: Option<ClassArgs>,
+    classes: OptionalClassArgs,
     /// One setting of inference or calibration: inference.step_size=0.05
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     changes: Vec<String>,
@@ -89,10 +89,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     data.channels = image.channels as u8;
     let dataset = data.load()?;
     check_size(&image, &dataset)?;
-    let classes = match &args.classes {
-        Some(classes) => classes.select(&dataset.classes)?,
-        None => ClassSelection::of_names(&dataset.classes, &dataset.classes)?,
-    };
+    let classes = args.classes.select(&dataset.classes)?;
     let parts = split(
         &dataset,
         &classes,

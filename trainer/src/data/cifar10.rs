@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, present};
 
 /// The files, which are read in this order, and where they are published.
 pub(super) const FILES: [&str; 6] = [
@@ -38,14 +38,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
     let mut bytes = Vec::new();
     let mut labels = Vec::new();
     for file in FILES {
-        let path = folder.join(file);
-        if !path.is_file() {
-            return Err(DataError::Missing {
-                file: file.to_owned(),
-                searched: vec![folder.into()],
-                origin: ORIGIN,
-            });
-        }
+        let path = present(folder, file, ORIGIN)?;
         let batch = fs::read(&path).map_err(DataError::io(&path))?;
         if batch.len() % RECORD_BYTES != 0 {
             let reason = format!(

@@ -14,6 +14,39 @@ pub struct ClassArgs {
     pub holdout: Option<String>,
 }
 
+/// Which classes are normal: all, where nothing is said.
+#[derive(Args, Clone, Debug, Default)]
+#[group(multiple = false)]
+pub struct OptionalClassArgs {
+    /// Normal classes, by name, with ranges of numbers: 0-3,5-9; without it all
+    #[arg(long)]
+    normal_classes: Option<String>,
+    /// Classes that are not normal; all others are
+    #[arg(long)]
+    holdout: Option<String>,
+}
+
+impl OptionalClassArgs {
+    /// The labels among `classes`, the names by label.
+    ///
+    /// # Errors
+    /// When a name is no class, or no class is normal.
+    pub fn select(&self, classes: &[String]) -> Result<ClassSelection, DataError> {
+        let Self {
+            normal_classes,
+            holdout,
+        } = self.clone();
+        if normal_classes.is_none() && holdout.is_none() {
+            return ClassSelection::of_names(classes, classes);
+        }
+        let chosen = ClassArgs {
+            normal_classes,
+            holdout,
+        };
+        chosen.select(classes)
+    }
+}
+
 /// Labels of the normal classes and of those kept out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassSelection {

@@ -13,10 +13,12 @@ mod split;
 pub mod strokes;
 mod svhn;
 
+use std::path::{Path, PathBuf};
+
 use lfbm_bundle::pixels::from_bytes;
 
 pub use args::{DataArgs, DatasetName};
-pub use classes::{ClassArgs, ClassSelection};
+pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
 pub use mask::Mask;
 pub use split::{Split, split};
@@ -77,4 +79,17 @@ impl Dataset {
             .flat_map(|&index| from_bytes(self.image(index)))
             .collect()
     }
+}
+
+/// The path of a file that must be in `folder`, for a data set published at `origin`.
+fn present(folder: &Path, file: &str, origin: &'static str) -> Result<PathBuf, DataError> {
+    let path = folder.join(file);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(DataError::Missing {
+        file: file.to_owned(),
+        searched: vec![folder.into()],
+        origin,
+    })
 }

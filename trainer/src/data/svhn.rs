@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{DataError, Dataset, mat};
+use super::{DataError, Dataset, mat, present};
 
 /// The files, which are read in this order, and where they are published.
 pub(super) const FILES: [&str; 2] = ["train_32x32.mat", "test_32x32.mat"];
@@ -18,14 +18,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
     let mut bytes = Vec::new();
     let mut labels = Vec::new();
     for file in FILES {
-        let path = folder.join(file);
-        if !path.is_file() {
-            return Err(DataError::Missing {
-                file: file.to_owned(),
-                searched: vec![folder.into()],
-                origin: ORIGIN,
-            });
-        }
+        let path = present(folder, file, ORIGIN)?;
         let arrays = mat::read(&path)?;
         let invalid = |reason: &str| DataError::invalid(&path, reason);
         let images = arrays

@@ -1,0 +1,164 @@
+//! `trainer fid`.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+use lfbm_bundle::inference::{Inference, SCORE_SEED};
+use lfbm_bundle::manifest::ImageSpec;
+use lfbm_bundle::pixels::from_x;
+use lfbm_bundle::runtime::{FeatureNetwork, Runtime, SessionOptions};
+use lfbm_bundle::store::Bundle;
+use serde_json::json;
+use tch::Tensor;
+
+use super::evaluate::check_size;
+use crate::data::{DataArgs, Dataset, DatasetName, OptionalClassArgs};
+use crate::evaluate::Moments;
+
+/// Images that are sampled, and that the network sees, at once.
+const BATCH: usize = 100;
+
+/// Arguments of `trainer fid`.
+#[derive(Args, Clone, Debug)]
+pub struct FidArgs {
+    /// What was generated: a bundle, which is sampled, or a folder of PNG or JPEG images
+    generated: PathBuf,
+    /// The network whose features are compared, as ONNX: images [B, C, H, W] to features [B, F]
+    #[arg(long)]
+    features: PathBuf,
+    /// What black and white are to the network
+    #[arg(long, num_args = 2, value_names = ["BLACK", "WHITE"], default_values_t = [0.0, 1.0],
+        allow_negative_numbers = true)]
+    input_range: Vec<f32>,
+    #[command(flatten)]
+    real: DataArgs,
+    #[command(flatten)]
+    classes: OptionalClassArgs,
+    /// Images of either kind, at most
+    #[arg(long, default_value_t = 10_000)]
+    count: usize,
+    /// Decides what a bundle draws
+    #[arg(long, default_value_t = SCORE_SEED)]
+    seed: u64,
+    /// Print JSON instead of a sentence
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reports the Fréchet distance between images of a data set and generated ones.
+///
+/// # Errors
+/// When images or the network cannot be read, or they do not fit each other.
+pub fn run(args: &FidArgs) -> anyhow::Result<()> {
+    let dataset = args.real.load()?;
+    let normal = args.classes.select(&dataset.classes)?.normal;
+    let mut chosen: Vec<usize> = (0..dataset.len())
+        .filter(|&index| normal.contains(&dataset.labels[index]))
+        .collect();
+    chosen.truncate(args.count);
+    let mut real = dataset.gather(&chosen);
+    let runtime = Runtime::load(None)?;
+    let generated = if args.generated.join("manifest.json").is_file() {
+        sampled(&runtime, args, &dataset, &mut real)?
+    } else {
+        of_folder(args, &dataset)?
+    };
+
+    let mut network = FeatureNetwork::open(&runtime, &args.features)?;
+    let shape = [dataset.channels, dataset.height, dataset.width];
+    let range = [args.input_range[0], args.input_range[1]];
+    let real_features = features(&mut network, shape, range, &real)?;
+    let generated_features = features(&mut network, shape, range, &generated)?;
+    let (n, size) = real_features.size2()?;
+    let generated_count = generated_features.size()[0];
+    let distance = Moments::of(&real_features).distance(&Moments::of(&generated_features));
+    if n.min(generated_count) <= size {
+        eprintln!(
+            "fewer images ({n} and {generated_count}) than features ({size}): compare this number \
+             only with others of as many images"
+        );
+    }
+    if args.json {
+        let report = json!({
+            "fid": distance,
+            "features": size,
+            "real_images": n,
+            "generated_images": generated_count,
+            "seed": args.seed,
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!(
+            "Fréchet distance {distance:.4} of {size} features, {n} real and {generated_count} \
+             generated images"
+        );
+    }
+    Ok(())
+}
+
+/// Intensities of samples of the bundle, in steps of a byte as files have them. Where the model
+/// normalises contrast its samples have that contrast, so the real images are given it too.
+fn sampled(
+    runtime: &Runtime,
+    args: &FidArgs,
+    dataset: &Dataset,
+    real: &mut [f32],
+) -> anyhow::Result<Vec<f32>> {
+    let bundle = Bundle::open(&args.generated)?;
+    let spec = &bundle.manifest().image;
+    check_size(spec, dataset)?;
+    let options = SessionOptions::default();
+    let mut inference = Inference::open(runtime, bundle.dir(), bundle.manifest(), &options)?;
+    for images in real.chunks_mut(BATCH * spec.pixels()) {
+        let x = inference.preprocess(images)?;
+        images.copy_from_slice(&in_bytes(&x, spec));
+    }
+    let x = inference.sample_prior(args.count, args.seed)?;
+    Ok(in_bytes(&x, spec))
+}
+
+fn in_bytes(x: &[f32], spec: &ImageSpec) -> Vec<f32> {
+    let intensities = from_x(x, spec, None).into_iter();
+    intensities.map(|v| (255.0 * v).round() / 255.0).collect()
+}
+
+fn of_folder(args: &FidArgs, dataset: &Dataset) -> anyhow::Result<Vec<f32>> {
+    let generated = DataArgs {
+        dataset: DatasetName::Images,
+        data_dir: Some(args.generated.clone()),
+        image_size: Some(dataset.height as u32),
+        crop: None,
+        channels: dataset.channels as u8,
+        ..args.real.clone()
+    };
+    ensure!(
+        dataset.height == dataset.width,
+        "folders of images are made square, the data set's are {} x {}",
+        dataset.height,
+        dataset.width
+    );
+    let generated = generated.load()?;
+    let chosen: Vec<usize> = (0..generated.len().min(args.count)).collect();
+    Ok(generated.gather(&chosen))
+}
+
+fn features(
+    network: &mut FeatureNetwork,
+    shape: [usize; 3],
+    [black, white]: [f32; 2],
+    intensities: &[f32],
+) -> anyhow::Result<Tensor> {
+    let pixels: usize = shape.iter().product();
+    ensure!(
+        intensities.len() >= 2 * pixels,
+        "a distance needs two images of either kind at least"
+    );
+    let mut rows = Vec::new();
+    for images in intensities.chunks(BATCH * pixels) {
+        let scaled: Vec<f32> = images.iter().map(|v| black + (white - black) * v).collect();
+        rows.extend(network.run(shape, &scaled)?.data);
+    }
+    let count = (intensities.len() / pixels) as i64;
+    Ok(Tensor::from_slice(&rows).view([count, -1]))
+}

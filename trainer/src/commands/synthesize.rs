@@ -1,0 +1,88 @@
+//! `trainer synthesize`: images from a bundle's prior.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use lfbm_bundle::inference::SCORE_SEED;
+use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::sampler::Sampler;
+use lfbm_bundle::store::Bundle;
+use serde_json::json;
+
+use crate::evaluate::draw_samples;
+
+/// Arguments of `trainer synthesize`.
+#[derive(Args, Clone, Debug)]
+pub struct SynthesizeArgs {
+    /// The bundle
+    bundle: PathBuf,
+    /// Samples in samples.png
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Columns of samples.png
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    columns: u32,
+    /// Rows of interpolation.png, each from one sample to another
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    interpolations: u32,
+    /// Images of such a row
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
+    interpolation_steps: u32,
+    /// Decides what is drawn
+    #[arg(long, default_value_t = SCORE_SEED)]
+    seed: u64,
+    /// The folder for the pictures and the JSON file; without it, the folder report in the bundle
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Draws samples of the prior, and what lies between pairs of their latents on a straight line:
+/// `samples.png`, `interpolation.png`, and `synthesize.json` with the latents.
+///
+/// # Errors
+/// When the bundle cannot be opened or sampled, or the disk fails.
+pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let manifest = bundle.manifest();
+    let (spec, d) = (&manifest.image, manifest.latent_dim);
+    let runtime = Runtime::load(None)?;
+    let options = SessionOptions::default();
+    let mut sampler = Sampler::open(&runtime, bundle.dir(), manifest, &options)?;
+    let out = args.out.clone();
+    let out = out.unwrap_or_else(|| bundle.dir().join("report"));
+    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+
+    let latents = sampler.latents(args.count as usize, args.seed)?;
+    let samples = sampler.generate(&latents)?;
+    let columns = args.columns as usize;
+    draw_samples(&out.join("samples.png"), spec, &samples, columns)?;
+
+    let ends = sampler.latents(2 * args.interpolations as usize, args.seed)?;
+    let steps = args.interpolation_steps;
+    let mut between = Vec::new();
+    for pair in ends.chunks(2 * d) {
+        let (from, to) = pair.split_at(d);
+        for step in 0..steps {
+            let share = step as f32 / (steps - 1) as f32;
+            let places = from.iter().zip(to);
+            between.extend(places.map(|(from, to)| (1.0 - share) * from + share * to));
+        }
+    }
+    let images = sampler.generate(&between)?;
+    let path = out.join("interpolation.png");
+    draw_samples(&path, spec, &images, steps as usize)?;
+
+    let report = json!({
+        "model": manifest.name,
+        "version": manifest.version,
+        "prior": manifest.prior,
+        "seed": args.seed,
+        "latents": latents.chunks(d).collect::<Vec<_>>(),
+        "interpolation_latents": between.chunks(d).collect::<Vec<_>>(),
+    });
+    let path = out.join("synthesize.json");
+    std::fs::write(&path, format!("{report}\n")).with_context(|| path.display().to_string())?;
+    println!("wrote {}", out.display());
+    Ok(())
+}
