@@ -136,7 +136,7 @@ impl Server {
             steps: config.max_steps,
             chains: config.max_chains,
             samples: config.max_samples,
-            stream_in_flight: config.stream_in_flight(),
+            stream_in_flight: config.max_stream_in_flight,
         };
         let max_queue = Duration::from_millis(config.max_queue_ms);
         let core = Core {

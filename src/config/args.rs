@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, env = "LFBM_REQUEST_BATCH_WINDOW_MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_batch_window_ms: Option<u64>,
-    /// Chains of each priority that wait or run at most; more are refused [default: 4096]
+    /// Chains of each priority that wait or run at most; more are refused [default: 16384]
     #[arg(long, env = "LFBM_MAX_CHAINS_IN_FLIGHT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_chains_in_flight: Option<usize>,
@@ -92,7 +92,7 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_SAMPLES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_samples: Option<u32>,
-    /// Images of one ScoreStream that may be under way [default: twice max_batch_chains]
+    /// Images of one ScoreStream that may be under way [default: 256]
     #[arg(long, env = "LFBM_MAX_STREAM_IN_FLIGHT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_stream_in_flight: Option<usize>,

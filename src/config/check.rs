@@ -60,7 +60,7 @@ impl Config {
             ),
             ("max_chains", self.max_chains as usize, 1, most),
             ("max_samples", self.max_samples as usize, 1, 4096),
-            ("max_stream_in_flight", self.stream_in_flight(), 1, 131_072),
+            ("max_stream_in_flight", self.max_stream_in_flight, 1, 65_536),
             ("max_message_bytes", self.max_message_bytes, 1024, most),
             ("drift_window", self.drift_window, 1, 100_000),
             ("max_connections", self.max_connections, 1, most),

@@ -60,7 +60,7 @@ pub struct Config {
     pub max_chains: u32,
     pub max_steps: u32,
     pub max_samples: u32,
-    pub max_stream_in_flight: Option<usize>,
+    pub max_stream_in_flight: usize,
     pub max_message_bytes: usize,
     pub model_poll_s: u64,
     pub drift_window: usize,
@@ -97,12 +97,13 @@ impl Default for Config {
             bulk_share: 0.25,
             batching: BatchingName::Step,
             request_batch_window_ms: 5,
-            max_chains_in_flight: 4096,
+            // What one stream may have under way, at the most chains an image.
+            max_chains_in_flight: 16_384,
             max_queue_ms: 5000,
             max_chains: 64,
             max_steps: 2000,
             max_samples: 64,
-            max_stream_in_flight: None,
+            max_stream_in_flight: 256,
             max_message_bytes: 16 << 20,
             model_poll_s: 10,
             drift_window: 1000,
@@ -162,12 +163,6 @@ impl Config {
             Device::Cuda { .. } | Device::TensorRt { .. } => 1,
         };
         self.max_batch_chains.unwrap_or(CHAINS_PER_THREAD * threads)
-    }
-
-    /// Images of one stream that may be under way: enough that none of the batch's rows is idle
-    /// while answers and requests are on their way.
-    pub fn stream_in_flight(&self) -> usize {
-        self.max_stream_in_flight.unwrap_or(2 * self.batch_chains())
     }
 
     /// How chains share a batch.

@@ -102,8 +102,8 @@ impl Pace {
     }
 
     /// At the present speed, how long `chains` chains of `runs` runs each would wait and run if they
-    /// came now; `None` if nothing runs or waits. (What was measured may be out of date then, and is measured anew by
-    /// trying.)
+    /// came now; `None` if nothing runs or waits. (What was measured may be out of date then, and is
+    /// measured anew by trying.)
     pub(super) fn estimate(&self, priority: Priority, chains: u32, runs: u64) -> Option<Estimate> {
         let [interactive, bulk] = [Priority::Interactive, Priority::Bulk].map(|class| {
             let class = class as usize;

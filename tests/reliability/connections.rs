@@ -93,7 +93,7 @@ async fn nonsense_on_the_grpc_port_is_shrugged_off() {
 async fn an_old_connection_closes_once_its_requests_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());
-    let age = ["--max-connection-age-s", "1"];
+    let age = ["--max-connection-age-s", "5"];
     let server = Server::start(bundle.dir(), folder.path(), &age);
     let request = encoded(png(pixels(&bundle.manifest().image, 0)));
     let (client, connection) = h2::client::handshake(tcp(&server).await).await.unwrap();

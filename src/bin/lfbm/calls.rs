@@ -27,7 +27,7 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_enum)]
     priority: Option<PriorityName>,
     /// Requests that are under way at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Further attempts for an image, when the server is overloaded or unavailable, or the
     /// connection breaks
