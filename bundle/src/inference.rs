@@ -242,7 +242,7 @@ impl Inference {
         let mut draw = vec![0.0; rows * d];
         let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
         for (draw, noise) in draw.chunks_mut(d).zip(noise) {
-            noise.initial(draw);
+            self.starts.draw(noise, draw);
         }
         self.starts.run(rows, x, &draw, &mut z)?;
         // One run more than there are steps: it gives the densities at the last latents.

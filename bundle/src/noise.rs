@@ -24,6 +24,11 @@ impl ChainNoise {
         Self { rng }
     }
 
+    /// The chain's number.
+    pub fn chain(&self) -> u64 {
+        self.rng.get_stream()
+    }
+
     /// Fills `z` with the standard normal noise that the chain's start is, or is made of.
     pub fn initial(&self, z: &mut [f32]) {
         self.fill(0, z);

@@ -131,11 +131,7 @@ impl Batch {
         }
         let noise = |chain| ChainNoise::new(job.seed, chain);
         let (chain, step, noise) = match entrant {
-            Entrant::New(chain) => {
-                let noise = noise(chain);
-                noise.initial(&mut self.noise[row * d..][..d]);
-                (chain, 0, noise)
-            }
+            Entrant::New(chain) => (chain, 0, noise(chain)),
             Entrant::Suspended(Suspended { chain, step, z }) => {
                 self.z[row * d..][..d].copy_from_slice(&z);
                 (chain, step, noise(chain))
@@ -171,6 +167,9 @@ impl Batch {
         graphs.preprocess(fresh.len(), &self.images[images], x)?;
         // Suspended chains come between new ones, so all are run and theirs are not taken.
         let latents = fresh.start * d..fresh.end * d;
+        for row in fresh.clone() {
+            graphs.draw_start(&self.rows[row].noise, &mut self.noise[row * d..][..d]);
+        }
         let starts = &mut self.z_next[latents.clone()];
         graphs.start(fresh.len(), x, &self.noise[latents], starts)?;
         for row in fresh.filter(|&row| self.rows[row].step == 0) {

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::noise::ChainNoise;
 use lfbm_bundle::runtime::{
     ChainStarts, PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs,
     StepOutputs,
@@ -32,7 +33,10 @@ pub(super) trait Graphs: Send + 'static {
         x: &mut [f32],
     ) -> Result<(), RuntimeError>;
 
-    /// Standard normal noise to the latents that chains start at, given their x.
+    /// Draws the noise that a chain's start is made of.
+    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]);
+
+    /// That noise to the latents that chains start at, given their x.
     fn start(
         &mut self,
         rows: usize,
@@ -100,6 +104,10 @@ impl Graphs for Engine {
         x: &mut [f32],
     ) -> Result<(), RuntimeError> {
         self.preprocess.run(rows, images, x)
+    }
+
+    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]) {
+        self.starts.draw(noise, values);
     }
 
     fn start(

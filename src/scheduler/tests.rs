@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
+use lfbm_bundle::noise::ChainNoise;
 use lfbm_bundle::runtime::{Device, RuntimeError, StepInputs, StepOutputs};
 use tokio::task::JoinHandle;
 
@@ -46,6 +47,10 @@ impl Graphs for Arithmetic {
         assert_eq!(images.len(), rows * SIZES.pixels);
         x.copy_from_slice(images);
         Ok(())
+    }
+
+    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]) {
+        noise.initial(values);
     }
 
     fn start(

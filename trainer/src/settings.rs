@@ -9,7 +9,7 @@ use lfbm_bundle::model::{EncoderSpec, GeneratorName, GeneratorSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, Mask};
-use crate::fit::{InferenceSpec, Learning, VaeSpec};
+use crate::fit::{EncoderLearning, InferenceSpec, Learning};
 use crate::model::{Architecture, Langevin, PriorSpec};
 
 /// `trainer/configs/default.toml`, which explains every setting.
@@ -227,6 +227,9 @@ pub struct LangevinSettings {
     pub step_size: f64,
     /// The last so many steps add no noise.
     pub noise_free_steps: usize,
+    /// Whether an encoder learns where the chains end, for a bundle's chains to start at.
+    #[serde(default)]
+    pub encoder: bool,
 }
 
 /// The encoder of `learning.inference = "vae"`.
@@ -491,34 +494,49 @@ impl Settings {
         }
     }
 
-    /// The encoder of `vae` for images of that kind.
+    /// The encoder for images of that kind; that of Langevin chains is a Gaussian, without flow
+    /// steps.
     pub fn encoder(&self, image: &ImageSpec) -> EncoderSpec {
         let vae = &self.learning.vae;
-        EncoderSpec {
+        let spec = EncoderSpec {
             generator: self.architecture(image).generator,
             width: vae.encoder_width,
             context: vae.context,
             iaf_steps: vae.iaf_steps,
             iaf_hidden: vae.iaf_hidden,
+        };
+        match self.learning.inference {
+            InferenceName::Vae => spec,
+            InferenceName::Langevin => EncoderSpec {
+                context: 0,
+                iaf_steps: 0,
+                ..spec
+            },
         }
     }
 
     /// Inference while learning.
     pub fn inference(&self, image: &ImageSpec) -> InferenceSpec {
         let LearningSettings { langevin, vae, .. } = &self.learning;
+        let encoder = EncoderLearning {
+            spec: self.encoder(image),
+            learning_rate: vae.encoder_learning_rate,
+            max_gradient_norm: vae.encoder_max_gradient_norm,
+        };
         match self.learning.inference {
-            InferenceName::Langevin => InferenceSpec::Langevin(Langevin {
-                steps: langevin.steps,
-                step_size: langevin.step_size,
-                noise_free_steps: langevin.noise_free_steps,
-                max_gradient_norm: None,
-            }),
-            InferenceName::Vae => InferenceSpec::Vae(VaeSpec {
-                encoder: self.encoder(image),
-                learning_rate: vae.encoder_learning_rate,
-                max_gradient_norm: vae.encoder_max_gradient_norm,
+            InferenceName::Langevin => InferenceSpec::Langevin(
+                Langevin {
+                    steps: langevin.steps,
+                    step_size: langevin.step_size,
+                    noise_free_steps: langevin.noise_free_steps,
+                    max_gradient_norm: None,
+                },
+                langevin.encoder.then_some(encoder),
+            ),
+            InferenceName::Vae => InferenceSpec::Vae {
+                encoder,
                 updates: vae.updates_per_iteration,
-            }),
+            },
         }
     }
 

@@ -196,6 +196,24 @@ fn without_flow_steps_it_is_the_gaussian_of_its_head() {
     assert!(off < 1e-12, "off by {off:e}");
 }
 
+/// The encoder that learns where Langevin chains end.
+#[test]
+fn without_flow_steps_the_density_is_a_gaussians() {
+    tch::manual_seed(7);
+    let spec = EncoderSpec {
+        context: 0,
+        iaf_steps: 0,
+        ..spec(GeneratorName::Mlp, 3, 2)
+    };
+    let mut encoder = Encoder::new(&spec, CPU).unwrap();
+    encoder.set_kind(Kind::Double);
+    let noise = Tensor::randn([50, 3], DOUBLE);
+    let (z, log_density) = encoder.sample(&image(50), &noise);
+    let gaussian = encoder.gaussian_log_density(&image(50), &z);
+    let off = (log_density - gaussian).abs().max().double_value(&[]);
+    assert!(off < 1e-12, "off by {off:e}");
+}
+
 #[test]
 fn a_hidden_pixel_changes_nothing() {
     tch::manual_seed(5);
@@ -217,8 +235,13 @@ fn a_hidden_pixel_changes_nothing() {
 fn the_exported_encoder_is_this_one() {
     tch::manual_seed(6);
     let runtime = Runtime::load(None).unwrap();
-    for name in [GeneratorName::Mlp, GeneratorName::Mnist] {
-        let spec = spec(name, 6, 28);
+    let gaussian = EncoderSpec {
+        context: 0,
+        iaf_steps: 0,
+        ..spec(GeneratorName::Mlp, 6, 28)
+    };
+    let flows = [GeneratorName::Mlp, GeneratorName::Mnist].map(|name| spec(name, 6, 28));
+    for spec in flows.into_iter().chain([gaussian]) {
         let mut encoder = Encoder::new(&spec, CPU).unwrap();
         shake(&mut encoder, 0.02);
         let x = Tensor::rand([7, 1, 28, 28], (Kind::Float, CPU)) * 2.0 - 1.0;

@@ -21,7 +21,7 @@ pub struct EncoderSpec {
     pub generator: GeneratorSpec,
     /// Channels of its first convolution; the encoder of a fully connected generator has none.
     pub width: usize,
-    /// Size of the context, what flow steps see of the image.
+    /// Size of the context, what flow steps see of the image; 0 where there are none.
     pub context: usize,
     /// Inverse autoregressive flow steps.
     pub iaf_steps: usize,
@@ -76,7 +76,8 @@ impl EncoderSpec {
     pub fn features(&self) -> Result<Vec<EncoderLayer>, ModelError> {
         let layers = self.generator.layers()?;
         let convolutional = matches!(layers.first(), Some(Layer::ConvTranspose { .. }));
-        if [self.context, self.iaf_hidden].contains(&0) || (convolutional && self.width == 0) {
+        let steps_see = self.iaf_steps == 0 || ![self.context, self.iaf_hidden].contains(&0);
+        if !steps_see || (convolutional && self.width == 0) {
             let reason = format!("a size of the encoder is zero: {self:?}");
             return Err(ModelError::Spec(reason));
         }
@@ -207,13 +208,15 @@ pub fn encoder_graph(spec: &EncoderSpec, weights: &EncoderWeights) -> Result<Gra
     let flat = graph.reshape(&h, &[-1, inputs as i64])?;
     let sizes = [spec.head_outputs(), inputs];
     let head = linear(&mut graph, &flat, &weights.head, "encoder.head", sizes)?;
-    let parts = graph.split(&head, 1, &[d, d, spec.context])?;
+    let sizes = [d, d, spec.context];
+    let parts = graph.split(&head, 1, &sizes[..if spec.context > 0 { 3 } else { 2 }])?;
     let log_deviation = graph.scale(&parts[1], 0.5)?;
     let deviation = graph.exp(&log_deviation)?;
     let spread = graph.mul(&deviation, &noise)?;
     let mut z = graph.add(&parts[0], &spread)?;
     for (index, step) in weights.iaf.iter().enumerate() {
-        z = iaf_step(&mut graph, spec, index, step, &z, &parts[2])?;
+        let context = parts.last().unwrap_or(&head);
+        z = iaf_step(&mut graph, spec, index, step, &z, context)?;
     }
     graph.output("z", &z)?;
     graph.simplify();

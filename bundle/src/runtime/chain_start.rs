@@ -7,9 +7,10 @@ use ort::session::{HasSelectedOutputs, RunOptions};
 use super::session::{Graph, Input, Output, check_length, image_row};
 use super::{Runtime, RuntimeError, SessionOptions};
 use crate::manifest::{ChainStart, Manifest};
+use crate::noise::ChainNoise;
 
 /// Turns a chain's first noise into its start z_0: the noise itself, or a sample of q(z|x) made of
-/// it by `encoder.onnx`.
+/// it by `encoder.onnx`. With an encoder, an image's first chain has none: it starts at the mean.
 pub struct ChainStarts {
     encoder: Option<Encoder>,
 }
@@ -47,8 +48,17 @@ impl ChainStarts {
         Ok(Self { encoder })
     }
 
+    /// Draws a chain's first noise, d values.
+    pub fn draw(&self, noise: &ChainNoise, values: &mut [f32]) {
+        if self.encoder.is_some() && noise.chain() == 0 {
+            values.fill(0.0);
+        } else {
+            noise.initial(values);
+        }
+    }
+
     /// z_0 of `rows` chains, rows x d, of the images `x`, rows x C H W with hidden pixels black,
-    /// and standard normal `noise`, rows x d.
+    /// and their first `noise`, rows x d.
     ///
     /// # Errors
     /// When a slice's length does not fit `rows`, or the run fails.

@@ -1,6 +1,6 @@
 //! Where the latents of a batch come from while learning.
 
-use lfbm_bundle::model::{EncoderSpec, EncoderWeights, ModelError};
+use lfbm_bundle::model::{EncoderSpec, ModelError};
 use tch::{Device, Tensor};
 
 use super::network::Network;
@@ -9,38 +9,56 @@ use crate::model::{Encoder, Langevin, Model, Observation};
 /// How latents are inferred while learning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum InferenceSpec {
-    /// By short-run Langevin dynamics: Algorithm 1 of the paper.
-    Langevin(Langevin),
+    /// By short-run Langevin dynamics: Algorithm 1 of the paper. An encoder, where there is one,
+    /// learns where the chains end, by maximum likelihood; the chains know nothing of it.
+    Langevin(Langevin, Option<EncoderLearning>),
     /// By an encoder that is learned with the model: LFBM-VAE.
-    Vae(VaeSpec),
+    Vae {
+        /// The encoder.
+        encoder: EncoderLearning,
+        /// Updates of prior and encoder to one of the generator.
+        updates: u64,
+    },
 }
 
 /// An encoder, and how it is improved.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VaeSpec {
+pub struct EncoderLearning {
     /// The encoder.
-    pub encoder: EncoderSpec,
+    pub spec: EncoderSpec,
     /// Adam's learning rate for it, at the start.
     pub learning_rate: f64,
     /// Longer gradients of its loss are cut to this length.
     pub max_gradient_norm: f64,
-    /// Updates of prior and encoder to one of the generator.
-    pub updates: u64,
 }
 
 /// An [`InferenceSpec`] at work.
 #[derive(Debug)]
 pub(super) enum Inference {
-    Langevin(Langevin),
-    Vae(Box<Vae>),
+    Langevin(Langevin, Option<Box<EncoderLearner>>),
+    Vae(Box<EncoderLearner>, u64),
 }
 
 #[derive(Debug)]
-pub(super) struct Vae {
+pub(super) struct EncoderLearner {
     pub(super) encoder: Encoder,
     pub(super) network: Network,
     pub(super) learning_rate: f64,
-    updates: u64,
+}
+
+impl EncoderLearner {
+    fn new(
+        learning: &EncoderLearning,
+        average_decay: f64,
+        device: Device,
+    ) -> Result<Box<Self>, ModelError> {
+        let mut encoder = Encoder::new(&learning.spec, device)?;
+        Ok(Box::new(Self {
+            network: Network::new(&mut encoder, learning.max_gradient_norm, average_decay),
+            encoder,
+            learning_rate: learning.learning_rate,
+        }))
+    }
 }
 
 impl Inference {
@@ -50,26 +68,34 @@ impl Inference {
         average_decay: f64,
         device: Device,
     ) -> Result<Self, ModelError> {
+        let learner = |learning| EncoderLearner::new(learning, average_decay, device);
         Ok(match spec {
-            InferenceSpec::Langevin(langevin) => Self::Langevin(*langevin),
-            InferenceSpec::Vae(vae) => {
-                let mut encoder = Encoder::new(&vae.encoder, device)?;
-                let network = Network::new(&mut encoder, vae.max_gradient_norm, average_decay);
-                Self::Vae(Box::new(Vae {
-                    encoder,
-                    network,
-                    learning_rate: vae.learning_rate,
-                    updates: vae.updates,
-                }))
+            InferenceSpec::Langevin(langevin, encoder) => {
+                Self::Langevin(*langevin, encoder.as_ref().map(learner).transpose()?)
             }
+            InferenceSpec::Vae { encoder, updates } => Self::Vae(learner(encoder)?, *updates),
         })
     }
 
     /// Updates of prior and encoder to one of the generator.
     pub(super) fn updates(&self) -> u64 {
         match self {
-            Self::Langevin(_) => 1,
-            Self::Vae(vae) => vae.updates,
+            Self::Langevin(..) => 1,
+            Self::Vae(_, updates) => *updates,
+        }
+    }
+
+    pub(super) fn encoder(&self) -> Option<&EncoderLearner> {
+        match self {
+            Self::Langevin(_, encoder) => encoder.as_deref(),
+            Self::Vae(encoder, _) => Some(encoder),
+        }
+    }
+
+    pub(super) fn encoder_mut(&mut self) -> Option<&mut EncoderLearner> {
+        match self {
+            Self::Langevin(_, encoder) => encoder.as_deref_mut(),
+            Self::Vae(encoder, _) => Some(encoder),
         }
     }
 
@@ -83,22 +109,15 @@ impl Inference {
     ) -> (Tensor, Option<Tensor>) {
         let rows = seen.x.size()[0];
         match self {
-            Self::Langevin(langevin) => {
+            Self::Langevin(langevin, _) => {
                 let noise = langevin.draw_noise(rows, latent, &seen.x);
                 (langevin.run(&model.freeze(), seen, &noise), None)
             }
-            Self::Vae(vae) => {
+            Self::Vae(learner, _) => {
                 let noise = Tensor::randn([rows, latent], (seen.x.kind(), seen.x.device()));
-                let (z, log_density) = vae.encoder.sample(seen, &noise);
+                let (z, log_density) = learner.encoder.sample(seen, &noise);
                 (z, Some(log_density))
             }
-        }
-    }
-
-    pub(super) fn encoder_weights(&self) -> Option<EncoderWeights> {
-        match self {
-            Self::Langevin(_) => None,
-            Self::Vae(vae) => Some(vae.encoder.weights()),
         }
     }
 }

@@ -137,10 +137,20 @@ impl Learner {
         let image = model.generator.forward(&z);
         let error = squared_error(&seen.x, &image, seen.mask.as_ref());
         let error = error.mean(None) * (0.5 / (sigma * sigma));
-        // From q(z|x) to the prior, of which the error takes nothing.
-        let divergence = log_q.map(|log_q| log_q.mean(None) + &prior_loss);
-
-        let loss = divergence.as_ref().unwrap_or(&prior_loss) + &error;
+        let encoder_loss = match (log_q, inference.encoder()) {
+            // From q(z|x) to the prior; with the error it makes the bound.
+            (Some(log_q), _) => Some(("KL", log_q.mean(None) + &prior_loss)),
+            (None, Some(learner)) => {
+                let log_q = learner.encoder.gaussian_log_density(seen, &z);
+                Some(("-log q(z|x)", log_q.mean(None).neg()))
+            }
+            (None, None) => None,
+        };
+        let loss = match (&encoder_loss, &*inference) {
+            (Some((_, divergence)), Inference::Vae(..)) => divergence + &error,
+            (Some((_, surprise)), Inference::Langevin(..)) => &prior_loss + &error + surprise,
+            (None, _) => &prior_loss + &error,
+        };
         let share = learning.rate_share(self.iteration);
         let mut steps = Vec::new();
         if let Some(network) = prior {
@@ -159,12 +169,12 @@ impl Learner {
                 learning_rate: learning.generator_learning_rate * share,
             });
         }
-        if let (Inference::Vae(vae), Some(divergence)) = (inference, divergence) {
+        if let (Some(learner), Some((name, loss))) = (inference.encoder_mut(), encoder_loss) {
             steps.push(Step {
-                name: "KL",
-                network: &mut vae.network,
-                loss: divergence,
-                learning_rate: vae.learning_rate * share,
+                name,
+                network: &mut learner.network,
+                loss,
+                learning_rate: learner.learning_rate * share,
             });
         }
         take(&loss, steps)

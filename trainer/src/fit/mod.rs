@@ -13,7 +13,7 @@ mod state;
 pub use adam::Adam;
 pub use batches::Batches;
 pub use checkpoint::{CheckpointError, read_checkpoint, write_checkpoint};
-pub use inference::{InferenceSpec, VaeSpec};
+pub use inference::{EncoderLearning, InferenceSpec};
 pub use learner::{Learner, Learning};
 pub use losses::{Loss, Losses};
 pub use state::{LearnerState, StateError};

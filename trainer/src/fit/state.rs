@@ -3,7 +3,6 @@
 use lfbm_bundle::model::{EncoderWeights, LayerWeights, PriorWeights};
 use tch::{Device, Tensor};
 
-use super::inference::Inference;
 use super::learner::Learner;
 use super::network::Network;
 use crate::model::Prior;
@@ -70,8 +69,8 @@ impl Learner {
             prior.adam.updates = updates;
         }
         self.generator.adam.updates = state.iteration;
-        if let Inference::Vae(vae) = &mut self.inference {
-            vae.network.adam.updates = updates;
+        if let Some(learner) = self.inference.encoder_mut() {
+            learner.network.adam.updates = updates;
         }
         wrong.map_or(Ok(()), Err)
     }
@@ -79,14 +78,13 @@ impl Learner {
     /// The weights to export: the running averages, where there are any.
     pub fn export_weights(&mut self) -> (Vec<LayerWeights>, PriorWeights, Option<EncoderWeights>) {
         let mut networks: Vec<&Network> = self.prior.iter().chain([&self.generator]).collect();
-        if let Inference::Vae(vae) = &self.inference {
-            networks.push(&vae.network);
-        }
+        let encoder = self.inference.encoder();
+        networks.extend(encoder.map(|learner| &learner.network));
         let current: Vec<Tensor> = networks.iter().map(|n| n.show_average()).collect();
         let weights = (
             self.model.generator.weights(),
             self.model.prior.weights(),
-            self.inference.encoder_weights(),
+            encoder.map(|learner| learner.encoder.weights()),
         );
         for (network, current) in networks.into_iter().zip(current) {
             network.set_parameters(&current);
@@ -105,8 +103,8 @@ impl Learner {
             parts.push((prior_name, &mut self.model.prior, network));
         }
         parts.push(("generator", &mut self.model.generator, &mut self.generator));
-        if let Inference::Vae(vae) = &mut self.inference {
-            parts.push(("encoder", &mut vae.encoder, &mut vae.network));
+        if let Some(learner) = self.inference.encoder_mut() {
+            parts.push(("encoder", &mut learner.encoder, &mut learner.network));
         }
         for (name, part, network) in parts {
             part.visit(&mut |tensor_name, role, tensor| {

@@ -58,18 +58,7 @@ impl Encoder {
     /// A sample z of q(z|x), of shape (rows, dim), made of standard normal `noise` of that shape,
     /// and log q(z|x), of shape (rows). Autograd follows both. What is hidden has no influence.
     pub fn sample(&self, seen: &Observation, noise: &Tensor) -> (Tensor, Tensor) {
-        let mut h = match &seen.mask {
-            None => seen.x.shallow_clone(),
-            Some(mask) => seen.x.masked_fill(&mask.eq(0.0), BLACK),
-        };
-        for feature in &self.features {
-            h = feature.forward(&h).prelu(&self.slope);
-        }
-        let head = self.head.forward(&h.flatten(1, -1));
-        let (dim, all) = (noise.size()[1], head.size()[1]);
-        let mean = head.narrow(1, 0, dim);
-        let log_deviation = head.narrow(1, dim, dim) * 0.5;
-        let context = head.narrow(1, 2 * dim, all - 2 * dim);
+        let [mean, log_deviation, context] = self.read(seen, noise.size()[1]);
         let mut z = mean + log_deviation.exp() * noise;
         let sum = log_deviation.sum_dim_intlist([1i64].as_slice(), false, None);
         let mut log_density = log_standard_normal(noise) - sum;
@@ -79,6 +68,32 @@ impl Encoder {
             z = next;
         }
         (z, log_density)
+    }
+
+    /// log N(z; mean, deviation^2) of latents z, of shape (rows, dim): log q(z|x) of an encoder
+    /// without flow steps. Of shape (rows); autograd follows the encoder.
+    pub fn gaussian_log_density(&self, seen: &Observation, z: &Tensor) -> Tensor {
+        let [mean, log_deviation, _] = self.read(seen, z.size()[1]);
+        let sum = log_deviation.sum_dim_intlist([1i64].as_slice(), false, None);
+        log_standard_normal(&((z - mean) * log_deviation.neg().exp())) - sum
+    }
+
+    /// Mean, logarithm of the deviation, and context.
+    fn read(&self, seen: &Observation, dim: i64) -> [Tensor; 3] {
+        let mut h = match &seen.mask {
+            None => seen.x.shallow_clone(),
+            Some(mask) => seen.x.masked_fill(&mask.eq(0.0), BLACK),
+        };
+        for feature in &self.features {
+            h = feature.forward(&h).prelu(&self.slope);
+        }
+        let head = self.head.forward(&h.flatten(1, -1));
+        let context = head.size()[1] - 2 * dim;
+        [
+            head.narrow(1, 0, dim),
+            head.narrow(1, dim, dim) * 0.5,
+            head.narrow(1, 2 * dim, context),
+        ]
     }
 
     /// Converts all tensors to `kind`: double precision, for numerical checks.
