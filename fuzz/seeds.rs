@@ -7,9 +7,9 @@ use std::path::Path;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::local::LocalCalibration;
+use lfbm_bundle::testing::references_of;
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
 use lfbm_bundle::model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs};
-use lfbm_bundle::neighbours::Neighbours;
 use lfbm_bundle::onnx::{Graph, encode};
 use lfbm_bundle::posterior::posterior_graph;
 use lfbm_bundle::testing::{random_flow, random_generator};
@@ -81,8 +81,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
 
     let line: Vec<f32> = (0..40).map(|v| v as f32).collect();
-    let calibration = Neighbours::new(vec![0.0], vec![1.0], &line)
-        .and_then(|neighbours| LocalCalibration::new(neighbours, &line, &[0.0; 40]))
+    let calibration = references_of(&line, [1, 1, 1])
+        .and_then(|references| LocalCalibration::new(references, &line, &[0.0; 40]))
         .and_then(|local| Calibration::new(vec![-1.0; 40], vec![4.0; 40], local))
         .ok_or("the lengths do not fit")?;
     write("calibration", "forty", &calibration.encode())?;

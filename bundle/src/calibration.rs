@@ -1,9 +1,8 @@
 //! What scores normal images get that the fit did not see.
 
 use crate::inference::Score;
-use crate::local::LocalCalibration;
+use crate::local::{LocalCalibration, References};
 use crate::manifest::{CalibrationSummary, Decision, Quantile};
-use crate::neighbours::Neighbours;
 
 /// Log-densities and local scores of normal images, in `calibration.bin`.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,13 +43,13 @@ impl Calibration {
 
     /// From the scores of normal images x (n x D), and images to compare with that are not among
     /// them; `None` when that makes no [`LocalCalibration`].
-    pub fn from_scores(scores: &[Score], x: &[f32], neighbours: Neighbours) -> Option<Self> {
+    pub fn from_scores(scores: &[Score], x: &[f32], references: References) -> Option<Self> {
         let log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
         let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
         Self::new(
             part(|score| score.log_prior),
             part(|score| score.log_likelihood),
-            LocalCalibration::new(neighbours, x, &log_joint)?,
+            LocalCalibration::new(references, x, &log_joint)?,
         )
     }
 
@@ -158,13 +157,14 @@ impl Calibration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::references_of;
 
     fn calibration(log_prior: &[f32]) -> Calibration {
         let n = log_prior.len();
         let line = |n: usize| -> Vec<f32> { (0..n).map(|v| v as f32).collect() };
-        let neighbours = Neighbours::new(vec![0.0], vec![1.0], &line(20)).unwrap();
+        let references = references_of(&line(20), [1, 1, 1]).unwrap();
         let log_joint = vec![0.0; 40];
-        let local = LocalCalibration::new(neighbours, &line(40), &log_joint).unwrap();
+        let local = LocalCalibration::new(references, &line(40), &log_joint).unwrap();
         Calibration::new(log_prior.to_vec(), vec![1.0; n], local).unwrap()
     }
 

@@ -4,11 +4,13 @@
 //! * [`model`]: the architectures and their forward graphs, [`posterior`]: the graph of one
 //!   Langevin step, made from them by differentiation;
 //! * [`manifest`], [`calibration`], [`store`]: the bundle on disk;
+//! * [`local`]: the local score, made of [`neighbours`] in pixels and in [`edges`];
 //! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle.
 //!
 //! It depends neither on libtorch nor on gRPC.
 
 pub mod calibration;
+pub mod edges;
 pub mod inference;
 pub mod local;
 pub mod manifest;

@@ -2,40 +2,108 @@
 //! the model finds it.
 //!
 //! A joint density alone is not comparable between images: one with little in it has little to get
-//! wrong. So three parts, each high for an anomaly, are brought to one scale and added:
+//! wrong. So four parts, each high for an anomaly, are brought to one scale and added:
 //!
 //! * `-log_joint`, the model's density;
-//! * the distance to the nearest normal image;
-//! * the mean distance to the nearest ones over their own (a simplified local outlier factor,
-//!   Breunig et al. 2000, <https://doi.org/10.1145/342009.335388>).
+//! * the distance of x to the nearest normal image;
+//! * the distance of its edge map to the nearest one of normal images;
+//! * the mean distance of its edge map to the nearest ones over their own (a simplified local
+//!   outlier factor, Breunig et al. 2000, <https://doi.org/10.1145/342009.335388>).
 //!
 //! The scale of a part is that of a standard normal: [`NormalScores`] maps the values that normal
-//! images give onto its quantiles. The score is the sum over the square root of three (Stouffer's
-//! method).
+//! images give onto its quantiles. The score is their weighted sum, over the length of the weights
+//! (Stouffer's method).
 
+use crate::edges::EdgeMaps;
 use crate::neighbours::{Neighbours, Remoteness};
+
+/// Parts of a score.
+const PARTS: usize = 4;
+/// What they weigh; docs/detection.md has what others gave on validation classes.
+const WEIGHTS: [f64; PARTS] = [0.5, 1.0, 2.0, 1.0];
 
 /// Images that a scale needs at least: its tails are drawn through quantiles.
 const SMALLEST_SCALE: usize = 20;
 /// The standard normal's 95 % quantile.
 const QUANTILE_95: f64 = 1.644_853_626_951_472_7;
 
-/// The three parts of a local score, each high for an anomaly.
+/// What a local score is made of, each high for an anomaly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parts {
     /// `-log_joint`, in nats.
     pub surprise: f64,
-    /// How far the nearest normal images are.
-    pub remoteness: Remoteness,
+    /// How far the nearest normal images are, in units of x.
+    pub pixels: Remoteness,
+    /// How far those with the nearest edge maps are.
+    pub edges: Remoteness,
 }
 
 impl Parts {
-    fn values(&self) -> [f64; 3] {
+    fn values(&self) -> [f64; PARTS] {
         [
             self.surprise,
-            self.remoteness.nearest,
-            self.remoteness.relative,
+            self.pixels.nearest,
+            self.edges.nearest,
+            self.edges.relative,
         ]
+    }
+}
+
+/// The normal images that others are compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct References {
+    pixels: Neighbours,
+    maps: EdgeMaps,
+    edges: Neighbours,
+}
+
+impl References {
+    /// From images x, and their edge maps made by `maps`; `None` when the sizes do not fit.
+    pub fn new(pixels: Neighbours, maps: EdgeMaps, edges: Neighbours) -> Option<Self> {
+        let values: usize = maps.image().iter().product();
+        let fit = pixels.values() == values && edges.values() == maps.size();
+        fit.then_some(Self {
+            pixels,
+            maps,
+            edges,
+        })
+    }
+
+    /// C, H, W of the images.
+    pub fn image(&self) -> [usize; 3] {
+        self.maps.image()
+    }
+
+    fn parts(&self, x: &[f32], log_joint: f64) -> Parts {
+        Parts {
+            surprise: -log_joint,
+            pixels: self.pixels.remoteness(x),
+            edges: self.edges.remoteness(&self.maps.of(x)),
+        }
+    }
+
+    /// C, H and W as little-endian `u64`; the neighbours in pixels and in edge maps.
+    fn encode(&self, out: &mut Vec<u8>) {
+        let sizes = self.image().map(|size| size as u64);
+        out.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
+        self.pixels.encode(out);
+        self.edges.encode(out);
+    }
+
+    /// What [`Self::encode`] wrote, and nothing after it.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (sizes, body) = bytes.split_first_chunk::<24>()?;
+        let (sizes, _) = sizes.as_chunks::<8>();
+        let size = |index: usize| usize::try_from(u64::from_le_bytes(sizes[index])).ok();
+        let image = [size(0)?, size(1)?, size(2)?];
+        let (pixels, body) = Neighbours::decode(body)?;
+        let (edges, after) = Neighbours::decode(body)?;
+        // Sizes are only multiplied once those of the arrays are known to bound them.
+        let values = image
+            .iter()
+            .try_fold(1_usize, |product, size| product.checked_mul(*size))?;
+        let complete = after.is_empty() && values == pixels.values();
+        complete.then(|| Self::new(pixels, EdgeMaps::new(image)?, edges))?
     }
 }
 
@@ -92,8 +160,8 @@ impl NormalScores {
 /// What normal images, kept out of fitting, say of the parts and of their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalCalibration {
-    neighbours: Neighbours,
-    scales: [NormalScores; 3],
+    references: References,
+    scales: [NormalScores; PARTS],
     /// Local scores of normal images that the scales were not made of, ascending.
     scores: Vec<f64>,
 }
@@ -105,39 +173,39 @@ impl LocalCalibration {
     ///
     /// `None` when the lengths do not fit, there are fewer than 40 images, or a part is not
     /// finite.
-    pub fn new(neighbours: Neighbours, x: &[f32], log_joint: &[f64]) -> Option<Self> {
-        let pixels = neighbours.pixels();
+    pub fn new(references: References, x: &[f32], log_joint: &[f64]) -> Option<Self> {
+        let pixels = references.pixels.values();
         if x.len() != log_joint.len().checked_mul(pixels)? {
             return None;
         }
-        let parts: Vec<[f64; 3]> = x
+        let parts: Vec<[f64; PARTS]> = x
             .chunks(pixels)
             .zip(log_joint)
-            .map(|(x, log_joint)| parts(&neighbours, x, *log_joint).values())
+            .map(|(x, log_joint)| references.parts(x, *log_joint).values())
             .collect();
         let (first, second) = parts.split_at(parts.len() / 2);
         let scale = |part: usize| NormalScores::new(first.iter().map(|p| p[part]).collect());
-        let scales = [scale(0)?, scale(1)?, scale(2)?];
+        let scales = [scale(0)?, scale(1)?, scale(2)?, scale(3)?];
         let mut scores: Vec<f64> = second.iter().map(|parts| sum(&scales, parts)).collect();
         scores.sort_by(f64::total_cmp);
         scores
             .iter()
             .all(|score| score.is_finite())
             .then_some(Self {
-                neighbours,
+                references,
                 scales,
                 scores,
             })
     }
 
     /// The images that others are compared with.
-    pub fn neighbours(&self) -> &Neighbours {
-        &self.neighbours
+    pub fn references(&self) -> &References {
+        &self.references
     }
 
     /// The parts of the score of x, D values, whose log-joint is known.
     pub fn parts(&self, x: &[f32], log_joint: f64) -> Parts {
-        parts(&self.neighbours, x, log_joint)
+        self.references.parts(x, log_joint)
     }
 
     /// The local score: high for an anomaly, about standard normal for normal images.
@@ -166,7 +234,7 @@ impl LocalCalibration {
     }
 
     /// The numbers of values in a scale and of scores as little-endian `u64`; the scales' values
-    /// and the scores as little-endian `f64`; the neighbours.
+    /// and the scores as little-endian `f64`; the references.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         for count in [self.scales[0].values.len(), self.scores.len()] {
             out.extend((count as u64).to_le_bytes());
@@ -174,7 +242,7 @@ impl LocalCalibration {
         let scales = self.scales.iter().map(|scale| &scale.values);
         let values = scales.chain([&self.scores]).flatten();
         out.extend(values.flat_map(|value| value.to_le_bytes()));
-        self.neighbours.encode(out);
+        self.references.encode(out);
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -183,10 +251,10 @@ impl LocalCalibration {
         let count = |index: usize| usize::try_from(u64::from_le_bytes(counts[index])).ok();
         let (in_scale, scores) = (count(0)?, count(1)?);
         let length = in_scale
-            .checked_mul(3)?
+            .checked_mul(PARTS)?
             .checked_add(scores)?
             .checked_mul(8)?;
-        let (values, neighbours) = body.split_at_checked(length)?;
+        let (values, references) = body.split_at_checked(length)?;
         let values: Vec<f64> = values
             .as_chunks()
             .0
@@ -197,30 +265,31 @@ impl LocalCalibration {
             values.iter().all(|value| value.is_finite())
                 && values.is_sorted_by(|a, b| a.total_cmp(b).is_le())
         };
-        let (scales, scores) = values.split_at(in_scale * 3);
+        let (scales, scores) = values.split_at(in_scale * PARTS);
         let scale = |part: usize| {
             let values = &scales[part * in_scale..][..in_scale];
             ascending(values).then(|| NormalScores::new(values.to_vec()))?
         };
         let calibration = Self {
-            scales: [scale(0)?, scale(1)?, scale(2)?],
+            scales: [scale(0)?, scale(1)?, scale(2)?, scale(3)?],
             scores: scores.to_vec(),
-            neighbours: Neighbours::decode(neighbours)?,
+            references: References::decode(references)?,
         };
         ascending(&calibration.scores).then_some(calibration)
     }
 }
 
-fn parts(neighbours: &Neighbours, x: &[f32], log_joint: f64) -> Parts {
-    Parts {
-        surprise: -log_joint,
-        remoteness: neighbours.remoteness(x),
-    }
-}
-
-fn sum(scales: &[NormalScores; 3], parts: &[f64; 3]) -> f64 {
+fn sum(scales: &[NormalScores; PARTS], parts: &[f64; PARTS]) -> f64 {
     let scores = scales.iter().zip(parts);
-    scores.map(|(scale, part)| scale.score(*part)).sum::<f64>() / 3.0_f64.sqrt()
+    let sum: f64 = scores
+        .zip(WEIGHTS)
+        .map(|((scale, part), weight)| weight * scale.score(*part))
+        .sum();
+    sum / WEIGHTS
+        .map(|weight| weight * weight)
+        .iter()
+        .sum::<f64>()
+        .sqrt()
 }
 
 /// The standard normal's quantile function for 0 < `probability` < 1, to about 1e-9: Acklam's
@@ -282,6 +351,7 @@ fn normal_quantile(probability: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::references_of;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
@@ -298,14 +368,17 @@ mod tests {
     }
 
     const D: usize = 4;
+    const FAR: Remoteness = Remoteness {
+        nearest: 1.0,
+        relative: 1.0,
+    };
 
     fn calibration(seed: u64, n: usize) -> (LocalCalibration, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let basis = (0..D * D).map(|i| f32::from(u8::from(i / D == i % D)));
         let (references, _) = images(&mut rng, 200);
-        let neighbours = Neighbours::new(vec![0.0; D], basis.collect(), &references).unwrap();
+        let references = references_of(&references, [1, 2, 2]).unwrap();
         let (x, log_joint) = images(&mut rng, n);
-        let calibration = LocalCalibration::new(neighbours, &x, &log_joint).unwrap();
+        let calibration = LocalCalibration::new(references, &x, &log_joint).unwrap();
         (calibration, rng)
     }
 
@@ -383,29 +456,27 @@ mod tests {
         let (calibration, _) = calibration(1, 100);
         let parts = Parts {
             surprise: 1.0,
-            remoteness: Remoteness {
-                nearest: 1.0,
-                relative: 1.0,
-            },
+            pixels: FAR,
+            edges: FAR,
         };
         let score = calibration.score(&parts);
         let mut surprising = parts;
         surprising.surprise += 1.0;
         let mut remote = parts;
-        remote.remoteness.nearest += 1.0;
+        remote.pixels.nearest += 1.0;
+        let mut odd = parts;
+        odd.edges.nearest += 1.0;
         let mut sparse = parts;
-        sparse.remoteness.relative += 1.0;
-        for other in [surprising, remote, sparse] {
+        sparse.edges.relative += 1.0;
+        for other in [surprising, remote, odd, sparse] {
             assert!(calibration.score(&other) > score, "{other:?}");
         }
         // The sum is that of the parts' scores.
-        let by_hand: f64 = calibration
-            .scales
-            .iter()
-            .zip([1.0, 1.0, 1.0])
-            .map(|(scale, value)| scale.score(value))
+        let scales = calibration.scales.iter().zip([0.5, 1.0, 2.0, 1.0]);
+        let by_hand: f64 = scales
+            .map(|(scale, weight)| weight * scale.score(1.0))
             .sum();
-        assert!((score - by_hand / 3.0_f64.sqrt()).abs() < 1e-12);
+        assert!((score - by_hand / 6.25_f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]

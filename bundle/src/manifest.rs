@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The version of the bundle format that this crate writes and reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Everything about a bundle that is no array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,7 +152,7 @@ pub enum ChainStart {
     /// z_0 ~ N(0, I).
     #[default]
     StandardNormal,
-    /// z_0 ~ q(z|x): `encoder.onnx`.
+    /// z_0 ~ q(z|x): `encoder.onnx`; its mean, for an image's first chain.
     Encoder,
 }
 

@@ -1,5 +1,7 @@
-//! Nearest normal images, in the first principal components of normal images: brute force over all
-//! of them, laid out so that most are dismissed after a few components.
+//! Nearest normal images, as vectors in the first principal components of normal ones: brute force
+//! over all of them, laid out so that most are dismissed after a few components.
+
+use rayon::prelude::*;
 
 /// Nearest images that are compared with.
 pub const NEIGHBOURS: usize = 10;
@@ -13,22 +15,22 @@ const LEVELS: f32 = 255.0;
 /// Keeps the distance of an image that is there many times from dividing by zero.
 const SMALLEST_RADIUS: f32 = 1e-6;
 
-/// How far an image is from normal ones, in units of x.
+/// How far an image is from normal ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Remoteness {
-    /// Distance to the nearest one.
+    /// Distance to the nearest one, in units of the vectors.
     pub nearest: f64,
     /// Mean distance to the nearest [`NEIGHBOURS`], over the mean of their own such distances: 1
     /// for an image that is as far from them as they are from theirs.
     pub relative: f64,
 }
 
-/// Normal images to compare others with: `basis (x - mean)`, a byte a component.
+/// Normal images to compare others with: `(x - mean) basis` of their vectors x, a byte a component.
 #[derive(Clone, PartialEq)]
 pub struct Neighbours {
-    /// D values of x.
+    /// D values.
     mean: Vec<f32>,
-    /// p x D, orthonormal rows, the direction of largest variance first.
+    /// D x p, orthonormal columns, the direction of largest variance first.
     basis: Vec<f32>,
     /// p pairs of the value of byte 0 and the value of one step.
     scale: Vec<[f32; 2]>,
@@ -51,17 +53,17 @@ impl std::fmt::Debug for Neighbours {
 }
 
 impl Neighbours {
-    /// From images x (n x D), their mean (D) and directions (p x D); `None` when the lengths do
+    /// From vectors x (n x D), their mean (D) and directions (D x p); `None` when the lengths do
     /// not fit, or there are not more than [`NEIGHBOURS`] images.
     pub fn new(mean: Vec<f32>, basis: Vec<f32>, x: &[f32]) -> Option<Self> {
-        let pixels = mean.len();
-        let fits = |length: usize| pixels > 0 && length > 0 && length.is_multiple_of(pixels);
-        if !fits(basis.len()) || !fits(x.len()) || x.len() / pixels <= NEIGHBOURS {
+        let values = mean.len();
+        let fits = |length: usize| values > 0 && length > 0 && length.is_multiple_of(values);
+        if !fits(basis.len()) || !fits(x.len()) || x.len() / values <= NEIGHBOURS {
             return None;
         }
-        let p = basis.len() / pixels;
+        let p = basis.len() / values;
         let projected: Vec<f32> = x
-            .chunks(pixels)
+            .chunks(values)
             .flat_map(|x| project(&mean, &basis, x))
             .collect();
         let scale: Vec<[f32; 2]> = (0..p)
@@ -84,6 +86,7 @@ impl Neighbours {
         let radius = vec![0.0; projected.len() / p];
         let mut neighbours = Self::assemble(mean, basis, scale, bytes, radius)?;
         neighbours.radius = (0..neighbours.len())
+            .into_par_iter()
             .map(|index| {
                 let itself = neighbours.decode_row(index);
                 let nearest = neighbours.nearest(&itself, Some(index));
@@ -142,12 +145,12 @@ impl Neighbours {
         self.scale.len()
     }
 
-    /// Size D of an image.
-    pub fn pixels(&self) -> usize {
+    /// Size D of a vector.
+    pub fn values(&self) -> usize {
         self.mean.len()
     }
 
-    /// How far x, D values, is from the images.
+    /// How far the vector x, D values, is from those of the images.
     pub fn remoteness(&self, x: &[f32]) -> Remoteness {
         let nearest = self.nearest(&project(&self.mean, &self.basis, x), None);
         let distance = mean_of(nearest.iter().map(|(distance, _)| *distance));
@@ -217,7 +220,7 @@ impl Neighbours {
     /// D, p and n as little-endian `u64`; mean, basis, scale and radius as little-endian `f32`;
     /// the bytes.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        for size in [self.pixels(), self.components(), self.len()] {
+        for size in [self.values(), self.components(), self.len()] {
             out.extend((size as u64).to_le_bytes());
         }
         let floats = [
@@ -230,32 +233,38 @@ impl Neighbours {
         out.extend(&self.bytes);
     }
 
-    /// What [`Self::encode`] wrote, and nothing after it.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// What [`Self::encode`] wrote, and what comes after it.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (head, body) = bytes.split_first_chunk::<24>()?;
         let (sizes, _) = head.as_chunks::<8>();
-        let [pixels, p, n] = [0, 1, 2].map(|i| usize::try_from(u64::from_le_bytes(sizes[i])).ok());
-        let (pixels, p, n) = (pixels?, p?, n?);
-        let lengths = [pixels, p.checked_mul(pixels)?, p.checked_mul(2)?, n];
+        let [values, p, n] = [0, 1, 2].map(|i| usize::try_from(u64::from_le_bytes(sizes[i])).ok());
+        let (values, p, n) = (values?, p?, n?);
+        let lengths = [values, p.checked_mul(values)?, p.checked_mul(2)?, n];
         let floats = lengths
             .iter()
             .try_fold(0_usize, |sum, length| sum.checked_add(*length))?
             .checked_mul(4)?;
-        let (floats, bytes) = body.split_at_checked(floats)?;
+        let (floats, body) = body.split_at_checked(floats)?;
+        let (bytes, after) = body.split_at_checked(n.checked_mul(p)?)?;
         let mut floats = floats.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v));
         let [mean, basis, scale, radius] =
             lengths.map(|length| floats.by_ref().take(length).collect::<Vec<f32>>());
         let scale = scale.as_chunks().0.to_vec();
-        Self::assemble(mean, basis, scale, bytes.to_vec(), radius)
+        let neighbours = Self::assemble(mean, basis, scale, bytes.to_vec(), radius)?;
+        Some((neighbours, after))
     }
 }
 
 fn project(mean: &[f32], basis: &[f32], x: &[f32]) -> Vec<f32> {
-    let centred: Vec<f32> = x.iter().zip(mean).map(|(x, mean)| x - mean).collect();
-    basis
-        .chunks(mean.len())
-        .map(|row| dot(row, &centred))
-        .collect()
+    let p = basis.len() / mean.len();
+    let mut projected = vec![0.0; p];
+    for ((x, mean), directions) in x.iter().zip(mean).zip(basis.chunks(p)) {
+        let centred = x - mean;
+        for (sum, direction) in projected.iter_mut().zip(directions) {
+            *sum += centred * direction;
+        }
+    }
+    projected
 }
 
 fn decode<'a>(row: &'a [u8], scale: &'a [[f32; 2]]) -> impl Iterator<Item = f32> + 'a {
@@ -384,7 +393,10 @@ mod tests {
         let neighbours = Neighbours::new(vec![0.0; 3], identity(3), &random(30, 3, 5)).unwrap();
         let mut bytes = Vec::new();
         neighbours.encode(&mut bytes);
-        assert_eq!(Neighbours::decode(&bytes), Some(neighbours));
+        bytes.push(7);
+        let read = Neighbours::decode(&bytes);
+        assert_eq!(read, Some((neighbours, &[7][..])));
+        bytes.pop();
         assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Neighbours::decode(&[0xff; 64]), None);
         assert_eq!(Neighbours::new(vec![0.0; 3], identity(3), &[0.0; 30]), None);

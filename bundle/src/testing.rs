@@ -7,6 +7,8 @@ use rand_distr::{Distribution, StandardNormal};
 use std::path::Path;
 
 use crate::calibration::Calibration;
+use crate::edges::EdgeMaps;
+use crate::local::References;
 use crate::manifest::{
     Aggregation, ChainStart, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind,
     PriorSampling,
@@ -266,13 +268,26 @@ pub fn random_bundle_of(
     let scores = inference.score(&images, &langevin, 0, &mut |_| ())?;
     let x = inference.preprocess(&images)?;
     let references = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
-    // The first pixels, one a component.
-    let pixels = image.pixels();
-    let basis = (0..COMPONENTS * pixels).map(|i| f32::from(u8::from(i / pixels == i % pixels)));
-    let calibration = Neighbours::new(vec![0.0; pixels], basis.collect(), &references)
-        .and_then(|neighbours| Calibration::from_scores(&scores, &x, neighbours))
+    let sizes = [image.channels, image.height, image.width];
+    let calibration = references_of(&references, sizes)
+        .and_then(|references| Calibration::from_scores(&scores, &x, references))
         .ok_or_else(|| BundleError::Spec("the images make no calibration".to_owned()))?;
     staged.finish(&calibration, 0.05, Decision::Local)
+}
+
+/// Images to compare others with, of images x of sizes C, H, W, by their first values.
+pub fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {
+    let neighbours = |x: &[f32], values: usize| {
+        let p = values.min(COMPONENTS);
+        // The first values, one a component.
+        let basis = (0..values * p).map(|i| f32::from(u8::from(i / p == i % p)));
+        Neighbours::new(vec![0.0; values], basis.collect(), x)
+    };
+    let maps = EdgeMaps::new(image)?;
+    let pixels: usize = image.iter().product();
+    let edges: Vec<f32> = x.chunks(pixels).flat_map(|x| maps.of(x)).collect();
+    let edges = neighbours(&edges, maps.size())?;
+    References::new(neighbours(x, pixels)?, maps, edges)
 }
 
 /// `n` images of uniform intensities in [0, 1], n x C H W.

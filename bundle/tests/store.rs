@@ -63,8 +63,8 @@ fn a_manifest_of_another_format_is_refused() {
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, blamed) in [
         (
+            "\"format_version\": 3",
             "\"format_version\": 2",
-            "\"format_version\": 1",
             "trainer calibrate",
         ),
         ("\"latent_dim\": 4", "\"latent_dim\": 5", ".onnx"),

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, ensure};
 use lfbm_bundle::calibration::Calibration;
+use lfbm_bundle::edges::EdgeMaps;
 use lfbm_bundle::inference::{Inference, SCORE_SEED};
+use lfbm_bundle::local::References;
 use lfbm_bundle::manifest::Langevin;
 use lfbm_bundle::neighbours::Neighbours;
 use tch::Tensor;
@@ -12,8 +14,11 @@ use crate::principal::Components;
 use crate::settings::{CalibrationSettings, IncompleteSettings};
 use crate::tasks::recover;
 
-/// Components that distances are measured in: on validation, 30 and 40 were better than 20 and 50.
-const COMPONENTS: i64 = 30;
+/// Components that distances between images are measured in: on validation, 30 and 40 were better
+/// than 20 and 50.
+const PIXEL_COMPONENTS: i64 = 30;
+/// The same between edge maps: 60 and 100 were no better.
+const EDGE_COMPONENTS: i64 = 40;
 
 /// Scores the split's calibration images, and makes its training images the ones that others are
 /// compared with. Where the fit saw incomplete images, what it did not see of them is recovered by
@@ -42,21 +47,32 @@ pub fn calibrate(
         references = recover(inference, &references, &masks, langevin, SCORE_SEED)?;
     }
     let references = inference.preprocess(&references)?;
-    neighbours(&references, dataset.pixels())
-        .and_then(|neighbours| Calibration::from_scores(&scores, &x, neighbours))
-        .with_context(|| {
-            format!(
-                "local scores need more than 10 images to compare with and 40 to calibrate on; \
+    references_of(
+        &references,
+        [dataset.channels, dataset.height, dataset.width],
+    )
+    .and_then(|references| Calibration::from_scores(&scores, &x, references))
+    .with_context(|| {
+        format!(
+            "local scores need more than 10 images to compare with and 40 to calibrate on; \
                  there are {count} and {}: raise calibration.neighbours or calibration.count",
-                scores.len()
-            )
-        })
+            scores.len()
+        )
+    })
 }
 
-fn neighbours(x: &[f32], pixels: usize) -> Option<Neighbours> {
-    let images = Tensor::from_slice(x).view([-1, pixels as i64]);
-    let components = Components::of(&images, COMPONENTS);
-    let rows = components.basis.transpose(0, 1).contiguous().view([-1]);
-    let values = |tensor: &Tensor| Vec::<f32>::try_from(&tensor.view([-1])).ok();
-    Neighbours::new(values(&components.mean)?, values(&rows)?, x)
+fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {
+    let maps = EdgeMaps::new(image)?;
+    let pixels: usize = image.iter().product();
+    let edges: Vec<f32> = x.chunks(pixels).flat_map(|x| maps.of(x)).collect();
+    let edges = neighbours(&edges, maps.size(), EDGE_COMPONENTS)?;
+    References::new(neighbours(x, pixels, PIXEL_COMPONENTS)?, maps, edges)
+}
+
+/// By the first `count` principal components of vectors of so many `values`.
+fn neighbours(x: &[f32], values: usize, count: i64) -> Option<Neighbours> {
+    let vectors = Tensor::from_slice(x).view([-1, values as i64]);
+    let components = Components::of(&vectors, count);
+    let values = |tensor: &Tensor| Vec::<f32>::try_from(&tensor.contiguous().view([-1])).ok();
+    Neighbours::new(values(&components.mean)?, values(&components.basis)?, x)
 }

@@ -247,11 +247,13 @@ fn read_calibration(
 ) -> Result<Calibration, BundleError> {
     let calibration = Calibration::decode(bytes)
         .ok_or_else(|| BundleError::invalid(path, "its size does not fit its head"))?;
-    let got = (calibration.len(), calibration.local().neighbours().pixels());
-    let expected = (manifest.calibration.count, manifest.image.pixels());
+    let got = (calibration.len(), calibration.local().references().image());
+    let image = &manifest.image;
+    let sizes = [image.channels, image.height, image.width];
+    let expected = (manifest.calibration.count, sizes);
     if got != expected {
         let reason = format!(
-            "it is of {} images of {} values, the manifest says {} of {}",
+            "it is of {} images of {:?} values, the manifest says {} of {:?}",
             got.0, got.1, expected.0, expected.1
         );
         return Err(BundleError::invalid(path, reason));

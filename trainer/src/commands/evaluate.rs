@@ -111,12 +111,17 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         (
             "nearest_distance",
             "distance to the nearest normal image",
-            anomaly(|scored| scored.parts.remoteness.nearest),
+            anomaly(|scored| scored.parts.pixels.nearest),
         ),
         (
-            "relative_distance",
-            "distance to the 10 nearest over their own",
-            anomaly(|scored| scored.parts.remoteness.relative),
+            "nearest_edge_distance",
+            "distance to the nearest edge map",
+            anomaly(|scored| scored.parts.edges.nearest),
+        ),
+        (
+            "relative_edge_distance",
+            "distance to the 10 nearest edge maps over their own",
+            anomaly(|scored| scored.parts.edges.relative),
         ),
         (baseline.name, baseline.title, baseline.values.clone()),
     ]
@@ -309,7 +314,7 @@ fn scores_csv(
 ) -> anyhow::Result<String> {
     let mut text = String::from(
         "index,class,anomalous,log_joint,log_prior,log_likelihood,p_value,nearest_distance,\
-         relative_distance,local_score,local_p_value\n",
+         nearest_edge_distance,relative_edge_distance,local_score,local_p_value\n",
     );
     let calibration = bundle.calibration();
     for ((index, anomalous), scored) in parts.test.iter().zip(&parts.anomalous).zip(scores) {
@@ -320,15 +325,16 @@ fn scores_csv(
         } = scored;
         writeln!(
             text,
-            "{index},{},{},{},{},{},{},{},{},{local_score},{}",
+            "{index},{},{},{},{},{},{},{},{},{},{local_score},{}",
             dataset.classes[dataset.labels[*index] as usize],
             u8::from(*anomalous),
             score.log_joint,
             score.log_prior,
             score.log_likelihood,
             calibration.p_value(score.log_joint),
-            parts.remoteness.nearest,
-            parts.remoteness.relative,
+            parts.pixels.nearest,
+            parts.edges.nearest,
+            parts.edges.relative,
             calibration.local().p_value(*local_score),
         )?;
     }
