@@ -60,6 +60,8 @@ trainer: native-libs ## Build the trainer, optimised
 	cargo build --release -p lfbm-trainer
 
 .PHONY: test
+# Fits of different tests run side by side, and threads of libtorch that wait for each other spin.
+test: export OMP_NUM_THREADS = 1
 test: native-libs python promtool ## Run every test
 	cargo build --workspace --bins
 	cargo test --workspace
