@@ -128,7 +128,7 @@ fn graphs() -> Result<[(&'static str, Graph); 5], Box<dyn std::error::Error>> {
         ("preprocess", forward.preprocess),
         ("generator", forward.generator),
         ("flow", forward.flow),
-        ("prior", forward.prior),
+        ("prior", forward.prior.ok_or("a flow is sampled by a graph")?),
         ("posterior", posterior),
     ])
 }

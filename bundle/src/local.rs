@@ -11,15 +11,16 @@
 //!   outlier factor, Breunig et al. 2000, <https://doi.org/10.1145/342009.335388>).
 //!
 //! The scale of a part is that of a standard normal: [`NormalScores`] maps the values that normal
-//! images give onto its quantiles. The score is their weighted sum, over the length of the weights
-//! (Stouffer's method).
+//! images give onto its quantiles. The score is their weighted sum, over the length of the weights,
+//! as in Stouffer's method for independent parts.
 
 use crate::edges::EdgeMaps;
 use crate::neighbours::{Neighbours, Remoteness};
 
 /// Parts of a score.
 const PARTS: usize = 4;
-/// What they weigh; docs/detection.md has what others gave on validation classes.
+/// What they weigh; docs/detection.md has what others gave on validation classes. Bundles hold scores
+/// made with them: other weights are another format.
 const WEIGHTS: [f64; PARTS] = [0.5, 1.0, 2.0, 1.0];
 
 /// Images that a scale needs at least: its tails are drawn through quantiles.
@@ -208,7 +209,8 @@ impl LocalCalibration {
         self.references.parts(x, log_joint)
     }
 
-    /// The local score: high for an anomaly, about standard normal for normal images.
+    /// The local score: high for an anomaly. For normal images wider than a standard normal, because
+    /// the parts are not independent.
     pub fn score(&self, parts: &Parts) -> f64 {
         sum(&self.scales, &parts.values())
     }
@@ -360,7 +362,7 @@ mod tests {
         StandardNormal.sample(rng)
     }
 
-    /// Images of `D` values around a centre that differs from image to image in one of them.
+    /// Images of `D` standard normal values.
     fn images(rng: &mut ChaCha8Rng, n: usize) -> (Vec<f32>, Vec<f64>) {
         let x = (0..n * D).map(|_| normal(rng) as f32).collect();
         let log_joint = (0..n).map(|_| -normal(rng).powi(2)).collect();

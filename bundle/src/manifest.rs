@@ -145,7 +145,7 @@ pub struct Langevin {
     pub aggregation: Aggregation,
 }
 
-/// Where a Langevin chain starts. With an encoder, a chain of no steps is the model's inference.
+/// Where a Langevin chain starts. With an encoder, a chain of no steps may be the whole inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainStart {

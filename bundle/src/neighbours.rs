@@ -104,7 +104,10 @@ impl Neighbours {
         radius: Vec<f32>,
     ) -> Option<Self> {
         let (p, n) = (scale.len(), radius.len());
+        let floats = [&mean[..], &basis, scale.as_flattened(), &radius];
+        let finite = floats.into_iter().flatten().all(|value| value.is_finite());
         if p == 0
+            || !finite
             || mean.is_empty()
             || n <= NEIGHBOURS
             || basis.len() != p.checked_mul(mean.len())?

@@ -155,7 +155,7 @@ pub struct LearningSettings {
     pub inference: InferenceName,
     /// Langevin inference while learning.
     pub langevin: LangevinSettings,
-    /// The encoder of `vae`.
+    /// The encoder, of `vae` or beside Langevin chains.
     #[serde(default)]
     pub vae: VaeSettings,
     /// What is hidden of the images that are fitted.
@@ -232,7 +232,7 @@ pub struct LangevinSettings {
     pub encoder: bool,
 }
 
-/// The encoder of `learning.inference = "vae"`.
+/// The encoder, of `learning.inference = "vae"` or beside Langevin chains.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaeSettings {

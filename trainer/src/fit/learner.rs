@@ -1,5 +1,5 @@
 //! One iteration: infer latents, then improve the networks. With Langevin dynamics it is
-//! Algorithm 1 of the paper; with an encoder it climbs the evidence lower bound, Eq. 24.
+//! Algorithm 1 of the paper; as a vae it climbs the evidence lower bound, Eq. 24.
 
 use lfbm_bundle::model::ModelError;
 use tch::Device;
