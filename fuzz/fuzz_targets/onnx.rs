@@ -1,8 +1,8 @@
-//! `.onnx` files: the signature that a bundle is checked by, and the whole graph.
+//! `.onnx` files: the signature that a bundle is checked by, the whole graph, and others' graphs.
 
 #![no_main]
 
-use lfbm_bundle::onnx::{decode, encode, signature};
+use lfbm_bundle::onnx::{decode, encode, import, signature};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -17,4 +17,5 @@ fuzz_target!(|bytes: &[u8]| {
         let again = encode(&graph, None).unwrap();
         decode(&again, &external).unwrap();
     }
+    let _ = import(bytes, &external, "generator", "z");
 });

@@ -18,6 +18,9 @@ pub const DEFAULTS: &str = include_str!("../configs/default.toml");
 /// `trainer/configs/vae.toml`, what `learning.inference = "vae"` changes in them.
 const VAE_DEFAULTS: &str = include_str!("../configs/vae.toml");
 
+/// `trainer/configs/noise-start.toml`, what `learning.langevin.encoder = false` changes in them.
+const NOISE_START_DEFAULTS: &str = include_str!("../configs/noise-start.toml");
+
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -326,10 +329,14 @@ impl Settings {
             );
         }
         let mut table = parse("the defaults", DEFAULTS)?;
-        let learning = changed.get("learning").and_then(toml::Value::as_table);
+        let learning = changed.get("learning");
         let inference = learning.and_then(|learning| learning.get("inference"));
+        let encoder = learning.and_then(|learning| learning.get("langevin")?.get("encoder"));
         if inference.and_then(toml::Value::as_str) == Some("vae") {
             merge(&mut table, parse("the defaults of vae", VAE_DEFAULTS)?);
+        } else if encoder.and_then(toml::Value::as_bool) == Some(false) {
+            let defaults = parse("the defaults without an encoder", NOISE_START_DEFAULTS)?;
+            merge(&mut table, defaults);
         }
         merge(&mut table, changed);
         let settings = Self::deserialize(table).map_err(|e| SettingsError::Type(e.to_string()))?;
@@ -585,12 +592,14 @@ fn parse(place: &str, text: &str) -> Result<toml::Table, SettingsError> {
         })
 }
 
-/// `model.generator=mnist` as TOML: a bare word is a string.
+/// `model.generator=mnist` as TOML: a bare word is a string, unless it is a truth value.
 fn quoted(change: &str) -> String {
-    match change.split_once('=') {
-        Some((key, value)) if value.trim().starts_with(char::is_alphabetic) => {
-            format!("{key}={:?}", value.trim())
-        }
+    match change
+        .split_once('=')
+        .map(|(key, value)| (key, value.trim()))
+    {
+        Some((_, "true" | "false")) => change.to_owned(),
+        Some((key, value)) if value.starts_with(char::is_alphabetic) => format!("{key}={value:?}"),
         _ => change.to_owned(),
     }
 }
@@ -638,6 +647,15 @@ mod tests {
         let changes = ["learning.inference=vae", "inference.steps=7"].map(str::to_owned);
         let settings = Settings::load(None, &changes).unwrap();
         assert_eq!(settings.inference.steps, 7, "what is set stays");
+    }
+
+    #[test]
+    fn chains_that_start_at_noise_bring_defaults_of_their_own() {
+        let changes = ["learning.langevin.encoder=false", "inference.steps=50"].map(str::to_owned);
+        for (changes, steps) in [(&changes[..1], 40), (&changes[..], 50)] {
+            let inference = Settings::load(None, changes).unwrap().inference;
+            assert_eq!((inference.steps, inference.noise_free_steps), (steps, 10));
+        }
     }
 
     /// The settings of `configs/NAME.toml`, and the images that their generator makes.

@@ -154,6 +154,10 @@ fn an_imported_model_is_a_bundle_like_any_other() {
         let manifest = serde_json::to_value(bundle.manifest()).unwrap();
         assert_eq!(manifest["prior"], kind);
         assert_eq!(
+            manifest["langevin"]["noise_free_steps"], 10,
+            "of chains that start at noise"
+        );
+        assert_eq!(
             manifest["image"]["value_range"],
             serde_json::json!([0.0, 1.0])
         );

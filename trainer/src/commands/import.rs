@@ -61,11 +61,13 @@ pub struct ImportArgs {
 /// When a file is not what it is given for, the images do not fit the generator's, the flow
 /// contradicts itself, or the bundle cannot be written.
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    let without_encoder = "learning.langevin.encoder=false".to_owned();
+    let changes = [&args.changes[..], &[without_encoder]].concat();
     let Settings {
         inference: langevin,
         calibration,
         ..
-    } = Settings::load(None, &args.changes)?;
+    } = Settings::load(None, &changes)?;
     check_out(&args.out, args.overwrite)?;
     let files = ModelFiles {
         generator: args.generator.clone(),

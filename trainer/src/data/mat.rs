@@ -14,6 +14,9 @@ const HEADER_BYTES: usize = 128;
 /// Version 1.0 and the byte order, as a little-endian file writes them.
 const VERSION_AND_ORDER: [u8; 4] = [0x00, 0x01, b'I', b'M'];
 
+/// Of one array. The largest file of SVHN holds 1.6 GB.
+const MAX_INFLATED_BYTES: u64 = 4 << 30;
+
 // Types of data elements.
 const UINT8: u32 = 2;
 const INT32: u32 = 5;
@@ -75,10 +78,13 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Array>, DataError> {
         let found = match kind {
             COMPRESSED => {
                 let mut inflated = Vec::new();
-                let mut decoder = ZlibDecoder::new(data);
-                decoder
+                ZlibDecoder::new(data)
+                    .take(MAX_INFLATED_BYTES + 1)
                     .read_to_end(&mut inflated)
                     .map_err(DataError::io(path))?;
+                if inflated.len() as u64 > MAX_INFLATED_BYTES {
+                    return Err(DataError::invalid(path, "an array inflates to over 4 GiB"));
+                }
                 let (kind, data, _) = element(&inflated).ok_or_else(cut)?;
                 matrix(kind, data)
             }

@@ -100,21 +100,29 @@ pub(super) fn fold(
                 sizes: picked.collect::<Option<_>>()?,
             })
         }),
-        ("Slice", [a, start, end, rest @ ..]) => {
-            let step = rest.get(1).map_or(Some(1), |step| first(step));
-            slice(a, first(start), first(end), step)
+        ("Slice", [a, start, end, ..]) => {
+            // By its place: the axes before it may be absent.
+            let step = node.optional_input(4).and_then(|value| known.get(value));
+            slice(a, first(start), first(end), step.map_or(Some(1), first))
         }
         ("ConstantOfShape", [shape]) => shape.numbers().and_then(|numbers| {
-            let count = usize::try_from(numbers.first().copied().unwrap_or(1)).ok()?;
+            let count = match numbers[..] {
+                [] => 1,
+                [count] => usize::try_from(count).ok().filter(|&n| n <= MAX_FILLED)?,
+                _ => return None,
+            };
             match node.attributes.get("value") {
-                Some(Attribute::Tensor(Constant::I64 { data, .. })) => {
-                    let value = Size::Number(*data.first()?);
-                    Some(Known::list(vec![value; count]))
-                }
+                Some(Attribute::Tensor(Constant::I64 { data, .. })) => Some(Known {
+                    scalar: numbers.is_empty(),
+                    sizes: vec![Size::Number(*data.first()?); count],
+                }),
                 _ => None,
             }
         }),
-        ("Where", [condition, a, b]) => {
+        // A condition that is broadcast is followed no further.
+        ("Where", [condition, a, b])
+            if condition.sizes.len() >= a.sizes.len().max(b.sizes.len()) =>
+        {
             let chosen = condition.sizes.iter().enumerate().map(|(at, &holds)| {
                 let from = if holds == Size::Number(0) { b } else { a };
                 from.sizes.get(at % from.sizes.len().max(1)).copied()
@@ -126,6 +134,9 @@ pub(super) fn fold(
     };
     Ok(folded)
 }
+
+/// Integers of a list that is given by its length alone.
+const MAX_FILLED: usize = 1 << 16;
 
 /// ONNX's codes of element types.
 const INT32: i64 = 6;

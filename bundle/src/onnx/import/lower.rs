@@ -212,6 +212,15 @@ fn batch_normalization(importer: &mut Importer, node: &Node) -> Lowered {
     importer.graph.add(&scaled, &shift).map(Some)
 }
 
+/// An axis of `rank`, counted from the end where it is negative.
+fn axis(node: &Node, axis: i64, rank: usize) -> Result<usize, GraphError> {
+    let counted = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(counted)
+        .ok()
+        .filter(|&axis| axis < rank)
+        .ok_or_else(|| node.error(format!("axis {axis} is outside of rank {rank}")))
+}
+
 /// Numbers for the channels of values of `rank` dimensions, the second of which are channels.
 fn per_channel(
     importer: &mut Importer,
@@ -261,9 +270,7 @@ fn instance_normalization(importer: &mut Importer, node: &Node) -> Lowered {
 fn layer_normalization(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
-    let axis = node.int("axis", -1);
-    let first = if axis < 0 { axis + rank as i64 } else { axis };
-    let first = usize::try_from(first).unwrap_or_default();
+    let first = axis(node, node.int("axis", -1), rank)?;
     let mut value = standardised(importer, node, first..rank)?;
     let scale = importer.input(node, 1)?;
     value = importer.graph.mul(&value, &scale)?;
@@ -287,12 +294,14 @@ fn depth_to_space(importer: &mut Importer, node: &Node) -> Lowered {
         return Err(node.error("its input is no batch of images of a fixed size"));
     };
     let block = usize::try_from(node.int("blocksize", 0)).unwrap_or_default();
-    if block == 0 || channels % (block * block) != 0 {
-        return Err(node.error(format!(
-            "{channels} channels make no squares of side {block}"
-        )));
-    }
-    let left = channels / (block * block);
+    let square = block.checked_mul(block).filter(|&square| square > 0);
+    let square = square.filter(|&square| channels.is_multiple_of(square));
+    let left = channels
+        / square.ok_or_else(|| {
+            node.error(format!(
+                "{channels} channels make no squares of side {block}"
+            ))
+        })?;
     let (sizes, order) = if node.string("mode") == Some("CRD") {
         ([left, block, block], [0, 1, 4, 2, 5, 3])
     } else {
@@ -344,21 +353,18 @@ fn gather_nd(importer: &mut Importer, node: &Node) -> Lowered {
     pick(importer, node, &x, 0, &at).map(Some)
 }
 
-/// The elements at `indices` of `axis`, in that order. On the last two axes this is a product with
+/// The elements at `indices` of the axis `at`, in that order. On the last two axes this is a product with
 /// a matrix of zeros and ones, which moves elements both ways in one operation.
 fn pick(
     importer: &mut Importer,
     node: &Node,
     x: &Value,
-    axis: i64,
+    at: i64,
     indices: &[i64],
 ) -> Result<Value, GraphError> {
     let shape = importer.graph.shape(x)?;
     let rank = shape.len();
-    let axis = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis })
-        .ok()
-        .filter(|&axis| axis < rank)
-        .ok_or_else(|| node.error(format!("axis {axis} is outside of rank {rank}")))?;
+    let axis = axis(node, at, rank)?;
     let Dim::Fixed(size) = shape[axis] else {
         return Err(node.error("it picks rows of the batch, which do not influence each other"));
     };
@@ -415,15 +421,10 @@ fn slice(importer: &mut Importer, node: &Node) -> Lowered {
     let starts = starts.unwrap_or_default();
     let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let ranges = starts.iter().zip(ends.unwrap_or_default()).zip(&steps);
-    for (((&start, end), &step), &axis) in ranges.zip(&axes) {
+    for (((&start, end), &step), &at) in ranges.zip(&axes) {
         let shape = importer.graph.shape(&x)?;
-        let at = if axis < 0 {
-            axis + shape.len() as i64
-        } else {
-            axis
-        };
-        let Some(&Dim::Fixed(size)) = usize::try_from(at).ok().and_then(|at| shape.get(at)) else {
-            return Err(node.error(format!("axis {axis} has no fixed size")));
+        let Dim::Fixed(size) = shape[axis(node, at, shape.len())?] else {
+            return Err(node.error(format!("axis {at} has no fixed size")));
         };
         let size = size as i64;
         let counted = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
@@ -438,7 +439,7 @@ fn slice(importer: &mut Importer, node: &Node) -> Lowered {
                 .step_by(step.unsigned_abs().max(1) as usize)
                 .collect()
         };
-        x = pick(importer, node, &x, axis, &indices)?;
+        x = pick(importer, node, &x, at, &indices)?;
     }
     Ok(Some(x))
 }
@@ -447,14 +448,8 @@ fn slice(importer: &mut Importer, node: &Node) -> Lowered {
 fn split(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let shape = importer.graph.shape(&x)?;
-    let axis = node.int("axis", 0);
-    let axis = usize::try_from(if axis < 0 {
-        axis + shape.len() as i64
-    } else {
-        axis
-    })
-    .unwrap_or(usize::MAX);
-    let Some(&Dim::Fixed(size)) = shape.get(axis) else {
+    let axis = axis(node, node.int("axis", 0), shape.len())?;
+    let Dim::Fixed(size) = shape[axis] else {
         return Err(node.error("only a dimension of fixed size can be split"));
     };
     let sizes: Vec<usize> = match importer.numbers(node, 1)? {

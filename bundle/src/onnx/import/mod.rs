@@ -231,3 +231,6 @@ impl Importer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,9 @@ use crate::tensor::Tensor;
 
 /// Whole multiples by the nearest neighbour, which is what upsampling layers do, repeat elements;
 /// what is linear in between is a product with a matrix of weights on either side.
+///
+/// # Errors
+/// When it does anything else, or its sizes are not known or too large.
 pub(super) fn resize(importer: &mut Importer, node: &Node) -> Result<Option<Value>, GraphError> {
     let mut x = importer.input(node, 0)?;
     let &[
@@ -18,23 +21,53 @@ pub(super) fn resize(importer: &mut Importer, node: &Node) -> Result<Option<Valu
         return Err(node.error("its input is no batch of images of a fixed size"));
     };
     let from = [height, width];
+    let stretches = node.string("keep_aspect_ratio_policy").unwrap_or("stretch") == "stretch";
+    let plain = stretches && node.int("antialias", 0) == 0 && node.int("exclude_outside", 0) == 0;
+    if !plain || node.ints("axes").is_some() {
+        return Err(node.error(
+            "antialias, exclude_outside, keep_aspect_ratio_policy and axes are not supported",
+        ));
+    }
     let scales = match node.optional_input(2) {
         Some(_) => importer.floats(node, 2)?,
         None => Vec::new(),
     };
     let sizes = importer.ints(node, 3)?.unwrap_or_default();
-    let to = match (&sizes[..], &scales[..]) {
-        ([.., Size::Number(height), Size::Number(width)], _) => {
-            [*height, *width].map(|size| usize::try_from(size).unwrap_or_default())
+    let (to, scales) = match (&sizes[..], &scales[..]) {
+        (
+            &[
+                Size::Batch,
+                Size::Number(same),
+                Size::Number(height),
+                Size::Number(width),
+            ],
+            [],
+        ) if usize::try_from(same) == Ok(channels) => {
+            let to = [height, width].map(|size| usize::try_from(size).unwrap_or_default());
+            (to, [0, 1].map(|axis| to[axis] as f64 / from[axis] as f64))
         }
-        (_, [.., down, right]) => {
-            let scaled = |size: usize, scale: f32| (size as f64 * f64::from(scale)) as usize;
-            [scaled(height, *down), scaled(width, *right)]
+        ([], &[1.0, 1.0, down, right]) => {
+            let scales = [down, right].map(f64::from);
+            // A scale that is negative or not finite makes a size that is refused below.
+            let to = [0, 1].map(|axis| (from[axis] as f64 * scales[axis]) as usize);
+            (to, scales)
         }
-        _ => return Err(node.error("it has neither scales nor sizes that are known")),
+        _ => {
+            return Err(node.error(
+                "it has neither scales nor sizes that are known and leave batch and channels as \
+                 they are",
+            ));
+        }
     };
-    if to.contains(&0) || from.contains(&0) {
-        return Err(node.error("nothing is left of its input"));
+    if to
+        .iter()
+        .chain(&from)
+        .any(|side| !(1..=MAX_SIDE).contains(side))
+    {
+        return Err(node.error(format!(
+            "{height} x {width} to {} x {}: sides from 1 to {MAX_SIDE} are supported",
+            to[0], to[1]
+        )));
     }
     let how = node.string("coordinate_transformation_mode");
     let how = how.unwrap_or("half_pixel");
@@ -45,7 +78,7 @@ pub(super) fn resize(importer: &mut Importer, node: &Node) -> Result<Option<Valu
                 (how, rounding),
                 ("asymmetric", "floor") | ("half_pixel", "round_prefer_floor")
             );
-            if !repeats || !to[0].is_multiple_of(height) || !to[1].is_multiple_of(width) {
+            if !repeats || scales.iter().any(|scale| scale.fract() != 0.0) {
                 return Err(node.error(format!(
                     "{height} x {width} to {} x {} by {how} and {rounding}: of the nearest \
                      neighbour, only whole multiples are supported",
@@ -66,12 +99,13 @@ pub(super) fn resize(importer: &mut Importer, node: &Node) -> Result<Option<Valu
         }
         "linear" => {
             for (axis, name) in ["rows", "columns"].into_iter().enumerate() {
-                if from[axis] == to[axis] {
+                if scales[axis] == 1.0 {
                     continue;
                 }
-                let place = coordinates(how, from[axis], to[axis]).ok_or_else(|| {
-                    node.error(format!("the coordinates {how} are not supported"))
-                })?;
+                let place =
+                    coordinates(how, from[axis], to[axis], scales[axis]).ok_or_else(|| {
+                        node.error(format!("the coordinates {how} are not supported"))
+                    })?;
                 let weights = linear_weights(&place, from[axis]);
                 let matrix = if axis == 0 {
                     Tensor::new([to[0], from[0]], weights)
@@ -92,33 +126,21 @@ pub(super) fn resize(importer: &mut Importer, node: &Node) -> Result<Option<Valu
     }
 }
 
-/// Where each of `to` places lies among `from`.
-fn coordinates(how: &str, from: usize, to: usize) -> Option<Vec<f64>> {
-    let (from, to) = (from as f64, to as f64);
-    let place: fn(f64, f64, f64) -> f64 = match how {
-        "half_pixel" => |at, from, to| (at + 0.5) * from / to - 0.5,
-        "pytorch_half_pixel" => |at, from, to| {
-            if to > 1.0 {
-                (at + 0.5) * from / to - 0.5
-            } else {
-                0.0
-            }
-        },
-        "align_corners" => |at, from, to| {
-            if to > 1.0 {
-                at * (from - 1.0) / (to - 1.0)
-            } else {
-                0.0
-            }
-        },
-        "asymmetric" => |at, from, to| at * from / to,
+/// Rows or columns of an image.
+const MAX_SIDE: usize = 1 << 14;
+
+/// Where each of `to` places lies among `from`. `scale` is not `to / from` where that was rounded.
+fn coordinates(how: &str, from: usize, to: usize, scale: f64) -> Option<Vec<f64>> {
+    let centres = |at: f64| (at + 0.5) / scale - 0.5;
+    let corners = |at: f64| at * (from as f64 - 1.0) / (to as f64 - 1.0);
+    let place: &dyn Fn(f64) -> f64 = match how {
+        "pytorch_half_pixel" | "align_corners" if to == 1 => &|_| 0.0,
+        "half_pixel" | "pytorch_half_pixel" => &centres,
+        "align_corners" => &corners,
+        "asymmetric" => &|at| at / scale,
         _ => return None,
     };
-    Some(
-        (0..to as usize)
-            .map(|at| place(at as f64, from, to))
-            .collect(),
-    )
+    Some((0..to).map(|at| place(at as f64)).collect())
 }
 
 /// A row of weights for each place, `from` of them.
@@ -139,4 +161,17 @@ fn transposed(weights: &[f32], columns: usize) -> Tensor {
     let rows = weights.len() / columns;
     let at = |index: usize| weights[index % rows * columns + index / rows];
     Tensor::new([columns, rows], (0..weights.len()).map(at).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coordinates_are_by_the_scale_where_it_was_rounded() {
+        // 5 x 1.5 is 7.5, of which 7 are left.
+        let places = coordinates("half_pixel", 5, 7, 1.5).unwrap_or_default();
+        let last = places.last().copied().unwrap_or_default();
+        assert!((last - (6.5 / 1.5 - 0.5)).abs() < 1e-12, "{last}");
+    }
 }
