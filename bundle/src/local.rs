@@ -59,8 +59,23 @@ pub struct References {
 }
 
 impl References {
+    /// From images x (n x C H W) of sizes C, H, W. `pixels` and `edges` make neighbours of vectors
+    /// of so many values: those of the images, and those of their edge maps.
+    pub fn of(
+        x: &[f32],
+        image: [usize; 3],
+        pixels: impl FnOnce(&[f32], usize) -> Option<Neighbours>,
+        edges: impl FnOnce(&[f32], usize) -> Option<Neighbours>,
+    ) -> Option<Self> {
+        let maps = EdgeMaps::new(image)?;
+        let values = image.iter().product();
+        let of_edges: Vec<f32> = x.chunks(values).flat_map(|x| maps.of(x)).collect();
+        let edges = edges(&of_edges, maps.size())?;
+        Self::new(pixels(x, values)?, maps, edges)
+    }
+
     /// From images x, and their edge maps made by `maps`; `None` when the sizes do not fit.
-    pub fn new(pixels: Neighbours, maps: EdgeMaps, edges: Neighbours) -> Option<Self> {
+    fn new(pixels: Neighbours, maps: EdgeMaps, edges: Neighbours) -> Option<Self> {
         let values: usize = maps.image().iter().product();
         let fit = pixels.values() == values && edges.values() == maps.size();
         fit.then_some(Self {

@@ -7,7 +7,6 @@ use rand_distr::{Distribution, StandardNormal};
 use std::path::Path;
 
 use crate::calibration::Calibration;
-use crate::edges::EdgeMaps;
 use crate::local::References;
 use crate::manifest::{
     Aggregation, ChainStart, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind,
@@ -283,11 +282,7 @@ pub fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {
         let basis = (0..values * p).map(|i| f32::from(u8::from(i / p == i % p)));
         Neighbours::new(vec![0.0; values], basis.collect(), x)
     };
-    let maps = EdgeMaps::new(image)?;
-    let pixels: usize = image.iter().product();
-    let edges: Vec<f32> = x.chunks(pixels).flat_map(|x| maps.of(x)).collect();
-    let edges = neighbours(&edges, maps.size())?;
-    References::new(neighbours(x, pixels)?, maps, edges)
+    References::of(x, image, neighbours, neighbours)
 }
 
 /// `n` images of uniform intensities in [0, 1], n x C H W.

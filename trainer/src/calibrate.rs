@@ -2,7 +2,6 @@
 
 use anyhow::{Context, ensure};
 use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::edges::EdgeMaps;
 use lfbm_bundle::inference::{Inference, SCORE_SEED};
 use lfbm_bundle::local::References;
 use lfbm_bundle::manifest::Langevin;
@@ -62,11 +61,12 @@ pub fn calibrate(
 }
 
 fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {
-    let maps = EdgeMaps::new(image)?;
-    let pixels: usize = image.iter().product();
-    let edges: Vec<f32> = x.chunks(pixels).flat_map(|x| maps.of(x)).collect();
-    let edges = neighbours(&edges, maps.size(), EDGE_COMPONENTS)?;
-    References::new(neighbours(x, pixels, PIXEL_COMPONENTS)?, maps, edges)
+    References::of(
+        x,
+        image,
+        |x, values| neighbours(x, values, PIXEL_COMPONENTS),
+        |x, values| neighbours(x, values, EDGE_COMPONENTS),
+    )
 }
 
 /// By the first `count` principal components of vectors of so many `values`.

@@ -3,15 +3,17 @@
 use super::{Cotangents, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
 use crate::onnx::graph::{Attribute, Dim, Graph, GraphError, Node, Value};
 
+fn misfit(node: &Node, a: &[Dim], b: &[Dim]) -> GraphError {
+    node.error(format!(
+        "{} cannot be multiplied by {}",
+        describe(a),
+        describe(b)
+    ))
+}
+
 pub(super) fn matmul_shape(graph: &Graph, node: &Node) -> Types {
     let (a, b) = (graph.shape(node.input(0)?)?, graph.shape(node.input(1)?)?);
-    let misfit = || {
-        node.error(format!(
-            "{} cannot be multiplied by {}",
-            describe(a),
-            describe(b)
-        ))
-    };
+    let misfit = || misfit(node, a, b);
     let ([a_batch @ .., rows, inner], [b_batch @ .., b_inner, columns]) = (a, b) else {
         return Err(misfit());
     };
@@ -25,13 +27,7 @@ pub(super) fn matmul_shape(graph: &Graph, node: &Node) -> Types {
 
 pub(super) fn gemm_shape(graph: &Graph, node: &Node) -> Types {
     let (a, b) = (graph.shape(node.input(0)?)?, graph.shape(node.input(1)?)?);
-    let misfit = || {
-        node.error(format!(
-            "{} cannot be multiplied by {}",
-            describe(a),
-            describe(b)
-        ))
-    };
+    let misfit = || misfit(node, a, b);
     let oriented = |shape: &[Dim], flag: &str| match (shape, node.int(flag, 0)) {
         (&[rows, columns], 0) => Ok((rows, columns)),
         (&[rows, columns], _) => Ok((columns, rows)),
