@@ -13,6 +13,7 @@ dataset = "strokes"
 holdout = "1"
 steps = 5
 images = 20
+samples = 200
 masks = ["region:0.5"]
 settings = [
     "model.latent_dim=4",
@@ -67,6 +68,7 @@ fn a_comparison_does_what_is_left_and_reports_models_side_by_side() {
             &model["auprc"]["log_joint"],
             &model["reconstruction_mse"],
             &model["recovery_mse"][0],
+            &model["frechet"],
             &model["timing"]["epoch_s"],
             &model["timing"]["sample_batch_ms"],
         ] {

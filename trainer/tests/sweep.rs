@@ -27,8 +27,28 @@ small = [
 "somebody" = { 8 = 0.123 }
 "#;
 
-fn sweep(folder: &Path, more: &[&str]) -> Output {
-    fs::write(folder.join("plan.toml"), PLAN).unwrap();
+const CURVES: &str = r#"
+dataset = "strokes"
+holdouts = ["1"]
+seeds = [3]
+[[vary]]
+name = "depth"
+settings = [
+    "model.latent_dim=4",
+    "learning.iterations=10",
+    "learning.batch_size=16",
+    "learning.langevin.steps=2",
+    "inference.steps=2",
+    "inference.noise_free_steps=0",
+    "calibration.count=50",
+    "calibration.neighbours=200",
+]
+along = { setting = "model.flow_steps", values = [1, 2] }
+by = { setting = "learning.langevin.step_size", values = [0.05] }
+"#;
+
+fn sweep(folder: &Path, plan: &str, more: &[&str]) -> Output {
+    fs::write(folder.join("plan.toml"), plan).unwrap();
     Command::new(env!("CARGO_BIN_EXE_trainer"))
         .arg("sweep")
         .arg(folder.join("plan.toml"))
@@ -50,7 +70,7 @@ fn a_sweep_does_what_is_left_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     // One cell alone, as a job of a cluster would run it.
-    let output = sweep(folder.path(), &["--cell", "1"]);
+    let output = sweep(folder.path(), PLAN, &["--cell", "1"]);
     assert!(output.status.success(), "{}", texts(&output).1);
     let first = out.join("small-not8-seed3");
     assert!(first.is_dir() && !out.join("small-not1-seed3").exists());
@@ -59,7 +79,7 @@ fn a_sweep_does_what_is_left_and_no_more() {
         .modified()
         .unwrap();
 
-    let output = sweep(folder.path(), &["--jobs", "2"]);
+    let output = sweep(folder.path(), PLAN, &["--jobs", "2"]);
     let (table, errors) = texts(&output);
     assert!(output.status.success(), "{errors}");
     assert!(errors.contains("small-not8-seed3: finished"), "{errors}");
@@ -86,7 +106,7 @@ fn a_sweep_does_what_is_left_and_no_more() {
         assert!(table.contains(&shown), "{shown}: {table}");
     }
 
-    let output = sweep(folder.path(), &["--cell", "2"]);
+    let output = sweep(folder.path(), PLAN, &["--cell", "2"]);
     assert!(
         texts(&output).1.contains("there are 2"),
         "{}",
@@ -95,9 +115,35 @@ fn a_sweep_does_what_is_left_and_no_more() {
 }
 
 #[test]
+fn a_setting_that_varies_has_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sweep(folder.path(), CURVES, &[]);
+    let (table, errors) = texts(&output);
+    assert!(output.status.success(), "{errors}");
+    let out = folder.path().join("out");
+    for depth in [1, 2] {
+        let name = format!("depth-{depth}-0.05");
+        let manifest = out.join(format!("{name}-not1-seed3")).join("manifest.json");
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
+        let text = manifest.to_string();
+        assert!(text.contains(&format!("\"flow_steps\":{depth}")), "{text}");
+        assert!(table.contains(&name), "{table}");
+    }
+    let picture = fs::read_to_string(out.join("depth.svg")).unwrap();
+    for words in [
+        "model.flow_steps",
+        "learning.langevin.step_size = 0.05",
+        "without 1",
+    ] {
+        assert!(picture.contains(words), "{words}: {picture}");
+    }
+}
+
+#[test]
 fn a_bundle_is_calibrated_anew_without_fitting() {
     let folder = tempfile::tempdir().unwrap();
-    let output = sweep(folder.path(), &["--cell", "0"]);
+    let output = sweep(folder.path(), PLAN, &["--cell", "0"]);
     assert!(output.status.success(), "{}", texts(&output).1);
     let old = folder.path().join("out/small-not1-seed3");
     // The format before local scores had neither their threshold nor a decision.

@@ -166,6 +166,23 @@ fn a_bundle_is_sampled_for_pictures_and_for_the_distance() {
         let report: Value = serde_json::from_str(&stdout(&fid(generated, &net))).unwrap();
         assert!(report["fid"].as_f64().unwrap() > 1.0, "{report}");
     }
+    // Without a network edges are compared: a digit is nearer to digits than noise is.
+    let digits = folder.path().join("digits");
+    let digits = digits.to_str().unwrap();
+    let draw = ["draw", "--digit", "3", "--count", "20", "--out", digits];
+    stdout(&trainer(&draw));
+    let edges = |generated: &str| {
+        let mut arguments = vec!["fid", generated, "--dataset", "strokes", "--json"];
+        arguments.extend(["--strokes-count", "40"]);
+        let report: Value = serde_json::from_str(&stdout(&trainer(&arguments))).unwrap();
+        assert_eq!(
+            (&report["features"], &report["feature_count"]),
+            (&json!("edges"), &json!(128))
+        );
+        report["fid"].as_f64().unwrap()
+    };
+    assert!(edges(digits) < edges(samples.to_str().unwrap()));
+    assert!(edges(bundle) > 0.0);
     network(&net, 1, [Dim::Fixed(32), Dim::Fixed(32)]);
     let output = fid(bundle, &net);
     let message = String::from_utf8_lossy(&output.stderr);

@@ -55,7 +55,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let models = measured.into_iter().zip(timings);
     let report = Report {
         title: format!(
-            "{:?} without {}, {} models",
+            "{} without {}, {} models",
             plan.dataset,
             plan.holdout,
             plan.models.len()
@@ -112,6 +112,17 @@ fn measure(
         .filter_map(|(score, metrics)| Some((score.clone(), metrics["auprc"].as_f64()?)))
         .collect();
     let reconstruction_mse = error(&report(&whole, "reconstruct", &size)?)?;
+    let (dataset, samples) = (plan.dataset.to_string(), plan.samples.to_string());
+    let real = [
+        "--dataset",
+        &dataset,
+        "--holdout",
+        &plan.holdout,
+        "--count",
+        &samples,
+    ];
+    let synthesis = report(&whole, "fid", &real)?;
+    let frechet = synthesis["fid"].as_f64().context("a report has no fid")?;
     let mut recovery_mse = Vec::with_capacity(plan.masks.len());
     for mask in &plan.masks {
         let incomplete = fit(Some(mask))?;
@@ -123,6 +134,7 @@ fn measure(
         auprc,
         reconstruction_mse,
         recovery_mse,
+        frechet,
         timing,
     })
 }

@@ -1,6 +1,6 @@
 //! `trainer fid`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::Args;
@@ -14,7 +14,7 @@ use tch::Tensor;
 
 use super::evaluate::check_size;
 use crate::data::{DataArgs, Dataset, DatasetName, OptionalClassArgs};
-use crate::evaluate::Moments;
+use crate::evaluate::{Moments, edge_features};
 
 /// Images that are sampled, and that the network sees, at once.
 const BATCH: usize = 100;
@@ -24,11 +24,12 @@ const BATCH: usize = 100;
 pub struct FidArgs {
     /// What was generated: a bundle, which is sampled, or a folder of PNG or JPEG images
     generated: PathBuf,
-    /// The network whose features are compared, as ONNX: images [B, C, H, W] to features [B, F]
+    /// The network whose features are compared, as ONNX: images [B, C, H, W] to features [B, F];
+    /// without it edges of eight directions in each of 4 x 4 parts
     #[arg(long)]
-    features: PathBuf,
-    /// What black and white are to the network
-    #[arg(long, num_args = 2, value_names = ["BLACK", "WHITE"], default_values_t = [0.0, 1.0],
+    features: Option<PathBuf>,
+    /// What black and white are to that network
+    #[arg(long, requires = "features", num_args = 2, value_names = ["BLACK", "WHITE"], default_values_t = [0.0, 1.0],
         allow_negative_numbers = true)]
     input_range: Vec<f32>,
     #[command(flatten)]
@@ -65,11 +66,24 @@ pub fn run(args: &FidArgs) -> anyhow::Result<()> {
         of_folder(args, &dataset)?
     };
 
-    let mut network = FeatureNetwork::open(&runtime, &args.features)?;
     let shape = [dataset.channels, dataset.height, dataset.width];
-    let range = [args.input_range[0], args.input_range[1]];
-    let real_features = features(&mut network, shape, range, &real)?;
-    let generated_features = features(&mut network, shape, range, &generated)?;
+    let pixels: usize = shape.iter().product();
+    ensure!(
+        real.len().min(generated.len()) >= 2 * pixels,
+        "a distance needs two images of either kind at least"
+    );
+    let mut network = (args.features.as_deref())
+        .map(|path| FeatureNetwork::open(&runtime, path))
+        .transpose()?;
+    let mut features = |intensities: &[f32]| match &mut network {
+        Some(network) => {
+            let range = [args.input_range[0], args.input_range[1]];
+            of_network(network, shape, range, intensities)
+        }
+        None => of_edges(shape, intensities),
+    };
+    let real_features = features(&real)?;
+    let generated_features = features(&generated)?;
     let (n, size) = real_features.size2()?;
     let generated_count = generated_features.size()[0];
     let distance = Moments::of(&real_features).distance(&Moments::of(&generated_features));
@@ -82,7 +96,8 @@ pub fn run(args: &FidArgs) -> anyhow::Result<()> {
     if args.json {
         let report = json!({
             "fid": distance,
-            "features": size,
+            "features": args.features.as_deref().map_or("edges".into(), Path::to_string_lossy),
+            "feature_count": size,
             "real_images": n,
             "generated_images": generated_count,
             "seed": args.seed,
@@ -143,17 +158,24 @@ fn of_folder(args: &FidArgs, dataset: &Dataset) -> anyhow::Result<Vec<f32>> {
     Ok(generated.gather(&chosen))
 }
 
-fn features(
+fn of_edges(shape: [usize; 3], intensities: &[f32]) -> anyhow::Result<Tensor> {
+    let [channels, height, width] = shape.map(|size| size as i64);
+    let rows: Vec<Tensor> = intensities
+        .chunks(BATCH * shape.iter().product::<usize>())
+        .map(|images| {
+            edge_features(&Tensor::from_slice(images).view([-1, channels, height, width]))
+        })
+        .collect();
+    Ok(Tensor::cat(&rows, 0))
+}
+
+fn of_network(
     network: &mut FeatureNetwork,
     shape: [usize; 3],
     [black, white]: [f32; 2],
     intensities: &[f32],
 ) -> anyhow::Result<Tensor> {
     let pixels: usize = shape.iter().product();
-    ensure!(
-        intensities.len() >= 2 * pixels,
-        "a distance needs two images of either kind at least"
-    );
     let mut rows = Vec::new();
     for images in intensities.chunks(BATCH * pixels) {
         let scaled: Vec<f32> = images.iter().map(|v| black + (white - black) * v).collect();

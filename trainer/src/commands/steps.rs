@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
-use clap::ValueEnum;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,17 +37,8 @@ impl Steps<'_> {
         }
         eprintln!("{name}: fitting");
         let mut fit = self.command(name, "fit")?;
-        let dataset = dataset.to_possible_value();
-        fit.arg("--dataset")
-            .arg(dataset.map_or_else(String::new, |value| value.get_name().to_owned()))
-            .args([
-                "--holdout",
-                holdout,
-                "--device",
-                self.device,
-                "--name",
-                name,
-            ])
+        fit.args(["--dataset", &dataset.to_string(), "--holdout", holdout])
+            .args(["--device", self.device, "--name", name])
             .arg("--out")
             .arg(&bundle);
         for change in changes {

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::steps::{Steps, write_whole};
-use crate::sweep::{Cell, CellResult, Sweep, table};
+use crate::sweep::{Cell, CellResult, Sweep, draw_vary, table};
 
 /// Arguments of `trainer sweep`.
 #[derive(Args, Clone, Debug)]
@@ -63,6 +63,10 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         .map(serde_json::to_string)
         .collect::<Result<_, _>>()?;
     write_whole(&args.out.join("results.jsonl"), &(lines.join("\n") + "\n"))?;
+    for vary in &sweep.vary {
+        let path = args.out.join(&vary.name).with_added_extension("svg");
+        draw_vary(&path, &sweep, vary, &results)?;
+    }
     println!("{}", table(&sweep, &results));
     Ok(())
 }
@@ -116,7 +120,7 @@ fn run_cell(
             format!("seed={}", cell.seed),
             format!("calibration.split_seed={}", cell.seed),
         ];
-        let changes = [&sweep.settings[&cell.settings][..], &seeds].concat();
+        let changes = [&sweep.named_settings()[&cell.settings][..], &seeds].concat();
         steps.fit(&name, sweep.dataset, &cell.holdout, &changes)?;
         eprintln!("{name}: evaluating");
         Ok(CellResult {

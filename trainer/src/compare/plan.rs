@@ -22,6 +22,8 @@ pub struct Comparison {
     pub steps: u32,
     /// Images that are reconstructed and recovered.
     pub images: u32,
+    /// Images that are sampled from the prior, and set beside as many real ones.
+    pub samples: u32,
     /// What is hidden, one more fit a model each.
     pub masks: Vec<Mask>,
     /// The models; ratios are to the first.
@@ -101,7 +103,7 @@ mod tests {
         let plan = |masks: &str, models: &str| {
             format!(
                 "dataset = \"mnist\"\nholdout = \"4\"\nsettings = []\nsteps = 1\nimages = 2\n\
-                 masks = {masks}\n{models}"
+                 samples = 2\nmasks = {masks}\n{models}"
             )
         };
         let model = "[[models]]\nname = \"one\"\nsettings = [\"model.sigma=-1\"]";

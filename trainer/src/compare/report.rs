@@ -19,6 +19,8 @@ pub struct ModelResult {
     /// Mean squared error of recovered hidden values, intensities in [0, 1], by mask in the order
     /// of the plan.
     pub recovery_mse: Vec<f64>,
+    /// Fréchet distance of samples to real images, by `trainer fid` without a network.
+    pub frechet: f64,
     /// What learning and sampling cost.
     pub timing: Timing,
 }
@@ -92,6 +94,10 @@ impl Report {
             ));
         }
         rows.push((
+            "synthesis, Fréchet distance of edges".to_owned(),
+            Box::new(|model| model.frechet),
+        ));
+        rows.push((
             "seconds an epoch".to_owned(),
             Box::new(|model| model.timing.epoch_s),
         ));
@@ -125,6 +131,7 @@ mod tests {
             auprc: BTreeMap::from([("log_joint".to_owned(), 0.8)]),
             reconstruction_mse: mse,
             recovery_mse: vec![2.0 * mse],
+            frechet: 5.0 * mse,
             timing: Timing {
                 epoch_s: 12.0,
                 sample_batch_ms: 3.0,
@@ -145,6 +152,7 @@ mod tests {
         };
         assert_eq!(row("reconstruction")[2..4], ["0.02000", "0.03000 (1.50)"]);
         assert_eq!(row("region:0.5")[2..4], ["0.04000", "0.06000 (1.50)"]);
+        assert_eq!(row("synthesis")[2..4], ["0.100", "0.150 (1.50)"]);
         assert_eq!(row("seconds")[2..4], ["12.0", "12.0 (1.00)"]);
         assert_eq!(row("local score")[2], "NaN");
     }

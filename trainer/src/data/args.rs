@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -24,6 +25,13 @@ pub enum DatasetName {
     Images,
     /// Digits that a procedural generator draws; needs no files.
     Strokes,
+}
+
+impl fmt::Display for DatasetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.to_possible_value();
+        f.write_str(name.as_ref().map_or("", |value| value.get_name()))
+    }
 }
 
 /// Which images.

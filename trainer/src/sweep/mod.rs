@@ -1,7 +1,9 @@
 //! Many fits: held-out classes x seeds x settings, and the table of what they detect.
 
+mod chart;
 mod plan;
 mod table;
 
-pub use plan::{Cell, Sweep};
+pub use chart::draw_vary;
+pub use plan::{Axis, Cell, Sweep, Variant, Vary};
 pub use table::{CellResult, table};

@@ -19,10 +19,49 @@ pub struct Sweep {
     /// Each decides weights, noise and the split of a fit.
     pub seeds: Vec<u64>,
     /// By name: settings as `trainer fit --set` takes them.
+    #[serde(default)]
     pub settings: BTreeMap<String, Vec<String>>,
+    /// Settings of which many values are fitted, each with a picture.
+    #[serde(default)]
+    pub vary: Vec<Vary>,
     /// By name: the AUPRC that others report, by held-out class.
     #[serde(default)]
     pub published: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// What detection depends on: a curve over one setting, or one for each value of another.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vary {
+    /// Names its files and its picture.
+    pub name: String,
+    /// What all of its fits have in common.
+    #[serde(default)]
+    pub settings: Vec<String>,
+    /// Along the curve.
+    pub along: Axis,
+    /// From curve to curve.
+    pub by: Option<Axis>,
+}
+
+/// A setting, and values of it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Axis {
+    /// As in `section.key`.
+    pub setting: String,
+    /// In their order.
+    pub values: Vec<toml::Value>,
+}
+
+/// One of the fits that vary a setting.
+pub struct Variant<'a> {
+    /// Of its settings.
+    pub name: String,
+    /// The value on the curve.
+    pub along: &'a toml::Value,
+    /// The curve's value.
+    pub by: Option<&'a toml::Value>,
 }
 
 /// One fit of a sweep.
@@ -43,6 +82,36 @@ impl Cell {
     }
 }
 
+impl Vary {
+    /// Every fit, curve by curve.
+    pub fn variants(&self) -> Vec<Variant<'_>> {
+        let curves: Vec<Option<&toml::Value>> = match &self.by {
+            None => vec![None],
+            Some(axis) => axis.values.iter().map(Some).collect(),
+        };
+        let mut variants = Vec::new();
+        for by in curves {
+            for along in &self.along.values {
+                let values = [Some(along), by].into_iter().flatten();
+                variants.push(Variant {
+                    name: values.fold(self.name.clone(), |name, value| format!("{name}-{value}")),
+                    along,
+                    by,
+                });
+            }
+        }
+        variants
+    }
+
+    fn changes(&self, variant: &Variant<'_>) -> Vec<String> {
+        let along = format!("{}={}", self.along.setting, variant.along);
+        let by = self.by.as_ref().zip(variant.by);
+        let by = by.map(|(axis, value)| format!("{}={value}", axis.setting));
+        let common = self.settings.iter().cloned();
+        common.chain([along]).chain(by).collect()
+    }
+}
+
 impl Sweep {
     /// Reads a file.
     ///
@@ -50,7 +119,7 @@ impl Sweep {
     /// When it is missing or describes no sweep.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         read_plan(path, |sweep: &Self| {
-            for name in sweep.settings.keys().chain(&sweep.holdouts) {
+            for name in sweep.named_settings().keys().chain(&sweep.holdouts) {
                 names_files(name)?;
             }
             if sweep.cells().is_empty() {
@@ -60,11 +129,22 @@ impl Sweep {
         })
     }
 
+    /// All settings by name, those that vary with the others.
+    pub fn named_settings(&self) -> BTreeMap<String, Vec<String>> {
+        let mut named = self.settings.clone();
+        for vary in &self.vary {
+            for variant in vary.variants() {
+                named.insert(variant.name.clone(), vary.changes(&variant));
+            }
+        }
+        named
+    }
+
     /// Every cell, seeds outermost, so that a sweep that is stopped has seen all classes as often.
     pub fn cells(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
         for seed in &self.seeds {
-            for settings in self.settings.keys() {
+            for settings in self.named_settings().keys() {
                 for holdout in &self.holdouts {
                     cells.push(Cell {
                         settings: settings.clone(),
@@ -83,13 +163,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_sweep_is_one() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sweep-mnist.toml");
-        let sweep = Sweep::read(&path).unwrap();
+    fn the_shipped_sweeps_are_some() {
+        for file in ["sweep-mnist.toml", "sweep-analysis.toml"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("configs")
+                .join(file);
+            let sweep = Sweep::read(&path).unwrap();
+            check(&sweep);
+        }
+    }
+
+    fn check(sweep: &Sweep) {
+        let named = sweep.named_settings();
         let cells = sweep.cells();
         assert_eq!(
             cells.len(),
-            sweep.seeds.len() * sweep.settings.len() * sweep.holdouts.len()
+            sweep.seeds.len() * named.len() * sweep.holdouts.len()
         );
         let classes = sweep.holdouts.len();
         assert!(
@@ -101,9 +190,34 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), cells.len());
-        for changes in sweep.settings.values() {
+        for changes in named.values() {
             crate::settings::Settings::load(None, changes).unwrap();
         }
+    }
+
+    #[test]
+    fn what_varies_is_fitted_at_every_value() {
+        let sweep: Sweep = toml::from_str(
+            "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n\
+             [[vary]]\nname = \"steps\"\nsettings = [\"model.sigma=0.3\"]\n\
+             along = { setting = \"learning.langevin.steps\", values = [5, 10] }\n\
+             by = { setting = \"learning.langevin.step_size\", values = [0.05] }\n\
+             [[vary]]\nname = \"depth\"\n\
+             along = { setting = \"model.flow_steps\", values = [1] }",
+        )
+        .unwrap();
+        let named = sweep.named_settings();
+        let names: Vec<_> = named.keys().collect();
+        assert_eq!(names, ["depth-1", "steps-10-0.05", "steps-5-0.05"]);
+        assert_eq!(
+            named["steps-5-0.05"],
+            [
+                "model.sigma=0.3",
+                "learning.langevin.steps=5",
+                "learning.langevin.step_size=0.05"
+            ]
+        );
+        assert_eq!(sweep.cells().len(), 3);
     }
 
     #[test]
@@ -115,6 +229,11 @@ mod tests {
             (
                 "dataset = \"mnist\"\nholdouts = [\"../4\"]\nseeds = [0]\n[settings]\na = []",
                 "../4",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a/b\"\n\
+                 along = { setting = \"seed\", values = [1] }",
+                "a/b",
             ),
             (
                 "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = []\n[settings]\na = []",

@@ -28,7 +28,8 @@ pub struct CellResult {
 }
 
 impl CellResult {
-    fn auprc(&self, score: &str) -> Option<f64> {
+    /// The AUPRC of a score, by its name in a report.
+    pub(super) fn auprc(&self, score: &str) -> Option<f64> {
         self.evaluation["metrics"][score]["auprc"].as_f64()
     }
 }
@@ -40,7 +41,7 @@ pub fn table(sweep: &Sweep, results: &[CellResult]) -> Table {
     table.load_style(presets::ASCII_MARKDOWN);
     let header = ["AUPRC".to_owned()].into_iter();
     table.set_header(header.chain(sweep.holdouts.iter().cloned()));
-    for settings in sweep.settings.keys() {
+    for settings in sweep.named_settings().keys() {
         for (score, title) in SCORES {
             let cells = sweep.holdouts.iter().map(|holdout| {
                 let of = |result: &&CellResult| {

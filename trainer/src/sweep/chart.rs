@@ -1,0 +1,117 @@
+//! What detection depends on, as a picture.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use super::{CellResult, Sweep, Vary};
+
+const FONT: &str = "sans-serif";
+const GRID: RGBColor = RGBColor(225, 225, 225);
+/// The score that depends on the model most.
+const SCORE: &str = "log_joint";
+
+/// Draws the AUPRC of the log joint over the values of `vary` as SVG: the mean over seeds and
+/// held-out classes of what is among `results`, a curve for each value of its `by`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn draw_vary(
+    path: &Path,
+    sweep: &Sweep,
+    vary: &Vary,
+    results: &[CellResult],
+) -> anyhow::Result<()> {
+    let curves = curves(vary, results);
+    let values = curves
+        .iter()
+        .flat_map(|(_, points)| points)
+        .map(|(_, auprc)| *auprc);
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
+        (low.min(value), high.max(value))
+    });
+    if low > high {
+        return Ok(());
+    }
+    let margin = 0.05_f64.max((high - low) * 0.2);
+    let last = vary.along.values.len() as f64 - 1.0;
+    let draw = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let root = SVGBackend::new(path, (560, 400)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(&vary.name, (FONT, 20))
+            .margin(14)
+            .x_label_area_size(44)
+            .y_label_area_size(60)
+            .build_cartesian_2d(-0.3..last + 0.3, low - margin..high + margin)?;
+        let label = |at: &f64| {
+            let value = vary.along.values.get(at.round() as usize);
+            let on_value = (at - at.round()).abs() < 1e-6;
+            value
+                .filter(|_| on_value)
+                .map_or_else(String::new, ToString::to_string)
+        };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(WHITE)
+            .bold_line_style(GRID)
+            .x_labels(vary.along.values.len() + 2)
+            .x_label_formatter(&label)
+            .x_desc(&vary.along.setting)
+            .y_desc(format!(
+                "AUPRC of the log joint without {}",
+                sweep.holdouts.join(", ")
+            ))
+            .label_style((FONT, 14))
+            .draw()?;
+        for (index, (name, points)) in curves.iter().enumerate() {
+            let color = Palette99::pick(index).to_rgba();
+            let line = LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(4);
+            let series = chart.draw_series(line)?;
+            if let Some(name) = name {
+                series.label(name).legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
+                });
+            }
+        }
+        if vary.by.is_some() {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::LowerRight)
+                .background_style(WHITE.mix(0.8))
+                .border_style(GRID)
+                .label_font((FONT, 14))
+                .draw()?;
+        }
+        root.present()?;
+        Ok(())
+    };
+    draw().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+}
+
+/// A curve's name, and its points: which value, and the mean AUPRC.
+type Curve = (Option<String>, Vec<(f64, f64)>);
+
+fn curves(vary: &Vary, results: &[CellResult]) -> Vec<Curve> {
+    let mut curves: Vec<Curve> = Vec::new();
+    for (index, variant) in vary.variants().iter().enumerate() {
+        let position = index % vary.along.values.len();
+        if position == 0 {
+            let by = vary.by.as_ref().zip(variant.by);
+            let name = by.map(|(axis, value)| format!("{} = {value}", axis.setting));
+            curves.push((name, Vec::new()));
+        }
+        let cells = results
+            .iter()
+            .filter(|result| result.settings == variant.name);
+        let values: Vec<f64> = cells.filter_map(|cell| cell.auprc(SCORE)).collect();
+        if let (Some((_, points)), false) = (curves.last_mut(), values.is_empty()) {
+            points.push((
+                position as f64,
+                values.iter().sum::<f64>() / values.len() as f64,
+            ));
+        }
+    }
+    curves
+}
