@@ -4,7 +4,7 @@
 //! * [`model`]: the model in libtorch, [`fit`]: learning it;
 //! * [`export`]: from a learner to a bundle, [`calibrate`]: what its scores are compared with,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
-//! * [`flow_check`]: whether an imported flow is a density;
+//! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
 //! * [`tasks`]: what a model makes of images, [`sweep`]: many fits,
 //!   [`compare`]: models side by side, [`plan`]: the files that say which;
 //! * [`settings`], [`device`], [`commands`]: the program around them.
@@ -17,7 +17,7 @@ pub mod device;
 pub mod evaluate;
 pub mod export;
 pub mod fit;
-pub mod flow_check;
+pub mod import_check;
 pub mod model;
 pub mod plan;
 pub mod principal;

@@ -12,6 +12,7 @@ use lfbm_bundle::posterior::posterior_graph;
 use lfbm_bundle::runtime::{Runtime, evaluate};
 use lfbm_bundle::store::Bundle;
 use lfbm_bundle::tensor::Tensor;
+use lfbm_trainer::import_check::check_lowering;
 use serde_json::Value;
 
 const EXPORTERS: [&str; 2] = ["torchscript", "dynamo"];
@@ -93,6 +94,53 @@ fn the_posterior_of_an_exported_model_is_pytorchs() {
             let prior = graphs.prior.unwrap();
             let back = evaluate(&runtime, &prior, &z0[..1]).unwrap();
             assert_close(&format!("{what}: inverse"), &back[0].data, &z.data);
+        }
+    }
+}
+
+/// `graph` with a factor on one of its outputs.
+fn spoiled(graph: &Graph, output: usize, factor: f32) -> Graph {
+    let mut spoiled = Graph::new(graph.name());
+    let input = &graph.inputs()[0];
+    let bound = spoiled.input(input.name(), graph.shape(input).unwrap());
+    let mut values = spoiled.inline(graph, &[(input.name(), &bound)]).unwrap();
+    values[output] = spoiled.scale(&values[output], factor).unwrap();
+    for (output, value) in graph.outputs().iter().zip(&values) {
+        spoiled.output(output.name(), value).unwrap();
+    }
+    spoiled
+}
+
+#[test]
+fn an_imported_graph_is_what_onnx_runtime_makes_of_its_file() {
+    let runtime = Runtime::load(None).unwrap();
+    for exporter in EXPORTERS {
+        let [generator, flow, prior] =
+            ["dcgan", "glow", "inverse"].map(|name| exported(&format!("{name}.{exporter}.onnx")));
+        let files = ModelFiles {
+            generator: generator.clone(),
+            flow: Some(flow.clone()),
+            prior: Some(prior.clone()),
+        };
+        let (graphs, _, latent_dim) = imported_graphs(&files, [0.0, 1.0]).unwrap();
+        for (path, graph) in [
+            (generator, graphs.generator),
+            (flow, graphs.flow),
+            (prior, graphs.prior.unwrap()),
+        ] {
+            check_lowering(&runtime, &path, &graph, latent_dim).unwrap();
+            for (index, output) in graph.outputs().iter().enumerate() {
+                for factor in [1.01, f32::NAN] {
+                    let graph = spoiled(&graph, index, factor);
+                    let message = check_lowering(&runtime, &path, &graph, latent_dim)
+                        .expect_err("another graph is refused")
+                        .to_string();
+                    let named = format!("the graph {} ", graph.name());
+                    let differs = format!("{output} differs by up to ");
+                    assert!(message.contains(&named), "{message}");
+                    assert!(message.contains(&differs), "{message}");
+                }
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Running a graph that is no part of a bundle.
 
+use std::path::Path;
+
 use ort::session::Session;
 use ort::value::TensorRef;
 
@@ -18,35 +20,54 @@ pub fn evaluate(
     graph: &Graph,
     inputs: &[Tensor],
 ) -> Result<Vec<Tensor>, RuntimeError> {
-    let name = graph.name().to_owned();
     let failed = |reason: String| RuntimeError::Graph {
-        graph: name.clone(),
+        graph: graph.name().to_owned(),
         reason,
     };
     let bytes = encode(graph, None).map_err(|error| failed(error.to_string()))?;
-    let mut session = Session::builder(&runtime.environment)
+    Session::builder(&runtime.environment)
         .and_then(|mut builder| builder.commit_from_memory(&bytes))
-        .map_err(|error| failed(error.to_string()))?;
-    let feeds = graph
+        .and_then(|session| run(session, inputs))
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// The same for the ONNX file at `path`, as it is: all its outputs are of floats. An input may have
+/// dimensions of size 1 that the tensor has not.
+///
+/// # Errors
+/// When ONNX Runtime refuses the file, or the run fails.
+pub fn evaluate_file(
+    runtime: &Runtime,
+    path: &Path,
+    inputs: &[Tensor],
+) -> Result<Vec<Tensor>, RuntimeError> {
+    Session::builder(&runtime.environment)
+        .and_then(|mut builder| builder.commit_from_file(path))
+        .and_then(|session| run(session, inputs))
+        .map_err(|source| RuntimeError::Session {
+            path: path.to_path_buf(),
+            source,
+        })
+}
+
+fn run(mut session: Session, inputs: &[Tensor]) -> ort::Result<Vec<Tensor>> {
+    let feeds = session
         .inputs()
         .iter()
         .zip(inputs)
-        .map(|(value, tensor)| {
-            let view = TensorRef::from_array_view((tensor.shape.clone(), tensor.data.as_slice()))?;
-            Ok((value.name().to_owned(), view))
+        .map(|(input, tensor)| {
+            let rank = input.dtype().tensor_shape().map_or(0, |shape| shape.len());
+            let mut shape = tensor.shape.clone();
+            shape.resize(rank.max(shape.len()), 1);
+            let view = TensorRef::from_array_view((shape, tensor.data.as_slice()))?;
+            Ok((input.name().to_owned(), view))
         })
-        .collect::<Result<Vec<_>, ort::Error>>()
-        .map_err(|error| failed(error.to_string()))?;
-    let results = session
-        .run(feeds)
-        .map_err(|error| failed(error.to_string()))?;
-    graph
-        .outputs()
-        .iter()
+        .collect::<ort::Result<Vec<_>>>()?;
+    let results = session.run(feeds)?;
+    results
+        .values()
         .map(|output| {
-            let (shape, values) = results[output.name()]
-                .try_extract_tensor::<f32>()
-                .map_err(|error| failed(error.to_string()))?;
+            let (shape, values) = output.try_extract_tensor::<f32>()?;
             let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
             Ok(Tensor::new(shape, values.to_vec()))
         })

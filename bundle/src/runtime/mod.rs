@@ -10,7 +10,7 @@ mod session;
 
 pub use chain_start::ChainStarts;
 pub use device::Device;
-pub use evaluate::evaluate;
+pub use evaluate::{evaluate, evaluate_file};
 pub use features::FeatureNetwork;
 pub use library::{LIBRARY_VARIABLE, Runtime};
 pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};

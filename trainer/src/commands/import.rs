@@ -12,7 +12,7 @@ use lfbm_bundle::store::{BundleSpec, StagedBundle, check_out};
 use super::evaluate::check_size;
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, OptionalClassArgs, split};
-use crate::flow_check::{check_flow, check_inverse};
+use crate::import_check::{check_flow, check_inverse, check_lowering};
 use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer import`.
@@ -58,8 +58,8 @@ pub struct ImportArgs {
 /// Writes a bundle of a model that another program exported, calibrated on normal images.
 ///
 /// # Errors
-/// When a file is not what it is given for, the images do not fit the generator's, the flow
-/// contradicts itself, or the bundle cannot be written.
+/// When a file is not what it is given for, its graph is not the same once imported, the images do
+/// not fit the generator's, the flow contradicts itself, or the bundle cannot be written.
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let without_encoder = "learning.langevin.encoder=false".to_owned();
     let changes = [&args.changes[..], &[without_encoder]].concat();
@@ -77,6 +77,15 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let value_range = [args.value_range[0], args.value_range[1]];
     let (graphs, image, latent_dim) = imported_graphs(&files, value_range)?;
     let runtime = Runtime::load(None)?;
+    for (path, graph) in [
+        (Some(&args.generator), Some(&graphs.generator)),
+        (args.flow.as_ref(), Some(&graphs.flow)),
+        (args.prior.as_ref(), graphs.prior.as_ref()),
+    ] {
+        if let (Some(path), Some(graph)) = (path, graph) {
+            check_lowering(&runtime, path, graph, latent_dim)?;
+        }
+    }
     if let Some(path) = &args.flow {
         check_flow(&runtime, &graphs.flow, latent_dim)
             .with_context(|| path.display().to_string())?;

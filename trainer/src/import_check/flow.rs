@@ -1,16 +1,14 @@
 //! Whether a flow that somebody exported is the density that it claims to be.
 
 use anyhow::ensure;
-use lfbm_bundle::noise::ChainNoise;
 use lfbm_bundle::onnx::Graph;
 use lfbm_bundle::runtime::{Runtime, RuntimeError, evaluate};
 use lfbm_bundle::tensor::Tensor as HostTensor;
 use tch::{Kind, Tensor};
 
+use super::points;
 use crate::model::density::log_standard_normal;
 
-/// Latents that are looked at.
-const POINTS: usize = 3;
 /// Half the distance of two points that a slope is taken between: single precision has few digits
 /// for less.
 const STEP: f32 = 1e-2;
@@ -27,7 +25,7 @@ const TOLERANCE_INVERSE: f64 = 1e-2;
 /// When it is not, with both numbers, or the graph does not run.
 pub fn check_flow(runtime: &Runtime, flow: &Graph, latent_dim: usize) -> anyhow::Result<()> {
     let d = latent_dim as i64;
-    for z in points(latent_dim).chunks(latent_dim) {
+    for z in points(latent_dim).data.chunks(latent_dim) {
         // The point, then the point moved forwards and backwards along each axis.
         let mut rows = z.to_vec();
         for axis in 0..latent_dim {
@@ -63,7 +61,7 @@ pub fn check_inverse(
     prior: &Graph,
     latent_dim: usize,
 ) -> anyhow::Result<()> {
-    let points = points(latent_dim);
+    let points = points(latent_dim).data;
     let [z] = outputs::<1>(runtime, prior, points.clone(), latent_dim)?;
     let z: Vec<f32> = Vec::try_from(z.to_kind(Kind::Float).view([-1]))?;
     let [z0, _] = outputs::<2>(runtime, flow, z, latent_dim)?;
@@ -74,12 +72,6 @@ pub fn check_inverse(
         "it is not the inverse of the flow: z0 comes back {error:.3} away from where it was"
     );
     Ok(())
-}
-
-fn points(latent_dim: usize) -> Vec<f32> {
-    let mut points = vec![0.0; POINTS * latent_dim];
-    ChainNoise::new(0, 0).initial(&mut points);
-    points
 }
 
 /// The graph's outputs at rows of latents, in double precision.
