@@ -91,7 +91,8 @@ pub(super) fn fold(
         ("Reshape", [a, _]) => Some((*a).clone()),
         ("Concat", parts) => {
             let sizes = parts.iter().flat_map(|part| part.sizes.iter().copied());
-            Some(Known::list(sizes.collect()))
+            let sizes: Vec<_> = sizes.take(MAX_LENGTH + 1).collect();
+            (sizes.len() <= MAX_LENGTH).then(|| Known::list(sizes))
         }
         ("Gather", [a, index]) => index.numbers().and_then(|positions| {
             let picked = positions.iter().map(|&at| pick(&a.sizes, at));
@@ -108,7 +109,7 @@ pub(super) fn fold(
         ("ConstantOfShape", [shape]) => shape.numbers().and_then(|numbers| {
             let count = match numbers[..] {
                 [] => 1,
-                [count] => usize::try_from(count).ok().filter(|&n| n <= MAX_FILLED)?,
+                [count] => usize::try_from(count).ok().filter(|&n| n <= MAX_LENGTH)?,
                 _ => return None,
             };
             match node.attributes.get("value") {
@@ -135,8 +136,8 @@ pub(super) fn fold(
     Ok(folded)
 }
 
-/// Integers of a list that is given by its length alone.
-const MAX_FILLED: usize = 1 << 16;
+/// Integers of a list that is longer than what it is made of.
+const MAX_LENGTH: usize = 1 << 16;
 
 /// ONNX's codes of element types.
 const INT32: i64 = 6;

@@ -115,7 +115,7 @@ fn constant_of_shape(importer: &mut Importer, node: &Node) -> Lowered {
     Ok(Some(importer.graph.weights(node.output(0)?.name(), tensor)))
 }
 
-/// Elements of a constant that is given by its shape alone.
+/// Elements of a constant that is given by sizes alone.
 const MAX_FILLED: usize = 1 << 28;
 
 /// To where broadcasting cannot tell, a dimension of the batch stays what it is.
@@ -390,7 +390,13 @@ fn pick(
         return Err(node.error("it picks from an axis that is not one of the last two"));
     }
     let count = places.len();
-    let mut matrix = vec![0.0; size * count];
+    let elements = size.checked_mul(count).filter(|&n| n <= MAX_FILLED);
+    let elements = elements.ok_or_else(|| {
+        node.error(format!(
+            "it picks {count} of {size} elements, which is too many"
+        ))
+    })?;
+    let mut matrix = vec![0.0; elements];
     for (to, from) in places.into_iter().enumerate() {
         let last = axis + 1 == rank;
         matrix[if last {
@@ -408,6 +414,9 @@ fn pick(
         graph.matmul(&matrix, x)
     }
 }
+
+/// Indices that are given by a range alone.
+const MAX_INDICES: usize = 1 << 16;
 
 /// Slices with a step, or backwards, pick elements; others are this crate's.
 fn slice(importer: &mut Importer, node: &Node) -> Lowered {
@@ -430,15 +439,18 @@ fn slice(importer: &mut Importer, node: &Node) -> Lowered {
         let counted = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
         let indices: Vec<i64> = if step > 0 {
             let (start, end) = (counted(start).clamp(0, size), counted(end).clamp(0, size));
-            (start..end).step_by(step as usize).collect()
+            let indices = (start..end).step_by(step as usize);
+            indices.take(MAX_INDICES + 1).collect()
         } else {
             let start = counted(start).clamp(-1, size - 1);
             let end = counted(end).clamp(-1, size - 1);
-            (end + 1..=start)
-                .rev()
-                .step_by(step.unsigned_abs().max(1) as usize)
-                .collect()
+            let indices = (end + 1..=start).rev();
+            let indices = indices.step_by(step.unsigned_abs().max(1) as usize);
+            indices.take(MAX_INDICES + 1).collect()
         };
+        if indices.len() > MAX_INDICES {
+            return Err(node.error(format!("it picks more than {MAX_INDICES} elements")));
+        }
         x = pick(importer, node, &x, at, &indices)?;
     }
     Ok(Some(x))

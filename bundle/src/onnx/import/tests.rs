@@ -11,13 +11,14 @@ const INPUTS: &[(&str, &[i64])] = &[
     ("zero", &[0]),
     ("one", &[1]),
     ("two", &[2]),
+    ("back", &[-1]),
     ("many", &[1 << 16]),
     ("too many", &[1 << 60]),
     ("matrix", &[2, 2]),
     ("list", &[10, 11, 12, 13]),
 ];
 
-/// With images `x` of 8 x 5 x 5 and the lists above.
+/// With images `x` of 8 x 5 x 5, latents `z` of a size that no memory holds, and the lists above.
 fn importer() -> Importer {
     let mut importer = Importer {
         graph: Graph::new("test"),
@@ -25,8 +26,10 @@ fn importer() -> Importer {
         known: HashMap::new(),
     };
     let shape = [Dim::Batch, Dim::Fixed(8), Dim::Fixed(5), Dim::Fixed(5)];
-    let x = importer.graph.input("x", &shape);
-    importer.names.insert(x.clone(), x);
+    for (name, shape) in [("x", &shape[..]), ("z", &[Dim::Batch, Dim::Fixed(1 << 40)])] {
+        let value = importer.graph.input(name, shape);
+        importer.names.insert(value.clone(), value);
+    }
     for (name, data) in INPUTS {
         let constant = Constant::I64 {
             shape: vec![data.len()],
@@ -114,6 +117,41 @@ fn sizes_that_do_not_fit_are_refused() {
         let message = refusal(&mut importer(), &node);
         assert!(message.contains(reason), "{node:?}: {message}");
     }
+}
+
+#[test]
+fn elements_are_picked_within_bounds() {
+    let axis = [("axis", Attribute::Int(1))];
+    for (node, reason) in [
+        (
+            node("Gather", &["z", "matrix"], &axis),
+            "picks 2 of 1099511627776 elements",
+        ),
+        (
+            node("Slice", &["z", "zero", "too many", "one", "two"], &[]),
+            "picks more than 65536 elements",
+        ),
+        (
+            node("Slice", &["z", "too many", "zero", "one", "back"], &[]),
+            "picks more than 65536 elements",
+        ),
+    ] {
+        let message = refusal(&mut importer(), &node);
+        assert!(message.contains(reason), "{node:?}: {message}");
+    }
+}
+
+#[test]
+fn lists_grow_within_bounds() {
+    let mut importer = importer();
+    let mut concat = node("Concat", &["list", "list"], &[("axis", Attribute::Int(0))]);
+    let mut doubled = 0;
+    while importer.node(&concat).is_ok() && importer.known.contains_key(&concat.outputs[0]) {
+        doubled += 1;
+        concat.inputs = vec![Some(concat.outputs[0].clone()); 2];
+        concat.outputs = vec![Value::new(&format!("y{doubled}"))];
+    }
+    assert_eq!(4 << doubled, 1 << 16);
 }
 
 #[test]
