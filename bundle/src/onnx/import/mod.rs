@@ -7,7 +7,6 @@
 
 mod known;
 mod lower;
-mod resize;
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! `Resize` along rows and columns.
 
-use super::{Importer, Size};
-use crate::onnx::graph::{Dim, GraphError, Node, Value};
+use super::{Importer, Lowered, Size};
+use crate::onnx::graph::{Dim, Node};
 use crate::tensor::Tensor;
 
 /// Whole multiples by the nearest neighbour, which is what upsampling layers do, repeat elements;
@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// When it does anything else, or its sizes are not known or too large.
-pub(super) fn resize(importer: &mut Importer, node: &Node) -> Result<Option<Value>, GraphError> {
+pub(super) fn resize(importer: &mut Importer, node: &Node) -> Lowered {
     let mut x = importer.input(node, 0)?;
     let &[
         _,
