@@ -1,0 +1,141 @@
+//! The ranges of settings.
+
+use super::{InferenceName, Settings, SettingsError};
+
+impl Settings {
+    /// Refuses a setting out of its range.
+    ///
+    /// # Errors
+    /// When there is one, with what it may be.
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
+        let Self {
+            model,
+            learning,
+            inference,
+            calibration,
+            run,
+            ..
+        } = self;
+        let positive = [
+            ("model.sigma", model.sigma),
+            (
+                "learning.generator_learning_rate",
+                learning.generator_learning_rate,
+            ),
+            ("learning.flow_learning_rate", learning.flow_learning_rate),
+            (
+                "learning.generator_max_gradient_norm",
+                learning.generator_max_gradient_norm,
+            ),
+            (
+                "learning.flow_max_gradient_norm",
+                learning.flow_max_gradient_norm,
+            ),
+            ("learning.ebm_learning_rate", learning.ebm_learning_rate),
+            (
+                "learning.ebm_max_gradient_norm",
+                learning.ebm_max_gradient_norm,
+            ),
+            ("model.ebm.hidden", model.ebm.hidden as f64),
+            ("model.ebm.sampling.steps", model.ebm.sampling.steps.into()),
+            (
+                "model.ebm.sampling.step_size",
+                model.ebm.sampling.step_size.into(),
+            ),
+            ("learning.langevin.step_size", learning.langevin.step_size),
+            ("inference.step_size", inference.step_size.into()),
+            ("learning.iterations", learning.iterations as f64),
+            ("learning.batch_size", learning.batch_size as f64),
+            ("inference.chains", inference.chains.into()),
+            ("run.log_every", run.log_every as f64),
+            ("run.checkpoint_every", run.checkpoint_every as f64),
+            ("model.flow_hidden", model.flow_hidden as f64),
+            (
+                "learning.vae.encoder_learning_rate",
+                learning.vae.encoder_learning_rate,
+            ),
+            (
+                "learning.vae.encoder_max_gradient_norm",
+                learning.vae.encoder_max_gradient_norm,
+            ),
+            (
+                "learning.vae.updates_per_iteration",
+                learning.vae.updates_per_iteration as f64,
+            ),
+        ];
+        for (name, value) in positive {
+            range(
+                name,
+                value,
+                value > 0.0 && value.is_finite(),
+                "a number above 0",
+            )?;
+        }
+        let shares = [
+            (
+                "learning.final_learning_rate_share",
+                learning.final_learning_rate_share,
+                true,
+            ),
+            ("learning.average_decay", learning.average_decay, false),
+            (
+                "calibration.false_positive_rate",
+                calibration.false_positive_rate,
+                false,
+            ),
+        ];
+        for (name, value, closed) in shares {
+            let inside = (0.0..1.0).contains(&value) || (closed && value == 1.0);
+            range(name, value, inside, "a share from 0 to 1")?;
+        }
+        range(
+            "model.latent_dim",
+            model.latent_dim as f64,
+            model.latent_dim >= 2,
+            "2 or more",
+        )?;
+        range(
+            "inference.steps",
+            inference.steps,
+            inference.steps > 0 || learning.inference == InferenceName::Vae,
+            "1 or more; without an encoder no step is no inference",
+        )?;
+        let normalized = model.prior.is_normalized();
+        range(
+            "model.prior",
+            "ebm",
+            normalized || learning.inference != InferenceName::Vae,
+            "flow or gaussian with learning.inference = \"vae\", whose bound needs a density",
+        )?;
+        let norm = f64::from(model.contrast_norm);
+        range(
+            "model.contrast_norm",
+            norm,
+            norm == 0.0 || learning.incomplete.mask.is_none(),
+            "0 with learning.incomplete: the norm of an image would tell of what is hidden",
+        )?;
+        range(
+            "model.contrast_norm",
+            norm,
+            norm >= 0.0 && norm.is_finite(),
+            "0 or more",
+        )
+    }
+}
+
+fn range(
+    name: &'static str,
+    value: impl ToString,
+    inside: bool,
+    expected: &'static str,
+) -> Result<(), SettingsError> {
+    if inside {
+        Ok(())
+    } else {
+        Err(SettingsError::Range {
+            name,
+            value: value.to_string(),
+            expected,
+        })
+    }
+}

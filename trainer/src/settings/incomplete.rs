@@ -1,0 +1,40 @@
+//! Learning from incomplete images.
+
+use lfbm_bundle::manifest::Manifest;
+use serde::{Deserialize, Serialize};
+
+use super::SettingsError;
+use crate::data::{Dataset, Mask};
+
+/// What is hidden of the images that are fitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncompleteSettings {
+    /// Without one, nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Mask>,
+    /// Decides, with the image's number in the data set, what is hidden of it.
+    pub seed: u64,
+}
+
+impl IncompleteSettings {
+    /// Those of the fit of a bundle; nothing is hidden where it does not say.
+    ///
+    /// # Errors
+    /// When it says something else.
+    pub fn of(manifest: &Manifest) -> Result<Self, SettingsError> {
+        match manifest.training.pointer("/settings/learning/incomplete") {
+            None => Ok(Self::default()),
+            Some(incomplete) => {
+                Self::deserialize(incomplete).map_err(|e| SettingsError::Type(e.to_string()))
+            }
+        }
+    }
+
+    /// The masks of the images at `indices`, n x H W with 1 for a visible pixel; `None` when
+    /// nothing is hidden.
+    pub fn masks(&self, dataset: &Dataset, indices: &[usize]) -> Option<Vec<f32>> {
+        let mask = self.mask?;
+        Some(dataset.masks(mask, self.seed, indices))
+    }
+}

@@ -1,0 +1,150 @@
+//! Where settings come from.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Settings, SettingsError};
+
+/// `trainer/configs/default.toml`, which explains every setting.
+pub const DEFAULTS: &str = include_str!("../../configs/default.toml");
+
+/// `trainer/configs/vae.toml`, what `learning.inference = "vae"` changes in them.
+const VAE_DEFAULTS: &str = include_str!("../../configs/vae.toml");
+
+/// `trainer/configs/noise-start.toml`, what `learning.langevin.encoder = false` changes in them.
+const NOISE_START_DEFAULTS: &str = include_str!("../../configs/noise-start.toml");
+
+impl Settings {
+    /// The defaults, changed by `file`, changed by each `section.key=value` of `changes`.
+    ///
+    /// # Errors
+    /// When something is no TOML, is unknown or out of its range.
+    pub fn load(file: Option<&Path>, changes: &[String]) -> Result<Self, SettingsError> {
+        let mut changed = toml::Table::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Io {
+                path: path.to_path_buf(),
+                source,
+            })?;
+            merge(&mut changed, parse(&path.display().to_string(), &text)?);
+        }
+        for change in changes {
+            merge(
+                &mut changed,
+                parse(&format!("--set {change}"), &quoted(change))?,
+            );
+        }
+        let mut table = parse("the defaults", DEFAULTS)?;
+        let learning = changed.get("learning");
+        let inference = learning.and_then(|learning| learning.get("inference"));
+        let encoder = learning.and_then(|learning| learning.get("langevin")?.get("encoder"));
+        if inference.and_then(toml::Value::as_str) == Some("vae") {
+            merge(&mut table, parse("the defaults of vae", VAE_DEFAULTS)?);
+        } else if encoder.and_then(toml::Value::as_bool) == Some(false) {
+            let defaults = parse("the defaults without an encoder", NOISE_START_DEFAULTS)?;
+            merge(&mut table, defaults);
+        }
+        merge(&mut table, changed);
+        let settings = Self::deserialize(table).map_err(|e| SettingsError::Type(e.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+fn parse(place: &str, text: &str) -> Result<toml::Table, SettingsError> {
+    text.parse()
+        .map_err(|error: toml::de::Error| SettingsError::Syntax {
+            place: place.to_owned(),
+            reason: error.message().to_owned(),
+        })
+}
+
+/// `model.generator=mnist` as TOML: a bare word is a string, unless it is a truth value.
+fn quoted(change: &str) -> String {
+    match change
+        .split_once('=')
+        .map(|(key, value)| (key, value.trim()))
+    {
+        Some((_, "true" | "false")) => change.to_owned(),
+        Some((key, value)) if value.starts_with(char::is_alphabetic) => format!("{key}={value:?}"),
+        _ => change.to_owned(),
+    }
+}
+
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::VaeSettings;
+    use lfbm_bundle::model::GeneratorName;
+
+    fn change(change: &str) -> Result<Settings, SettingsError> {
+        Settings::load(None, &[change.to_owned()])
+    }
+
+    #[test]
+    fn later_ones_win() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/strokes.toml");
+        let settings = Settings::load(Some(&file), &["learning.batch_size=32".to_owned()]).unwrap();
+        assert_eq!(
+            (settings.learning.batch_size, settings.learning.iterations),
+            (32, 300)
+        );
+        assert_eq!(settings.model.flow_steps, 5, "a default stays");
+        assert_eq!(
+            change("model.generator=mnist").unwrap().model.generator,
+            GeneratorName::Mnist
+        );
+    }
+
+    #[test]
+    fn an_encoder_brings_defaults_of_its_own() {
+        let settings = change("learning.inference=vae").unwrap();
+        assert_eq!(settings.inference.steps, 0);
+        assert_eq!(settings.learning.vae, VaeSettings::default());
+        let changes = ["learning.inference=vae", "inference.steps=7"].map(str::to_owned);
+        let settings = Settings::load(None, &changes).unwrap();
+        assert_eq!(settings.inference.steps, 7, "what is set stays");
+    }
+
+    #[test]
+    fn chains_that_start_at_noise_bring_defaults_of_their_own() {
+        let changes = ["learning.langevin.encoder=false", "inference.steps=50"].map(str::to_owned);
+        for (changes, steps) in [(&changes[..1], 40), (&changes[..], 50)] {
+            let inference = Settings::load(None, changes).unwrap().inference;
+            assert_eq!((inference.steps, inference.noise_free_steps), (steps, 10));
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_setting() {
+        for (text, named) in [
+            ("learning.batchsize=32", "batchsize"),
+            ("learning.batch_size=0", "batch_size"),
+            ("model.sigma=-1", "model.sigma"),
+            ("inference.steps=0", "inference.steps"),
+            ("learning.inference=mcmc", "mcmc"),
+            (
+                "learning={inference='vae'}\nmodel={prior='ebm'}",
+                "model.prior",
+            ),
+            ("inference.aggregation=median", "median"),
+            ("calibration.false_positive_rate=2", "false_positive_rate"),
+            ("nonsense", "--set nonsense"),
+        ] {
+            let error = change(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

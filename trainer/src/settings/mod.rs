@@ -1,0 +1,82 @@
+//! The settings of a fit: defaults, then a file, then flags.
+
+mod calibration;
+mod check;
+mod incomplete;
+mod learning;
+mod load;
+mod model;
+mod specs;
+
+pub use calibration::CalibrationSettings;
+pub use incomplete::IncompleteSettings;
+pub use learning::{InferenceName, LangevinSettings, LearningSettings, VaeSettings};
+pub use load::DEFAULTS;
+pub use model::{EbmSettings, ModelSettings};
+
+use std::path::PathBuf;
+
+use lfbm_bundle::manifest;
+use serde::{Deserialize, Serialize};
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file or a flag is no TOML.
+    #[error("{place}: {reason}")]
+    Syntax {
+        /// The file or flag.
+        place: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A setting is unknown or has the wrong type.
+    #[error("settings: {0}")]
+    Type(String),
+    /// A setting is out of its range.
+    #[error("settings: {name} is {value}, expected {expected}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+/// All settings of a fit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Decides initial weights, the order of images and all noise.
+    pub seed: u64,
+    /// What is learned.
+    pub model: ModelSettings,
+    /// How it is learned.
+    pub learning: LearningSettings,
+    /// How scores are inferred.
+    pub inference: manifest::Langevin,
+    /// What scores are compared with.
+    pub calibration: CalibrationSettings,
+    /// Reporting.
+    pub run: RunSettings,
+}
+
+/// Reporting, in iterations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSettings {
+    /// Between two lines in a log.
+    pub log_every: u64,
+    /// Between two checkpoints.
+    pub checkpoint_every: u64,
+}

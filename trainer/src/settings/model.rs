@@ -1,0 +1,59 @@
+//! What is learned.
+
+use lfbm_bundle::manifest::{PriorKind, PriorSampling};
+use lfbm_bundle::model::GeneratorName;
+use serde::{Deserialize, Serialize};
+
+/// What is learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// The prior on latents.
+    #[serde(default = "flow")]
+    pub prior: PriorKind,
+    /// The generator's architecture.
+    pub generator: GeneratorName,
+    /// Width n of the convolutional generators.
+    pub width: usize,
+    /// Size d of the latent.
+    pub latent_dim: usize,
+    /// Standard deviation of a pixel, in units of x.
+    pub sigma: f64,
+    /// Glow steps.
+    pub flow_steps: usize,
+    /// Hidden units in a coupling's layers.
+    pub flow_hidden: usize,
+    /// L2 norm that images are scaled to; 0 leaves them.
+    pub contrast_norm: f32,
+    /// The energy of the prior ebm.
+    #[serde(default)]
+    pub ebm: EbmSettings,
+}
+
+/// For runs from before the setting was.
+fn flow() -> PriorKind {
+    PriorKind::Flow
+}
+
+/// The energy of the prior ebm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EbmSettings {
+    /// Hidden units in each of two layers.
+    pub hidden: usize,
+    /// How it is sampled.
+    pub sampling: PriorSampling,
+}
+
+/// For runs from before the setting was.
+impl Default for EbmSettings {
+    fn default() -> Self {
+        Self {
+            hidden: 200,
+            sampling: PriorSampling {
+                steps: 60,
+                step_size: 0.4,
+            },
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The model, inference and learning that settings describe.
+
+use lfbm_bundle::manifest::{Contrast, ImageSpec, PriorKind};
+use lfbm_bundle::model::{EncoderSpec, GeneratorSpec};
+
+use super::{InferenceName, LearningSettings, Settings};
+use crate::data::Dataset;
+use crate::fit::{EncoderLearning, InferenceSpec, Learning};
+use crate::model::{Architecture, Langevin, PriorSpec};
+
+impl Settings {
+    /// The images that the model is for.
+    pub fn image(&self, dataset: &Dataset) -> ImageSpec {
+        let norm = self.model.contrast_norm;
+        ImageSpec {
+            channels: dataset.channels,
+            height: dataset.height,
+            width: dataset.width,
+            value_range: [-1.0, 1.0],
+            contrast: if norm > 0.0 {
+                Contrast::UnitNorm { norm }
+            } else {
+                Contrast::None
+            },
+        }
+    }
+
+    /// The model for images of that kind.
+    pub fn architecture(&self, image: &ImageSpec) -> Architecture {
+        Architecture {
+            generator: GeneratorSpec {
+                name: self.model.generator,
+                latent_dim: self.model.latent_dim,
+                width: self.model.width,
+                channels: image.channels,
+                height: image.height,
+                width_px: image.width,
+            },
+            prior: match self.model.prior {
+                PriorKind::Flow => PriorSpec::Flow {
+                    steps: self.model.flow_steps,
+                    hidden: self.model.flow_hidden,
+                },
+                PriorKind::Ebm => PriorSpec::Ebm {
+                    hidden: self.model.ebm.hidden,
+                    sampling: self.model.ebm.sampling,
+                },
+                PriorKind::Gaussian => PriorSpec::Gaussian,
+            },
+            sigma: self.model.sigma,
+        }
+    }
+
+    /// The encoder for images of that kind; that of Langevin chains is a Gaussian, without flow
+    /// steps.
+    pub fn encoder(&self, image: &ImageSpec) -> EncoderSpec {
+        let vae = &self.learning.vae;
+        let spec = EncoderSpec {
+            generator: self.architecture(image).generator,
+            width: vae.encoder_width,
+            context: vae.context,
+            iaf_steps: vae.iaf_steps,
+            iaf_hidden: vae.iaf_hidden,
+        };
+        match self.learning.inference {
+            InferenceName::Vae => spec,
+            InferenceName::Langevin => EncoderSpec {
+                context: 0,
+                iaf_steps: 0,
+                ..spec
+            },
+        }
+    }
+
+    /// Inference while learning.
+    pub fn inference(&self, image: &ImageSpec) -> InferenceSpec {
+        let LearningSettings { langevin, vae, .. } = &self.learning;
+        let encoder = EncoderLearning {
+            spec: self.encoder(image),
+            learning_rate: vae.encoder_learning_rate,
+            max_gradient_norm: vae.encoder_max_gradient_norm,
+        };
+        match self.learning.inference {
+            InferenceName::Langevin => InferenceSpec::Langevin(
+                Langevin {
+                    steps: langevin.steps,
+                    step_size: langevin.step_size,
+                    noise_free_steps: langevin.noise_free_steps,
+                    max_gradient_norm: None,
+                },
+                langevin.encoder.then_some(encoder),
+            ),
+            InferenceName::Vae => InferenceSpec::Vae {
+                encoder,
+                updates: vae.updates_per_iteration,
+            },
+        }
+    }
+
+    /// How the networks are improved.
+    pub fn learning(&self) -> Learning {
+        let learning = &self.learning;
+        let (prior_learning_rate, prior_max_gradient_norm) = match self.model.prior {
+            PriorKind::Flow => (learning.flow_learning_rate, learning.flow_max_gradient_norm),
+            PriorKind::Ebm => (learning.ebm_learning_rate, learning.ebm_max_gradient_norm),
+            PriorKind::Gaussian => (0.0, f64::INFINITY),
+        };
+        Learning {
+            iterations: learning.iterations,
+            prior_learning_rate,
+            generator_learning_rate: learning.generator_learning_rate,
+            final_learning_rate_share: learning.final_learning_rate_share,
+            prior_max_gradient_norm,
+            generator_max_gradient_norm: learning.generator_max_gradient_norm,
+            average_decay: learning.average_decay,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lfbm_bundle::model::{GeneratorName, Layer};
+    use std::path::Path;
+
+    /// The settings of `configs/NAME.toml`, and the images that their generator makes.
+    fn shipped(name: &str) -> (Settings, ImageSpec) {
+        let file = format!("{}/configs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        let settings = Settings::load(Some(Path::new(&file)), &[]).unwrap();
+        let generator = settings.model.generator;
+        let side = generator.side().unwrap();
+        let grey = generator == GeneratorName::Mnist;
+        let image = ImageSpec {
+            channels: if grey { 1 } else { 3 },
+            height: side,
+            width: side,
+            value_range: [-1.0, 1.0],
+            contrast: Contrast::None,
+        };
+        (settings, image)
+    }
+
+    #[test]
+    fn the_papers_settings_make_its_encoders() {
+        for (name, expected) in [
+            ("mnist-vae", [10, 20, 40, 80]),
+            ("svhn-vae", [10, 20, 40, 80]),
+            ("cifar10-vae", [64, 128, 256, 512]),
+            ("celeba-vae", [64, 128, 256, 256]),
+        ] {
+            let (settings, image) = shipped(name);
+            assert_eq!(settings.learning.inference, InferenceName::Vae, "{name}");
+            let features = settings.encoder(&image).features().unwrap();
+            let channels: Vec<_> = features.iter().map(|f| f.weight_shape()[0]).collect();
+            assert_eq!(channels, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_papers_settings_make_its_generators() {
+        for name in ["svhn", "cifar10", "celeba", "celeba-hq"] {
+            let (settings, image) = shipped(name);
+            assert_eq!(settings.model.generator.to_string(), name);
+            let layers = settings.architecture(&image).generator.layers().unwrap();
+            assert_eq!(layers.last().map(Layer::outputs), Some(3), "{name}");
+        }
+    }
+}
