@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Dataset, Split};
 use crate::fit::Learner;
-use crate::settings::Settings;
+use crate::settings::{Settings, recorded};
 
 /// What a run is about: enough to continue it, to export it and to find its split again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,7 @@ pub struct Run {
     /// The model's version.
     pub version: u64,
     /// All settings.
+    #[serde(deserialize_with = "recorded")]
     pub settings: Settings,
     /// Where the images come from.
     pub data: DataArgs,

@@ -51,12 +51,12 @@ impl Settings {
             ("run.checkpoint_every", run.checkpoint_every as f64),
             ("model.flow_hidden", model.flow_hidden as f64),
             (
-                "learning.vae.encoder_learning_rate",
-                learning.vae.encoder_learning_rate,
+                "learning.encoder.learning_rate",
+                learning.encoder.learning_rate,
             ),
             (
-                "learning.vae.encoder_max_gradient_norm",
-                learning.vae.encoder_max_gradient_norm,
+                "learning.encoder.max_gradient_norm",
+                learning.encoder.max_gradient_norm,
             ),
             (
                 "learning.vae.updates_per_iteration",

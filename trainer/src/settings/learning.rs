@@ -37,6 +37,9 @@ pub struct LearningSettings {
     pub langevin: LangevinSettings,
     /// The encoder, of `vae` or beside Langevin chains.
     #[serde(default)]
+    pub encoder: EncoderSettings,
+    /// What `vae` has beside it.
+    #[serde(default)]
     pub vae: VaeSettings,
     /// What is hidden of the images that are fitted.
     #[serde(default)]
@@ -82,19 +85,36 @@ pub struct LangevinSettings {
 /// The encoder, of `learning.inference = "vae"` or beside Langevin chains.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct VaeSettings {
+pub struct EncoderSettings {
     /// Channels of its first convolution.
-    pub encoder_width: usize,
+    pub width: usize,
+    /// Adam's learning rate, at the start.
+    pub learning_rate: f64,
+    /// Longer gradients are cut to this length.
+    pub max_gradient_norm: f64,
+}
+
+/// For runs from before the setting was: the defaults.
+impl Default for EncoderSettings {
+    fn default() -> Self {
+        Self {
+            width: 16,
+            learning_rate: 1e-3,
+            max_gradient_norm: 100.0,
+        }
+    }
+}
+
+/// What `learning.inference = "vae"` has beside the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaeSettings {
     /// Values that the flow steps see of the image.
     pub context: usize,
     /// Inverse autoregressive flow steps.
     pub iaf_steps: usize,
     /// Hidden units in each layer of their networks.
     pub iaf_hidden: usize,
-    /// Adam's learning rate for the encoder, at the start.
-    pub encoder_learning_rate: f64,
-    /// Longer gradients of the encoder are cut to this length.
-    pub encoder_max_gradient_norm: f64,
     /// Updates of prior and encoder per iteration.
     pub updates_per_iteration: u64,
 }
@@ -103,12 +123,9 @@ pub struct VaeSettings {
 impl Default for VaeSettings {
     fn default() -> Self {
         Self {
-            encoder_width: 16,
             context: 32,
             iaf_steps: 5,
             iaf_hidden: 64,
-            encoder_learning_rate: 1e-3,
-            encoder_max_gradient_norm: 100.0,
             updates_per_iteration: 1,
         }
     }

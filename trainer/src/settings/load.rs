@@ -86,7 +86,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::VaeSettings;
+    use crate::settings::{EncoderSettings, VaeSettings};
     use lfbm_bundle::model::GeneratorName;
 
     fn change(change: &str) -> Result<Settings, SettingsError> {
@@ -112,6 +112,7 @@ mod tests {
     fn an_encoder_brings_defaults_of_its_own() {
         let settings = change("learning.inference=vae").unwrap();
         assert_eq!(settings.inference.steps, 0);
+        assert_eq!(settings.learning.encoder, EncoderSettings::default());
         assert_eq!(settings.learning.vae, VaeSettings::default());
         let changes = ["learning.inference=vae", "inference.steps=7"].map(str::to_owned);
         let settings = Settings::load(None, &changes).unwrap();
@@ -133,6 +134,11 @@ mod tests {
             ("learning.batchsize=32", "batchsize"),
             ("learning.batch_size=0", "batch_size"),
             ("model.sigma=-1", "model.sigma"),
+            (
+                "learning.encoder.learning_rate=0",
+                "learning.encoder.learning_rate",
+            ),
+            ("learning.vae.encoder_width=8", "encoder_width"),
             ("inference.steps=0", "inference.steps"),
             ("learning.inference=mcmc", "mcmc"),
             (

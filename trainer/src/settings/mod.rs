@@ -6,13 +6,17 @@ mod incomplete;
 mod learning;
 mod load;
 mod model;
+mod recorded;
 mod specs;
 
 pub use calibration::CalibrationSettings;
 pub use incomplete::IncompleteSettings;
-pub use learning::{InferenceName, LangevinSettings, LearningSettings, VaeSettings};
+pub use learning::{
+    EncoderSettings, InferenceName, LangevinSettings, LearningSettings, VaeSettings,
+};
 pub use load::DEFAULTS;
 pub use model::{EbmSettings, ModelSettings};
+pub use recorded::recorded;
 
 use std::path::PathBuf;
 

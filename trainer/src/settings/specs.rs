@@ -54,10 +54,10 @@ impl Settings {
     /// The encoder for images of that kind; that of Langevin chains is a Gaussian, without flow
     /// steps.
     pub fn encoder(&self, image: &ImageSpec) -> EncoderSpec {
-        let vae = &self.learning.vae;
+        let LearningSettings { encoder, vae, .. } = &self.learning;
         let spec = EncoderSpec {
             generator: self.architecture(image).generator,
-            width: vae.encoder_width,
+            width: encoder.width,
             context: vae.context,
             iaf_steps: vae.iaf_steps,
             iaf_hidden: vae.iaf_hidden,
@@ -74,11 +74,16 @@ impl Settings {
 
     /// Inference while learning.
     pub fn inference(&self, image: &ImageSpec) -> InferenceSpec {
-        let LearningSettings { langevin, vae, .. } = &self.learning;
+        let LearningSettings {
+            langevin,
+            encoder,
+            vae,
+            ..
+        } = &self.learning;
         let encoder = EncoderLearning {
             spec: self.encoder(image),
-            learning_rate: vae.encoder_learning_rate,
-            max_gradient_norm: vae.encoder_max_gradient_norm,
+            learning_rate: encoder.learning_rate,
+            max_gradient_norm: encoder.max_gradient_norm,
         };
         match self.learning.inference {
             InferenceName::Langevin => InferenceSpec::Langevin(
