@@ -9,7 +9,8 @@ use super::{Runtime, RuntimeError};
 use crate::onnx::{Graph, encode};
 use crate::tensor::Tensor;
 
-/// The outputs of `graph`, in its order, at `inputs` given in the order of its inputs.
+/// The outputs of `graph`, in its order, at `inputs` given in the order of its inputs. An input may end
+/// in dimensions of size 1 that the tensor has not.
 ///
 /// It opens a session and closes it, so it is for checks and not for a hot path.
 ///
@@ -31,8 +32,7 @@ pub fn evaluate(
         .map_err(|error| failed(error.to_string()))
 }
 
-/// The same for the ONNX file at `path`, as it is: all its outputs are of floats. An input may have
-/// dimensions of size 1 that the tensor has not.
+/// The same for the ONNX file at `path`, as it is; its outputs are of floats.
 ///
 /// # Errors
 /// When ONNX Runtime refuses the file, or the run fails.

@@ -1,6 +1,6 @@
 //! What moves elements and computes nothing.
 
-use super::{Importer, Lowered, Size, axis, broadcast_sizes};
+use super::{Importer, Lowered, Size, axis, broadcast_sizes, image_sizes};
 use crate::onnx::graph::{Dim, Node};
 
 /// To where broadcasting cannot tell, a dimension of the batch stays what it is.
@@ -40,15 +40,7 @@ pub(super) fn reshape(importer: &mut Importer, node: &Node) -> Lowered {
 /// Channels become squares of `blocksize` positions.
 pub(super) fn depth_to_space(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
-    let &[
-        _,
-        Dim::Fixed(channels),
-        Dim::Fixed(height),
-        Dim::Fixed(width),
-    ] = importer.graph.shape(&x)?
-    else {
-        return Err(node.error("its input is no batch of images of a fixed size"));
-    };
+    let [channels, height, width] = image_sizes(importer, node, &x)?;
     let block = usize::try_from(node.int("blocksize", 0)).unwrap_or_default();
     let square = block.checked_mul(block).filter(|&square| square > 0);
     let square = square.filter(|&square| channels.is_multiple_of(square));

@@ -10,7 +10,7 @@ mod reduce;
 mod resize;
 
 use super::{Importer, Size};
-use crate::onnx::graph::{GraphError, Node, Value};
+use crate::onnx::graph::{Dim, GraphError, Node, Value};
 
 /// Appends what `node` computes and returns its first output; `None` where the rule has named the
 /// outputs itself.
@@ -73,6 +73,19 @@ fn axis(node: &Node, axis: i64, rank: usize) -> Result<usize, GraphError> {
         .ok()
         .filter(|&axis| axis < rank)
         .ok_or_else(|| node.error(format!("axis {axis} is outside of rank {rank}")))
+}
+
+/// C, H and W of a batch of images.
+fn image_sizes(importer: &Importer, node: &Node, x: &Value) -> Result<[usize; 3], GraphError> {
+    match *importer.graph.shape(x)? {
+        [
+            _,
+            Dim::Fixed(channels),
+            Dim::Fixed(height),
+            Dim::Fixed(width),
+        ] => Ok([channels, height, width]),
+        _ => Err(node.error("its input is no batch of images of a fixed size")),
+    }
 }
 
 /// A size that stands for the batch's rows; 1 where only broadcasting can say how many there are.

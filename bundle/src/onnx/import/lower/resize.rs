@@ -1,7 +1,7 @@
 //! `Resize` along rows and columns.
 
-use super::{Importer, Lowered, Size};
-use crate::onnx::graph::{Dim, Node};
+use super::{Importer, Lowered, Size, image_sizes};
+use crate::onnx::graph::Node;
 use crate::tensor::Tensor;
 
 /// Whole multiples by the nearest neighbour, which is what upsampling layers do, repeat elements;
@@ -11,15 +11,7 @@ use crate::tensor::Tensor;
 /// When it does anything else, or its sizes are not known or too large.
 pub(super) fn resize(importer: &mut Importer, node: &Node) -> Lowered {
     let mut x = importer.input(node, 0)?;
-    let &[
-        _,
-        Dim::Fixed(channels),
-        Dim::Fixed(height),
-        Dim::Fixed(width),
-    ] = importer.graph.shape(&x)?
-    else {
-        return Err(node.error("its input is no batch of images of a fixed size"));
-    };
+    let [channels, height, width] = image_sizes(importer, node, &x)?;
     let from = [height, width];
     let stretches = node.string("keep_aspect_ratio_policy").unwrap_or("stretch") == "stretch";
     let plain = stretches && node.int("antialias", 0) == 0 && node.int("exclude_outside", 0) == 0;
