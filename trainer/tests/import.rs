@@ -250,6 +250,14 @@ fn mistakes_are_named() {
     let z = graph.neg(&z0).unwrap();
     graph.output("z", &z).unwrap();
     std::fs::write(&negated.1, encode(&graph, None).unwrap()).unwrap();
+    let mixed = ("--generator", folder.path().join("mixed.onnx"));
+    let mut graph = Graph::new("mixed");
+    let z = graph.input("z", &[Dim::Batch, Dim::Fixed(8)]);
+    let sum = graph.reduce_sum(&z, &[0], true).unwrap();
+    let sum = graph.add(&z, &sum).unwrap();
+    let x = graph.reshape(&sum, &[0, 1, 2, 4]).unwrap();
+    graph.output("x", &x).unwrap();
+    std::fs::write(&mixed.1, encode(&graph, None).unwrap()).unwrap();
     let nothing = ("--generator", exported("expected.json"));
     for (flags, parts) in [
         // The operator, its node, and what there is instead.
@@ -266,6 +274,10 @@ fn mistakes_are_named() {
         (
             vec![generator, flow, negated],
             ["negated.onnx", "inverse of the flow", ""],
+        ),
+        (
+            vec![mixed],
+            ["mixed.onnx", "x of a latent differs", ".eval()"],
         ),
         (vec![nothing], ["expected.json", "not an ONNX model", ""]),
     ] {

@@ -12,7 +12,7 @@ use lfbm_bundle::store::{BundleSpec, StagedBundle, check_out};
 use super::evaluate::check_size;
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, OptionalClassArgs, split};
-use crate::import_check::{check_flow, check_inverse, check_lowering};
+use crate::import_check::{check_flow, check_inverse, check_lowering, check_rows};
 use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer import`.
@@ -58,8 +58,9 @@ pub struct ImportArgs {
 /// Writes a bundle of a model that another program exported, calibrated on normal images.
 ///
 /// # Errors
-/// When a file is not what it is given for, its graph is not the same once imported, the images do
-/// not fit the generator's, the flow contradicts itself, or the bundle cannot be written.
+/// When a file is not what it is given for, its graph is not the same once imported or mixes rows,
+/// the images do not fit the generator's, the flow contradicts itself, or the bundle cannot be
+/// written.
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let without_encoder = "learning.langevin.encoder=false".to_owned();
     let changes = [&args.changes[..], &[without_encoder]].concat();
@@ -84,6 +85,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     ] {
         if let (Some(path), Some(graph)) = (path, graph) {
             check_lowering(&runtime, path, graph, latent_dim)?;
+            check_rows(&runtime, graph, latent_dim).with_context(|| path.display().to_string())?;
         }
     }
     if let Some(path) = &args.flow {

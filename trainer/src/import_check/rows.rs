@@ -1,0 +1,31 @@
+//! Whether a batch is so many latents, each for itself.
+
+use anyhow::ensure;
+use lfbm_bundle::onnx::Graph;
+use lfbm_bundle::runtime::{Runtime, evaluate};
+use lfbm_bundle::tensor::Tensor;
+
+use super::{Difference, points};
+
+/// Checks that what `graph` makes of a latent is the same alone and among others: a score must not
+/// depend on who shared its batch.
+///
+/// # Errors
+/// When it is not, with the output and the largest difference, or the graph does not run.
+pub fn check_rows(runtime: &Runtime, graph: &Graph, latent_dim: usize) -> anyhow::Result<()> {
+    let points = points(latent_dim);
+    let first = Tensor::new([1, latent_dim], points.data[..latent_dim].to_vec());
+    let together = evaluate(runtime, graph, &[points])?;
+    let alone = evaluate(runtime, graph, &[first])?;
+    for (output, (together, alone)) in graph.outputs().iter().zip(together.iter().zip(&alone)) {
+        // As many values as there are of one row.
+        let difference = Difference::between(&together.data, &alone.data);
+        ensure!(
+            difference.is_rounding(),
+            "{output} of a latent differs by up to {:.3e} when others are in its batch; rows must not \
+             influence each other, so call .eval() before the export",
+            difference.largest
+        );
+    }
+    Ok(())
+}
