@@ -73,6 +73,11 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// C H W.
+    pub(super) fn pixels(&self) -> usize {
+        self.model.manifest.image.pixels()
+    }
+
     /// Numbers of the chains, the one with the highest log-joint first.
     pub(super) fn best_first(&self) -> Vec<usize> {
         let log_joint = |chain: usize| self.inferred.chains[chain].log_joint();

@@ -26,16 +26,14 @@ pub(super) async fn explain(
         reconstruct: true,
     };
     let outcome = core.infer(call, query).await?;
-    let score = judged(&outcome)?;
-    let pixels = outcome.model.manifest.image.pixels();
-    compute(pixels, move || respond(&outcome, score, form)).await?
+    compute(outcome.pixels(), move || respond(&outcome, form)).await?
 }
 
 fn respond(
     outcome: &Outcome,
-    score: proto::ScoreResponse,
     form: proto::ImageForm,
 ) -> Result<proto::ExplainResponse, ServiceError> {
+    let score = judged(outcome)?;
     let _reply = tracing::debug_span!("reply").entered();
     let spec = &outcome.model.manifest.image;
     let best = outcome.best_first().into_iter().next();

@@ -1,7 +1,7 @@
 //! `Score`.
 
 use super::ServiceError;
-use super::core::{Call, Core, Outcome, Query};
+use super::core::{Call, Core, Outcome, Query, compute};
 use super::messages;
 use crate::admission::Priority;
 use crate::proto;
@@ -23,7 +23,8 @@ pub(super) async fn score(
         default_priority,
         reconstruct: false,
     };
-    judged(&core.infer(call, query).await?)
+    let outcome = core.infer(call, query).await?;
+    compute(outcome.pixels(), move || judged(&outcome)).await?
 }
 
 /// One score of an image's chains, and what the calibration says of it.
