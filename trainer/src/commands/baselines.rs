@@ -5,6 +5,7 @@ use clap::Args;
 use super::evaluate::table;
 use crate::data::{ClassArgs, DataArgs, split};
 use crate::evaluate::{baselines, detection};
+use crate::output::print_line;
 
 /// Arguments of `trainer baselines`.
 #[derive(Args, Clone, Debug)]
@@ -48,9 +49,9 @@ pub fn run(args: &BaselinesArgs) -> anyhow::Result<()> {
             .iter()
             .map(|(name, _, metrics)| ((*name).to_owned(), serde_json::json!(metrics)))
             .collect();
-        println!("{}", serde_json::to_string_pretty(&metrics)?);
+        print_line(serde_json::to_string_pretty(&metrics)?)?;
     } else {
-        println!("{}", table(&rows));
+        print_line(table(&rows))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use lfbm_bundle::store::StagedBundle;
 
 use super::evaluate::test_split;
 use crate::calibrate::calibrate;
+use crate::output::print_line;
 use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer calibrate`.
@@ -49,6 +50,6 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &parts,
     )?;
     let bundle = staged.finish(&calibrated, settings.false_positive_rate, settings.decision)?;
-    println!("wrote {}", bundle.dir().display());
+    print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
 }

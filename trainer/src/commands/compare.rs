@@ -13,6 +13,7 @@ use super::steps::{Steps, write_whole};
 use crate::compare::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
 use crate::data::Mask;
 use crate::device::DeviceChoice;
+use crate::output::print_line;
 use crate::settings::InferenceName;
 
 /// Arguments of `trainer compare`.
@@ -67,7 +68,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     write_whole(&args.out.join("report.json"), &json)?;
     let markdown = report.markdown();
     write_whole(&args.out.join("report.md"), &markdown)?;
-    println!("{markdown}");
+    print_line(&markdown)?;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use crate::evaluate::{
     Detection, curves, detection, draw_charts, draw_reconstructions, draw_samples,
     nearest_neighbour,
 };
+use crate::output::print_line;
 
 const SAMPLES: usize = 64;
 const SAMPLE_COLUMNS: usize = 16;
@@ -159,16 +160,16 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         bundle.set_evaluation(summary.clone())?;
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        print_line(serde_json::to_string_pretty(&summary)?)?;
     } else {
-        println!("{}", table(&rows));
-        println!(
+        print_line(table(&rows))?;
+        print_line(format_args!(
             "chance (share of anomalies) {:.3}; at the default threshold {:.1} % of normal and \
              {:.1} % of anomalous images are called anomalous",
             summary["anomaly_share"].as_f64().unwrap_or(f64::NAN),
             100.0 * flagged(&manifest, &parts, &scores, false),
             100.0 * flagged(&manifest, &parts, &scores, true),
-        );
+        ))?;
     }
     eprintln!("wrote {}", report.display());
     Ok(())

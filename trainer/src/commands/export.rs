@@ -9,6 +9,7 @@ use super::fit::new_learner;
 use crate::data::{ClassSelection, split};
 use crate::export::{Run, export};
 use crate::fit::read_checkpoint;
+use crate::output::print_line;
 
 /// Arguments of `trainer export`.
 #[derive(Args, Clone, Debug)]
@@ -52,6 +53,6 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         &args.out,
         args.overwrite,
     )?;
-    println!("wrote {}", bundle.dir().display());
+    print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use tch::Tensor;
 use super::evaluate::check_size;
 use crate::data::{DataArgs, Dataset, DatasetName, OptionalClassArgs};
 use crate::evaluate::{Moments, edge_features};
+use crate::output::print_line;
 
 /// Images that are sampled, and that the network sees, at once.
 const BATCH: usize = 100;
@@ -102,12 +103,12 @@ pub fn run(args: &FidArgs) -> anyhow::Result<()> {
             "generated_images": generated_count,
             "seed": args.seed,
         });
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print_line(serde_json::to_string_pretty(&report)?)?;
     } else {
-        println!(
+        print_line(format_args!(
             "Fréchet distance {distance:.4} of {size} features, {n} real and {generated_count} \
              generated images"
-        );
+        ))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::device::DeviceChoice;
 use crate::export::{Run, export};
 use crate::fit::{Batches, Learner, read_checkpoint, write_checkpoint};
 use crate::model::{Observation, host};
+use crate::output::print_line;
 use crate::settings::Settings;
 
 /// Images that are preprocessed at once.
@@ -153,7 +154,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         &args.out,
         args.overwrite,
     )?;
-    println!("wrote {}", bundle.dir().display());
+    print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::evaluate::check_size;
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, OptionalClassArgs, split};
 use crate::import_check::{check_flow, check_inverse, check_lowering, check_rows};
+use crate::output::print_line;
 use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer import`.
@@ -155,6 +156,6 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         calibration.false_positive_rate,
         calibration.decision,
     )?;
-    println!("wrote {}", bundle.dir().display());
+    print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::steps::{Steps, write_whole};
+use crate::output::print_line;
 use crate::sweep::{Cell, CellResult, Sweep, draw_vary, table};
 
 /// Arguments of `trainer sweep`.
@@ -67,7 +68,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         let path = args.out.join(&vary.name).with_added_extension("svg");
         draw_vary(&path, &sweep, vary, &results)?;
     }
-    println!("{}", table(&sweep, &results));
+    print_line(table(&sweep, &results))?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use lfbm_bundle::store::Bundle;
 use serde_json::json;
 
 use crate::evaluate::draw_samples;
+use crate::output::print_line;
 
 /// Arguments of `trainer synthesize`.
 #[derive(Args, Clone, Debug)]
@@ -83,6 +84,6 @@ pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
     });
     let path = out.join("synthesize.json");
     std::fs::write(&path, format!("{report}\n")).with_context(|| path.display().to_string())?;
-    println!("wrote {}", out.display());
+    print_line(format_args!("wrote {}", out.display()))?;
     Ok(())
 }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::completions::{Completions, MeanSquaredError, complete};
 use crate::data::Dataset;
 use crate::evaluate::draw_rows;
+use crate::output::print_line;
 
 /// Langevin steps: the paper's in testing.
 const STEPS: u32 = 400;
@@ -127,7 +128,7 @@ impl TaskArgs {
         eprintln!("wrote {}", out.display());
 
         if self.json {
-            println!("{json}");
+            print_line(&json)?;
         } else {
             let MeanSquaredError {
                 best_chain,
@@ -138,11 +139,11 @@ impl TaskArgs {
                 None => "all values".to_owned(),
                 Some(mask) => format!("the values hidden by {mask}"),
             };
-            println!(
+            print_line(format_args!(
                 "mean squared error over {over} of {} images, intensities in [0, 1]: \
                  {best_chain:.5} ± {standard_error:.5} (all chains {all_chains:.5})",
                 report.images
-            );
+            ))?;
         }
         Ok(())
     }
