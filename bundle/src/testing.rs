@@ -143,6 +143,8 @@ pub struct RandomModel {
     pub width: usize,
     /// Decides the weights.
     pub seed: u64,
+    /// Whether they are rounded to half precision.
+    pub rounded: bool,
 }
 
 impl RandomModel {
@@ -155,6 +157,7 @@ impl RandomModel {
             latent_dim,
             width,
             seed,
+            rounded: false,
         }
     }
 }
@@ -192,6 +195,7 @@ pub fn random_bundle_of(
         latent_dim,
         width,
         seed,
+        rounded,
     } = model;
     let grey = matches!(generator, GeneratorName::Mlp | GeneratorName::Mnist);
     let side = generator.side().unwrap_or(28);
@@ -236,6 +240,9 @@ pub fn random_bundle_of(
         };
         let weights = random_encoder(&encoder, seed + 4).map_err(model_error)?;
         graphs.encoder = Some(encoder_graph(&encoder, &weights).map_err(model_error)?);
+    }
+    if rounded {
+        graphs.round_weights();
     }
     let langevin = Langevin {
         steps,

@@ -122,6 +122,15 @@ fn python_accepts_and_agrees_on_mnist() {
 }
 
 #[test]
+fn python_accepts_and_agrees_on_half_precision() {
+    check(RandomModel {
+        chain_start: ChainStart::Encoder,
+        rounded: true,
+        ..model(GeneratorName::Mnist)
+    });
+}
+
+#[test]
 fn python_accepts_and_agrees_on_an_energy() {
     check(RandomModel {
         prior: PriorKind::Ebm,

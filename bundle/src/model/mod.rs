@@ -70,6 +70,18 @@ pub struct ForwardGraphs {
     pub encoder: Option<Graph>,
 }
 
+impl ForwardGraphs {
+    /// Rounds the matrices and kernels of generator and encoder to values of half precision, in
+    /// which a bundle then stores them. Flow and prior stay in single precision: the flow's log-det
+    /// and inverse belong to its matrices as they are, and they are small.
+    pub fn round_weights(&mut self) {
+        self.generator.round_weights();
+        if let Some(encoder) = &mut self.encoder {
+            encoder.round_weights();
+        }
+    }
+}
+
 /// What is wrong with an architecture or its weights.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {

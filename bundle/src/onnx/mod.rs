@@ -18,6 +18,7 @@ mod codec;
 mod fuse;
 mod gradient;
 mod graph;
+mod half;
 mod import;
 mod ops;
 mod proto;

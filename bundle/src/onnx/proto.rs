@@ -124,6 +124,7 @@ pub enum DataType {
     Int32 = 6,
     Int64 = 7,
     Bool = 9,
+    Float16 = 10,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,7 +1,8 @@
 //! Bytes to graphs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use half::f16;
 use prost::Message;
 
 use crate::onnx::graph::{
@@ -102,8 +103,8 @@ pub(in crate::onnx) struct Model {
     pub outputs: Vec<Value>,
 }
 
-/// Reads a file as it is. `external` returns `length` bytes at `offset` of the named file beside
-/// it.
+/// Reads a file as it is, but for weights in half precision: they are in single precision, which a
+/// `Cast` makes them. `external` returns `length` bytes at `offset` of the named file beside it.
 ///
 /// # Errors
 /// When the bytes are no ONNX model, or a tensor or an attribute is of a type that is not
@@ -116,15 +117,40 @@ pub(in crate::onnx) fn read(
     let graph = model.graph.ok_or_else(|| content("it holds no graph"))?;
     let standard = |domain: &Option<String>| domain.as_deref().is_none_or(is_standard);
     let opset = model.opset_import.iter().find(|set| standard(&set.domain));
-    let constants = graph
-        .initializer
+    let mut constants = Vec::new();
+    let mut halves = HashMap::new();
+    for tensor in &graph.initializer {
+        let name = Value::new(tensor.name.as_deref().unwrap_or_default());
+        if tensor.data_type == Some(DataType::Float16.into()) {
+            halves.insert(name, read_tensor(&widened(tensor, external)?, external)?);
+        } else {
+            constants.push((name, read_tensor(tensor, external)?));
+        }
+    }
+    let mut nodes = Vec::new();
+    for node in &graph.node {
+        let node = read_node(node, external)?;
+        let mut inputs = node.inputs.iter().flatten();
+        match inputs.find_map(|input| halves.get(input)) {
+            None => nodes.push(node),
+            Some(constant) if is_cast_to_float(&node) => {
+                constants.push((node.output(0)?.clone(), constant.clone()));
+            }
+            Some(_) => {
+                return Err(content(format!(
+                    "node {} ({}) computes with weights in half precision; only a Cast to float \
+                     may read them",
+                    node.name, node.op
+                )));
+            }
+        }
+    }
+    let names: HashSet<&str> = constants
         .iter()
-        .map(|tensor| {
-            let name = Value::new(tensor.name.as_deref().unwrap_or_default());
-            Ok((name, read_tensor(tensor, external)?))
-        })
-        .collect::<Result<Vec<_>, DecodeError>>()?;
-    let names: HashSet<&str> = constants.iter().map(|(name, _)| name.name()).collect();
+        .map(|(name, _)| name)
+        .chain(halves.keys())
+        .map(Value::name)
+        .collect();
     let inputs = graph
         .input
         .iter()
@@ -135,11 +161,7 @@ pub(in crate::onnx) fn read(
         name: graph.name.clone().unwrap_or_else(|| "graph".to_owned()),
         opset: opset.and_then(|set| set.version).unwrap_or_default(),
         inputs,
-        nodes: graph
-            .node
-            .iter()
-            .map(|node| read_node(node, external))
-            .collect::<Result<_, _>>()?,
+        nodes,
         outputs: graph
             .output
             .iter()
@@ -238,6 +260,26 @@ fn read_node(
     })
 }
 
+fn is_cast_to_float(node: &Node) -> bool {
+    node.op == "Cast" && node.int("to", 0) == DataType::Float as i64
+}
+
+/// A tensor in half precision as one in single precision.
+fn widened(
+    proto: &TensorProto,
+    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
+) -> Result<TensorProto, DecodeError> {
+    let half = read_raw(proto, external)?.unwrap_or_default();
+    let single = from_le(&half, f16::from_le_bytes).into_iter();
+    Ok(TensorProto {
+        dims: proto.dims.clone(),
+        data_type: Some(DataType::Float.into()),
+        name: proto.name.clone(),
+        raw_data: Some(single.flat_map(|v| v.to_f32().to_le_bytes()).collect()),
+        ..TensorProto::default()
+    })
+}
+
 fn read_tensor(
     proto: &TensorProto,
     external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
@@ -250,14 +292,7 @@ fn read_tensor(
             usize::try_from(size).map_err(|_| content(format!("tensor {name} has the size {size}")))
         })
         .collect::<Result<_, _>>()?;
-    let raw = match (
-        &proto.raw_data,
-        proto.data_location == Some(DataLocation::External.into()),
-    ) {
-        (_, true) => Some(read_external(proto, name, external)?),
-        (Some(raw), false) => Some(raw.clone()),
-        (None, false) => None,
-    };
+    let raw = read_raw(proto, external)?;
     let constant = match proto
         .data_type
         .and_then(|code| DataType::try_from(code).ok())
@@ -313,11 +348,14 @@ fn read_tensor(
     }
 }
 
-fn read_external(
+/// The bytes of the values, unless they are in a field of their type.
+fn read_raw(
     proto: &TensorProto,
-    name: &str,
     external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
-) -> Result<Vec<u8>, DecodeError> {
+) -> Result<Option<Vec<u8>>, DecodeError> {
+    if proto.data_location != Some(DataLocation::External.into()) {
+        return Ok(proto.raw_data.clone());
+    }
     let entry = |key: &str| {
         let found = proto
             .external_data
@@ -327,9 +365,13 @@ fn read_external(
     };
     let number = |key: &str| entry(key).and_then(|text| text.parse::<usize>().ok());
     let file = entry("location").unwrap_or_default();
-    number("length")
+    let bytes = number("length")
         .and_then(|length| external(file, number("offset").unwrap_or(0), length))
-        .ok_or_else(|| content(format!("tensor {name} is not in {file}")))
+        .ok_or_else(|| {
+            let name = proto.name.as_deref().unwrap_or("constant");
+            content(format!("tensor {name} is not in {file}"))
+        })?;
+    Ok(Some(bytes))
 }
 
 fn from_le<T, const N: usize>(raw: &[u8], convert: fn([u8; N]) -> T) -> Vec<T> {

@@ -1,5 +1,6 @@
 //! Graphs to bytes.
 
+use half::f16;
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -7,6 +8,7 @@ use crate::onnx::OPSET;
 use crate::onnx::graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Value, ValueType,
 };
+use crate::onnx::half::halves;
 use crate::onnx::proto::{
     AttributeProto, AttributeType, DataLocation, DataType, DimensionProto, DimensionValue,
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
@@ -55,7 +57,9 @@ impl ExternalData {
     }
 }
 
-/// The bytes of the `.onnx` file of `graph`; with `external`, its larger tensors go there.
+/// The bytes of the `.onnx` file of `graph`; with `external`, its larger tensors go there. One whose
+/// values half precision holds exactly goes there as that, and a `Cast` makes it single again, which
+/// ONNX Runtime computes once, as it opens the graph.
 ///
 /// # Errors
 /// When an input or output has no type.
@@ -63,11 +67,27 @@ pub fn encode(
     graph: &Graph,
     mut external: Option<&mut ExternalData>,
 ) -> Result<Vec<u8>, GraphError> {
-    let initializer = graph
-        .constants()
-        .iter()
-        .map(|(name, constant)| tensor_proto(name.name(), constant, external.as_deref_mut()))
-        .collect();
+    let mut initializer = Vec::new();
+    let mut node = Vec::new();
+    for (name, constant) in graph.constants() {
+        let half = external.as_ref().and_then(|_| half_bytes(constant));
+        let (stored, values) = match half {
+            None => (name.to_string(), raw(constant)),
+            Some(half) => {
+                let stored = graph.fresh(&format!("{name}.half"));
+                node.push(cast_to_float(&stored, name));
+                (stored, (DataType::Float16, half))
+            }
+        };
+        let shape = constant.shape();
+        initializer.push(tensor_proto(
+            &stored,
+            shape,
+            values,
+            external.as_deref_mut(),
+        ));
+    }
+    node.extend(graph.nodes().iter().map(node_proto));
     let info = |values: &[Value]| -> Result<Vec<_>, GraphError> {
         values
             .iter()
@@ -84,7 +104,7 @@ pub fn encode(
         }],
         graph: Some(GraphProto {
             name: Some(graph.name().to_owned()),
-            node: graph.nodes().iter().map(node_proto).collect(),
+            node,
             initializer,
             input: info(graph.inputs())?,
             output: info(graph.outputs())?,
@@ -120,12 +140,8 @@ fn value_info(value: &Value, value_type: &ValueType) -> ValueInfoProto {
     }
 }
 
-fn tensor_proto(
-    name: &str,
-    constant: &Constant,
-    external: Option<&mut ExternalData>,
-) -> TensorProto {
-    let (data_type, raw): (_, Vec<u8>) = match constant {
+fn raw(constant: &Constant) -> (DataType, Vec<u8>) {
+    match constant {
         Constant::F32(tensor) => (
             DataType::Float,
             tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -134,9 +150,40 @@ fn tensor_proto(
             DataType::Int64,
             data.iter().flat_map(|v| v.to_le_bytes()).collect(),
         ),
+    }
+}
+
+/// The values of a larger tensor in half precision, if that loses nothing.
+fn half_bytes(constant: &Constant) -> Option<Vec<u8>> {
+    let Constant::F32(tensor) = constant else {
+        return None;
     };
+    let exact = |(half, single): (f16, &f32)| {
+        (half.to_f32().to_bits() == single.to_bits()).then(|| half.to_le_bytes())
+    };
+    let values = halves(&tensor.data).zip(&tensor.data).map(exact);
+    let bytes = values.collect::<Option<Vec<_>>>()?.concat();
+    (bytes.len() >= EXTERNAL_FROM_BYTES).then_some(bytes)
+}
+
+fn cast_to_float(from: &str, to: &Value) -> NodeProto {
+    node_proto(&Node {
+        name: to.to_string(),
+        op: "Cast".to_owned(),
+        inputs: vec![Some(Value::new(from))],
+        outputs: vec![to.clone()],
+        attributes: [("to".to_owned(), Attribute::Int(DataType::Float as i64))].into(),
+    })
+}
+
+fn tensor_proto(
+    name: &str,
+    shape: &[usize],
+    (data_type, raw): (DataType, Vec<u8>),
+    external: Option<&mut ExternalData>,
+) -> TensorProto {
     let mut proto = TensorProto {
-        dims: constant.shape().iter().map(|&size| size as i64).collect(),
+        dims: shape.iter().map(|&size| size as i64).collect(),
         data_type: Some(data_type.into()),
         name: Some(name.to_owned()),
         ..TensorProto::default()
@@ -206,7 +253,7 @@ fn attribute_proto(name: &str, attribute: &Attribute) -> AttributeProto {
             AttributeType::Floats
         }
         Attribute::Tensor(constant) => {
-            proto.t = Some(tensor_proto("", constant, None));
+            proto.t = Some(tensor_proto("", constant.shape(), raw(constant), None));
             AttributeType::Tensor
         }
     };
