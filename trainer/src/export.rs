@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Dataset, Split};
 use crate::fit::Learner;
-use crate::settings::{Settings, recorded};
+use crate::settings::{FloatType, Settings, recorded};
 
 /// What a run is about: enough to continue it, to export it and to find its split again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ pub fn export(
     if let Some(weights) = encoder {
         let spec = run.settings.encoder(&run.image);
         graphs.encoder = Some(encoder_graph(&spec, &weights)?);
+    }
+    if run.settings.export.weights == FloatType::Float16 {
+        graphs.round_weights();
     }
     let staged = StagedBundle::stage(
         out,

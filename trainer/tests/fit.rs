@@ -109,6 +109,33 @@ fn stop_and_go_on(changes: &[&str]) {
 }
 
 #[test]
+fn weights_take_half_the_bytes_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = |name: &str, changes: &[&str]| {
+        let out = folder.path().join(name);
+        let short = ["learning.iterations=20"];
+        let output = fit(&out, &[&short, changes].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        Bundle::open(&out).unwrap()
+    };
+    let half = bundle("half", &[]);
+    let single = bundle("single", &["export.weights=float32"]);
+    let [small, large] = [&half, &single].map(|bundle| weights(bundle.dir()).len());
+    assert!(small * 3 < large * 2, "{small} bytes of {large}");
+    for (bundle, expected) in [(&half, "float16"), (&single, "float32")] {
+        let used = bundle
+            .manifest()
+            .training
+            .pointer("/settings/export/weights");
+        assert_eq!(used.unwrap(), expected);
+    }
+    // The calibration is of what is stored.
+    let [half, single] =
+        [&half, &single].map(|bundle| bundle.calibration().log_likelihood().to_vec());
+    assert_ne!(half, single);
+}
+
+#[test]
 fn a_run_that_diverges_says_where_and_writes_no_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bundle");

@@ -146,6 +146,7 @@ mod tests {
                 "model.prior",
             ),
             ("inference.aggregation=median", "median"),
+            ("export.weights=int8", "int8"),
             ("calibration.false_positive_rate=2", "false_positive_rate"),
             ("nonsense", "--set nonsense"),
         ] {

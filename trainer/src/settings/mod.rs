@@ -2,6 +2,7 @@
 
 mod calibration;
 mod check;
+mod export;
 mod incomplete;
 mod learning;
 mod load;
@@ -10,6 +11,7 @@ mod recorded;
 mod specs;
 
 pub use calibration::CalibrationSettings;
+pub use export::{ExportSettings, FloatType};
 pub use incomplete::IncompleteSettings;
 pub use learning::{
     EncoderSettings, InferenceName, LangevinSettings, LearningSettings, VaeSettings,
@@ -71,6 +73,9 @@ pub struct Settings {
     pub inference: manifest::Langevin,
     /// What scores are compared with.
     pub calibration: CalibrationSettings,
+    /// How the bundle is written.
+    #[serde(default)]
+    pub export: ExportSettings,
     /// Reporting.
     pub run: RunSettings,
 }

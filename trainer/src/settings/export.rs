@@ -1,0 +1,22 @@
+//! How the bundle is written.
+
+use serde::{Deserialize, Serialize};
+
+/// How the bundle is written; the defaults for runs from before there was a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportSettings {
+    /// Matrices and kernels of generator and encoder.
+    pub weights: FloatType,
+}
+
+/// Numbers of 2 or 4 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FloatType {
+    /// Half precision, 11 binary digits.
+    #[default]
+    Float16,
+    /// Single precision, 24 binary digits.
+    Float32,
+}
