@@ -339,7 +339,7 @@ fn together(rows: &[f32], p: usize) -> Vec<f32> {
 
 fn halve(rows: &[f32], p: usize, indices: &mut [usize]) {
     // Whole blocks on the left.
-    let middle = (indices.len() / 2).next_multiple_of(BLOCK);
+    let middle = indices.len().div_ceil(2).next_multiple_of(BLOCK);
     if middle >= indices.len() {
         return;
     }
