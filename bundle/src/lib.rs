@@ -4,7 +4,8 @@
 //! * [`model`]: the architectures and their forward graphs, [`posterior`]: the graph of one
 //!   Langevin step, made from them by differentiation;
 //! * [`manifest`], [`calibration`], [`store`]: the bundle on disk;
-//! * [`local`]: the local score, made of [`neighbours`] in pixels and in [`edges`];
+//! * [`local`]: the local score, made of [`neighbours`] in pixels and in [`edges`], by their
+//!   [`normal_scores`];
 //! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle.
 //!
 //! It depends neither on libtorch nor on gRPC.
@@ -17,6 +18,7 @@ pub mod manifest;
 pub mod model;
 pub mod neighbours;
 pub mod noise;
+pub mod normal_scores;
 pub mod onnx;
 pub mod pixels;
 pub mod posterior;
