@@ -199,9 +199,9 @@ impl Neighbours {
             .collect();
         // The most promising first: what they have dismisses nearly all others whole.
         let mut order: Vec<usize> = (0..blocks.len()).collect();
-        if let Some(last) = order.len().checked_sub(1) {
+        if order.len() > PROMISING {
             let by_least = |a: &usize, b: &usize| least[*a].total_cmp(&least[*b]);
-            order.select_nth_unstable_by(last.min(PROMISING), by_least);
+            order.select_nth_unstable_by(PROMISING, by_least);
         }
         for block in order {
             if least[block] >= found[NEIGHBOURS - 1].0 {

@@ -76,12 +76,22 @@ pub fn run(args: &FidArgs) -> anyhow::Result<()> {
     let mut network = (args.features.as_deref())
         .map(|path| FeatureNetwork::open(&runtime, path))
         .transpose()?;
-    let mut features = |intensities: &[f32]| match &mut network {
-        Some(network) => {
-            let range = [args.input_range[0], args.input_range[1]];
-            of_network(network, shape, range, intensities)
-        }
-        None => of_edges(shape, intensities),
+    let [black, white] = [args.input_range[0], args.input_range[1]];
+    let [c, h, w] = shape.map(|size| size as i64);
+    let mut of_batch = |images: &[f32]| -> anyhow::Result<Tensor> {
+        let Some(network) = &mut network else {
+            return Ok(edge_features(
+                &Tensor::from_slice(images).view([-1, c, h, w]),
+            ));
+        };
+        let scaled: Vec<f32> = images.iter().map(|v| black + (white - black) * v).collect();
+        let features = network.run(shape, &scaled)?;
+        let count = features.shape[0] as i64;
+        Ok(Tensor::from_slice(&features.data).view([count, -1]))
+    };
+    let mut features = |intensities: &[f32]| -> anyhow::Result<Tensor> {
+        let batches = intensities.chunks(BATCH * pixels).map(&mut of_batch);
+        Ok(Tensor::cat(&batches.collect::<Result<Vec<_>, _>>()?, 0))
     };
     let real_features = features(&real)?;
     let generated_features = features(&generated)?;
@@ -157,31 +167,4 @@ fn of_folder(args: &FidArgs, dataset: &Dataset) -> anyhow::Result<Vec<f32>> {
     let generated = generated.load()?;
     let chosen: Vec<usize> = (0..generated.len().min(args.count)).collect();
     Ok(generated.gather(&chosen))
-}
-
-fn of_edges(shape: [usize; 3], intensities: &[f32]) -> anyhow::Result<Tensor> {
-    let [channels, height, width] = shape.map(|size| size as i64);
-    let rows: Vec<Tensor> = intensities
-        .chunks(BATCH * shape.iter().product::<usize>())
-        .map(|images| {
-            edge_features(&Tensor::from_slice(images).view([-1, channels, height, width]))
-        })
-        .collect();
-    Ok(Tensor::cat(&rows, 0))
-}
-
-fn of_network(
-    network: &mut FeatureNetwork,
-    shape: [usize; 3],
-    [black, white]: [f32; 2],
-    intensities: &[f32],
-) -> anyhow::Result<Tensor> {
-    let pixels: usize = shape.iter().product();
-    let mut rows = Vec::new();
-    for images in intensities.chunks(BATCH * pixels) {
-        let scaled: Vec<f32> = images.iter().map(|v| black + (white - black) * v).collect();
-        rows.extend(network.run(shape, &scaled)?.data);
-    }
-    let count = (intensities.len() / pixels) as i64;
-    Ok(Tensor::from_slice(&rows).view([count, -1]))
 }

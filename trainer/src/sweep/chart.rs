@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::{CellResult, Sweep, Vary};
+use super::{CellResult, Curve, Sweep, Vary};
 
 const FONT: &str = "sans-serif";
 const GRID: RGBColor = RGBColor(225, 225, 225);
@@ -22,10 +22,12 @@ pub fn draw_vary(
     vary: &Vary,
     results: &[CellResult],
 ) -> anyhow::Result<()> {
-    let curves = curves(vary, results);
+    let curves: Vec<_> = (vary.curves().into_iter())
+        .map(|curve| (points(&curve, results), curve.name))
+        .collect();
     let values = curves
         .iter()
-        .flat_map(|(_, points)| points)
+        .flat_map(|(points, _)| points)
         .map(|(_, auprc)| *auprc);
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
         (low.min(value), high.max(value))
@@ -65,7 +67,7 @@ pub fn draw_vary(
             ))
             .label_style((FONT, 14))
             .draw()?;
-        for (index, (name, points)) in curves.iter().enumerate() {
+        for (index, (points, name)) in curves.iter().enumerate() {
             let color = Palette99::pick(index).to_rgba();
             let line = LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(4);
             let series = chart.draw_series(line)?;
@@ -90,28 +92,16 @@ pub fn draw_vary(
     draw().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
-/// A curve's name, and its points: which value, and the mean AUPRC.
-type Curve = (Option<String>, Vec<(f64, f64)>);
-
-fn curves(vary: &Vary, results: &[CellResult]) -> Vec<Curve> {
-    let mut curves: Vec<Curve> = Vec::new();
-    for (index, variant) in vary.variants().iter().enumerate() {
-        let position = index % vary.along.values.len();
-        if position == 0 {
-            let by = vary.by.as_ref().zip(variant.by);
-            let name = by.map(|(axis, value)| format!("{} = {value}", axis.setting));
-            curves.push((name, Vec::new()));
-        }
-        let cells = results
-            .iter()
-            .filter(|result| result.settings == variant.name);
+/// The points of a curve that have results: which value, and the mean AUPRC.
+fn points(curve: &Curve, results: &[CellResult]) -> Vec<(f64, f64)> {
+    let mean = |settings: &str| {
+        let cells = results.iter().filter(|result| result.settings == settings);
         let values: Vec<f64> = cells.filter_map(|cell| cell.auprc(SCORE)).collect();
-        if let (Some((_, points)), false) = (curves.last_mut(), values.is_empty()) {
-            points.push((
-                position as f64,
-                values.iter().sum::<f64>() / values.len() as f64,
-            ));
-        }
-    }
-    curves
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let means = curve.settings.iter().map(|(name, _)| mean(name));
+    let placed = means.enumerate();
+    placed
+        .filter_map(|(position, mean)| Some((position as f64, mean?)))
+        .collect()
 }

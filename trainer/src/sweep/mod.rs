@@ -5,5 +5,5 @@ mod plan;
 mod table;
 
 pub use chart::draw_vary;
-pub use plan::{Axis, Cell, Sweep, Variant, Vary};
+pub use plan::{Axis, Cell, Curve, Sweep, Vary};
 pub use table::{CellResult, table};

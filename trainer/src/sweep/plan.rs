@@ -54,14 +54,12 @@ pub struct Axis {
     pub values: Vec<toml::Value>,
 }
 
-/// One of the fits that vary a setting.
-pub struct Variant<'a> {
-    /// Of its settings.
-    pub name: String,
-    /// The value on the curve.
-    pub along: &'a toml::Value,
-    /// The curve's value.
-    pub by: Option<&'a toml::Value>,
+/// Fits that differ in the value of one setting.
+pub struct Curve {
+    /// What all have of the other setting, as `section.key = value`.
+    pub name: Option<String>,
+    /// The names of their settings and those themselves, value by value.
+    pub settings: Vec<(String, Vec<String>)>,
 }
 
 /// One fit of a sweep.
@@ -83,32 +81,32 @@ impl Cell {
 }
 
 impl Vary {
-    /// Every fit, curve by curve.
-    pub fn variants(&self) -> Vec<Variant<'_>> {
-        let curves: Vec<Option<&toml::Value>> = match &self.by {
-            None => vec![None],
-            Some(axis) => axis.values.iter().map(Some).collect(),
-        };
-        let mut variants = Vec::new();
-        for by in curves {
-            for along in &self.along.values {
-                let values = [Some(along), by].into_iter().flatten();
-                variants.push(Variant {
-                    name: values.fold(self.name.clone(), |name, value| format!("{name}-{value}")),
-                    along,
-                    by,
-                });
-            }
+    /// Every fit.
+    pub fn curves(&self) -> Vec<Curve> {
+        match &self.by {
+            None => vec![self.curve(None)],
+            Some(by) => (by.values.iter())
+                .map(|value| self.curve(Some((&by.setting, value))))
+                .collect(),
         }
-        variants
     }
 
-    fn changes(&self, variant: &Variant<'_>) -> Vec<String> {
-        let along = format!("{}={}", self.along.setting, variant.along);
-        let by = self.by.as_ref().zip(variant.by);
-        let by = by.map(|(axis, value)| format!("{}={value}", axis.setting));
-        let common = self.settings.iter().cloned();
-        common.chain([along]).chain(by).collect()
+    fn curve(&self, by: Option<(&String, &toml::Value)>) -> Curve {
+        let of_curve = by.map(|(setting, value)| format!("{setting}={value}"));
+        let settings = self.along.values.iter().map(|along| {
+            let name = match by {
+                None => format!("{}-{along}", self.name),
+                Some((_, by)) => format!("{}-{along}-{by}", self.name),
+            };
+            let mut changes = self.settings.clone();
+            changes.push(format!("{}={along}", self.along.setting));
+            changes.extend(of_curve.clone());
+            (name, changes)
+        });
+        Curve {
+            name: by.map(|(setting, value)| format!("{setting} = {value}")),
+            settings: settings.collect(),
+        }
     }
 }
 
@@ -131,20 +129,17 @@ impl Sweep {
 
     /// All settings by name, those that vary with the others.
     pub fn named_settings(&self) -> BTreeMap<String, Vec<String>> {
-        let mut named = self.settings.clone();
-        for vary in &self.vary {
-            for variant in vary.variants() {
-                named.insert(variant.name.clone(), vary.changes(&variant));
-            }
-        }
-        named
+        let varied = self.vary.iter().flat_map(Vary::curves);
+        let varied = varied.flat_map(|curve| curve.settings);
+        self.settings.clone().into_iter().chain(varied).collect()
     }
 
     /// Every cell, seeds outermost, so that a sweep that is stopped has seen all classes as often.
     pub fn cells(&self) -> Vec<Cell> {
+        let named = self.named_settings();
         let mut cells = Vec::new();
         for seed in &self.seeds {
-            for settings in self.named_settings().keys() {
+            for settings in named.keys() {
                 for holdout in &self.holdouts {
                     cells.push(Cell {
                         settings: settings.clone(),

@@ -221,7 +221,12 @@ fn axes(graph: &Graph, node: &Node, index: usize, rank: usize) -> Result<Vec<usi
         .collect()
 }
 
-fn normalize_axis(node: &Node, axis: i64, rank: usize) -> Result<usize, GraphError> {
+/// An axis of `rank`, counted from the end where it is negative.
+pub(in crate::onnx) fn normalize_axis(
+    node: &Node,
+    axis: i64,
+    rank: usize,
+) -> Result<usize, GraphError> {
     let counted = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(counted)
         .ok()

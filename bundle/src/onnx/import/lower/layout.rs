@@ -1,7 +1,8 @@
 //! What moves elements and computes nothing.
 
-use super::{Importer, Lowered, Size, axis, broadcast_sizes, image_sizes};
+use super::{Importer, Lowered, Size, broadcast_sizes, image_sizes};
 use crate::onnx::graph::{Dim, Node};
+use crate::onnx::ops::normalize_axis;
 
 /// To where broadcasting cannot tell, a dimension of the batch stays what it is.
 pub(super) fn expand(importer: &mut Importer, node: &Node) -> Lowered {
@@ -69,7 +70,7 @@ pub(super) fn depth_to_space(importer: &mut Importer, node: &Node) -> Lowered {
 pub(super) fn split(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let shape = importer.graph.shape(&x)?;
-    let axis = axis(node, node.int("axis", 0), shape.len())?;
+    let axis = normalize_axis(node, node.int("axis", 0), shape.len())?;
     let Dim::Fixed(size) = shape[axis] else {
         return Err(node.error("only a dimension of fixed size can be split"));
     };

@@ -66,15 +66,6 @@ pub(super) fn rule(op: &str) -> Option<Lower> {
         .map(|(_, rule)| *rule)
 }
 
-/// An axis of `rank`, counted from the end where it is negative.
-fn axis(node: &Node, axis: i64, rank: usize) -> Result<usize, GraphError> {
-    let counted = if axis < 0 { axis + rank as i64 } else { axis };
-    usize::try_from(counted)
-        .ok()
-        .filter(|&axis| axis < rank)
-        .ok_or_else(|| node.error(format!("axis {axis} is outside of rank {rank}")))
-}
-
 /// C, H and W of a batch of images.
 fn image_sizes(importer: &Importer, node: &Node, x: &Value) -> Result<[usize; 3], GraphError> {
     match *importer.graph.shape(x)? {

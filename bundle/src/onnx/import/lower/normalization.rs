@@ -1,7 +1,8 @@
 //! Normalization layers.
 
-use super::{Importer, Lowered, axis};
+use super::{Importer, Lowered};
 use crate::onnx::graph::{Attribute, GraphError, Node, Value};
+use crate::onnx::ops::normalize_axis;
 use crate::tensor::Tensor;
 
 /// With the statistics of training: `x * factor + shift` for each channel.
@@ -82,7 +83,7 @@ pub(super) fn instance_normalization(importer: &mut Importer, node: &Node) -> Lo
 pub(super) fn layer_normalization(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
-    let first = axis(node, node.int("axis", -1), rank)?;
+    let first = normalize_axis(node, node.int("axis", -1), rank)?;
     let mut value = standardised(importer, node, first..rank)?;
     let scale = importer.input(node, 1)?;
     value = importer.graph.mul(&value, &scale)?;

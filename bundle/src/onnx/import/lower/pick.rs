@@ -1,7 +1,8 @@
 //! What picks elements, and slices that do.
 
-use super::{Importer, Lowered, MAX_FILLED, axis};
+use super::{Importer, Lowered, MAX_FILLED};
 use crate::onnx::graph::{Constant, Dim, GraphError, Node, Value};
+use crate::onnx::ops::normalize_axis;
 use crate::tensor::Tensor;
 
 /// Elements at constant places of an axis.
@@ -51,7 +52,7 @@ fn pick(
 ) -> Result<Value, GraphError> {
     let shape = importer.graph.shape(x)?;
     let rank = shape.len();
-    let axis = axis(node, at, rank)?;
+    let axis = normalize_axis(node, at, rank)?;
     let Dim::Fixed(size) = shape[axis] else {
         return Err(node.error("it picks rows of the batch, which do not influence each other"));
     };
@@ -119,7 +120,7 @@ pub(super) fn slice(importer: &mut Importer, node: &Node) -> Lowered {
     let ranges = starts.iter().zip(ends.unwrap_or_default()).zip(&steps);
     for (((&start, end), &step), &at) in ranges.zip(&axes) {
         let shape = importer.graph.shape(&x)?;
-        let Dim::Fixed(size) = shape[axis(node, at, shape.len())?] else {
+        let Dim::Fixed(size) = shape[normalize_axis(node, at, shape.len())?] else {
             return Err(node.error(format!("axis {at} has no fixed size")));
         };
         let size = size as i64;
