@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use lfbm_bundle::console::one_line;
 use lfbm_server::config::{Args, Config};
 use lfbm_server::server::Server;
 use lfbm_server::{shutdown, telemetry};
@@ -11,7 +12,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lfbm-server: {error:#}");
+            eprintln!("lfbm-server: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

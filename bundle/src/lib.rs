@@ -6,11 +6,13 @@
 //! * [`manifest`], [`calibration`], [`store`]: the bundle on disk;
 //! * [`local`]: the local score, made of [`neighbours`] in pixels and in [`edges`], by their
 //!   [`normal_scores`];
-//! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle.
+//! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle;
+//! * [`console`]: what programs say.
 //!
 //! It depends neither on libtorch nor on gRPC.
 
 pub mod calibration;
+pub mod console;
 pub mod edges;
 pub mod inference;
 pub mod local;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use lfbm_bundle::console::one_line;
 use tokio::sync::watch;
 
 use crate::telemetry::Metrics;
@@ -66,7 +67,7 @@ pub fn reload<T: Send + Sync + 'static>(
                 }
                 Err(error) => tracing::error!(
                     name,
-                    error = format!("{error:#}"),
+                    error = one_line(error.as_ref()),
                     "cannot be reloaded; the old one stays"
                 ),
             }

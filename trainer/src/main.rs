@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lfbm_bundle::console::one_line;
 use lfbm_trainer::commands;
 
 /// Learns what normal images look like, and writes bundles that lfbm-server scores with.
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("trainer: {error:#}");
+            eprintln!("trainer: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

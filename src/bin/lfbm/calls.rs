@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use futures_util::{StreamExt, stream};
+use lfbm_bundle::console::one_line;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::{Priority, Tensor};
 use tonic::{Response, Status};
@@ -111,7 +112,7 @@ impl Calls {
                 }
                 Err(error) => {
                     failed += 1;
-                    eprintln!("lfbm: {}: {error:#}", image.display());
+                    eprintln!("lfbm: {}: {}", image.display(), one_line(error.as_ref()));
                 }
             }
         }

@@ -74,7 +74,7 @@ pub(crate) async fn run(connector: &Connector, args: &ExplainArgs) -> anyhow::Re
             let chains: Vec<_> = reply.chains.iter().map(chain::json).collect();
             object.insert("chains".to_owned(), chains.into());
             object.insert("heatmap".to_owned(), heatmap.into());
-            return print_line(Value::Object(object));
+            return Ok(print_line(Value::Object(object))?);
         }
         for (index, score) in reply.chains.iter().enumerate() {
             let [log_prior, log_likelihood, log_joint] = chain::cells(score);

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use lfbm_bundle::console::one_line;
 
 use self::connection::{ConnectionArgs, Connector};
 
@@ -69,7 +70,7 @@ async fn main() -> ExitCode {
     match run(&Cli::parse()).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lfbm: {error:#}");
+            eprintln!("lfbm: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -60,7 +60,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
             model.normal_classes.join(" "),
         ]);
     }
-    print_line(table)
+    Ok(print_line(table)?)
 }
 
 fn prior(model: &Model) -> &'static str {

@@ -1,21 +1,15 @@
 //! What commands print and write.
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::fs;
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Row, Table, presets};
+pub(crate) use lfbm_bundle::console::print_line;
 use lfbm_server::proto::RenderedImage;
-
-/// Prints a line; a reader that is gone is an error, not a panic.
-pub(crate) fn print_line(line: impl Display) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("standard output is closed")
-}
 
 /// An empty table, some of whose columns hold numbers.
 pub(crate) fn new_table(header: impl Into<Row>, numbers: Range<usize>) -> Table {

@@ -1,11 +1,11 @@
 //! `trainer baselines`.
 
 use clap::Args;
+use lfbm_bundle::console::print_line;
 
 use super::evaluate::table;
 use crate::data::{ClassArgs, DataArgs, split};
 use crate::evaluate::{baselines, detection};
-use crate::output::print_line;
 
 /// Arguments of `trainer baselines`.
 #[derive(Args, Clone, Debug)]

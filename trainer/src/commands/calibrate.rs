@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::StagedBundle;
 
 use super::evaluate::test_split;
 use crate::calibrate::calibrate;
-use crate::output::print_line;
 use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer calibrate`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::store::Bundle;
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use super::steps::{Steps, write_whole};
 use crate::compare::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
 use crate::data::Mask;
 use crate::device::DeviceChoice;
-use crate::output::print_line;
 use crate::settings::InferenceName;
 
 /// Arguments of `trainer compare`.

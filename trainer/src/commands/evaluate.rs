@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::ProgressBar;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::inference::{Inference, SCORE_SEED, Score};
 use lfbm_bundle::local::Parts;
 use lfbm_bundle::manifest::{ImageSpec, Manifest};
@@ -21,7 +22,6 @@ use crate::evaluate::{
     Detection, curves, detection, draw_charts, draw_reconstructions, draw_samples,
     nearest_neighbour,
 };
-use crate::output::print_line;
 
 const SAMPLES: usize = 64;
 const SAMPLE_COLUMNS: usize = 16;

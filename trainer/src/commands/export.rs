@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use lfbm_bundle::console::print_line;
 use tch::Device;
 
 use super::fit::new_learner;
 use crate::data::{ClassSelection, split};
 use crate::export::{Run, export};
 use crate::fit::read_checkpoint;
-use crate::output::print_line;
 
 /// Arguments of `trainer export`.
 #[derive(Args, Clone, Debug)]

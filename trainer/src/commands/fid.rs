@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::Args;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::inference::{Inference, SCORE_SEED};
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_bundle::pixels::from_x;
@@ -15,7 +16,6 @@ use tch::Tensor;
 use super::evaluate::check_size;
 use crate::data::{DataArgs, Dataset, DatasetName, OptionalClassArgs};
 use crate::evaluate::{Moments, edge_features};
-use crate::output::print_line;
 
 /// Images that are sampled, and that the network sees, at once.
 const BATCH: usize = 100;

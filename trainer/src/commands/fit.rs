@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_bundle::model::preprocess_graph;
 use lfbm_bundle::runtime::{Runtime, evaluate};
@@ -19,7 +20,6 @@ use crate::device::DeviceChoice;
 use crate::export::{Run, export};
 use crate::fit::{Batches, Learner, read_checkpoint, write_checkpoint};
 use crate::model::{Observation, host};
-use crate::output::print_line;
 use crate::settings::Settings;
 
 /// Images that are preprocessed at once.

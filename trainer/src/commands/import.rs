@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::manifest::{Classes, PriorKind};
 use lfbm_bundle::model::{ModelFiles, imported_graphs};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
@@ -13,7 +14,6 @@ use super::evaluate::check_size;
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, OptionalClassArgs, split};
 use crate::import_check::{check_flow, check_inverse, check_lowering, check_rows};
-use crate::output::print_line;
 use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer import`.

@@ -7,9 +7,9 @@ use std::thread;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use lfbm_bundle::console::{one_line, print_line};
 
 use super::steps::{Steps, write_whole};
-use crate::output::print_line;
 use crate::sweep::{Cell, CellResult, Sweep, draw_vary, table};
 
 /// Arguments of `trainer sweep`.
@@ -80,7 +80,7 @@ fn run_all(args: &SweepArgs, sweep: &Sweep, cells: &[Cell]) -> anyhow::Result<()
         let mut failed = Vec::new();
         while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
             if let Err(error) = run_cell(args, sweep, cell, Some(threads)) {
-                eprintln!("{}: {error:#}", cell.name());
+                eprintln!("{}: {}", cell.name(), one_line(error.as_ref()));
                 failed.push(cell.name());
             }
         }

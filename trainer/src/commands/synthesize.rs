@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::inference::SCORE_SEED;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::sampler::Sampler;
@@ -11,7 +12,6 @@ use lfbm_bundle::store::Bundle;
 use serde_json::json;
 
 use crate::evaluate::draw_samples;
-use crate::output::print_line;
 
 /// Arguments of `trainer synthesize`.
 #[derive(Args, Clone, Debug)]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::data::DatasetName;
 use crate::plan::{PlanError, names_files, read_plan};
+use crate::settings::Settings;
 
 /// A sweep's file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -117,8 +118,17 @@ impl Sweep {
     /// When it is missing or describes no sweep.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         read_plan(path, |sweep: &Self| {
-            for name in sweep.named_settings().keys().chain(&sweep.holdouts) {
+            let named = sweep.named_settings();
+            for name in named.keys().chain(&sweep.holdouts) {
                 names_files(name)?;
+            }
+            for (name, changes) in &named {
+                Settings::load(None, changes).map_err(|error| format!("{name}: {error}"))?;
+            }
+            let varied = sweep.vary.iter().flat_map(Vary::curves);
+            let varied: usize = varied.map(|curve| curve.settings.len()).sum();
+            if named.len() < sweep.settings.len() + varied {
+                return Err("two of settings and vary make the same name".to_owned());
             }
             if sweep.cells().is_empty() {
                 return Err("expected at least one of settings, holdouts and seeds each".to_owned());
@@ -186,7 +196,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), cells.len());
         for changes in named.values() {
-            crate::settings::Settings::load(None, changes).unwrap();
+            Settings::load(None, changes).unwrap();
         }
     }
 
@@ -229,6 +239,16 @@ mod tests {
                 "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a/b\"\n\
                  along = { setting = \"seed\", values = [1] }",
                 "a/b",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a\"\n\
+                 along = { setting = \"model.flow_stepz\", values = [1] }",
+                "a-1: settings",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[settings]\na-1 = []\n\
+                 [[vary]]\nname = \"a\"\nalong = { setting = \"seed\", values = [1] }",
+                "the same name",
             ),
             (
                 "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = []\n[settings]\na = []",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
+use lfbm_bundle::console::print_line;
 use lfbm_bundle::inference::{Inference, SCORE_SEED};
 use lfbm_bundle::manifest::{ChainStart, ImageSpec, Langevin, Manifest, PriorKind};
 use lfbm_bundle::pixels;
@@ -16,7 +17,6 @@ use serde::Serialize;
 use super::completions::{Completions, MeanSquaredError, complete};
 use crate::data::Dataset;
 use crate::evaluate::draw_rows;
-use crate::output::print_line;
 
 /// Langevin steps: the paper's in testing.
 const STEPS: u32 = 400;

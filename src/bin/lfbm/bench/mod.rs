@@ -90,9 +90,9 @@ pub(crate) async fn run(connector: &Connector, args: &BenchArgs) -> anyhow::Resu
     if args.find_capacity {
         let capacity = Capacity::find(&load, stop).await?;
         return if args.json {
-            print_line(capacity.json())
+            Ok(print_line(capacity.json())?)
         } else {
-            print_line(capacity.text())
+            Ok(print_line(capacity.text())?)
         };
     }
     let measurement = load.run(pace(args)?, stop).await?;

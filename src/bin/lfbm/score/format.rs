@@ -71,7 +71,7 @@ impl Printer {
                 table.add_row(row(image, reply));
                 Ok(())
             }
-            Self::Json => print_line(Value::Object(score_object(image, reply))),
+            Self::Json => Ok(print_line(Value::Object(score_object(image, reply)))?),
             Self::Csv { has_header } => {
                 let (names, values): (Vec<_>, Vec<_>) = fields(image, reply).into_iter().unzip();
                 if !*has_header {
@@ -79,7 +79,7 @@ impl Printer {
                     *has_header = true;
                 }
                 let values: Vec<_> = values.iter().map(csv_value).collect();
-                print_line(values.join(","))
+                Ok(print_line(values.join(","))?)
             }
         }
     }
