@@ -1,14 +1,49 @@
-//! One Langevin step, both generators, batches of 1, 16, 64 and 128: the server's whole cost.
+//! One Langevin step, both generators: the server's whole cost. `mlp/1x16` is a batch of 16 rows on
+//! one thread; in the last, every core steps a batch of its own.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::thread;
+use std::time::Instant;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::{PosteriorStep, Runtime, SessionOptions, StepInputs, StepOutputs};
+use lfbm_bundle::runtime::{
+    ChainGraphs, PosteriorStep, Runtime, SessionOptions, StepInputs, StepOutputs,
+};
 use lfbm_bundle::testing::random_bundle;
 
 const LATENT_DIM: usize = 16;
 const WIDTH: usize = 16;
+/// What a thread of the server has when it is full.
+const FULL: usize = 64;
+
+fn steps(posterior: &mut PosteriorStep, manifest: &Manifest, rows: usize, count: u64) {
+    let (d, pixels) = (manifest.latent_dim, manifest.image.pixels());
+    let (z, noise) = (vec![0.3; rows * d], vec![0.1; rows * d]);
+    let (x, mask) = (vec![0.2; rows * pixels], vec![1.0; rows * pixels]);
+    let (step_size, noise_scale) = (vec![0.1; rows], vec![1.0; rows]);
+    let mut z_next = vec![0.0; rows * d];
+    let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
+    for _ in 0..count {
+        let inputs = StepInputs {
+            z: &z,
+            x: &x,
+            mask: &mask,
+            noise: &noise,
+            step_size: &step_size,
+            noise_scale: &noise_scale,
+        };
+        let outputs = StepOutputs {
+            z_next: &mut z_next,
+            log_prior: &mut log_prior,
+            log_likelihood: &mut log_likelihood,
+            reconstruction: None,
+        };
+        posterior.run(rows, inputs, outputs).unwrap();
+    }
+}
 
 fn posterior_step(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
@@ -19,32 +54,19 @@ fn posterior_step(criterion: &mut Criterion) {
         let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, WIDTH, 1).unwrap();
         let manifest = bundle.manifest();
         let options = SessionOptions::default();
-        let mut step = PosteriorStep::open(&runtime, bundle.dir(), manifest, &options).unwrap();
-        for rows in [1, 16, 64, 128] {
-            let (d, pixels) = (manifest.latent_dim, manifest.image.pixels());
-            let (z, noise) = (vec![0.3; rows * d], vec![0.1; rows * d]);
-            let (x, mask) = (vec![0.2; rows * pixels], vec![1.0; rows * pixels]);
-            let (step_size, noise_scale) = (vec![0.1; rows], vec![1.0; rows]);
-            let mut z_next = vec![0.0; rows * d];
-            let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
-            group.throughput(Throughput::Elements(rows as u64));
-            group.bench_function(BenchmarkId::new(generator.to_string(), rows), |bencher| {
-                bencher.iter(|| {
-                    let inputs = StepInputs {
-                        z: &z,
-                        x: &x,
-                        mask: &mask,
-                        noise: &noise,
-                        step_size: &step_size,
-                        noise_scale: &noise_scale,
-                    };
-                    let outputs = StepOutputs {
-                        z_next: &mut z_next,
-                        log_prior: &mut log_prior,
-                        log_likelihood: &mut log_likelihood,
-                        reconstruction: None,
-                    };
-                    step.run(rows, inputs, outputs).unwrap();
+        let mut lanes = ChainGraphs::open(&runtime, bundle.dir(), manifest, &options).unwrap();
+        for (threads, rows) in [(1, 1), (1, 16), (1, FULL), (lanes.len(), FULL)] {
+            group.throughput(Throughput::Elements((threads * rows) as u64));
+            let id = BenchmarkId::new(generator.to_string(), format!("{threads}x{rows}"));
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|count| {
+                    let started = Instant::now();
+                    thread::scope(|scope| {
+                        for lane in &mut lanes[..threads] {
+                            scope.spawn(|| steps(&mut lane.posterior, manifest, rows, count));
+                        }
+                    });
+                    started.elapsed()
                 });
             });
         }

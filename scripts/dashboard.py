@@ -80,7 +80,7 @@ ROWS = {
         ("Suspended chains", "ops", rate("lfbm_chain_suspensions_total", *MODEL),
          "Chains that gave their row to others, to go on later."),
         ("Chains that share a step", "short", mean("lfbm_step_chains", *MODEL),
-         "Near --max-batch-chains the server is busy; near 1 it is idle, or alone."),
+         "Of one thread. Near its share of --max-batch-chains the server is busy; near 1 it is idle, or alone."),
     ],
     "Scores and drift": [
         ("Verdicts", "ops", rate("lfbm_verdicts_total", "model", "version", "verdict"), ""),

@@ -1,22 +1,23 @@
 //! Short-run Langevin inference for a set of images: what `trainer evaluate` reports, and the
 //! yard-stick that the server's scheduler is held against.
 
+use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use crate::manifest::{Aggregation, ImageSpec, Langevin, Manifest};
 use crate::noise::ChainNoise;
 use crate::pixels;
-use crate::runtime::{
-    ChainStarts, PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs,
-    StepOutputs,
-};
+use crate::runtime::{ChainGraphs, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs};
 use crate::sampler::Sampler;
 
 /// Seed of the scores in reports and calibrations, and of served scores that name none.
 pub const SCORE_SEED: u64 = 0;
 
-/// Chains that run together: enough to keep two cores busy, few enough to stay in the cache.
-const ROWS: usize = 256;
+/// Chains that run together on a thread at most.
+const ROWS: usize = 128;
 
 /// The densities that one chain ends with.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,12 +121,27 @@ pub fn aggregate(chains: &[ChainScore], how: Aggregation) -> Option<Score> {
 
 /// A bundle's graphs, open.
 pub struct Inference {
-    preprocess: Preprocess,
-    starts: ChainStarts,
-    posterior: PosteriorStep,
+    /// One a thread.
+    lanes: Vec<Lane>,
     sampler: Sampler,
     image: ImageSpec,
+}
+
+/// What one thread runs chains with.
+struct Lane {
+    graphs: ChainGraphs,
+    image: ImageSpec,
     latent_dim: usize,
+}
+
+/// Images, each with the same number of chains; row r is a chain of image r / chains.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    images: &'a [f32],
+    masks: Option<&'a [f32]>,
+    langevin: &'a Langevin,
+    chains: usize,
+    seed: u64,
 }
 
 impl Inference {
@@ -139,13 +155,16 @@ impl Inference {
         manifest: &Manifest,
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
-        Ok(Self {
-            preprocess: Preprocess::open(runtime, dir, manifest, options)?,
-            starts: ChainStarts::open(runtime, dir, manifest, options)?,
-            posterior: PosteriorStep::open(runtime, dir, manifest, options)?,
-            sampler: Sampler::open(runtime, dir, manifest, options)?,
+        let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
+        let lanes = lanes.into_iter().map(|graphs| Lane {
+            graphs,
             image: manifest.image,
             latent_dim: manifest.latent_dim,
+        });
+        Ok(Self {
+            lanes: lanes.collect(),
+            sampler: Sampler::open(runtime, dir, manifest, options)?,
+            image: manifest.image,
         })
     }
 
@@ -186,46 +205,108 @@ impl Inference {
         seed: u64,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<ChainScore>>, RuntimeError> {
+        let chains = langevin.chains.max(1) as usize;
+        let rows = Rows {
+            images,
+            masks,
+            langevin,
+            chains,
+            seed,
+        };
+        let total = images.len() / self.image.pixels() * chains;
+        let at_once = total.div_ceil(self.lanes.len()).clamp(1, ROWS);
+        let batches = total.div_ceil(at_once);
+        let next = &AtomicUsize::new(0);
+        let mut ended = vec![Vec::new(); batches];
+        thread::scope(|scope| {
+            let (end, ends) = mpsc::channel();
+            for lane in &mut self.lanes {
+                let end = end.clone();
+                scope.spawn(move || {
+                    loop {
+                        let batch = next.fetch_add(1, Ordering::Relaxed);
+                        if batch >= batches {
+                            break;
+                        }
+                        let first = batch * at_once;
+                        let result = lane.run(first..total.min(first + at_once), rows);
+                        // Nobody listens after a failure.
+                        if end.send((batch, result)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(end);
+            let mut done = 0;
+            for (batch, result) in ends {
+                ended[batch] = result?;
+                done += ended[batch].len();
+                progress(done / chains);
+            }
+            Ok(())
+        })?;
+        let mut ended = ended.into_iter().flatten();
+        let of_image = |_| ended.by_ref().take(chains).collect();
+        Ok((0..total / chains).map(of_image).collect())
+    }
+
+    /// x of `images`, n x C H W intensities in [0, 1].
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        self.lanes[0].preprocess(images)
+    }
+
+    /// g(z) of latents, n x d.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn reconstruct(&mut self, z: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        self.sampler.generate(z)
+    }
+
+    /// `n` images from the prior: z0 ~ N(0, I), z = f(z0), g(z).
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn sample_prior(&mut self, n: usize, seed: u64) -> Result<Vec<f32>, RuntimeError> {
+        self.sampler.sample(n, seed)
+    }
+}
+
+impl Lane {
+    fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        let mut x = vec![0.0; images.len()];
+        let n = images.len() / self.image.pixels();
+        self.graphs.preprocess.run(n, images, &mut x)?;
+        Ok(x)
+    }
+
+    /// Runs some of the rows from their images to their ends.
+    fn run(&mut self, some: Range<usize>, rows: Rows<'_>) -> Result<Vec<ChainScore>, RuntimeError> {
+        let Rows { chains, seed, .. } = rows;
         let (pixels, positions) = (self.image.pixels(), self.image.positions());
-        let x = match masks {
-            None => self.preprocess(images)?,
+        let gather = |values: &[f32], size: usize| -> Vec<f32> {
+            let of_row = |row| &values[row / chains * size..][..size];
+            some.clone().flat_map(of_row).copied().collect()
+        };
+        let noise = some
+            .clone()
+            .map(|row| ChainNoise::new(seed, (row % chains) as u32));
+        let noise: Vec<_> = noise.collect();
+        let mut images = gather(rows.images, pixels);
+        let mask = match rows.masks {
+            None => vec![1.0; noise.len() * positions],
             Some(masks) => {
-                let mut seen = images.to_vec();
-                pixels::hide_all(&mut seen, masks, &self.image);
-                self.preprocess(&seen)?
+                let mask = gather(masks, positions);
+                pixels::hide_all(&mut images, &mask, &self.image);
+                mask
             }
         };
-        let n = x.len() / pixels;
-        let chains = langevin.chains.max(1) as usize;
-        let mut finished: Vec<Vec<ChainScore>> = Vec::with_capacity(n);
-        for first in (0..n * chains).step_by(ROWS) {
-            let rows = first..(first + ROWS).min(n * chains);
-            let noise: Vec<_> = rows
-                .clone()
-                .map(|row| ChainNoise::new(seed, (row % chains) as u32))
-                .collect();
-            let of_rows = |values: &[f32], size: usize| -> Vec<f32> {
-                let values = rows
-                    .clone()
-                    .flat_map(|row| &values[row / chains * size..][..size]);
-                values.copied().collect()
-            };
-            let mask = match masks {
-                None => vec![1.0; noise.len() * positions],
-                Some(masks) => of_rows(masks, positions),
-            };
-            let ended = self.run_chains(&of_rows(&x, pixels), &mask, &noise, langevin)?;
-            for (row, chain) in rows.zip(ended) {
-                if row % chains == 0 {
-                    finished.push(Vec::with_capacity(chains));
-                }
-                if let Some(of_image) = finished.last_mut() {
-                    of_image.push(chain);
-                }
-            }
-            progress(finished.len());
-        }
-        Ok(finished)
+        let x = self.preprocess(&images)?;
+        self.run_chains(&x, &mask, &noise, rows.langevin)
     }
 
     fn run_chains(
@@ -242,9 +323,9 @@ impl Inference {
         let mut draw = vec![0.0; rows * d];
         let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
         for (draw, noise) in draw.chunks_mut(d).zip(noise) {
-            self.starts.draw(noise, draw);
+            self.graphs.starts.draw(noise, draw);
         }
-        self.starts.run(rows, x, &draw, &mut z)?;
+        self.graphs.starts.run(rows, x, &draw, &mut z)?;
         // One run more than there are steps: it gives the densities at the last latents.
         for step in 0..=langevin.steps {
             let noisy = step + langevin.noise_free_steps < langevin.steps;
@@ -268,7 +349,7 @@ impl Inference {
                 log_likelihood: &mut log_likelihood,
                 reconstruction: None,
             };
-            self.posterior.run(rows, inputs, outputs)?;
+            self.graphs.posterior.run(rows, inputs, outputs)?;
             if step < langevin.steps {
                 std::mem::swap(&mut z, &mut z_next);
             }
@@ -282,33 +363,6 @@ impl Inference {
                 z: z.to_vec(),
             })
             .collect())
-    }
-
-    /// x of `images`, n x C H W intensities in [0, 1].
-    ///
-    /// # Errors
-    /// When the run fails.
-    pub fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
-        let mut x = vec![0.0; images.len()];
-        self.preprocess
-            .run(images.len() / self.image.pixels(), images, &mut x)?;
-        Ok(x)
-    }
-
-    /// g(z) of latents, n x d.
-    ///
-    /// # Errors
-    /// When the run fails.
-    pub fn reconstruct(&mut self, z: &[f32]) -> Result<Vec<f32>, RuntimeError> {
-        self.sampler.generate(z)
-    }
-
-    /// `n` images from the prior: z0 ~ N(0, I), z = f(z0), g(z).
-    ///
-    /// # Errors
-    /// When the run fails.
-    pub fn sample_prior(&mut self, n: usize, seed: u64) -> Result<Vec<f32>, RuntimeError> {
-        self.sampler.sample(n, seed)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A step's rows are shared out among threads and cut into runs; nobody can tell from the result.
+//! A step's rows are cut into runs; nobody can tell from the result.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -73,22 +73,17 @@ fn many_rows_at_once_are_the_rows_one_by_one() {
         let out = folder.path().join(generator.to_string());
         let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, 4, 1).unwrap();
         let rows = Rows::new(&bundle);
-        for threads in [1, 3] {
-            let options = SessionOptions {
-                threads,
-                ..SessionOptions::default()
-            };
-            let mut step =
-                PosteriorStep::open(&runtime, bundle.dir(), bundle.manifest(), &options).unwrap();
-            let together = rows.run(&mut step, 0, ROWS).unwrap();
-            for row in 0..ROWS {
-                let alone = rows.run(&mut step, row, row + 1).unwrap();
-                for (together, alone) in together.iter().zip(&alone) {
-                    let width = alone.len();
-                    for (got, expected) in together[row * width..].iter().zip(alone) {
-                        let tolerance = 1e-5 * expected.abs().max(1.0);
-                        assert!((got - expected).abs() < tolerance, "{got} {expected}");
-                    }
+        let options = SessionOptions::default();
+        let mut step =
+            PosteriorStep::open(&runtime, bundle.dir(), bundle.manifest(), &options).unwrap();
+        let together = rows.run(&mut step, 0, ROWS).unwrap();
+        for row in 0..ROWS {
+            let alone = rows.run(&mut step, row, row + 1).unwrap();
+            for (together, alone) in together.iter().zip(&alone) {
+                let width = alone.len();
+                for (got, expected) in together[row * width..].iter().zip(alone) {
+                    let tolerance = 1e-5 * expected.abs().max(1.0);
+                    assert!((got - expected).abs() < tolerance, "{got} {expected}");
                 }
             }
         }

@@ -44,25 +44,25 @@ pub struct Args {
     #[arg(long, env = "LFBM_GPU_MEMORY_LIMIT_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_limit_bytes: Option<usize>,
-    /// Threads that share the rows of a step; 0 for one per core [default: 0]
+    /// Threads that run chains, each in a batch of its own; 0 for one per core [default: 0]
     #[arg(long, env = "LFBM_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Chains that share a Langevin step at most; at least 2 [default: 64 a thread on cpu, 64
-    /// elsewhere]
+    /// Chains under way at most, which the threads share evenly; at least 2 [default: 64 a thread on
+    /// cpu, 64 elsewhere]
     #[arg(long, env = "LFBM_MAX_BATCH_CHAINS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_chains: Option<usize>,
-    /// Batch sizes that are run, as a list with commas; smaller batches are padded to the next
+    /// Sizes of batches that are run, as a list with commas; smaller ones are padded to the next
     /// [default: none on cpu, powers of two elsewhere]
     #[arg(long, env = "LFBM_BATCH_BUCKETS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_buckets: Option<Vec<usize>>,
-    /// Share of the batch that bulk requests get while interactive ones wait [default: 0.25]
+    /// Share of the chains under way that bulk requests get while interactive ones wait [default: 0.25]
     #[arg(long, env = "LFBM_BULK_SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bulk_share: Option<f64>,
-    /// When requests enter the batch: before every step, or when a batch has been collected
+    /// When requests enter a batch: before every step, or when a batch has been collected
     /// [default: step]
     #[arg(long, env = "LFBM_BATCHING", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,7 @@ fn device_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Device,
         .map_err(serde::de::Error::custom)
 }
 
-/// When requests enter the batch.
+/// When requests enter a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchingName {
@@ -155,8 +155,8 @@ impl Config {
         }
     }
 
-    /// Chains that share a step at most. A thread reads all weights for its rows, however few they
-    /// are, so each has its own 64.
+    /// Chains under way at most. A thread reads all weights for its batch, however small, so each has
+    /// room for 64.
     fn batch_chains(&self) -> usize {
         let threads = match self.device {
             Device::Cpu => self.session_options().threads(),

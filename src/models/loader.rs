@@ -52,7 +52,7 @@ impl Loader {
         let _span = tracing::info_span!("load_model", name, version).entered();
         let open = |options| Engine::open(&self.runtime, dir, manifest, options);
         let asked = self.options.device;
-        let (engine, device) = match open(&self.options) {
+        let (engines, device) = match open(&self.options) {
             Err(error) if asked != Device::Cpu && self.fallback == DeviceFallback::Cpu => {
                 tracing::warn!(%error, "falling back to the processor");
                 let options = SessionOptions {
@@ -71,7 +71,7 @@ impl Loader {
         };
         let sampler = Sampler::open(&self.runtime, dir, manifest, &sampler)?;
         let (metrics, registration) = self.metrics.of_model(manifest, asked, device)?;
-        let scheduler = Scheduler::start(name, engine, &self.policy, metrics.clone())?;
+        let scheduler = Scheduler::start(name, engines, self.policy.clone(), metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.model_load_seconds.observe(seconds);
         tracing::info!(

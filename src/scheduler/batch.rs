@@ -1,4 +1,4 @@
-//! The rows of the running batch, in arrays that lie as the graph wants them.
+//! The rows of a lane's batch, in arrays that lie as the graph wants them.
 
 use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
@@ -104,14 +104,14 @@ impl Batch {
         &self.rows
     }
 
-    /// Rows that a step of `rows` rows runs, with those that pad it.
+    /// Rows that a step of `rows` rows runs, with those that pad it: no more than there is room for.
     pub(super) fn padded(&self, rows: usize) -> usize {
         let bucket = self.buckets.iter().find(|bucket| **bucket >= rows);
-        bucket.copied().unwrap_or(rows)
+        bucket.map_or(rows, |bucket| (*bucket).min(self.capacity))
     }
 
     /// Adds a chain of a job; the batch must not be full.
-    pub(super) fn push(&mut self, id: JobId, job: &Job, entrant: Entrant) {
+    pub(super) fn push(&mut self, id: JobId, job: &Job, entrant: &Entrant) {
         let row = self.rows.len();
         let Sizes {
             pixels,
@@ -129,12 +129,11 @@ impl Batch {
                 pixels::hide(image, mask);
             }
         }
-        let noise = |chain| ChainNoise::new(job.seed, chain);
-        let (chain, step, noise) = match entrant {
-            Entrant::New(chain) => (chain, 0, noise(chain)),
+        let (chain, step) = match entrant {
+            Entrant::New(chain) => (*chain, 0),
             Entrant::Suspended(Suspended { chain, step, z }) => {
-                self.z[row * d..][..d].copy_from_slice(&z);
-                (chain, step, noise(chain))
+                self.z[row * d..][..d].copy_from_slice(z);
+                (*chain, *step)
             }
         };
         self.step_size[row] = job.langevin.step_size;
@@ -143,7 +142,7 @@ impl Batch {
             chain,
             priority: job.priority,
             langevin: job.langevin,
-            noise,
+            noise: ChainNoise::new(job.seed, chain),
             step,
             stay: 0,
             reconstruct: job.reconstruct,

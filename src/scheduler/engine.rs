@@ -3,8 +3,7 @@ use std::path::Path;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::noise::ChainNoise;
 use lfbm_bundle::runtime::{
-    ChainStarts, PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions, StepInputs,
-    StepOutputs,
+    ChainGraphs, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
 };
 
 /// Sizes of a model's arrays.
@@ -18,7 +17,7 @@ pub(super) struct Sizes {
     pub(super) latent_dim: usize,
 }
 
-/// What a scheduler runs.
+/// What a lane runs.
 pub(super) trait Graphs: Send + 'static {
     fn sizes(&self) -> Sizes;
 
@@ -54,17 +53,16 @@ pub(super) trait Graphs: Send + 'static {
     ) -> Result<(), RuntimeError>;
 }
 
-/// A model's graphs, open.
+/// A model's graphs, open for one lane.
 pub struct Engine {
-    preprocess: Preprocess,
-    starts: ChainStarts,
-    posterior: PosteriorStep,
+    graphs: ChainGraphs,
     sizes: Sizes,
     default_steps: u32,
 }
 
 impl Engine {
-    /// Opens the graphs of the bundle in `dir`, which `manifest` describes.
+    /// Opens the graphs of the bundle in `dir`, which `manifest` describes: for a lane a thread on
+    /// the processor, for one on any other device.
     ///
     /// # Errors
     /// When ONNX Runtime refuses a graph, or the device cannot be had.
@@ -73,18 +71,18 @@ impl Engine {
         dir: &Path,
         manifest: &Manifest,
         options: &SessionOptions,
-    ) -> Result<Self, RuntimeError> {
-        Ok(Self {
-            preprocess: Preprocess::open(runtime, dir, manifest, options)?,
-            starts: ChainStarts::open(runtime, dir, manifest, options)?,
-            posterior: PosteriorStep::open(runtime, dir, manifest, options)?,
+    ) -> Result<Vec<Self>, RuntimeError> {
+        let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
+        let engines = lanes.into_iter().map(|graphs| Self {
+            graphs,
             sizes: Sizes {
                 pixels: manifest.image.pixels(),
                 positions: manifest.image.positions(),
                 latent_dim: manifest.latent_dim,
             },
             default_steps: manifest.langevin.steps,
-        })
+        });
+        Ok(engines.collect())
     }
 }
 
@@ -103,11 +101,11 @@ impl Graphs for Engine {
         images: &[f32],
         x: &mut [f32],
     ) -> Result<(), RuntimeError> {
-        self.preprocess.run(rows, images, x)
+        self.graphs.preprocess.run(rows, images, x)
     }
 
     fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]) {
-        self.starts.draw(noise, values);
+        self.graphs.starts.draw(noise, values);
     }
 
     fn start(
@@ -117,7 +115,7 @@ impl Graphs for Engine {
         noise: &[f32],
         z: &mut [f32],
     ) -> Result<(), RuntimeError> {
-        self.starts.run(rows, x, noise, z)
+        self.graphs.starts.run(rows, x, noise, z)
     }
 
     fn step(
@@ -126,6 +124,6 @@ impl Graphs for Engine {
         inputs: StepInputs<'_>,
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
-        self.posterior.run(rows, inputs, outputs)
+        self.graphs.posterior.run(rows, inputs, outputs)
     }
 }

@@ -21,20 +21,21 @@
 //! so its score is the same.
 //!
 //! # The parts
-//! `queue` decides who gets a row, `batch` holds the rows and takes the steps, `worker` is the
-//! thread that does both, `pace` tells admission how fast it goes.
+//! A lane is a thread with sessions and a batch of its own: `lane` is the thread, `batch` its rows.
+//! Lanes step side by side and never wait for each other; before each step they meet, one after
+//! the other, at `state`: there `queue` decides who gets a row, and `pace` knows how fast it goes.
 
 mod batch;
 mod engine;
+mod lane;
 mod pace;
 mod queue;
+mod state;
 #[cfg(test)]
 mod tests;
-mod worker;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,12 +43,11 @@ use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
 use lfbm_bundle::runtime::RuntimeError;
 use tokio::sync::oneshot;
-use tracing::Span;
 
 pub use self::engine::Engine;
-use self::pace::Pace;
+use self::lane::Lane;
 use self::queue::JobId;
-use self::worker::Worker;
+use self::state::Shared;
 use crate::admission::{Estimate, Permit, Priority};
 use crate::telemetry::ModelMetrics;
 
@@ -58,12 +58,12 @@ const SHORTEST_SLICE_STEPS: u32 = 16;
 /// How chains share a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Chains that share a step at most; at least 2, one for each class.
+    /// Chains under way at most, which the lanes share evenly; at least 2, one for each class.
     pub capacity: usize,
-    /// Share of the batch that is bulk's while both classes wait, from 0 to 1; each class has at
+    /// Share of them that is bulk's while both classes wait, from 0 to 1; each class has at
     /// least one row.
     pub bulk_share: f64,
-    /// Batch sizes that are run, ascending; a smaller batch is padded to the next of them. Sizes
+    /// Sizes of batches that are run, ascending; a smaller batch is padded to the next of them. Sizes
     /// beyond the last, and all if there is none, are run as they are.
     pub buckets: Vec<usize>,
     /// When chains may enter.
@@ -168,96 +168,81 @@ pub enum StartError {
 
 type Reply = oneshot::Sender<Result<Inferred, SchedulerError>>;
 
-struct Submission {
-    id: JobId,
-    job: Job,
-    reply: Reply,
-    admitted: Instant,
-    /// The caller's span, and in it the one of the wait.
-    caller: Span,
-    stage: Span,
+/// A scheduler's door. When the last clone is dropped, its lanes end.
+#[derive(Clone)]
+pub struct Scheduler(Arc<Door>);
+
+struct Door {
+    shared: Arc<Shared>,
+    lanes: Vec<JoinHandle<()>>,
 }
 
-/// What the thread is told.
-enum Message {
-    Submit(Box<Submission>),
-    /// Nobody waits for the job any more.
-    Abandon(JobId),
-}
-
-/// A scheduler's door. When the last clone is dropped, the thread ends.
-#[derive(Clone, Debug)]
-pub struct Scheduler {
-    // Unbounded, because admission bounds what is in it.
-    messages: Sender<Message>,
-    pace: Arc<Pace>,
-    next_id: Arc<AtomicU64>,
-    thread: Arc<JoinHandle<()>>,
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
 }
 
 impl Scheduler {
-    /// Runs every batch size once, then starts the thread that takes the steps. May take seconds.
+    /// Runs every batch size once, then starts a thread for each engine. May take seconds.
     ///
     /// # Errors
     /// When a graph does not run, or the system has no thread to give.
     pub fn start(
         name: &str,
-        engine: Engine,
-        policy: &Policy,
+        engines: Vec<Engine>,
+        policy: Policy,
         metrics: ModelMetrics,
     ) -> Result<Self, StartError> {
-        Self::start_with(name, engine, policy, metrics)
+        Self::start_with(name, engines, policy, metrics)
     }
 
-    fn start_with(
+    fn start_with<G: engine::Graphs>(
         name: &str,
-        graphs: impl engine::Graphs,
-        policy: &Policy,
+        graphs: Vec<G>,
+        policy: Policy,
         metrics: ModelMetrics,
     ) -> Result<Self, StartError> {
-        let (messages, receiver) = mpsc::channel();
-        let slice_steps = policy.slice_steps(graphs.default_steps());
-        let slice_runs = u64::from(slice_steps) + 1;
-        let pace = Arc::new(Pace::new(policy.capacity, policy.bulk_share, slice_runs));
-        let mut worker = Worker::new(graphs, policy.clone(), metrics, Arc::clone(&pace));
-        worker.warm_up()?;
-        let thread = thread::Builder::new()
-            .name(format!("steps-{name}"))
-            .spawn(move || worker.run(&receiver))?;
-        Ok(Self {
-            messages,
-            pace,
-            next_id: Arc::default(),
-            thread: Arc::new(thread),
-        })
+        let default_steps = graphs.first().map_or(0, |graphs| graphs.default_steps());
+        let slice_runs = u64::from(policy.slice_steps(default_steps)) + 1;
+        let capacity = policy.capacity.div_ceil(graphs.len().max(1));
+        let shared = Shared::new(policy, metrics, graphs.len(), slice_runs);
+        let mut door = Door {
+            shared: Arc::new(shared),
+            lanes: Vec::with_capacity(graphs.len()),
+        };
+        let mut lanes: Vec<_> = (0..)
+            .zip(graphs)
+            .map(|(number, graphs)| Lane::new(number, graphs, Arc::clone(&door.shared), capacity))
+            .collect();
+        // At the same time, as they will step.
+        thread::scope(|scope| {
+            let warm_ups = lanes.iter_mut().map(|lane| scope.spawn(|| lane.warm_up()));
+            let warm_ups: Vec<_> = warm_ups.collect();
+            warm_ups
+                .into_iter()
+                .try_for_each(|lane| lane.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })?;
+        for (number, lane) in lanes.into_iter().enumerate() {
+            let thread = thread::Builder::new().name(format!("{name}-{number}"));
+            door.lanes.push(thread.spawn(move || lane.run())?);
+        }
+        Ok(Self(Arc::new(door)))
     }
 
     /// Runs a job's chains. Dropping the future frees their rows before the next step, and so does
     /// the job's deadline.
     ///
     /// # Errors
-    /// When a run of a graph fails, the deadline passes, or the thread is gone.
+    /// When a run of a graph fails, the deadline passes, or the threads are gone.
     pub async fn infer(&self, job: Job) -> Result<Inferred, SchedulerError> {
         let (reply, inferred) = oneshot::channel();
         let (deadline, expected) = (job.deadline, job.expected);
-        let admitted = Instant::now();
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.pace
-            .depart(job.priority, job.langevin.chains, job.runs_per_chain());
-        let submission = Submission {
-            id,
-            job,
-            reply,
-            admitted,
-            caller: Span::current(),
-            stage: tracing::debug_span!("queue"),
-        };
-        self.messages
-            .send(Message::Submit(Box::new(submission)))
-            .map_err(|_| SchedulerError::Stopped)?;
+        let shared = &*self.0.shared;
+        let submitted = Instant::now();
         let mut abandon = AbandonOnDrop {
-            messages: &self.messages,
-            id: Some(id),
+            shared,
+            id: Some(shared.submit(job, reply)),
         };
         let inferred = async {
             let inferred = inferred.await;
@@ -273,7 +258,7 @@ impl Scheduler {
         if let (Some(expected), Ok(_) | Err(SchedulerError::DeadlineExceeded)) =
             (expected, &inferred)
         {
-            self.pace.observe_answer(expected, admitted.elapsed());
+            shared.observe_answer(expected, submitted.elapsed());
         }
         inferred
     }
@@ -281,26 +266,25 @@ impl Scheduler {
     /// How long a request would wait and run if it came now; `None` if the scheduler is idle.
     pub fn estimate(&self, priority: Priority, langevin: &Langevin) -> Option<Estimate> {
         let runs = u64::from(langevin.steps) + 1;
-        self.pace.estimate(priority, langevin.chains, runs)
+        self.0.shared.estimate(priority, langevin.chains, runs)
     }
 
-    /// Whether the thread lives.
+    /// Whether all its threads live.
     pub fn is_alive(&self) -> bool {
-        !self.thread.is_finished()
+        !self.0.lanes.iter().any(JoinHandle::is_finished)
     }
 }
 
-/// Tells the thread when a caller stops waiting.
+/// Tells the lanes when a caller stops waiting.
 struct AbandonOnDrop<'a> {
-    messages: &'a Sender<Message>,
+    shared: &'a Shared,
     id: Option<JobId>,
 }
 
 impl Drop for AbandonOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            // A thread that is gone holds nothing.
-            let _ = self.messages.send(Message::Abandon(id));
+            self.shared.abandon(id);
         }
     }
 }

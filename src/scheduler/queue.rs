@@ -1,7 +1,7 @@
 //! Who gets the next row: the discipline alone, without an engine.
 //!
 //! *Between classes.* While both wait, bulk gets the next row as long as it holds fewer rows than
-//! its share of the batch; beyond that, interactive chains go first. While one class waits, every
+//! its share of them; beyond that, interactive chains go first. While one class waits, every
 //! row is its own to take. So bulk never holds less than its share for want of a turn, and
 //! [`Queue::excess`] says how many rows it holds beyond that while interactive chains wait: those
 //! are to be given back.
@@ -46,7 +46,7 @@ struct Waiting {
 }
 
 impl Queue {
-    /// For a batch of `capacity` rows, of which `bulk_share` are bulk's while both classes wait; at
+    /// For `capacity` rows, of which `bulk_share` are bulk's while both classes wait; at
     /// least one row is left to each class if there are two.
     pub(super) fn new(capacity: usize, bulk_share: f64) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl Queue {
         class.runs += u64::from(chains) * runs;
     }
 
-    /// Gives a free row to the job whose turn it is; `None` if the batch is full or nobody waits.
+    /// Gives a free row to the job whose turn it is; `None` if all are taken or nobody waits.
     pub(super) fn take(&mut self) -> Option<JobId> {
         if self.rows() == self.capacity {
             return None;
@@ -152,7 +152,8 @@ impl Queue {
         self.classes[priority as usize].runs
     }
 
-    fn rows(&self) -> usize {
+    /// Rows in use.
+    pub(super) fn rows(&self) -> usize {
         self.classes.iter().map(|class| class.rows).sum()
     }
 }

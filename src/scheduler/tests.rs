@@ -116,7 +116,11 @@ struct Running {
 }
 
 impl Running {
-    fn start(policy: &Policy) -> Self {
+    fn start(policy: Policy) -> Self {
+        Self::start_lanes(1, policy)
+    }
+
+    fn start_lanes(lanes: usize, policy: Policy) -> Self {
         let manifest = include_str!("../../models/mnist-not4/manifest.json");
         let manifest: Manifest = serde_json::from_str(manifest).unwrap();
         let metrics = Metrics::new(10, "test").unwrap();
@@ -124,9 +128,10 @@ impl Running {
             .of_model(&manifest, Device::Cpu, Device::Cpu)
             .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
-        let graphs = Arithmetic {
+        let graphs = || Arithmetic {
             rows: Arc::clone(&rows),
         };
+        let graphs = (0..lanes).map(|_| graphs()).collect();
         let scheduler = Scheduler::start_with("test", graphs, policy, metrics.clone()).unwrap();
         // What the warm-up ran.
         rows.lock().unwrap().clear();
@@ -192,7 +197,7 @@ fn scores(inferred: &Inferred) -> Vec<f64> {
 
 #[tokio::test]
 async fn bulk_makes_room_and_ends_as_if_it_had_not() {
-    let running = Running::start(&policy(4));
+    let running = Running::start(policy(4));
     let bulk = || running.job(Priority::Bulk, 4, 4000);
     let alone = running.scheduler.infer(bulk()).await.unwrap();
     let among = running.submit(bulk());
@@ -209,7 +214,7 @@ async fn bulk_makes_room_and_ends_as_if_it_had_not() {
 
 #[tokio::test]
 async fn a_job_of_many_long_chains_keeps_no_other_waiting() {
-    let running = Running::start(&policy(4));
+    let running = Running::start(policy(4));
     let long = || running.job(Priority::Interactive, 16, 500);
     let alone = running.scheduler.infer(long()).await.unwrap();
     let among = running.submit(long());
@@ -222,7 +227,7 @@ async fn a_job_of_many_long_chains_keeps_no_other_waiting() {
 
 #[tokio::test]
 async fn a_panic_ends_what_is_in_the_batch_and_nothing_else() {
-    let running = Running::start(&policy(2));
+    let running = Running::start(policy(2));
     let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
     running.until_running(1).await;
     let mut bad = running.job(Priority::Interactive, 1, 20);
@@ -237,7 +242,7 @@ async fn a_panic_ends_what_is_in_the_batch_and_nothing_else() {
 
 #[tokio::test]
 async fn waiting_jobs_outlive_a_failed_step() {
-    let running = Running::start(&policy(2));
+    let running = Running::start(policy(2));
     let mut jobs = Vec::new();
     for index in 0..6 {
         let mut job = running.job(Priority::Bulk, 1, 20);
@@ -259,7 +264,7 @@ async fn waiting_jobs_outlive_a_failed_step() {
 
 #[tokio::test]
 async fn batches_are_padded_to_the_next_bucket() {
-    let running = Running::start(&Policy {
+    let running = Running::start(Policy {
         buckets: vec![3, 8],
         ..policy(8)
     });
@@ -278,9 +283,25 @@ async fn batches_are_padded_to_the_next_bucket() {
 }
 
 #[tokio::test]
+async fn a_bucket_beyond_a_lanes_room_is_that_room() {
+    let running = Running::start_lanes(
+        2,
+        Policy {
+            buckets: vec![2, 8],
+            ..policy(8)
+        },
+    );
+    let job = running.job(Priority::Bulk, 8, 40);
+    running.scheduler.infer(job).await.unwrap();
+    let rows = running.rows.lock().unwrap().clone();
+    assert!(rows.iter().all(|rows| [2, 4].contains(rows)), "{rows:?}");
+    assert!(rows.contains(&4), "{rows:?}");
+}
+
+#[tokio::test]
 async fn whole_requests_wait_for_the_batch_before_and_score_the_same() {
-    let stepwise = Running::start(&policy(4));
-    let running = Running::start(&Policy {
+    let stepwise = Running::start(policy(4));
+    let running = Running::start(Policy {
         batching: Batching::Request {
             window: Duration::from_millis(1),
         },
@@ -298,7 +319,7 @@ async fn whole_requests_wait_for_the_batch_before_and_score_the_same() {
 
 #[tokio::test]
 async fn a_deadline_and_a_caller_that_leaves_free_the_rows() {
-    let running = Running::start(&policy(2));
+    let running = Running::start(policy(2));
     let mut late = running.job(Priority::Interactive, 2, 1_000_000);
     late.deadline = Some(Instant::now() + Duration::from_millis(20));
     let late = running.scheduler.infer(late).await;
@@ -316,7 +337,7 @@ async fn a_deadline_and_a_caller_that_leaves_free_the_rows() {
 
 #[tokio::test]
 async fn answers_that_come_late_leave_a_margin_to_the_next() {
-    let running = Running::start(&policy(2));
+    let running = Running::start(policy(2));
     let long = running.submit(running.job(Priority::Interactive, 1, 1_000_000));
     running.until_running(1).await;
     let margin = || {
@@ -338,7 +359,7 @@ async fn answers_that_come_late_leave_a_margin_to_the_next() {
 
 #[tokio::test]
 async fn reconstructions_come_when_asked_for_and_hidden_pixels_do_not() {
-    let running = Running::start(&policy(4));
+    let running = Running::start(policy(4));
     let mut masked = running.job(Priority::Interactive, 3, 20);
     masked.mask = Some(vec![1.0, 0.0]);
     masked.reconstruct = true;
@@ -357,4 +378,48 @@ async fn reconstructions_come_when_asked_for_and_hidden_pixels_do_not() {
         assert_eq!(image, &[chain.z[0]; 2]);
     }
     assert_eq!(masked.reconstructions.len(), 3);
+}
+
+#[tokio::test]
+async fn lanes_share_chains_and_the_scores_do_not_tell() {
+    let one = Running::start(policy(6));
+    let three = Running::start_lanes(3, policy(6));
+    let job = |running: &Running| running.job(Priority::Interactive, 5, 40);
+    let alone = one.scheduler.infer(job(&one)).await.unwrap();
+    let shared = three.scheduler.infer(job(&three)).await.unwrap();
+    assert_eq!(scores(&alone), scores(&shared));
+    let rows = three.rows.lock().unwrap().clone();
+    // Two lanes of two rows and one of one, once each has woken.
+    assert!(rows.iter().all(|rows| *rows <= 2), "{rows:?}");
+}
+
+#[tokio::test]
+async fn lanes_never_hold_more_than_the_capacity_together() {
+    let running = Running::start_lanes(4, policy(2));
+    let jobs: Vec<_> = (0..6)
+        .map(|_| running.submit(running.job(Priority::Interactive, 2, 200)))
+        .collect();
+    running.until_running(2).await;
+    for job in jobs {
+        assert!(running.metrics.chains_running.get() <= 2);
+        assert_eq!(job.await.unwrap().unwrap().chains.len(), 2);
+    }
+    let rows = running.rows.lock().unwrap().clone();
+    assert!(rows.iter().all(|rows| *rows == 1), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_panic_leaves_what_runs_on_another_lane_alone() {
+    let running = Running::start_lanes(2, policy(2));
+    let long = running.submit(running.job(Priority::Interactive, 1, 2_000));
+    running.until_running(1).await;
+    let mut bad = running.job(Priority::Interactive, 1, 20);
+    bad.image[0] = PANICS;
+    let bad = running.submit(bad);
+    assert!(matches!(bad.await.unwrap(), Err(SchedulerError::Panicked)));
+    assert!(!long.is_finished());
+    assert_eq!(long.await.unwrap().unwrap().chains.len(), 1);
+    let next = running.job(Priority::Interactive, 3, 20);
+    assert_eq!(running.scheduler.infer(next).await.unwrap().chains.len(), 3);
+    running.until_running(0).await;
 }

@@ -24,7 +24,7 @@ const CHAINS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 5
 pub struct ModelMetrics {
     /// Interactive and bulk chains that wait for a row.
     pub chains_waiting: [IntGauge; 2],
-    /// Chains in the batch.
+    /// Chains under way.
     pub chains_running: IntGauge,
     /// Seconds from admission to the first step.
     pub queue_seconds: Histogram,
@@ -88,8 +88,7 @@ impl ModelMetrics {
         let metrics = Self {
             chains_waiting: ["interactive", "bulk"]
                 .map(|priority| chains_waiting.with_label_values(&[priority])),
-            chains_running: registered
-                .add(gauge("lfbm_chains_running", "Chains in the batch.")?)?,
+            chains_running: registered.add(gauge("lfbm_chains_running", "Chains under way.")?)?,
             queue_seconds: registered.add(histogram(
                 "lfbm_queue_duration_seconds",
                 "From admission to the first Langevin step.",

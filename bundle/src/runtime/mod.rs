@@ -1,5 +1,6 @@
 //! Running a bundle's graphs with ONNX Runtime.
 
+mod chain_graphs;
 mod chain_start;
 mod device;
 mod evaluate;
@@ -8,6 +9,7 @@ mod library;
 mod posterior_step;
 mod session;
 
+pub use chain_graphs::ChainGraphs;
 pub use chain_start::ChainStarts;
 pub use device::Device;
 pub use evaluate::{evaluate, evaluate_file};

@@ -1,11 +1,10 @@
 //! One Langevin step: `posterior.onnx`.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use ort::session::{HasSelectedOutputs, RunOptions};
 
-use super::session::{Graph, Input, Output, image_row};
+use super::session::{Graph, Input, Output, check_length, image_row};
 use super::{Device, Runtime, RuntimeError, SessionOptions};
 use crate::manifest::Manifest;
 use crate::onnx::{self, Dim};
@@ -48,15 +47,18 @@ pub struct StepOutputs<'a> {
 
 /// One Langevin step: `posterior.onnx`.
 ///
-/// On the processor, threads share rows and not operators: each has a session of its own. Rows do
-/// not depend on each other, so that threads meet once a step instead of once an operator.
+/// On the processor, rows are cut into runs that fit the cache.
 pub struct PosteriorStep {
-    lanes: Vec<Lane>,
+    graph: Graph,
+    latent_dim: usize,
+    image: [usize; 3],
     rows_per_run: usize,
+    densities: RunOptions<HasSelectedOutputs>,
+    everything: RunOptions<HasSelectedOutputs>,
 }
 
 impl PosteriorStep {
-    /// Opens the graph of the bundle in `dir`, once a thread.
+    /// Opens the graph of the bundle in `dir`.
     ///
     /// # Errors
     /// When ONNX Runtime refuses the graph, or the device cannot be had.
@@ -66,198 +68,12 @@ impl PosteriorStep {
         manifest: &Manifest,
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
-        let (lanes, rows_per_run) = match options.device {
-            Device::Cpu => (options.threads(), rows_in_cache(dir)?),
-            Device::Cuda { .. } | Device::TensorRt { .. } => (1, usize::MAX),
-        };
-        let own_thread = SessionOptions {
-            threads: 1,
-            ..*options
-        };
-        let lanes = (0..lanes)
-            .map(|_| Lane::open(runtime, dir, manifest, &own_thread))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            lanes,
-            rows_per_run,
-        })
-    }
-
-    /// Takes one step of `rows` rows.
-    ///
-    /// # Errors
-    /// When a slice's length does not fit `rows`, or the run fails.
-    pub fn run(
-        &mut self,
-        rows: usize,
-        inputs: StepInputs<'_>,
-        outputs: StepOutputs<'_>,
-    ) -> Result<(), RuntimeError> {
-        let all = Slice {
-            rows,
-            inputs,
-            outputs,
-        };
-        let Some((first, others)) = self.lanes.split_first_mut() else {
-            return Ok(());
-        };
-        let share = rows.div_ceil(others.len() + 1);
-        let at_once = share.clamp(1, self.rows_per_run);
-        if at_once >= rows {
-            return first.run(all);
-        }
-        let work = Mutex::new(Work {
-            rest: Some(all),
-            at_once,
-            failure: None,
-        });
-        rayon::in_place_scope(|scope| {
-            for lane in others {
-                scope.spawn(|_| lane.work_off(&work));
-            }
-            first.work_off(&work);
-        });
-        let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
-        work.failure.map_or(Ok(()), Err)
-    }
-}
-
-/// Rows whose largest operator's inputs and outputs fit [`CACHE_BYTES`].
-fn rows_in_cache(dir: &Path) -> Result<usize, RuntimeError> {
-    let path = dir.join("posterior.onnx");
-    let bytes = std::fs::read(&path).map_err(|source| RuntimeError::File {
-        path: path.clone(),
-        source,
-    })?;
-    // Shapes are enough: the weights may be anything.
-    let graph = onnx::decode(&bytes, &|_, _, length| Some(vec![0; length]));
-    let graph = graph.map_err(|error| RuntimeError::Graph {
-        graph: path.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    let values_a_row = |value| match graph.shape(value) {
-        Ok([Dim::Batch, sizes @ ..]) => sizes
-            .iter()
-            .map(|size| match size {
-                Dim::Batch => 1,
-                Dim::Fixed(size) => *size,
-            })
-            .product(),
-        _ => 0,
-    };
-    let largest = graph.nodes().iter().map(|node| {
-        let values = node.inputs.iter().flatten().chain(&node.outputs);
-        values.map(values_a_row).sum::<usize>()
-    });
-    let bytes_a_row = largest.max().unwrap_or(0).max(1) * size_of::<f32>();
-    Ok((CACHE_BYTES / bytes_a_row).clamp(1, MAX_ROWS_PER_RUN))
-}
-
-/// Consecutive rows of a batch.
-struct Slice<'a> {
-    rows: usize,
-    inputs: StepInputs<'a>,
-    outputs: StepOutputs<'a>,
-}
-
-/// What is left to do of a step.
-struct Work<'a> {
-    rest: Option<Slice<'a>>,
-    at_once: usize,
-    failure: Option<RuntimeError>,
-}
-
-impl<'a> Slice<'a> {
-    /// The first `count` rows, and the others if there are any.
-    fn split(self, count: usize) -> (Self, Option<Self>) {
-        if count >= self.rows {
-            return (self, None);
-        }
-        let rows = self.rows;
-        let at = |length: usize| length / rows * count;
-        let cut = |values: &'a [f32]| values.split_at(at(values.len()));
-        let cut_mut = |values: &'a mut [f32]| {
-            let middle = at(values.len());
-            values.split_at_mut(middle)
-        };
-        let StepInputs {
-            z,
-            x,
-            mask,
-            noise,
-            step_size,
-            noise_scale,
-        } = self.inputs;
-        let [z, x, mask, noise, step_size, noise_scale] =
-            [z, x, mask, noise, step_size, noise_scale].map(cut);
-        let z_next = cut_mut(self.outputs.z_next);
-        let log_prior = cut_mut(self.outputs.log_prior);
-        let log_likelihood = cut_mut(self.outputs.log_likelihood);
-        let reconstruction = self.outputs.reconstruction.map(cut_mut).unzip();
-        let first = Self {
-            rows: count,
-            inputs: StepInputs {
-                z: z.0,
-                x: x.0,
-                mask: mask.0,
-                noise: noise.0,
-                step_size: step_size.0,
-                noise_scale: noise_scale.0,
-            },
-            outputs: StepOutputs {
-                z_next: z_next.0,
-                log_prior: log_prior.0,
-                log_likelihood: log_likelihood.0,
-                reconstruction: reconstruction.0,
-            },
-        };
-        let rest = Self {
-            rows: rows - count,
-            inputs: StepInputs {
-                z: z.1,
-                x: x.1,
-                mask: mask.1,
-                noise: noise.1,
-                step_size: step_size.1,
-                noise_scale: noise_scale.1,
-            },
-            outputs: StepOutputs {
-                z_next: z_next.1,
-                log_prior: log_prior.1,
-                log_likelihood: log_likelihood.1,
-                reconstruction: reconstruction.1,
-            },
-        };
-        (first, Some(rest))
-    }
-}
-
-impl<'a> Work<'a> {
-    fn next(&mut self) -> Option<Slice<'a>> {
-        let (next, rest) = self.rest.take()?.split(self.at_once);
-        self.rest = rest;
-        Some(next)
-    }
-}
-
-/// A session, and what one thread needs to run it.
-struct Lane {
-    graph: Graph,
-    latent_dim: usize,
-    image: [usize; 3],
-    densities: RunOptions<HasSelectedOutputs>,
-    everything: RunOptions<HasSelectedOutputs>,
-}
-
-impl Lane {
-    fn open(
-        runtime: &Runtime,
-        dir: &Path,
-        manifest: &Manifest,
-        options: &SessionOptions,
-    ) -> Result<Self, RuntimeError> {
         let graph = Graph::open(runtime, dir, "posterior", options)?;
         Ok(Self {
+            rows_per_run: match options.device {
+                Device::Cpu => rows_in_cache(dir)?,
+                Device::Cuda { .. } | Device::TensorRt { .. } => usize::MAX,
+            },
             densities: graph.select(&["z_next", "log_prior", "log_likelihood"])?,
             everything: graph.select(&[
                 "z_next",
@@ -271,13 +87,82 @@ impl Lane {
         })
     }
 
-    fn run(
+    /// Takes one step of `rows` rows.
+    ///
+    /// # Errors
+    /// When a slice's length does not fit `rows`, or the run fails.
+    pub fn run(
         &mut self,
-        Slice {
-            rows,
-            inputs,
-            outputs,
-        }: Slice<'_>,
+        rows: usize,
+        inputs: StepInputs<'_>,
+        outputs: StepOutputs<'_>,
+    ) -> Result<(), RuntimeError> {
+        let [channels, height, width] = self.image;
+        let (d, positions) = (self.latent_dim, height * width);
+        let pixels = channels * positions;
+        let StepInputs {
+            z,
+            x,
+            mask,
+            noise,
+            step_size,
+            noise_scale,
+        } = inputs;
+        let StepOutputs {
+            z_next,
+            log_prior,
+            log_likelihood,
+            mut reconstruction,
+        } = outputs;
+        for (what, length, row) in [
+            ("z", z.len(), d),
+            ("x", x.len(), pixels),
+            ("mask", mask.len(), positions),
+            ("noise", noise.len(), d),
+            ("step_size", step_size.len(), 1),
+            ("noise_scale", noise_scale.len(), 1),
+            ("z_next", z_next.len(), d),
+            ("log_prior", log_prior.len(), 1),
+            ("log_likelihood", log_likelihood.len(), 1),
+        ] {
+            check_length("posterior", what, length, rows * row)?;
+        }
+        if let Some(reconstruction) = &reconstruction {
+            let length = reconstruction.len();
+            check_length("posterior", "reconstruction", length, rows * pixels)?;
+        }
+        // As even as can be: a run of few rows takes long for what it does.
+        let runs = rows.div_ceil(self.rows_per_run).max(1);
+        let at_once = rows.div_ceil(runs).max(1);
+        for first in (0..rows).step_by(at_once) {
+            let last = rows.min(first + at_once);
+            let of = |row: usize| first * row..last * row;
+            self.run_once(
+                last - first,
+                StepInputs {
+                    z: &z[of(d)],
+                    x: &x[of(pixels)],
+                    mask: &mask[of(positions)],
+                    noise: &noise[of(d)],
+                    step_size: &step_size[of(1)],
+                    noise_scale: &noise_scale[of(1)],
+                },
+                StepOutputs {
+                    z_next: &mut z_next[of(d)],
+                    log_prior: &mut log_prior[of(1)],
+                    log_likelihood: &mut log_likelihood[of(1)],
+                    reconstruction: reconstruction.as_mut().map(|all| &mut all[of(pixels)]),
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn run_once(
+        &mut self,
+        rows: usize,
+        inputs: StepInputs<'_>,
+        outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
         let latent = [self.latent_dim];
         let [_, height, width] = self.image;
@@ -341,18 +226,35 @@ impl Lane {
             options,
         )
     }
+}
 
-    /// Takes rows until there are none.
-    fn work_off(&mut self, work: &Mutex<Work<'_>>) {
-        let lock = || work.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let next = lock().next();
-            let Some(slice) = next else { return };
-            if let Err(error) = self.run(slice) {
-                let mut work = lock();
-                work.rest = None;
-                work.failure.get_or_insert(error);
-            }
-        }
-    }
+/// Rows whose largest operator's inputs and outputs fit [`CACHE_BYTES`].
+fn rows_in_cache(dir: &Path) -> Result<usize, RuntimeError> {
+    let path = dir.join("posterior.onnx");
+    let bytes = std::fs::read(&path).map_err(|source| RuntimeError::File {
+        path: path.clone(),
+        source,
+    })?;
+    // Shapes are enough: the weights may be anything.
+    let graph = onnx::decode(&bytes, &|_, _, length| Some(vec![0; length]));
+    let graph = graph.map_err(|error| RuntimeError::Graph {
+        graph: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let values_a_row = |value| match graph.shape(value) {
+        Ok([Dim::Batch, sizes @ ..]) => sizes
+            .iter()
+            .map(|size| match size {
+                Dim::Batch => 1,
+                Dim::Fixed(size) => *size,
+            })
+            .product(),
+        _ => 0,
+    };
+    let largest = graph.nodes().iter().map(|node| {
+        let values = node.inputs.iter().flatten().chain(&node.outputs);
+        values.map(values_a_row).sum::<usize>()
+    });
+    let bytes_a_row = largest.max().unwrap_or(0).max(1) * size_of::<f32>();
+    Ok((CACHE_BYTES / bytes_a_row).clamp(1, MAX_ROWS_PER_RUN))
 }

@@ -1,0 +1,205 @@
+//! A thread that takes steps, of a batch of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lfbm_bundle::runtime::RuntimeError;
+
+use super::batch::{Batch, Finished, Row};
+use super::engine::Graphs;
+use super::state::{Shared, State, Taken};
+use super::{Batching, SchedulerError};
+use crate::admission::Priority;
+
+/// Runs of a size before the first request; the quickest is what the size is taken to need.
+const WARM_RUNS: usize = 4;
+
+pub(super) struct Lane<G> {
+    number: usize,
+    graphs: G,
+    shared: Arc<Shared>,
+    capacity: usize,
+    batch: Batch,
+    /// Chains that have a row and are not in it yet.
+    entering: Vec<Taken>,
+    /// Empty between steps.
+    finished: Vec<Finished>,
+}
+
+impl<G: Graphs> Lane<G> {
+    /// Lane `number` with `capacity` of the rows.
+    pub(super) fn new(number: usize, graphs: G, shared: Arc<Shared>, capacity: usize) -> Self {
+        Self {
+            number,
+            batch: Batch::new(capacity, &shared.policy.buckets, graphs.sizes()),
+            graphs,
+            shared,
+            capacity,
+            entering: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    /// Runs every batch size that steps will have, so that no request pays for a first time, and
+    /// measures how long they take.
+    pub(super) fn warm_up(&mut self) -> Result<(), RuntimeError> {
+        let powers = (0..usize::BITS).map(|power| 1 << power);
+        let mut sizes: Vec<usize> = powers
+            .take_while(|size| *size < self.capacity)
+            .chain(self.shared.policy.buckets.iter().copied())
+            .chain([self.capacity])
+            .map(|size| size.min(self.capacity))
+            .collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        for rows in sizes {
+            let rows = self.batch.padded(rows);
+            self.batch.warm_up(&mut self.graphs, rows)?;
+            let mut quickest = Duration::MAX;
+            for _ in 0..WARM_RUNS {
+                let started = Instant::now();
+                self.batch.run(&mut self.graphs, rows, false)?;
+                quickest = quickest.min(started.elapsed());
+            }
+            self.shared.lock().observe_step(rows, quickest);
+        }
+        Ok(())
+    }
+
+    /// Works until the scheduler's last door is dropped, and with it who waits.
+    pub(super) fn run(mut self) {
+        while self.gather() {
+            // What a panic leaves behind is thrown away by `fail`.
+            let step = catch_unwind(AssertUnwindSafe(|| self.step()));
+            match step {
+                Ok(Ok(())) => (),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a step failed");
+                    let error = Arc::new(error);
+                    self.fail(|| SchedulerError::Runtime(Arc::clone(&error)));
+                }
+                Err(_) => self.fail(|| SchedulerError::Panicked),
+            }
+        }
+    }
+
+    /// Lets chains go and come; sleeps while there is none. False at the end.
+    fn gather(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        self.drop_abandoned(&mut state);
+        loop {
+            if state.is_closed() {
+                return false;
+            }
+            match shared.policy.batching {
+                Batching::Step => {
+                    self.make_room(&mut state);
+                    self.fill(&mut state);
+                }
+                Batching::Request { window } => {
+                    let full = state.waiting() >= self.capacity;
+                    if self.batch.rows().is_empty() && (full || state.waited(window)) {
+                        self.fill(&mut state);
+                    }
+                }
+            }
+            state.show(&shared.metrics);
+            if !self.batch.rows().is_empty() || !self.entering.is_empty() {
+                break;
+            }
+            state = shared.sleep(state);
+        }
+        if state.may_take() {
+            shared.wake();
+        }
+        true
+    }
+
+    /// Frees the rows of jobs that nobody waits for any more.
+    fn drop_abandoned(&mut self, state: &mut State) {
+        for row in (0..self.batch.rows().len()).rev() {
+            let Row { job, priority, .. } = self.batch.rows()[row];
+            if !state.is_alive(job) {
+                self.batch.remove(row);
+                state.release(self.number, priority);
+            }
+        }
+    }
+
+    /// Takes rows back that are somebody else's turn.
+    fn make_room(&mut self, state: &mut State) {
+        let (mut overflow, mut excess) = state.claims();
+        if overflow == 0 {
+            return;
+        }
+        let slice = self.shared.policy.slice_steps(self.graphs.default_steps());
+        for row in (0..self.batch.rows().len()).rev() {
+            let of_row = &self.batch.rows()[row];
+            let (id, priority, runs) = (of_row.job, of_row.priority, of_row.runs_left());
+            let exceeds_share = priority == Priority::Bulk && excess > 0;
+            let exceeds_slice = of_row.stay > slice && overflow > 0;
+            if !exceeds_share && !exceeds_slice {
+                continue;
+            }
+            excess -= usize::from(exceeds_share);
+            overflow = overflow.saturating_sub(1);
+            let suspended = self.batch.suspend(row);
+            self.shared.metrics.suspensions.inc();
+            state.suspend(self.number, id, priority, runs, suspended);
+        }
+    }
+
+    /// Takes waiting chains, as many as leave the other lanes theirs.
+    fn fill(&mut self, state: &mut State) {
+        let rows = state.fair_share().min(self.capacity);
+        while self.batch.rows().len() + self.entering.len() < rows {
+            let Some(taken) = state.take(self.number) else {
+                break;
+            };
+            self.entering.push(taken);
+        }
+    }
+
+    fn step(&mut self) -> Result<(), RuntimeError> {
+        for Taken { id, job, entrant } in &self.entering {
+            self.batch.push(*id, job, entrant);
+        }
+        self.entering.clear();
+        self.batch.prepare(&mut self.graphs)?;
+        let rows = self.batch.rows().len();
+        let padded = self.batch.padded(rows);
+        let started = Instant::now();
+        self.batch.step(&mut self.graphs, &mut self.finished)?;
+        let took = started.elapsed();
+        self.shared.metrics.observe_step(rows, padded, took);
+        let mut state = self.shared.lock();
+        state.observe_step(padded, took);
+        let chains = self.finished.drain(..);
+        let jobs = chains.filter_map(|chain| state.finish(self.number, chain));
+        let jobs: Vec<_> = jobs.collect();
+        drop(state);
+        for job in jobs {
+            job.finish();
+        }
+        Ok(())
+    }
+
+    /// Ends every job that has a row here, which nobody can trust any more. Those that only wait, or
+    /// run elsewhere, go on.
+    fn fail(&mut self, error: impl Fn() -> SchedulerError) {
+        let rows = self.batch.rows().iter().map(|row| row.job);
+        let entering = self.entering.iter().map(|taken| taken.id);
+        let finished = self.finished.iter().map(|finished| finished.job);
+        let jobs = rows.chain(entering).chain(finished);
+        let failed = self.shared.lock().fail(self.number, jobs);
+        self.entering.clear();
+        self.finished.clear();
+        let buckets = &self.shared.policy.buckets;
+        self.batch = Batch::new(self.capacity, buckets, self.graphs.sizes());
+        for job in failed {
+            job.reply(error());
+        }
+    }
+}

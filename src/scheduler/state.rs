@@ -1,0 +1,332 @@
+//! What the lanes of a model share: the jobs, and who of them waits.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::Span;
+
+use super::batch::{Entrant, Finished, Suspended};
+use super::pace::{Load, Pace};
+use super::queue::{JobId, Queue};
+use super::{Batching, Inferred, Job, Policy, Reply};
+use crate::admission::{Estimate, Priority};
+use crate::telemetry::ModelMetrics;
+
+/// How long a lane sleeps when there is nothing to do: until a chain comes, however late.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) struct Shared {
+    pub(super) policy: Policy,
+    pub(super) metrics: ModelMetrics,
+    state: Mutex<State>,
+    /// Wakes one lane that sleeps.
+    arrival: Condvar,
+}
+
+pub(super) struct State {
+    queue: Queue,
+    pace: Pace,
+    jobs: HashMap<JobId, Pending>,
+    next_id: JobId,
+    /// Rows of each lane, by class.
+    held: Vec<[usize; 2]>,
+    /// Since when chains wait; decides when a batch of whole requests starts.
+    waiting_since: Option<Instant>,
+    closed: bool,
+}
+
+/// A job that waits or runs.
+pub(super) struct Pending {
+    /// Lanes read it without the lock.
+    job: Arc<Job>,
+    reply: Reply,
+    admitted: Instant,
+    caller: Span,
+    /// Queue, then compute: it ends when another takes its place.
+    stage: Span,
+    /// When its first chain entered a batch.
+    started: Option<Instant>,
+    /// Chains that have entered a batch.
+    entered: u32,
+    /// Those of them that have left it and are to go on.
+    suspended: Vec<Suspended>,
+    /// Those that are at their end.
+    finished: Vec<Finished>,
+}
+
+/// A chain that a lane has taken.
+pub(super) struct Taken {
+    pub(super) id: JobId,
+    pub(super) job: Arc<Job>,
+    pub(super) entrant: Entrant,
+}
+
+impl Shared {
+    pub(super) fn new(
+        policy: Policy,
+        metrics: ModelMetrics,
+        lanes: usize,
+        slice_runs: u64,
+    ) -> Self {
+        let state = State {
+            queue: Queue::new(policy.capacity, policy.bulk_share),
+            pace: Pace::new(policy.capacity, lanes, policy.bulk_share, slice_runs),
+            jobs: HashMap::new(),
+            next_id: 0,
+            held: vec![[0; 2]; lanes],
+            waiting_since: None,
+            closed: false,
+        };
+        Self {
+            policy,
+            metrics,
+            state: Mutex::new(state),
+            arrival: Condvar::new(),
+        }
+    }
+
+    /// The state. Held for moments, never while a graph runs or an image is copied: requests come
+    /// by it too.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a job and wakes a lane for it.
+    pub(super) fn submit(&self, job: Job, reply: Reply) -> JobId {
+        let (caller, stage) = (Span::current(), tracing::debug_span!("queue"));
+        let mut state = self.lock();
+        let id = state.next_id;
+        state.next_id += 1;
+        let turn = state.pace.turn(job.runs_per_chain());
+        state
+            .queue
+            .push(id, job.priority, job.langevin.chains, turn);
+        let now = Instant::now();
+        state.waiting_since.get_or_insert(now);
+        let pending = Pending {
+            job: Arc::new(job),
+            reply,
+            admitted: now,
+            caller,
+            stage,
+            started: None,
+            entered: 0,
+            suspended: Vec::new(),
+            finished: Vec::new(),
+        };
+        state.jobs.insert(id, pending);
+        state.show(&self.metrics);
+        drop(state);
+        self.wake();
+        id
+    }
+
+    /// Forgets a job that nobody waits for any more. Lanes drop its rows before their next step.
+    pub(super) fn abandon(&self, id: JobId) {
+        let mut state = self.lock();
+        let abandoned = state.jobs.remove(&id);
+        state.queue.remove(id);
+        state.show(&self.metrics);
+        drop(state);
+        drop(abandoned);
+    }
+
+    /// Ends every lane.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.arrival.notify_all();
+    }
+
+    pub(super) fn estimate(&self, priority: Priority, chains: u32, runs: u64) -> Option<Estimate> {
+        let state = self.lock();
+        state.pace.estimate(&state.load(), priority, chains, runs)
+    }
+
+    /// A job was to be answered in `expected`, and took so long.
+    pub(super) fn observe_answer(&self, expected: Duration, took: Duration) {
+        self.lock().pace.observe_answer(expected, took);
+    }
+
+    /// Wakes a lane that sleeps, if one does.
+    pub(super) fn wake(&self) {
+        self.arrival.notify_one();
+    }
+
+    /// Gives the lock up until a lane is woken or a batch of whole requests is due.
+    pub(super) fn sleep<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let wait = match (self.policy.batching, state.waiting_since) {
+            (Batching::Request { window }, Some(since)) => window.checked_sub(since.elapsed()),
+            _ => None,
+        };
+        let wait = wait.unwrap_or(IDLE);
+        self.arrival
+            .wait_timeout(state, wait)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+}
+
+impl State {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn is_alive(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
+    }
+
+    pub(super) fn observe_step(&mut self, rows: usize, took: Duration) {
+        self.pace.observe_step(rows, took);
+    }
+
+    /// Chains that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// Chains that no row is free for, and the rows that bulk holds beyond its share while
+    /// interactive chains wait.
+    pub(super) fn claims(&self) -> (usize, usize) {
+        (self.queue.overflow(), self.queue.excess())
+    }
+
+    /// Whether chains wait that a lane may take.
+    pub(super) fn may_take(&self) -> bool {
+        self.queue.overflow() < self.queue.waiting()
+    }
+
+    /// Rows of a lane when those that run and those that wait are shared evenly. While somebody
+    /// waits, there is always a lane that has fewer.
+    pub(super) fn fair_share(&self) -> usize {
+        let chains = self.queue.rows() + self.queue.waiting();
+        chains.div_ceil(self.held.len())
+    }
+
+    /// Whether chains have waited so long that a batch of whole requests starts without others.
+    pub(super) fn waited(&self, window: Duration) -> bool {
+        self.waiting_since
+            .is_some_and(|since| since.elapsed() >= window)
+    }
+
+    /// Gives a lane the chain whose turn it is; `None` if every row is taken or nobody waits.
+    pub(super) fn take(&mut self, lane: usize) -> Option<Taken> {
+        let id = self.queue.take()?;
+        if self.queue.waiting() == 0 {
+            self.waiting_since = None;
+        }
+        // A job that goes leaves the queue too.
+        let pending = self.jobs.get_mut(&id)?;
+        self.held[lane][pending.job.priority as usize] += 1;
+        if pending.started.is_none() {
+            pending.started = Some(Instant::now());
+            pending.stage = tracing::debug_span!(parent: &pending.caller, "compute");
+        }
+        let entrant = pending.suspended.pop().map_or_else(
+            || {
+                pending.entered += 1;
+                Entrant::New(pending.entered - 1)
+            },
+            Entrant::Suspended,
+        );
+        let job = Arc::clone(&pending.job);
+        Some(Taken { id, job, entrant })
+    }
+
+    /// A chain has left its row.
+    pub(super) fn release(&mut self, lane: usize, priority: Priority) {
+        self.held[lane][priority as usize] -= 1;
+        self.queue.release(priority);
+    }
+
+    /// A chain has left its row, and has `runs` to go.
+    pub(super) fn suspend(
+        &mut self,
+        lane: usize,
+        job: JobId,
+        priority: Priority,
+        runs: u64,
+        chain: Suspended,
+    ) {
+        self.release(lane, priority);
+        if let Some(pending) = self.jobs.get_mut(&job) {
+            pending.suspended.push(chain);
+            self.queue.push(job, priority, 1, self.pace.turn(runs));
+        }
+    }
+
+    /// A chain is at its end; its job, if it was the last.
+    pub(super) fn finish(&mut self, lane: usize, finished: Finished) -> Option<Pending> {
+        self.release(lane, finished.priority);
+        let Entry::Occupied(mut entry) = self.jobs.entry(finished.job) else {
+            return None;
+        };
+        let pending = entry.get_mut();
+        pending.finished.push(finished);
+        let chains = pending.job.langevin.chains as usize;
+        (pending.finished.len() == chains).then(|| entry.remove())
+    }
+
+    /// Every row of a lane is free, and a job that had one there is not to go on.
+    pub(super) fn fail(&mut self, lane: usize, jobs: impl Iterator<Item = JobId>) -> Vec<Pending> {
+        for priority in [Priority::Interactive, Priority::Bulk] {
+            for _ in 0..self.held[lane][priority as usize] {
+                self.queue.release(priority);
+            }
+        }
+        self.held[lane] = [0; 2];
+        let failed = jobs.filter_map(|id| {
+            self.queue.remove(id);
+            self.jobs.remove(&id)
+        });
+        failed.collect()
+    }
+
+    /// Tells metrics what there is.
+    pub(super) fn show(&self, metrics: &ModelMetrics) {
+        let classes = [Priority::Interactive, Priority::Bulk];
+        for (waiting, class) in metrics.chains_waiting.iter().zip(classes) {
+            waiting.set(self.queue.chains(class) as i64);
+        }
+        metrics.chains_running.set(self.queue.rows() as i64);
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            rows: self.queue.rows(),
+            queued: [Priority::Interactive, Priority::Bulk].map(|class| self.queue.runs(class)),
+        }
+    }
+}
+
+impl Pending {
+    pub(super) fn reply(self, error: super::SchedulerError) {
+        // A caller that is gone needs no answer.
+        let _ = self.reply.send(Err(error));
+    }
+
+    pub(super) fn finish(mut self) {
+        let now = Instant::now();
+        let started = self.started.unwrap_or(now);
+        self.finished
+            .sort_unstable_by_key(|finished| finished.chain);
+        let mut inferred = Inferred {
+            chains: Vec::with_capacity(self.finished.len()),
+            reconstructions: Vec::new(),
+            x: Vec::new(),
+            queue_time: started - self.admitted,
+            compute_time: now - started,
+        };
+        for finished in self.finished {
+            inferred.chains.push(finished.score);
+            inferred.reconstructions.extend(finished.reconstruction);
+            inferred.x = finished.x.unwrap_or(inferred.x);
+        }
+        // Room first: a client that sends its next request on this answer finds it.
+        drop(self.job);
+        // A span lasts as long as those in it.
+        drop((self.stage, self.caller));
+        let _ = self.reply.send(Ok(inferred));
+    }
+}
