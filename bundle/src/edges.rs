@@ -4,7 +4,10 @@
 //! histograms of gradient orientations, pooled over neighbourhoods (Dalal and Triggs, CVPR 2005),
 //! they see where strokes run, and little of their thickness.
 
-use std::f32::consts::TAU;
+use std::f32::consts::FRAC_PI_4;
+use std::ops::Range;
+
+use multiversion::multiversion;
 
 /// Orientations that are told apart; light to dark is another one than dark to light.
 const ORIENTATIONS: usize = 8;
@@ -16,6 +19,9 @@ const POOLING_SIGMA: f32 = 1.5;
 const POOLING_RADIUS: usize = 5;
 /// Larger images are averaged down until neither side has more pixels.
 const LARGEST_SIDE: usize = 32;
+
+/// Of a gradient magnitude, by orientation.
+type Shares = [f32; ORIENTATIONS];
 
 /// From an image x to its edge map.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,12 +61,10 @@ impl EdgeMaps {
     /// The map of x, C H W values: the square roots of the pooled gradient magnitudes by
     /// orientation, at length 1. All zero for an image without an edge.
     pub fn of(&self, x: &[f32]) -> Vec<f32> {
-        let [height, width] = self.reduced();
-        let edges = edges(&self.grey(x), width);
-        let mut map = Vec::with_capacity(self.size());
-        for plane in edges.chunks(height * width) {
-            self.pool(plane, width, &mut map);
-        }
+        let [_, width] = self.reduced();
+        let pooled = pool(self, &edges(&self.grey(x), width), width);
+        let by_orientation = |orientation| pooled.iter().map(move |shares| shares[orientation]);
+        let mut map: Vec<_> = (0..ORIENTATIONS).flat_map(by_orientation).collect();
         let length = map.iter().sum::<f32>().sqrt();
         if length > 0.0 {
             for value in &mut map {
@@ -93,33 +97,12 @@ impl EdgeMaps {
         grey
     }
 
-    /// Adds the neighbourhoods' sums of one orientation's plane.
-    fn pool(&self, plane: &[f32], width: usize, map: &mut Vec<f32>) {
-        let height = plane.len() / width;
-        // Along columns first.
-        for row in centres(height) {
-            let mut line = vec![0.0; width];
-            for (weight, from) in self.around(row, height) {
-                for (sum, value) in line.iter_mut().zip(&plane[from * width..][..width]) {
-                    *sum += weight * value;
-                }
-            }
-            map.extend(centres(width).map(|column| {
-                self.around(column, width)
-                    .map(|(weight, from)| weight * line[from])
-                    .sum::<f32>()
-            }));
-        }
-    }
-
-    /// Weights and positions of a neighbourhood, inside a side of that length.
-    fn around(&self, centre: usize, length: usize) -> impl Iterator<Item = (f32, usize)> {
-        let positions = centre as isize - POOLING_RADIUS as isize..;
-        let weighted = self.pooling.into_iter().zip(positions);
-        weighted.filter_map(move |(weight, at)| {
-            let at = usize::try_from(at).ok()?;
-            (at < length).then_some((weight, at))
-        })
+    /// A neighbourhood inside a side of that length: where it lies, and its weights.
+    fn around(&self, centre: usize, length: usize) -> (Range<usize>, &[f32]) {
+        let first = centre.saturating_sub(POOLING_RADIUS);
+        let last = length.min(centre + POOLING_RADIUS + 1);
+        let before = POOLING_RADIUS - (centre - first);
+        (first..last, &self.pooling[before..][..last - first])
     }
 }
 
@@ -133,41 +116,116 @@ fn centres(side: usize) -> impl Iterator<Item = usize> {
     ((STRIDE / 2).min(side - 1)..side).step_by(STRIDE)
 }
 
-/// Sobel gradients of an image of rows of `width`, each magnitude shared between the two
-/// orientations next to it: a plane per orientation.
-fn edges(image: &[f32], width: usize) -> Vec<f32> {
-    let height = image.len() / width;
-    let mut planes = vec![0.0; ORIENTATIONS * image.len()];
-    // An image goes on beyond its border as it ends there.
-    let at = |row: isize, column: isize| {
-        let row = row.clamp(0, height as isize - 1) as usize;
-        let column = column.clamp(0, width as isize - 1) as usize;
-        image[row * width + column]
-    };
-    for row in 0..height as isize {
-        for column in 0..width as isize {
-            let across = |d: isize| at(row + d, column + 1) - at(row + d, column - 1);
-            let along = |d: isize| at(row + 1, column + d) - at(row - 1, column + d);
-            let x = across(-1) + 2.0 * across(0) + across(1);
-            let y = along(-1) + 2.0 * along(0) + along(1);
-            let magnitude = x.hypot(y);
-            if magnitude > 0.0 {
-                let orientation = y.atan2(x).rem_euclid(TAU) / TAU * ORIENTATIONS as f32;
-                let (below, share) = (orientation as usize, orientation.fract());
-                let place = row as usize * width + column as usize;
-                let mut add = |orientation: usize, value: f32| {
-                    planes[orientation % ORIENTATIONS * image.len() + place] += value;
-                };
-                add(below, magnitude * (1.0 - share));
-                add(below + 1, magnitude * share);
+/// What every neighbourhood has of each orientation.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn pool(maps: &EdgeMaps, pixels: &[Shares], width: usize) -> Vec<Shares> {
+    let height = pixels.len() / width;
+    let mut pooled = Vec::with_capacity(maps.size() / ORIENTATIONS);
+    let mut line = vec![[0.0; ORIENTATIONS]; width];
+    for row in centres(height) {
+        line.fill([0.0; ORIENTATIONS]);
+        let (rows, weights) = maps.around(row, height);
+        let lines = pixels[rows.start * width..].chunks(width);
+        for (weight, from) in weights.iter().zip(lines) {
+            for (sums, pixel) in line.iter_mut().zip(from) {
+                add(sums, *weight, pixel);
             }
         }
+        pooled.extend(centres(width).map(|column| {
+            let mut sums = [0.0; ORIENTATIONS];
+            let (columns, weights) = maps.around(column, width);
+            for (weight, pixel) in weights.iter().zip(&line[columns]) {
+                add(&mut sums, *weight, pixel);
+            }
+            sums
+        }));
     }
-    planes
+    pooled
+}
+
+#[inline(always)]
+fn add(sums: &mut Shares, weight: f32, shares: &Shares) {
+    for (sum, share) in sums.iter_mut().zip(shares) {
+        *sum += weight * share;
+    }
+}
+
+/// Sobel gradients of an image of rows of `width`.
+fn edges(image: &[f32], width: usize) -> Vec<Shares> {
+    let height = image.len() / width;
+    let (mut x, mut y) = (vec![0.0; image.len()], vec![0.0; image.len()]);
+    // An image goes on beyond its border as it ends there.
+    let line = |row: usize| &image[row.min(height - 1) * width..][..width];
+    let (mut mean, mut slope) = (vec![0.0; width + 2], vec![0.0; width + 2]);
+    for row in 0..height {
+        let (above, here, below) = (line(row.saturating_sub(1)), line(row), line(row + 1));
+        for column in 0..width {
+            mean[column + 1] = above[column] + 2.0 * here[column] + below[column];
+            slope[column + 1] = below[column] - above[column];
+        }
+        for values in [&mut mean, &mut slope] {
+            values[0] = values[1];
+            values[width + 1] = values[width];
+        }
+        for column in 0..width {
+            x[row * width + column] = mean[column + 2] - mean[column];
+            y[row * width + column] = slope[column] + 2.0 * slope[column + 1] + slope[column + 2];
+        }
+    }
+    share_out(&x, &y)
+}
+
+/// Shares the magnitudes of gradients (x, y) between the two orientations next to each.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn share_out(x: &[f32], y: &[f32]) -> Vec<Shares> {
+    let mut magnitudes = vec![0.0; x.len()];
+    let mut orientations = vec![0.0; x.len()];
+    let polar = magnitudes.iter_mut().zip(&mut orientations);
+    for ((x, y), (magnitude, orientation)) in x.iter().zip(y).zip(polar) {
+        let (across, down) = (x.abs(), y.abs());
+        let longer = across.max(down).max(f32::MIN_POSITIVE);
+        let octant = arctangent(across.min(down) / longer) / FRAC_PI_4;
+        let quadrant = if down > across { 2.0 - octant } else { octant };
+        let half = if *x < 0.0 { 4.0 - quadrant } else { quadrant };
+        *orientation = if *y < 0.0 { 8.0 - half } else { half };
+        *magnitude = (x * x + y * y).sqrt();
+    }
+    let circle = ORIENTATIONS as f32;
+    let polar = magnitudes.iter().zip(&orientations);
+    let share = |(magnitude, orientation): (&f32, &f32)| {
+        std::array::from_fn(|index| {
+            let apart = (orientation - index as f32).abs();
+            magnitude * (1.0 - apart.min(circle - apart)).max(0.0)
+        })
+    };
+    polar.map(share).collect()
+}
+
+/// To 2e-8 for t from 0 to 1 (Abramowitz and Stegun, 1964, 4.4.49), and unlike the library's a loop
+/// of it is vectors.
+#[inline(always)]
+fn arctangent(t: f32) -> f32 {
+    const COEFFICIENTS: [f32; 9] = [
+        0.002_866_225_7,
+        -0.016_165_737,
+        0.042_909_614,
+        -0.075_289_64,
+        0.106_562_64,
+        -0.142_089,
+        0.199_935_51,
+        -0.333_331_45,
+        1.0,
+    ];
+    let square = t * t;
+    t * COEFFICIENTS
+        .iter()
+        .fold(0.0, |sum, coefficient| sum * square + coefficient)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::f32::consts::TAU;
+
     use super::*;
 
     /// Energy of a map by orientation.
@@ -201,6 +259,31 @@ mod tests {
             assert!((energy.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             assert!(energy[orientation] > 0.8, "{orientation}: {energy:?}");
         }
+    }
+
+    #[test]
+    fn a_magnitude_is_shared_by_its_angle() {
+        let n = 1000;
+        let angles = || (0..n).map(|index| index as f32 / n as f32 * TAU);
+        let x: Vec<_> = angles().map(|angle| 3.0 * angle.cos()).collect();
+        let y: Vec<_> = angles().map(|angle| 3.0 * angle.sin()).collect();
+        let shares = share_out(&x, &y);
+        for (index, angle) in angles().enumerate() {
+            let orientation = angle / TAU * ORIENTATIONS as f32;
+            for plane in 0..ORIENTATIONS {
+                let expected = match (plane, orientation as usize, orientation.fract()) {
+                    (plane, below, share) if plane == below => 3.0 * (1.0 - share),
+                    (plane, below, share) if plane == (below + 1) % ORIENTATIONS => 3.0 * share,
+                    _ => 0.0,
+                };
+                let got = shares[index][plane];
+                assert!(
+                    (got - expected).abs() < 1e-5,
+                    "{angle} {plane}: {got} {expected}"
+                );
+            }
+        }
+        assert_eq!(share_out(&[0.0], &[0.0]), [[0.0; ORIENTATIONS]]);
     }
 
     #[test]
