@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use crate::manifest::ImageSpec;
-use crate::onnx::{Dim, Graph, GraphError, gradient};
+use crate::onnx::{Dim, Graph, GraphError, gradient, pullback};
 
 /// Builds `posterior.onnx` (all inputs and outputs `f32`, `B` rows that do not influence each
 /// other):
@@ -54,10 +54,6 @@ pub fn posterior_graph(
     let residual = graph.sub(reconstruction, &x)?;
     let visible = graph.mul(&residual, &mask)?;
     let precision = (1.0 / (sigma * sigma)) as f32;
-    // For the gradient; what is put out is summed from a product, which runs several times faster.
-    let error = graph.reduce_sum_square(&visible, &[1, 2, 3], false)?;
-    let exponent = graph.scale(&error, -0.5 * precision)?;
-    let log_joint = graph.add(log_prior, &exponent)?;
     let square = graph.mul(&visible, &visible)?;
     let error = graph.reduce_sum(&square, &[1, 2, 3], false)?;
     let exponent = graph.scale(&error, -0.5 * precision)?;
@@ -66,7 +62,12 @@ pub fn posterior_graph(
     let normalizer = graph.scale(&positions, per_position as f32)?;
     let log_likelihood = graph.sub(&exponent, &normalizer)?;
 
-    let slope = gradient(&mut graph, &log_joint, &z)?;
+    // grad_z log p(x|z) = J_g(z)^T m (x - g(z)) / sigma^2, since m is 0 or 1. The factor comes last,
+    // where there are d values a row to multiply and not C H W.
+    let error_slope = pullback(&mut graph, reconstruction, &visible, &z)?;
+    let likelihood_slope = graph.scale(&error_slope, -precision)?;
+    let prior_slope = gradient(&mut graph, log_prior, &z)?;
+    let slope = graph.add(&prior_slope, &likelihood_slope)?;
     let s = graph.unsqueeze(&step_size, &[1])?;
     let square = graph.mul(&s, &s)?;
     let half = graph.scale(&square, 0.5)?;

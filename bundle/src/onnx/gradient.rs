@@ -23,9 +23,23 @@ use super::ops;
 /// [`GraphError::UnknownOperator`] names a node whose operator has no rule, and
 /// [`GraphError::Independent`] says that `of` does not depend on `by`.
 pub fn gradient(graph: &mut Graph, of: &Value, by: &Value) -> Result<Value, GraphError> {
+    let one = graph.scalar(1.0);
+    pullback(graph, of, &one, by)
+}
+
+/// Appends `cotangent`, which is of `of`'s shape or stands for its broadcast, times the Jacobian of
+/// `of` with respect to `by`, and returns it, in `by`'s shape.
+///
+/// # Errors
+/// Those of [`gradient`].
+pub fn pullback(
+    graph: &mut Graph,
+    of: &Value,
+    cotangent: &Value,
+    by: &Value,
+) -> Result<Value, GraphError> {
     let path = between(graph, of, by);
-    let seed = graph.scalar(1.0);
-    let mut cotangents: HashMap<Value, Value> = HashMap::from([(of.clone(), seed)]);
+    let mut cotangents = HashMap::from([(of.clone(), cotangent.clone())]);
     for index in path.nodes.iter().rev() {
         let node = graph.nodes[*index].clone();
         let outputs: Vec<_> = node

@@ -25,7 +25,7 @@ mod proto;
 
 pub use build::ConvGeometry;
 pub use codec::{DecodeError, ExternalData, Signature, decode, encode, signature};
-pub use gradient::{differentiable_ops, gradient};
+pub use gradient::{differentiable_ops, gradient, pullback};
 pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
