@@ -21,9 +21,9 @@ pub enum Priority {
 /// How long a request would take at the present speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// In line for rows of the batch.
+    /// In line for rows.
     pub wait: Duration,
-    /// In the batch.
+    /// In its rows.
     pub run: Duration,
     /// How much longer it may take, as others lately have.
     pub margin: Duration,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use lfbm_bundle::runtime::Runtime;
+use lfbm_bundle::runtime::{Device, Runtime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
@@ -76,7 +76,8 @@ impl Server {
             runtime,
             options: config.session_options(),
             fallback: config.device_fallback,
-            policy: config.policy(),
+            policy: config.policy(config.device),
+            fallback_policy: config.policy(Device::Cpu),
             metrics: metrics.clone(),
         };
         let places = config.bundle.clone();

@@ -44,7 +44,7 @@ fn violations(status: &Status) -> Vec<String> {
     fields.map(|violation| violation.field).collect()
 }
 
-/// Whether so many chains are in the batch of the server's only model.
+/// Whether so many chains of the server's only model are under way.
 fn chains_run(server: &Server, chains: usize) -> bool {
     http_get(server, "/metrics").lines().any(|line| {
         line.starts_with("lfbm_chains_running") && line.ends_with(&format!(" {chains}"))

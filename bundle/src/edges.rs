@@ -201,7 +201,7 @@ fn share_out(x: &[f32], y: &[f32]) -> Vec<Shares> {
     polar.map(share).collect()
 }
 
-/// To 2e-8 for t from 0 to 1 (Abramowitz and Stegun, 1964, 4.4.49), and unlike the library's a loop
+/// To 1e-7 for t from 0 to 1 (Abramowitz and Stegun, 1964, 4.4.49), and unlike the library's a loop
 /// of it is vectors.
 #[inline(always)]
 fn arctangent(t: f32) -> f32 {

@@ -17,7 +17,7 @@ use crate::sampler::Sampler;
 pub const SCORE_SEED: u64 = 0;
 
 /// Chains that run together on a thread at most.
-const ROWS: usize = 128;
+const ROWS: usize = 256;
 
 /// The densities that one chain ends with.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,7 +214,11 @@ impl Inference {
             seed,
         };
         let total = images.len() / self.image.pixels() * chains;
-        let at_once = total.div_ceil(self.lanes.len()).clamp(1, ROWS);
+        let lanes = self.lanes.len();
+        // As many for each lane, and as even as can be.
+        let at_once = total
+            .div_ceil(lanes * total.div_ceil(lanes * ROWS).max(1))
+            .max(1);
         let batches = total.div_ceil(at_once);
         let next = &AtomicUsize::new(0);
         let mut ended = vec![Vec::new(); batches];

@@ -53,7 +53,8 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_BATCH_CHAINS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_chains: Option<usize>,
-    /// Sizes of batches that are run, as a list with commas; smaller ones are padded to the next
+    /// Sizes of a thread's batch that are run, as a list with commas, as far as it has room; smaller
+    /// batches are padded to the next
     /// [default: none on cpu, powers of two elsewhere]
     #[arg(long, env = "LFBM_BATCH_BUCKETS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -51,7 +51,12 @@ impl Config {
         // The semaphore's own limit is far above any memory.
         let most = u32::MAX as usize;
         let ranges = [
-            ("max_batch_chains", self.batch_chains(), 2, 65_536),
+            (
+                "max_batch_chains",
+                self.batch_chains(self.device),
+                2,
+                65_536,
+            ),
             (
                 "max_chains_in_flight",
                 self.max_chains_in_flight,
@@ -88,13 +93,12 @@ impl Config {
         if let Some((name, share)) = shares.iter().find(|(_, v)| !(0.0..=1.0).contains(v)) {
             return Err(range(name, share.to_string(), "0 to 1"));
         }
+        let most = self.batch_chains(self.device);
         if let Some(buckets) = &self.batch_buckets
-            && !buckets
-                .iter()
-                .all(|size| (1..=self.batch_chains()).contains(size))
+            && !buckets.iter().all(|size| (1..=most).contains(size))
         {
             let value = format!("{buckets:?}");
-            let expected = format!("sizes from 1 to max_batch_chains, {}", self.batch_chains());
+            let expected = format!("sizes from 1 to max_batch_chains, {most}");
             return Err(range("batch_buckets", value, &expected));
         }
         Ok(())

@@ -157,18 +157,18 @@ impl Config {
 
     /// Chains under way at most. A thread reads all weights for its batch, however small, so each has
     /// room for 64.
-    fn batch_chains(&self) -> usize {
-        let threads = match self.device {
+    fn batch_chains(&self, device: Device) -> usize {
+        let threads = match device {
             Device::Cpu => self.session_options().threads(),
             Device::Cuda { .. } | Device::TensorRt { .. } => 1,
         };
         self.max_batch_chains.unwrap_or(CHAINS_PER_THREAD * threads)
     }
 
-    /// How chains share a batch.
-    pub fn policy(&self) -> Policy {
-        let capacity = self.batch_chains();
-        let mut buckets = match (&self.batch_buckets, self.device) {
+    /// How chains share batches on a device.
+    pub fn policy(&self, device: Device) -> Policy {
+        let capacity = self.batch_chains(device);
+        let mut buckets = match (&self.batch_buckets, device) {
             (Some(buckets), _) => buckets.clone(),
             // The processor runs every size as well as the next.
             (None, Device::Cpu) => Vec::new(),

@@ -33,8 +33,10 @@ pub struct Loader {
     pub options: SessionOptions,
     /// What to do when the device of the options cannot be had.
     pub fallback: DeviceFallback,
-    /// How chains share a batch.
+    /// How chains share batches on the device of the options.
     pub policy: Policy,
+    /// The same on the processor, for those that fall back to it.
+    pub fallback_policy: Policy,
     /// Where models show their metrics.
     pub metrics: Metrics,
 }
@@ -71,7 +73,12 @@ impl Loader {
         };
         let sampler = Sampler::open(&self.runtime, dir, manifest, &sampler)?;
         let (metrics, registration) = self.metrics.of_model(manifest, asked, device)?;
-        let scheduler = Scheduler::start(name, engines, self.policy.clone(), metrics.clone())?;
+        let policy = if device == asked {
+            &self.policy
+        } else {
+            &self.fallback_policy
+        };
+        let scheduler = Scheduler::start(name, engines, policy.clone(), metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.model_load_seconds.observe(seconds);
         tracing::info!(

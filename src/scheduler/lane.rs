@@ -69,6 +69,7 @@ impl<G: Graphs> Lane<G> {
 
     /// Works until the scheduler's last door is dropped, and with it who waits.
     pub(super) fn run(mut self) {
+        let _end = CloseOnDrop(Arc::clone(&self.shared));
         while self.gather() {
             // What a panic leaves behind is thrown away by `fail`.
             let step = catch_unwind(AssertUnwindSafe(|| self.step()));
@@ -89,29 +90,35 @@ impl<G: Graphs> Lane<G> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         self.drop_abandoned(&mut state);
-        loop {
+        let filled = loop {
             if state.is_closed() {
                 return false;
             }
-            match shared.policy.batching {
+            // Rows to have now, or for how long there is nothing to do.
+            let rows = match shared.policy.batching {
                 Batching::Step => {
                     self.make_room(&mut state);
-                    self.fill(&mut state);
+                    Ok(state.fair_share())
                 }
-                Batching::Request { window } => {
-                    let full = state.waiting() >= self.capacity;
-                    if self.batch.rows().is_empty() && (full || state.waited(window)) {
-                        self.fill(&mut state);
-                    }
-                }
+                Batching::Request { .. } if !self.batch.rows().is_empty() => break false,
+                Batching::Request { .. } if state.waiting() >= self.capacity => Ok(self.capacity),
+                Batching::Request { window } => match state.left_of(window) {
+                    Some(Duration::ZERO) => Ok(state.idle_share()),
+                    left => Err(left),
+                },
+            };
+            if let Ok(rows) = rows {
+                self.fill(&mut state, rows.min(self.capacity));
             }
             state.show(&shared.metrics);
             if !self.batch.rows().is_empty() || !self.entering.is_empty() {
-                break;
+                break true;
             }
-            state = shared.sleep(state);
-        }
-        if state.may_take() {
+            state = shared.sleep(state, rows.err().flatten());
+        };
+        let others_may = filled && state.may_take();
+        drop(state);
+        if others_may {
             shared.wake();
         }
         true
@@ -151,9 +158,8 @@ impl<G: Graphs> Lane<G> {
         }
     }
 
-    /// Takes waiting chains, as many as leave the other lanes theirs.
-    fn fill(&mut self, state: &mut State) {
-        let rows = state.fair_share().min(self.capacity);
+    /// Takes waiting chains until there are so many rows.
+    fn fill(&mut self, state: &mut State, rows: usize) {
         while self.batch.rows().len() + self.entering.len() < rows {
             let Some(taken) = state.take(self.number) else {
                 break;
@@ -163,6 +169,7 @@ impl<G: Graphs> Lane<G> {
     }
 
     fn step(&mut self) -> Result<(), RuntimeError> {
+        let begun = Instant::now();
         for Taken { id, job, entrant } in &self.entering {
             self.batch.push(*id, job, entrant);
         }
@@ -172,10 +179,12 @@ impl<G: Graphs> Lane<G> {
         let padded = self.batch.padded(rows);
         let started = Instant::now();
         self.batch.step(&mut self.graphs, &mut self.finished)?;
-        let took = started.elapsed();
-        self.shared.metrics.observe_step(rows, padded, took);
+        self.shared
+            .metrics
+            .observe_step(rows, padded, started.elapsed());
         let mut state = self.shared.lock();
-        state.observe_step(padded, took);
+        // With what it took to let chains in: estimates are of whole requests.
+        state.observe_step(padded, begun.elapsed());
         let chains = self.finished.drain(..);
         let jobs = chains.filter_map(|chain| state.finish(self.number, chain));
         let jobs: Vec<_> = jobs.collect();
@@ -199,7 +208,16 @@ impl<G: Graphs> Lane<G> {
         let buckets = &self.shared.policy.buckets;
         self.batch = Batch::new(self.capacity, buckets, self.graphs.sizes());
         for job in failed {
-            job.reply(error());
+            job.fail(error());
         }
+    }
+}
+
+/// A scheduler that has lost a lane is none: its caller is to see that, and who waits to be told.
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }

@@ -10,20 +10,21 @@
 //! * There are two classes. While both have more chains than fit, bulk holds its share of the rows
 //!   ([`Policy::bulk_share`]) and interactive requests hold the others; what one class does not
 //!   use is the other's.
-//! * Bulk chains beyond the share leave the batch before the next step when interactive ones wait.
+//! * Bulk chains beyond the share leave their rows before the next step when interactive ones wait.
 //!   Interactive chains are not sent away for bulk ones; bulk gets its share back as they end.
 //! * Within a class jobs take turns, chain by chain, so that a job of many chains does not keep
 //!   others waiting.
 //! * A chain that takes more steps than the model's default K gives its row away after so many of
 //!   them if others wait, and goes to the end of the line.
 //!
-//! A chain that leaves the batch before its end goes on later where it was. Noise is counter-based,
+//! A chain that leaves its row before its end goes on later where it was. Noise is counter-based,
 //! so its score is the same.
 //!
 //! # The parts
 //! A lane is a thread with sessions and a batch of its own: `lane` is the thread, `batch` its rows.
 //! Lanes step side by side and never wait for each other; before each step they meet, one after
 //! the other, at `state`: there `queue` decides who gets a row, and `pace` knows how fast it goes.
+//! A chain ends in the lane where it began or went on last, also when another becomes idle.
 
 mod batch;
 mod engine;
@@ -80,12 +81,12 @@ impl Policy {
     }
 }
 
-/// When waiting chains may enter the batch.
+/// When waiting chains may enter a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batching {
     /// Before every step.
     Step,
-    /// When the batch before has run to its end and the next is full, or has been collected for
+    /// When a lane's batch before has run to its end and the next is full, or has been collected for
     /// this long. What most servers do; the baseline.
     Request {
         /// How long at most, from the first chain.
@@ -144,7 +145,7 @@ pub enum SchedulerError {
     /// A run of a graph failed.
     #[error("inference failed: {0}")]
     Runtime(Arc<RuntimeError>),
-    /// The thread panicked while the job was in the batch.
+    /// A thread panicked while it held a chain of the job.
     #[error("inference failed: a step panicked")]
     Panicked,
     /// The job's deadline passed; its rows are free again.
@@ -184,7 +185,8 @@ impl Drop for Door {
 }
 
 impl Scheduler {
-    /// Runs every batch size once, then starts a thread for each engine. May take seconds.
+    /// Runs every batch size a few times, then starts a thread for each engine, of which there is at
+    /// least one; more than the policy has rows for are not used. May take seconds.
     ///
     /// # Errors
     /// When a graph does not run, or the system has no thread to give.
@@ -199,21 +201,26 @@ impl Scheduler {
 
     fn start_with<G: engine::Graphs>(
         name: &str,
-        graphs: Vec<G>,
+        mut graphs: Vec<G>,
         policy: Policy,
         metrics: ModelMetrics,
     ) -> Result<Self, StartError> {
+        graphs.truncate(policy.capacity);
         let default_steps = graphs.first().map_or(0, |graphs| graphs.default_steps());
         let slice_runs = u64::from(policy.slice_steps(default_steps)) + 1;
-        let capacity = policy.capacity.div_ceil(graphs.len().max(1));
-        let shared = Shared::new(policy, metrics, graphs.len(), slice_runs);
+        let (capacity, lanes) = (policy.capacity, graphs.len());
+        let room = |lane| capacity / lanes + usize::from(lane < capacity % lanes);
+        let shared = Shared::new(policy, metrics, lanes, slice_runs);
         let mut door = Door {
             shared: Arc::new(shared),
-            lanes: Vec::with_capacity(graphs.len()),
+            lanes: Vec::with_capacity(lanes),
         };
         let mut lanes: Vec<_> = (0..)
             .zip(graphs)
-            .map(|(number, graphs)| Lane::new(number, graphs, Arc::clone(&door.shared), capacity))
+            .map(|(number, graphs)| {
+                let shared = Arc::clone(&door.shared);
+                Lane::new(number, graphs, shared, room(number))
+            })
             .collect();
         // At the same time, as they will step.
         thread::scope(|scope| {
@@ -224,7 +231,7 @@ impl Scheduler {
                 .try_for_each(|lane| lane.join().unwrap_or_else(|panic| resume_unwind(panic)))
         })?;
         for (number, lane) in lanes.into_iter().enumerate() {
-            let thread = thread::Builder::new().name(format!("{name}-{number}"));
+            let thread = thread::Builder::new().name(format!("lane-{number}-{name}"));
             door.lanes.push(thread.spawn(move || lane.run())?);
         }
         Ok(Self(Arc::new(door)))

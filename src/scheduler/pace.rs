@@ -123,7 +123,9 @@ impl Pace {
 
     /// Of a step when all lanes together have `rows` rows.
     fn step_seconds(&self, rows: usize) -> f64 {
-        self.step_seconds[size(rows.div_ceil(self.lanes))]
+        let known = &self.step_seconds[size(rows.div_ceil(self.lanes))..];
+        // Of sizes that are padded, the next is known.
+        known.iter().copied().find(|s| *s > 0.0).unwrap_or(0.0)
     }
 }
 

@@ -10,12 +10,9 @@ use tracing::Span;
 use super::batch::{Entrant, Finished, Suspended};
 use super::pace::{Load, Pace};
 use super::queue::{JobId, Queue};
-use super::{Batching, Inferred, Job, Policy, Reply};
+use super::{Inferred, Job, Policy, Reply, SchedulerError};
 use crate::admission::{Estimate, Priority};
 use crate::telemetry::ModelMetrics;
-
-/// How long a lane sleeps when there is nothing to do: until a chain comes, however late.
-const IDLE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Shared {
     pub(super) policy: Policy,
@@ -87,8 +84,8 @@ impl Shared {
         }
     }
 
-    /// The state. Held for moments, never while a graph runs or an image is copied: requests come
-    /// by it too.
+    /// The state. Held for moments, never while a graph runs or an image enters a batch: requests
+    /// come by it too.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,6 +96,10 @@ impl Shared {
         let mut state = self.lock();
         let id = state.next_id;
         state.next_id += 1;
+        if state.closed {
+            // The reply is dropped, and says it.
+            return id;
+        }
         let turn = state.pace.turn(job.runs_per_chain());
         state
             .queue
@@ -126,16 +127,19 @@ impl Shared {
     /// Forgets a job that nobody waits for any more. Lanes drop its rows before their next step.
     pub(super) fn abandon(&self, id: JobId) {
         let mut state = self.lock();
-        let abandoned = state.jobs.remove(&id);
-        state.queue.remove(id);
+        let abandoned = state.forget(id);
         state.show(&self.metrics);
         drop(state);
         drop(abandoned);
     }
 
-    /// Ends every lane.
+    /// Ends every lane. Whoever still waits for a job learns that the scheduler has stopped.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        state.closed = true;
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        drop(jobs);
         self.arrival.notify_all();
     }
 
@@ -154,17 +158,22 @@ impl Shared {
         self.arrival.notify_one();
     }
 
-    /// Gives the lock up until a lane is woken or a batch of whole requests is due.
-    pub(super) fn sleep<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let wait = match (self.policy.batching, state.waiting_since) {
-            (Batching::Request { window }, Some(since)) => window.checked_sub(since.elapsed()),
-            _ => None,
-        };
-        let wait = wait.unwrap_or(IDLE);
-        self.arrival
-            .wait_timeout(state, wait)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+    /// Gives the lock up until a lane is woken, or for so long.
+    pub(super) fn sleep<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        at_most: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        match at_most {
+            None => self
+                .arrival
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(at_most) => {
+                let waited = self.arrival.wait_timeout(state, at_most);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
     }
 }
 
@@ -204,18 +213,22 @@ impl State {
         chains.div_ceil(self.held.len())
     }
 
-    /// Whether chains have waited so long that a batch of whole requests starts without others.
-    pub(super) fn waited(&self, window: Duration) -> bool {
+    /// Rows of an idle lane when those that wait are shared evenly among such lanes.
+    pub(super) fn idle_share(&self) -> usize {
+        let idle = self.held.iter().filter(|rows| **rows == [0; 2]).count();
+        self.queue.waiting().div_ceil(idle.max(1))
+    }
+
+    /// What is left of a window that began when chains began to wait; `None` if none waits.
+    pub(super) fn left_of(&self, window: Duration) -> Option<Duration> {
         self.waiting_since
-            .is_some_and(|since| since.elapsed() >= window)
+            .map(|since| window.saturating_sub(since.elapsed()))
     }
 
     /// Gives a lane the chain whose turn it is; `None` if every row is taken or nobody waits.
     pub(super) fn take(&mut self, lane: usize) -> Option<Taken> {
         let id = self.queue.take()?;
-        if self.queue.waiting() == 0 {
-            self.waiting_since = None;
-        }
+        self.settle();
         // A job that goes leaves the queue too.
         let pending = self.jobs.get_mut(&id)?;
         self.held[lane][pending.job.priority as usize] += 1;
@@ -276,11 +289,20 @@ impl State {
             }
         }
         self.held[lane] = [0; 2];
-        let failed = jobs.filter_map(|id| {
-            self.queue.remove(id);
-            self.jobs.remove(&id)
-        });
-        failed.collect()
+        jobs.filter_map(|id| self.forget(id)).collect()
+    }
+
+    fn forget(&mut self, job: JobId) -> Option<Pending> {
+        self.queue.remove(job);
+        self.settle();
+        self.jobs.remove(&job)
+    }
+
+    /// A window begins anew with the first chain that waits.
+    fn settle(&mut self) {
+        if self.queue.waiting() == 0 {
+            self.waiting_since = None;
+        }
     }
 
     /// Tells metrics what there is.
@@ -301,7 +323,8 @@ impl State {
 }
 
 impl Pending {
-    pub(super) fn reply(self, error: super::SchedulerError) {
+    pub(super) fn fail(self, error: SchedulerError) {
+        drop((self.job, self.stage, self.caller));
         // A caller that is gone needs no answer.
         let _ = self.reply.send(Err(error));
     }

@@ -24,9 +24,10 @@ const FAILS: f32 = 0.75;
 const STEP: Duration = Duration::from_micros(200);
 
 /// Chains start at the noise plus x0; z -> 0.9 z + s noise + x0, densities of their own, rows of a
-/// step in `rows`.
+/// step in `rows`, with the number of their lane.
 struct Arithmetic {
-    rows: Arc<Mutex<Vec<usize>>>,
+    lane: usize,
+    rows: Arc<Mutex<Vec<(usize, usize)>>>,
 }
 
 impl Graphs for Arithmetic {
@@ -74,7 +75,7 @@ impl Graphs for Arithmetic {
         inputs: StepInputs<'_>,
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
-        self.rows.lock().unwrap().push(rows);
+        self.rows.lock().unwrap().push((self.lane, rows));
         std::thread::sleep(STEP);
         let d = SIZES.latent_dim;
         for row in 0..rows {
@@ -109,7 +110,7 @@ impl Graphs for Arithmetic {
 
 struct Running {
     scheduler: Scheduler,
-    rows: Arc<Mutex<Vec<usize>>>,
+    rows: Arc<Mutex<Vec<(usize, usize)>>>,
     metrics: ModelMetrics,
     admission: Admission,
     _registration: Registration,
@@ -128,11 +129,12 @@ impl Running {
             .of_model(&manifest, Device::Cpu, Device::Cpu)
             .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
-        let graphs = || Arithmetic {
+        let graphs = (0..lanes).map(|lane| Arithmetic {
+            lane,
             rows: Arc::clone(&rows),
-        };
-        let graphs = (0..lanes).map(|_| graphs()).collect();
-        let scheduler = Scheduler::start_with("test", graphs, policy, metrics.clone()).unwrap();
+        });
+        let scheduler =
+            Scheduler::start_with("test", graphs.collect(), policy, metrics.clone()).unwrap();
         // What the warm-up ran.
         rows.lock().unwrap().clear();
         Self {
@@ -142,6 +144,21 @@ impl Running {
             admission: Admission::new(4096, Duration::from_secs(60)),
             _registration: registration,
         }
+    }
+
+    /// Rows of each step so far.
+    fn rows(&self) -> Vec<usize> {
+        let rows = self.rows.lock().unwrap();
+        rows.iter().map(|(_, rows)| *rows).collect()
+    }
+
+    /// The most rows that each lane has had in a step.
+    fn fullest(&self, lanes: usize) -> Vec<usize> {
+        let mut most = vec![0; lanes];
+        for (lane, rows) in self.rows.lock().unwrap().iter() {
+            most[*lane] = most[*lane].max(*rows);
+        }
+        most
     }
 
     fn job(&self, priority: Priority, chains: u32, steps: u32) -> Job {
@@ -277,7 +294,7 @@ async fn batches_are_padded_to_the_next_bucket() {
         (few.unwrap().chains.len(), many.unwrap().chains.len()),
         (1, 4)
     );
-    let rows = running.rows.lock().unwrap().clone();
+    let rows = running.rows();
     assert!(rows.iter().all(|rows| [3, 8].contains(rows)), "{rows:?}");
     assert!(rows.contains(&8) && rows.contains(&3), "{rows:?}");
 }
@@ -293,7 +310,7 @@ async fn a_bucket_beyond_a_lanes_room_is_that_room() {
     );
     let job = running.job(Priority::Bulk, 8, 40);
     running.scheduler.infer(job).await.unwrap();
-    let rows = running.rows.lock().unwrap().clone();
+    let rows = running.rows();
     assert!(rows.iter().all(|rows| [2, 4].contains(rows)), "{rows:?}");
     assert!(rows.contains(&4), "{rows:?}");
 }
@@ -382,44 +399,101 @@ async fn reconstructions_come_when_asked_for_and_hidden_pixels_do_not() {
 
 #[tokio::test]
 async fn lanes_share_chains_and_the_scores_do_not_tell() {
-    let one = Running::start(policy(6));
-    let three = Running::start_lanes(3, policy(6));
-    let job = |running: &Running| running.job(Priority::Interactive, 5, 40);
+    let one = Running::start(policy(12));
+    let three = Running::start_lanes(3, policy(12));
+    let job = |running: &Running| running.job(Priority::Interactive, 6, 2000);
     let alone = one.scheduler.infer(job(&one)).await.unwrap();
     let shared = three.scheduler.infer(job(&three)).await.unwrap();
     assert_eq!(scores(&alone), scores(&shared));
-    let rows = three.rows.lock().unwrap().clone();
-    // Two lanes of two rows and one of one, once each has woken.
-    assert!(rows.iter().all(|rows| *rows <= 2), "{rows:?}");
+    assert_eq!(three.fullest(3), [2, 2, 2]);
 }
 
 #[tokio::test]
-async fn lanes_never_hold_more_than_the_capacity_together() {
-    let running = Running::start_lanes(4, policy(2));
+async fn rows_that_cannot_be_shared_evenly_are_shared_nearly_so() {
+    let running = Running::start_lanes(3, policy(5));
     let jobs: Vec<_> = (0..6)
-        .map(|_| running.submit(running.job(Priority::Interactive, 2, 200)))
+        .map(|_| running.submit(running.job(Priority::Interactive, 2, 500)))
         .collect();
-    running.until_running(2).await;
     for job in jobs {
-        assert!(running.metrics.chains_running.get() <= 2);
         assert_eq!(job.await.unwrap().unwrap().chains.len(), 2);
     }
-    let rows = running.rows.lock().unwrap().clone();
-    assert!(rows.iter().all(|rows| *rows == 1), "{rows:?}");
+    assert_eq!(running.fullest(3), [2, 2, 1]);
+    let fewer = Running::start_lanes(4, policy(2));
+    let job = fewer.job(Priority::Interactive, 4, 20);
+    fewer.scheduler.infer(job).await.unwrap();
+    assert_eq!(fewer.fullest(4), [1, 1, 0, 0]);
 }
 
 #[tokio::test]
 async fn a_panic_leaves_what_runs_on_another_lane_alone() {
     let running = Running::start_lanes(2, policy(2));
-    let long = running.submit(running.job(Priority::Interactive, 1, 2_000));
+    let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
     running.until_running(1).await;
     let mut bad = running.job(Priority::Interactive, 1, 20);
     bad.image[0] = PANICS;
     let bad = running.submit(bad);
     assert!(matches!(bad.await.unwrap(), Err(SchedulerError::Panicked)));
     assert!(!long.is_finished());
-    assert_eq!(long.await.unwrap().unwrap().chains.len(), 1);
     let next = running.job(Priority::Interactive, 3, 20);
     assert_eq!(running.scheduler.infer(next).await.unwrap().chains.len(), 3);
+    assert!(!long.is_finished());
+    long.abort();
     running.until_running(0).await;
+}
+
+#[tokio::test]
+async fn whole_requests_run_on_the_lane_that_is_idle() {
+    let running = Running::start_lanes(
+        2,
+        Policy {
+            batching: Batching::Request {
+                window: Duration::from_millis(1),
+            },
+            ..policy(8)
+        },
+    );
+    let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
+    running.until_running(1).await;
+    for _ in 0..3 {
+        let quick = running.job(Priority::Interactive, 3, 20);
+        running.scheduler.infer(quick).await.unwrap();
+    }
+    assert!(!long.is_finished());
+    assert!(running.rows().contains(&3), "chains waited for each other");
+    long.abort();
+    running.until_running(0).await;
+}
+
+#[tokio::test]
+async fn a_window_begins_with_the_first_that_waits() {
+    let window = Duration::from_millis(200);
+    let running = Running::start(Policy {
+        batching: Batching::Request { window },
+        ..policy(8)
+    });
+    let mut given_up = running.job(Priority::Interactive, 1, 5);
+    given_up.deadline = Some(Instant::now() + Duration::from_millis(10));
+    let given_up = running.scheduler.infer(given_up).await;
+    assert!(matches!(given_up, Err(SchedulerError::DeadlineExceeded)));
+    tokio::time::sleep(window).await;
+    let next = running.job(Priority::Interactive, 1, 5);
+    let next = running.scheduler.infer(next).await.unwrap();
+    assert!(next.queue_time >= window, "{:?}", next.queue_time);
+}
+
+#[tokio::test]
+async fn a_scheduler_that_has_lost_a_lane_stops() {
+    let running = Running::start_lanes(2, policy(4));
+    let long = running.submit(running.job(Priority::Interactive, 4, 1_000_000));
+    running.until_running(4).await;
+    running.scheduler.0.shared.close();
+    assert!(matches!(long.await.unwrap(), Err(SchedulerError::Stopped)));
+    let next = running.job(Priority::Interactive, 1, 5);
+    let next = running.scheduler.infer(next).await;
+    assert!(matches!(next, Err(SchedulerError::Stopped)));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while running.scheduler.is_alive() {
+        assert!(Instant::now() < deadline, "the threads go on");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

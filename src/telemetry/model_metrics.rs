@@ -113,12 +113,12 @@ impl ModelMetrics {
             )?)?,
             step_chains: registered.add(histogram(
                 "lfbm_step_chains",
-                "Chains that shared a posterior step.",
+                "Chains that shared a posterior step of a thread.",
                 &CHAINS,
             )?)?,
             step_seconds: registered.add(histogram(
                 "lfbm_step_duration_seconds",
-                "One posterior step of the whole batch.",
+                "One posterior step of a thread's batch.",
                 &SECONDS,
             )?)?,
             log_joint: registered.add(histogram(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::posterior_step::rows_per_run;
 use super::{
     ChainStarts, Device, PosteriorStep, Preprocess, Runtime, RuntimeError, SessionOptions,
 };
@@ -36,6 +37,7 @@ impl ChainGraphs {
             Device::Cpu => options.threads(),
             Device::Cuda { .. } | Device::TensorRt { .. } => 1,
         };
+        let rows_per_run = rows_per_run(dir, options.device)?;
         let options = SessionOptions {
             threads: 1,
             ..*options
@@ -44,7 +46,7 @@ impl ChainGraphs {
             Ok(Self {
                 preprocess: Preprocess::open(runtime, dir, manifest, &options)?,
                 starts: ChainStarts::open(runtime, dir, manifest, &options)?,
-                posterior: PosteriorStep::open(runtime, dir, manifest, &options)?,
+                posterior: PosteriorStep::open_for(runtime, dir, manifest, &options, rows_per_run)?,
             })
         };
         (0..threads).map(open).collect()

@@ -68,12 +68,21 @@ impl PosteriorStep {
         manifest: &Manifest,
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
+        let rows_per_run = rows_per_run(dir, options.device)?;
+        Self::open_for(runtime, dir, manifest, options, rows_per_run)
+    }
+
+    /// The same, with what [`rows_per_run`] says of the bundle.
+    pub(super) fn open_for(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        options: &SessionOptions,
+        rows_per_run: usize,
+    ) -> Result<Self, RuntimeError> {
         let graph = Graph::open(runtime, dir, "posterior", options)?;
         Ok(Self {
-            rows_per_run: match options.device {
-                Device::Cpu => rows_in_cache(dir)?,
-                Device::Cuda { .. } | Device::TensorRt { .. } => usize::MAX,
-            },
+            rows_per_run,
             densities: graph.select(&["z_next", "log_prior", "log_likelihood"])?,
             everything: graph.select(&[
                 "z_next",
@@ -228,8 +237,12 @@ impl PosteriorStep {
     }
 }
 
-/// Rows whose largest operator's inputs and outputs fit [`CACHE_BYTES`].
-fn rows_in_cache(dir: &Path) -> Result<usize, RuntimeError> {
+/// Rows that are run at once at most: on the processor those whose largest operator's inputs and
+/// outputs fit [`CACHE_BYTES`].
+pub(super) fn rows_per_run(dir: &Path, device: Device) -> Result<usize, RuntimeError> {
+    if device != Device::Cpu {
+        return Ok(usize::MAX);
+    }
     let path = dir.join("posterior.onnx");
     let bytes = std::fs::read(&path).map_err(|source| RuntimeError::File {
         path: path.clone(),
