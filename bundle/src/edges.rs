@@ -270,13 +270,12 @@ mod tests {
         let shares = share_out(&x, &y);
         for (index, angle) in angles().enumerate() {
             let orientation = angle / TAU * ORIENTATIONS as f32;
-            for plane in 0..ORIENTATIONS {
+            for (plane, got) in shares[index].iter().enumerate() {
                 let expected = match (plane, orientation as usize, orientation.fract()) {
                     (plane, below, share) if plane == below => 3.0 * (1.0 - share),
                     (plane, below, share) if plane == (below + 1) % ORIENTATIONS => 3.0 * share,
                     _ => 0.0,
                 };
-                let got = shares[index][plane];
                 assert!(
                     (got - expected).abs() < 1e-5,
                     "{angle} {plane}: {got} {expected}"
