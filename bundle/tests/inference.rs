@@ -7,7 +7,8 @@ use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::testing::{random_bundle, random_images};
 
-const IMAGES: usize = 150;
+/// So many that the chains of one are not all in one batch, and a thread runs several batches.
+const IMAGES: usize = 301;
 const SEED: u64 = 5;
 
 #[test]

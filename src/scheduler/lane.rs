@@ -110,12 +110,13 @@ impl<G: Graphs> Lane<G> {
             if let Ok(rows) = rows {
                 self.fill(&mut state, rows.min(self.capacity));
             }
-            state.show(&shared.metrics);
             if !self.batch.rows().is_empty() || !self.entering.is_empty() {
                 break true;
             }
+            state.show(&shared.metrics);
             state = shared.sleep(state, rows.err().flatten());
         };
+        state.show(&shared.metrics);
         let others_may = filled && state.may_take();
         drop(state);
         if others_may {

@@ -151,7 +151,7 @@ pub enum SchedulerError {
     /// The job's deadline passed; its rows are free again.
     #[error("the deadline passed before the last Langevin step")]
     DeadlineExceeded,
-    /// The scheduler's thread is gone.
+    /// A thread of the scheduler is gone.
     #[error("the scheduler has stopped")]
     Stopped,
 }

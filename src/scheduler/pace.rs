@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::queue::bulk_rows;
 use crate::admission::{Estimate, Priority};
 
-/// Weight of the newest step in the running mean: a step that was held up once does not make
+/// Weight of the newest step of every lane in the running mean: a step that was held up once does not make
 /// requests look unreachable.
 const NEWEST: f64 = 1.0 / 64.0;
 /// The share of answers that may come later than estimated and the margin.
@@ -62,7 +62,7 @@ impl Pace {
         if *mean == 0.0 {
             *mean = now;
         } else {
-            *mean += NEWEST * (now - *mean);
+            *mean += NEWEST / self.lanes as f64 * (now - *mean);
         }
     }
 

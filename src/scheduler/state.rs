@@ -18,7 +18,7 @@ pub(super) struct Shared {
     pub(super) policy: Policy,
     pub(super) metrics: ModelMetrics,
     state: Mutex<State>,
-    /// Wakes one lane that sleeps.
+    /// What lanes sleep on.
     arrival: Condvar,
 }
 

@@ -1,5 +1,6 @@
 //! The scheduler with graphs of arithmetic, so that they can be slow, fail and panic.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ const STEP: Duration = Duration::from_micros(200);
 struct Arithmetic {
     lane: usize,
     rows: Arc<Mutex<Vec<(usize, usize)>>>,
+    /// A lane that asks for its default steps panics, which is where nothing catches it.
+    dies: Arc<AtomicBool>,
 }
 
 impl Graphs for Arithmetic {
@@ -36,6 +39,8 @@ impl Graphs for Arithmetic {
     }
 
     fn default_steps(&self) -> u32 {
+        let dies = self.dies.load(Ordering::Relaxed);
+        assert!(!dies, "a panic that the test asked for");
         20
     }
 
@@ -111,6 +116,7 @@ impl Graphs for Arithmetic {
 struct Running {
     scheduler: Scheduler,
     rows: Arc<Mutex<Vec<(usize, usize)>>>,
+    dies: Arc<AtomicBool>,
     metrics: ModelMetrics,
     admission: Admission,
     _registration: Registration,
@@ -129,9 +135,11 @@ impl Running {
             .of_model(&manifest, Device::Cpu, Device::Cpu)
             .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
+        let dies = Arc::new(AtomicBool::new(false));
         let graphs = (0..lanes).map(|lane| Arithmetic {
             lane,
             rows: Arc::clone(&rows),
+            dies: Arc::clone(&dies),
         });
         let scheduler =
             Scheduler::start_with("test", graphs.collect(), policy, metrics.clone()).unwrap();
@@ -140,6 +148,7 @@ impl Running {
         Self {
             scheduler,
             rows,
+            dies,
             metrics,
             admission: Admission::new(4096, Duration::from_secs(60)),
             _registration: registration,
@@ -419,7 +428,7 @@ async fn rows_that_cannot_be_shared_evenly_are_shared_nearly_so() {
     }
     assert_eq!(running.fullest(3), [2, 2, 1]);
     let fewer = Running::start_lanes(4, policy(2));
-    let job = fewer.job(Priority::Interactive, 4, 20);
+    let job = fewer.job(Priority::Interactive, 4, 500);
     fewer.scheduler.infer(job).await.unwrap();
     assert_eq!(fewer.fullest(4), [1, 1, 0, 0]);
 }
@@ -486,8 +495,11 @@ async fn a_scheduler_that_has_lost_a_lane_stops() {
     let running = Running::start_lanes(2, policy(4));
     let long = running.submit(running.job(Priority::Interactive, 4, 1_000_000));
     running.until_running(4).await;
-    running.scheduler.0.shared.close();
-    assert!(matches!(long.await.unwrap(), Err(SchedulerError::Stopped)));
+    running.dies.store(true, Ordering::Relaxed);
+    let waits = running.submit(running.job(Priority::Interactive, 1, 5));
+    for job in [long, waits] {
+        assert!(matches!(job.await.unwrap(), Err(SchedulerError::Stopped)));
+    }
     let next = running.job(Priority::Interactive, 1, 5);
     let next = running.scheduler.infer(next).await;
     assert!(matches!(next, Err(SchedulerError::Stopped)));
