@@ -94,27 +94,27 @@ impl<G: Graphs> Lane<G> {
             if state.is_closed() {
                 return false;
             }
-            // Rows to have now, or for how long there is nothing to do.
-            let rows = match shared.policy.batching {
+            // Rows to have now, and how long to sleep at most if that is none.
+            let (rows, sleep) = match shared.policy.batching {
                 Batching::Step => {
                     self.make_room(&mut state);
-                    Ok(state.fair_share())
+                    (state.fair_share(), None)
                 }
                 Batching::Request { .. } if !self.batch.rows().is_empty() => break false,
-                Batching::Request { .. } if state.waiting() >= self.capacity => Ok(self.capacity),
+                Batching::Request { .. } if state.waiting() >= self.capacity => {
+                    (self.capacity, None)
+                }
                 Batching::Request { window } => match state.left_of(window) {
-                    Some(Duration::ZERO) => Ok(state.idle_share()),
-                    left => Err(left),
+                    Some(Duration::ZERO) => (state.idle_share(), None),
+                    left => (0, left),
                 },
             };
-            if let Ok(rows) = rows {
-                self.fill(&mut state, rows.min(self.capacity));
-            }
+            self.fill(&mut state, rows.min(self.capacity));
             if !self.batch.rows().is_empty() || !self.entering.is_empty() {
                 break true;
             }
             state.show(&shared.metrics);
-            state = shared.sleep(state, rows.err().flatten());
+            state = shared.sleep(state, sleep);
         };
         state.show(&shared.metrics);
         let others_may = filled && state.may_take();

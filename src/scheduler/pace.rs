@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::queue::bulk_rows;
 use crate::admission::{Estimate, Priority};
 
-/// Weight of the newest step of every lane in the running mean: a step that was held up once does not make
-/// requests look unreachable.
+/// Weight of the newest step of every lane in the running mean: a step that was held up once does
+/// not make requests look unreachable.
 const NEWEST: f64 = 1.0 / 64.0;
 /// The share of answers that may come later than estimated and the margin.
 const LATE_SHARE: f64 = 0.02;

@@ -16,7 +16,7 @@ use crate::admission::Priority;
 /// A job's number; a later job has a higher one.
 pub(super) type JobId = u64;
 
-const CLASSES: [Priority; 2] = [Priority::Interactive, Priority::Bulk];
+pub(super) const CLASSES: [Priority; 2] = [Priority::Interactive, Priority::Bulk];
 
 pub(super) struct Queue {
     capacity: usize,

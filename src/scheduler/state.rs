@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::batch::{Entrant, Finished, Suspended};
 use super::pace::{Load, Pace};
-use super::queue::{JobId, Queue};
+use super::queue::{CLASSES, JobId, Queue};
 use super::{Inferred, Job, Policy, Reply, SchedulerError};
 use crate::admission::{Estimate, Priority};
 use crate::telemetry::ModelMetrics;
@@ -283,7 +283,7 @@ impl State {
 
     /// Every row of a lane is free, and a job that had one there is not to go on.
     pub(super) fn fail(&mut self, lane: usize, jobs: impl Iterator<Item = JobId>) -> Vec<Pending> {
-        for priority in [Priority::Interactive, Priority::Bulk] {
+        for priority in CLASSES {
             for _ in 0..self.held[lane][priority as usize] {
                 self.queue.release(priority);
             }
@@ -307,8 +307,7 @@ impl State {
 
     /// Tells metrics what there is.
     pub(super) fn show(&self, metrics: &ModelMetrics) {
-        let classes = [Priority::Interactive, Priority::Bulk];
-        for (waiting, class) in metrics.chains_waiting.iter().zip(classes) {
+        for (waiting, class) in metrics.chains_waiting.iter().zip(CLASSES) {
             waiting.set(self.queue.chains(class) as i64);
         }
         metrics.chains_running.set(self.queue.rows() as i64);
@@ -317,16 +316,14 @@ impl State {
     fn load(&self) -> Load {
         Load {
             rows: self.queue.rows(),
-            queued: [Priority::Interactive, Priority::Bulk].map(|class| self.queue.runs(class)),
+            queued: CLASSES.map(|class| self.queue.runs(class)),
         }
     }
 }
 
 impl Pending {
     pub(super) fn fail(self, error: SchedulerError) {
-        drop((self.job, self.stage, self.caller));
-        // A caller that is gone needs no answer.
-        let _ = self.reply.send(Err(error));
+        self.answer(Err(error));
     }
 
     pub(super) fn finish(mut self) {
@@ -341,15 +338,20 @@ impl Pending {
             queue_time: started - self.admitted,
             compute_time: now - started,
         };
-        for finished in self.finished {
+        for finished in std::mem::take(&mut self.finished) {
             inferred.chains.push(finished.score);
             inferred.reconstructions.extend(finished.reconstruction);
             inferred.x = finished.x.unwrap_or(inferred.x);
         }
+        self.answer(Ok(inferred));
+    }
+
+    fn answer(self, result: Result<Inferred, SchedulerError>) {
         // Room first: a client that sends its next request on this answer finds it.
         drop(self.job);
         // A span lasts as long as those in it.
         drop((self.stage, self.caller));
-        let _ = self.reply.send(Ok(inferred));
+        // A caller that is gone needs no answer.
+        let _ = self.reply.send(result);
     }
 }

@@ -195,6 +195,14 @@ impl Running {
         tokio::spawn(async move { scheduler.infer(job).await })
     }
 
+    /// Runs a job that panics.
+    async fn panic(&self) {
+        let mut bad = self.job(Priority::Interactive, 1, 20);
+        bad.image[0] = PANICS;
+        let bad = self.submit(bad);
+        assert!(matches!(bad.await.unwrap(), Err(SchedulerError::Panicked)));
+    }
+
     async fn until_running(&self, chains: i64) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.metrics.chains_running.get() != chains {
@@ -256,10 +264,7 @@ async fn a_panic_ends_what_is_in_the_batch_and_nothing_else() {
     let running = Running::start(policy(2));
     let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
     running.until_running(1).await;
-    let mut bad = running.job(Priority::Interactive, 1, 20);
-    bad.image[0] = PANICS;
-    let bad = running.submit(bad);
-    assert!(matches!(bad.await.unwrap(), Err(SchedulerError::Panicked)));
+    running.panic().await;
     assert!(matches!(long.await.unwrap(), Err(SchedulerError::Panicked)));
     let next = running.job(Priority::Interactive, 3, 20);
     assert_eq!(running.scheduler.infer(next).await.unwrap().chains.len(), 3);
@@ -438,10 +443,7 @@ async fn a_panic_leaves_what_runs_on_another_lane_alone() {
     let running = Running::start_lanes(2, policy(2));
     let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
     running.until_running(1).await;
-    let mut bad = running.job(Priority::Interactive, 1, 20);
-    bad.image[0] = PANICS;
-    let bad = running.submit(bad);
-    assert!(matches!(bad.await.unwrap(), Err(SchedulerError::Panicked)));
+    running.panic().await;
     assert!(!long.is_finished());
     let next = running.job(Priority::Interactive, 3, 20);
     assert_eq!(running.scheduler.infer(next).await.unwrap().chains.len(), 3);
