@@ -1,5 +1,6 @@
-//! One Langevin step, both generators: the server's whole cost. `mlp/1x16` is a batch of 16 rows on
-//! one thread; in the last, every core steps a batch of its own.
+//! One Langevin step, both generators: the server's whole cost. `mlp/f32/1x16` is a batch of 16 rows
+//! on one thread, with products in single precision; in the last of a precision, every core steps a
+//! batch of its own.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -10,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::runtime::{
-    ChainGraphs, PosteriorStep, Runtime, SessionOptions, StepInputs, StepOutputs,
+    ChainGraphs, Device, PosteriorStep, Precision, Runtime, SessionOptions, StepInputs, StepOutputs,
 };
 use lfbm_bundle::testing::random_bundle;
 
@@ -53,22 +54,31 @@ fn posterior_step(criterion: &mut Criterion) {
         let out = folder.path().join(generator.to_string());
         let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, WIDTH, 1).unwrap();
         let manifest = bundle.manifest();
-        let options = SessionOptions::default();
-        let mut lanes = ChainGraphs::open(&runtime, bundle.dir(), manifest, &options).unwrap();
-        for (threads, rows) in [(1, 1), (1, 16), (1, FULL), (lanes.len(), FULL)] {
-            group.throughput(Throughput::Elements((threads * rows) as u64));
-            let id = BenchmarkId::new(generator.to_string(), format!("{threads}x{rows}"));
-            group.bench_function(id, |bencher| {
-                bencher.iter_custom(|count| {
-                    let started = Instant::now();
-                    thread::scope(|scope| {
-                        for lane in &mut lanes[..threads] {
-                            scope.spawn(|| steps(&mut lane.posterior, manifest, rows, count));
-                        }
+        for &precision in Precision::of(Device::Cpu) {
+            if precision.check(Device::Cpu).is_err() {
+                continue;
+            }
+            let options = SessionOptions {
+                precision,
+                ..SessionOptions::default()
+            };
+            let mut lanes = ChainGraphs::open(&runtime, bundle.dir(), manifest, &options).unwrap();
+            for (threads, rows) in [(1, 1), (1, 16), (1, FULL), (lanes.len(), FULL)] {
+                group.throughput(Throughput::Elements((threads * rows) as u64));
+                let name = format!("{generator}/{precision}");
+                let id = BenchmarkId::new(name, format!("{threads}x{rows}"));
+                group.bench_function(id, |bencher| {
+                    bencher.iter_custom(|count| {
+                        let started = Instant::now();
+                        thread::scope(|scope| {
+                            for lane in &mut lanes[..threads] {
+                                scope.spawn(|| steps(&mut lane.posterior, manifest, rows, count));
+                            }
+                        });
+                        started.elapsed()
                     });
-                    started.elapsed()
                 });
-            });
+            }
         }
     }
     group.finish();

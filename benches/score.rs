@@ -14,7 +14,7 @@ use criterion::{
 };
 use futures_util::{StreamExt, stream};
 use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::Runtime;
+use lfbm_bundle::runtime::{Device, Precision, Runtime};
 use lfbm_bundle::testing::random_bundle;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
@@ -79,37 +79,44 @@ fn score(criterion: &mut Criterion) {
     for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
         let out = folder.path().join(generator.to_string());
         let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, WIDTH, 1).unwrap();
-        let server = common::Server::start(bundle.dir(), folder.path(), &[]);
-        let connect = AnomalyDetectorClient::connect(server.url.clone());
-        let client = tokio.block_on(connect).unwrap();
-        let request = ScoreRequest {
-            image: Some(Image {
-                content: Some(Content::Tensor(Tensor {
-                    data_type: DataType::Uint8.into(),
-                    shape: vec![1, 28, 28],
-                    data: vec![100; bundle.manifest().image.pixels()],
-                })),
-            }),
-            ..Default::default()
-        };
-        for at_once in [1, SATURATION] {
-            let id = BenchmarkId::new(generator.to_string(), at_once);
+        for precision in Precision::of(Device::Cpu) {
+            if precision.check(Device::Cpu).is_err() {
+                continue;
+            }
+            let name = precision.to_string();
+            let server =
+                common::Server::start(bundle.dir(), folder.path(), &["--precision", &name]);
+            let connect = AnomalyDetectorClient::connect(server.url.clone());
+            let client = tokio.block_on(connect).unwrap();
+            let request = ScoreRequest {
+                image: Some(Image {
+                    content: Some(Content::Tensor(Tensor {
+                        data_type: DataType::Uint8.into(),
+                        shape: vec![1, 28, 28],
+                        data: vec![100; bundle.manifest().image.pixels()],
+                    })),
+                }),
+                ..Default::default()
+            };
+            for at_once in [1, SATURATION] {
+                let id = BenchmarkId::new(format!("{generator}/{name}"), at_once);
+                group.bench_function(id, |bencher| {
+                    bencher.iter_custom(|images| {
+                        let started = Instant::now();
+                        tokio.block_on(calls(client.clone(), request.clone(), images, at_once));
+                        started.elapsed()
+                    });
+                });
+            }
+            let id = BenchmarkId::new(format!("{generator}/{name}"), "stream");
             group.bench_function(id, |bencher| {
                 bencher.iter_custom(|images| {
                     let started = Instant::now();
-                    tokio.block_on(calls(client.clone(), request.clone(), images, at_once));
+                    tokio.block_on(one_stream(client.clone(), request.clone(), images));
                     started.elapsed()
                 });
             });
         }
-        let id = BenchmarkId::new(generator.to_string(), "stream");
-        group.bench_function(id, |bencher| {
-            bencher.iter_custom(|images| {
-                let started = Instant::now();
-                tokio.block_on(one_stream(client.clone(), request.clone(), images));
-                started.elapsed()
-            });
-        });
     }
     group.finish();
 }

@@ -12,7 +12,7 @@ use common::{Server, bundle, client, close, encoded, http_get, pixels, png};
 use futures_util::future::join_all;
 use lfbm_bundle::inference::Inference;
 use lfbm_bundle::manifest::{Aggregation, Decision, Langevin};
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::runtime::{Device, Precision, Runtime, SessionOptions};
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
     self, DataType, GetModelRequest, Image, InferenceParameters, ListModelsRequest, ScoreRequest,
@@ -53,12 +53,15 @@ fn chains_run(server: &Server, chains: usize) -> bool {
 
 /// The served score is the one that the bundle crate computes, alone and in a full batch of
 /// requests of many kinds.
-#[tokio::test]
-async fn a_score_does_not_depend_on_who_shares_the_batch() {
+async fn scores_do_not_depend_on_who_shares_the_batch(precision: Precision) {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());
     let manifest = bundle.manifest();
-    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let server = Server::start(
+        bundle.dir(),
+        folder.path(),
+        &["--precision", &precision.to_string()],
+    );
     let client = client(&server).await;
     let requests: Vec<_> = (0..64)
         .map(|index| {
@@ -80,7 +83,10 @@ async fn a_score_does_not_depend_on_who_shares_the_batch() {
     }))
     .await;
     let runtime = Runtime::load(None).unwrap();
-    let options = SessionOptions::default();
+    let options = SessionOptions {
+        precision,
+        ..SessionOptions::default()
+    };
     let mut inference = Inference::open(&runtime, bundle.dir(), manifest, &options).unwrap();
     for index in [0, 1, 17, 63] {
         let alone = client.clone().score(requests[index].clone()).await.unwrap();
@@ -119,6 +125,26 @@ async fn a_score_does_not_depend_on_who_shares_the_batch() {
             assert!(close(together, direct), "{index}: {together}, {direct}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_score_does_not_depend_on_who_shares_the_batch() {
+    scores_do_not_depend_on_who_shares_the_batch(Precision::F32).await;
+}
+
+#[tokio::test]
+async fn nor_does_it_in_bfloat16() {
+    if let Err(error) = Precision::Bf16.check(Device::Cpu) {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = bundle(folder.path());
+        let mut command = common::command(bundle.dir());
+        let output = command.args(["--precision", "bf16"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(&error.to_string()), "{errors}");
+        return;
+    }
+    scores_do_not_depend_on_who_shares_the_batch(Precision::Bf16).await;
 }
 
 #[tokio::test]

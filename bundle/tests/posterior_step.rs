@@ -4,7 +4,8 @@
 
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::runtime::{
-    PosteriorStep, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
+    Device, PosteriorStep, Precision, Runtime, RuntimeError, SessionOptions, StepInputs,
+    StepOutputs,
 };
 use lfbm_bundle::store::Bundle;
 use lfbm_bundle::testing::{random_bundle, random_images};
@@ -83,6 +84,57 @@ fn many_rows_at_once_are_the_rows_one_by_one() {
                 let width = alone.len();
                 for (got, expected) in together[row * width..].iter().zip(alone) {
                     let tolerance = 1e-5 * expected.abs().max(1.0);
+                    assert!((got - expected).abs() < tolerance, "{got} {expected}");
+                }
+            }
+        }
+    }
+}
+
+/// Where the processor has no instructions for it, that is said.
+#[test]
+fn products_in_bfloat16_are_near_and_rows_still_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    let options = SessionOptions {
+        precision: Precision::Bf16,
+        ..SessionOptions::default()
+    };
+    for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
+        let out = folder.path().join(generator.to_string());
+        let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, 16, 1).unwrap();
+        let (dir, manifest) = (bundle.dir(), bundle.manifest());
+        let mut step = match PosteriorStep::open(&runtime, dir, manifest, &options) {
+            Ok(step) => step,
+            Err(error) => {
+                assert!(Precision::Bf16.check(Device::Cpu).is_err());
+                assert!(error.to_string().contains("AVX512-BF16"), "{error}");
+                return;
+            }
+        };
+        let rows = Rows::new(&bundle);
+        let got = rows.run(&mut step, 0, ROWS).unwrap();
+        let f32 = SessionOptions::default();
+        let mut exact = PosteriorStep::open(&runtime, dir, manifest, &f32).unwrap();
+        let expected = rows.run(&mut exact, 0, ROWS).unwrap();
+        let largest = |values: &[f32]| values.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+        let mut differs = false;
+        // The sum over pixels leaves little of the likelihood's slope, and more of its rounding. The
+        // flow's layers are small and stay in single precision.
+        let tolerances = [5e-2, 2e-2, 1e-6, 5e-3];
+        for ((got, expected), tolerance) in got.iter().zip(&expected).zip(tolerances) {
+            let difference: Vec<_> = got.iter().zip(expected).map(|(a, b)| a - b).collect();
+            let share = largest(&difference) / largest(expected);
+            assert!(share < tolerance, "{generator}: {share}");
+            differs |= share > 0.0;
+        }
+        assert!(differs, "{generator}: in single precision after all");
+        for row in [0, 77, ROWS - 1] {
+            let alone = rows.run(&mut step, row, row + 1).unwrap();
+            for (together, alone) in got.iter().zip(&alone) {
+                let width = alone.len();
+                for (got, expected) in together[row * width..].iter().zip(alone) {
+                    let tolerance = 1e-4 * expected.abs().max(1.0);
                     assert!((got - expected).abs() < tolerance, "{got} {expected}");
                 }
             }

@@ -1,8 +1,9 @@
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use lfbm_bundle::runtime::Device;
+use lfbm_bundle::runtime::{Device, Precision};
 use serde::{Serialize, Serializer};
 
 use super::BatchingName;
@@ -31,10 +32,7 @@ pub struct Args {
     pub http_address: Option<SocketAddr>,
     /// cpu, cuda[:N] or tensorrt[:N] [default: cpu]
     #[arg(long, env = "LFBM_DEVICE")]
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "device_as_text"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub device: Option<Device>,
     /// Where models run when the device cannot be had: cpu, or none to refuse them [default: none]
     #[arg(long, env = "LFBM_DEVICE_FALLBACK", value_enum)]
@@ -44,6 +42,11 @@ pub struct Args {
     #[arg(long, env = "LFBM_GPU_MEMORY_LIMIT_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_limit_bytes: Option<usize>,
+    /// How exactly large matrix products are computed: f32; bf16 on a cpu with AVX512-BF16, faster;
+    /// tf32 on a GPU, faster [default: f32]
+    #[arg(long, env = "LFBM_PRECISION")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    pub precision: Option<Precision>,
     /// Threads that run chains, each in a batch of its own; 0 for one per core [default: 0]
     #[arg(long, env = "LFBM_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +180,9 @@ pub struct Args {
     pub trace_sampling_ratio: Option<f64>,
 }
 
-fn device_as_text<S: Serializer>(device: &Option<Device>, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&device.unwrap_or_default())
+fn as_text<T: Copy + Default + Display, S: Serializer>(
+    value: &Option<T>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_str(&value.unwrap_or_default())
 }

@@ -1,3 +1,5 @@
+use lfbm_bundle::runtime::Precision;
+
 use super::Config;
 
 /// Why settings cannot be used.
@@ -92,6 +94,12 @@ impl Config {
         ];
         if let Some((name, share)) = shares.iter().find(|(_, v)| !(0.0..=1.0).contains(v)) {
             return Err(range(name, share.to_string(), "0 to 1"));
+        }
+        let precisions = Precision::of(self.device);
+        if !precisions.contains(&self.precision) {
+            let names: Vec<_> = precisions.iter().map(Precision::to_string).collect();
+            let expected = format!("{} on the device {}", names.join(" or "), self.device);
+            return Err(range("precision", self.precision.to_string(), &expected));
         }
         let most = self.batch_chains(self.device);
         if let Some(buckets) = &self.batch_buckets

@@ -8,10 +8,11 @@ pub use check::ConfigError;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use lfbm_bundle::runtime::{Device, SessionOptions};
+use lfbm_bundle::runtime::{Device, Precision, SessionOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::models::DeviceFallback;
@@ -21,7 +22,11 @@ use crate::telemetry::LogFormat;
 /// Of a batch, where the settings do not say.
 const CHAINS_PER_THREAD: usize = 64;
 
-fn device_from_text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
+fn from_text<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err = String>,
+    D: serde::Deserializer<'de>,
+{
     String::deserialize(from)?
         .parse()
         .map_err(serde::de::Error::custom)
@@ -45,10 +50,12 @@ pub struct Config {
     pub bundle: Vec<PathBuf>,
     pub grpc_address: SocketAddr,
     pub http_address: SocketAddr,
-    #[serde(deserialize_with = "device_from_text")]
+    #[serde(deserialize_with = "from_text")]
     pub device: Device,
     pub device_fallback: DeviceFallback,
     pub gpu_memory_limit_bytes: Option<usize>,
+    #[serde(deserialize_with = "from_text")]
+    pub precision: Precision,
     pub threads: usize,
     pub max_batch_chains: Option<usize>,
     pub batch_buckets: Option<Vec<usize>>,
@@ -91,6 +98,7 @@ impl Default for Config {
             device: Device::Cpu,
             device_fallback: DeviceFallback::None,
             gpu_memory_limit_bytes: None,
+            precision: Precision::F32,
             threads: 0,
             max_batch_chains: None,
             batch_buckets: None,
@@ -152,6 +160,7 @@ impl Config {
             device: self.device,
             threads: self.threads,
             gpu_memory_limit_bytes: self.gpu_memory_limit_bytes,
+            precision: self.precision,
         }
     }
 
@@ -230,6 +239,11 @@ mod tests {
             ("max_step = 50", "max_step"),
             ("max_steps = 'many'", "max_steps"),
             ("device = 'tpu'", "tpu"),
+            ("precision = 'f16'", "f16"),
+            (
+                "precision = 'tf32'",
+                "expected f32 or bf16 on the device cpu",
+            ),
             ("max_batch_chains = 1", "max_batch_chains"),
             ("bulk_share = 1.5", "bulk_share"),
             ("trace_sampling_ratio = -1.0", "trace_sampling_ratio"),

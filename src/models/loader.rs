@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use lfbm_bundle::runtime::{Device, Runtime, SessionOptions};
+use lfbm_bundle::runtime::{Device, Precision, Runtime, SessionOptions};
 use lfbm_bundle::sampler::Sampler;
 use lfbm_bundle::store::Bundle;
 use serde::{Deserialize, Serialize};
@@ -54,25 +54,27 @@ impl Loader {
         let _span = tracing::info_span!("load_model", name, version).entered();
         let open = |options| Engine::open(&self.runtime, dir, manifest, options);
         let asked = self.options.device;
-        let (engines, device) = match open(&self.options) {
+        let (engines, options) = match open(&self.options) {
             Err(error) if asked != Device::Cpu && self.fallback == DeviceFallback::Cpu => {
                 tracing::warn!(%error, "falling back to the processor");
                 let options = SessionOptions {
                     device: Device::Cpu,
+                    // What the processor may have instead is coarser.
+                    precision: Precision::F32,
                     ..self.options
                 };
-                (open(&options)?, Device::Cpu)
+                (open(&options)?, options)
             }
-            result => (result?, asked),
+            result => (result?, self.options),
         };
+        let (device, precision) = (options.device, options.precision);
         let sampler = SessionOptions {
-            device,
             // Samples are rare: threads that wait for them are not worth their stacks.
             threads: 1,
-            ..self.options
+            ..options
         };
         let sampler = Sampler::open(&self.runtime, dir, manifest, &sampler)?;
-        let (metrics, registration) = self.metrics.of_model(manifest, asked, device)?;
+        let (metrics, registration) = self.metrics.of_model(manifest, asked, &options)?;
         let policy = if device == asked {
             &self.policy
         } else {
@@ -87,6 +89,7 @@ impl Loader {
             bundle = %dir.display(),
             %asked,
             got = %device,
+            %precision,
             seconds,
             "model loaded"
         );

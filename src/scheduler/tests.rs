@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
 use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{Device, RuntimeError, StepInputs, StepOutputs};
+use lfbm_bundle::runtime::{Device, RuntimeError, SessionOptions, StepInputs, StepOutputs};
 use tokio::task::JoinHandle;
 
 use super::engine::{Graphs, Sizes};
@@ -132,7 +132,7 @@ impl Running {
         let manifest: Manifest = serde_json::from_str(manifest).unwrap();
         let metrics = Metrics::new(10, "test").unwrap();
         let (metrics, registration) = metrics
-            .of_model(&manifest, Device::Cpu, Device::Cpu)
+            .of_model(&manifest, Device::Cpu, &SessionOptions::default())
             .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
         let dies = Arc::new(AtomicBool::new(false));

@@ -1,7 +1,7 @@
 //! The metrics of the server. Names carry units; every label has few values.
 
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::runtime::Device;
+use lfbm_bundle::runtime::{Device, SessionOptions};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -118,7 +118,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The metrics of a model that was to run on `asked` and runs on `got`, shown as long as the
+    /// The metrics of a model that was to run on `asked` and runs as `got` says, shown as long as the
     /// registration lives.
     ///
     /// # Errors
@@ -127,10 +127,9 @@ impl Metrics {
         &self,
         manifest: &Manifest,
         asked: Device,
-        got: Device,
+        got: &SessionOptions,
     ) -> prometheus::Result<(ModelMetrics, Registration)> {
-        let devices = [asked, got].map(|device| device.to_string());
-        ModelMetrics::register(&self.registry, manifest, &devices, self.drift_window)
+        ModelMetrics::register(&self.registry, manifest, asked, got, self.drift_window)
     }
 
     /// Counts an answered request; `model` is empty when it is not one that is served.

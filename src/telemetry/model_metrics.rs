@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lfbm_bundle::manifest::{Manifest, Quantile};
+use lfbm_bundle::runtime::{Device, SessionOptions};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -45,12 +46,13 @@ pub struct ModelMetrics {
 
 impl ModelMetrics {
     /// Registers the metrics of the model that `manifest` describes, which was to run on `asked`
-    /// and runs on `got`, with a window of `drift_window` scores; they are there as long as the
+    /// and runs as `got` says, with a window of `drift_window` scores; they are there as long as the
     /// registration lives.
     pub(super) fn register(
         registry: &Registry,
         manifest: &Manifest,
-        [asked, got]: &[String; 2],
+        asked: Device,
+        got: &SessionOptions,
         drift_window: usize,
     ) -> prometheus::Result<(Self, Registration)> {
         let options = |name: &str, help: &str| {
@@ -70,9 +72,13 @@ impl ModelMetrics {
         registered.add(IntGauge::with_opts(info)?)?.set(1);
         let device = options(
             "lfbm_model_device_info",
-            "1, with the device that the model was to run on and the one that it runs on.",
+            "1, with the device that the model was to run on, the one that it runs on and how exactly \
+             large products are computed there.",
         );
-        let device = device.const_label("asked", asked).const_label("got", got);
+        let device = device
+            .const_label("asked", asked.to_string())
+            .const_label("got", got.device.to_string())
+            .const_label("precision", got.precision.to_string());
         registered.add(IntGauge::with_opts(device)?)?.set(1);
         let verdicts = registered.add(IntCounterVec::new(
             options("lfbm_verdicts_total", "Scores by verdict."),

@@ -20,6 +20,7 @@ mod gradient;
 mod graph;
 mod half;
 mod import;
+mod move_layers;
 mod ops;
 mod proto;
 
@@ -30,6 +31,7 @@ pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
 pub use import::{Imported, import};
+pub(crate) use move_layers::{INPUT, SLOPE, move_layers};
 
 /// The operator set that graphs are written in.
 pub const OPSET: i64 = 17;

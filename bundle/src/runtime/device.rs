@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ort::ep::{CUDA, ExecutionProvider, ExecutionProviderDispatch, TensorRT};
 
-use super::{LIBRARY_VARIABLE, Runtime, RuntimeError, SessionOptions};
+use super::{LIBRARY_VARIABLE, Precision, Runtime, RuntimeError, SessionOptions};
 
 /// Where a graph runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl SessionOptions {
     /// had; without that, ONNX Runtime would silently run on the processor.
     pub(super) fn providers(&self) -> Vec<ExecutionProviderDispatch> {
         let cuda = |id| {
-            let cuda = CUDA::default().with_device_id(id);
+            let tf32 = self.precision == Precision::Tf32;
+            let cuda = CUDA::default().with_device_id(id).with_tf32(tf32);
             match self.gpu_memory_limit_bytes {
                 Some(limit) => cuda.with_memory_limit(limit),
                 None => cuda,

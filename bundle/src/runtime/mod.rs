@@ -1,5 +1,6 @@
 //! Running a bundle's graphs with ONNX Runtime.
 
+mod bf16;
 mod chain_graphs;
 mod chain_start;
 mod device;
@@ -7,6 +8,7 @@ mod evaluate;
 mod features;
 mod library;
 mod posterior_step;
+mod precision;
 mod session;
 
 pub use chain_graphs::ChainGraphs;
@@ -16,6 +18,7 @@ pub use evaluate::{evaluate, evaluate_file};
 pub use features::FeatureNetwork;
 pub use library::{LIBRARY_VARIABLE, Runtime};
 pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
+pub use precision::Precision;
 pub use session::{Generator, Preprocess, PriorSampler, PriorStep};
 
 use std::num::NonZero;
@@ -30,6 +33,9 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Memory that the CUDA provider may take for tensors; everything without it.
     pub gpu_memory_limit_bytes: Option<usize>,
+    /// How exactly large products are computed. When the device has it not, opening the session
+    /// fails.
+    pub precision: Precision,
 }
 
 impl SessionOptions {
@@ -69,6 +75,14 @@ pub enum RuntimeError {
         /// Which device.
         device: Device,
         /// What is missing, and what to do.
+        reason: String,
+    },
+    /// Products cannot be computed so.
+    #[error("products in {precision} cannot be had: {reason}; ask for f32")]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// What is missing.
         reason: String,
     },
     /// A file of the graph cannot be read.

@@ -6,11 +6,12 @@ use ort::value::TensorRef;
 use std::fs;
 use std::path::Path;
 
-use super::{Runtime, RuntimeError, SessionOptions};
+use super::{Precision, Runtime, RuntimeError, SessionOptions, bf16};
 use crate::manifest::Manifest;
 use crate::store::WEIGHTS;
 
 fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Session, RuntimeError> {
+    options.precision.check(options.device)?;
     let failed = |source: ort::Error| RuntimeError::Session {
         path: path.to_path_buf(),
         source,
@@ -38,7 +39,17 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
         let path = path.to_path_buf();
         move |source| RuntimeError::File { path, source }
     };
-    let graph = fs::read(path).map_err(unreadable(path))?;
+    let mut graph = fs::read(path).map_err(unreadable(path))?;
+    if options.precision == Precision::Bf16 {
+        graph = bf16::move_layers(&graph).map_err(|error| RuntimeError::Graph {
+            graph: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let operators = bf16::operators().map_err(failed)?;
+        builder = builder
+            .with_operators(operators)
+            .map_err(|error| failed(error.into()))?;
+    }
     let weights = path.with_file_name(WEIGHTS);
     if weights.exists() {
         let bytes = fs::read(&weights).map_err(unreadable(&weights))?;

@@ -1,0 +1,235 @@
+//! Layers for operators that are not ONNX's.
+
+use std::collections::{HashMap, HashSet};
+
+use prost::Message;
+
+use super::codec::{DecodeError, decode};
+use super::graph::{Dim, Graph, Value};
+use super::proto::{AttributeProto, AttributeType, ModelProto, NodeProto, OperatorSetIdProto};
+
+/// Attribute of a moved layer: what negative results are multiplied by, 1 without a rectifier.
+pub(crate) const SLOPE: &str = "slope";
+/// Attribute of a moved convolution: height and width of its input.
+pub(crate) const INPUT: &str = "input";
+/// A product with fewer weights is as fast where it is.
+const LEAST_WEIGHTS: usize = 1 << 13;
+
+/// Moves the layers with large constant weights (Gemm, Conv, ConvTranspose), each with the rectifier
+/// that follows it, to the operators of the same names in `domain`. The weights stay where they
+/// are.
+///
+/// # Errors
+/// When the bytes are no graph of this crate.
+pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeError> {
+    // Shapes are enough: the weights may be anything.
+    let shapes = decode(bytes, &|_, _, length| Some(vec![0; length]))?;
+    let mut model = ModelProto::decode(bytes)?;
+    if let Some(graph) = &mut model.graph {
+        let mut readers: HashMap<String, usize> = HashMap::new();
+        let outputs = graph
+            .output
+            .iter()
+            .filter_map(|output| output.name.as_ref());
+        let inputs = graph.node.iter().flat_map(|node| &node.input);
+        for name in inputs.chain(outputs) {
+            *readers.entry(name.clone()).or_default() += 1;
+        }
+        let rectifiers: HashMap<String, NodeProto> = graph
+            .node
+            .iter()
+            .filter(|node| slope(node).is_some() && readers.get(&node.input[0]) == Some(&1))
+            .map(|node| (node.input[0].clone(), node.clone()))
+            .collect();
+        let mut joined = HashSet::new();
+        for node in &mut graph.node {
+            let Some(input) = movable(node, &shapes) else {
+                continue;
+            };
+            node.domain = Some(domain.to_owned());
+            if let Some(rectifier) = node
+                .output
+                .first()
+                .and_then(|output| rectifiers.get(output))
+            {
+                node.attribute.push(AttributeProto {
+                    name: Some(SLOPE.to_owned()),
+                    f: slope(rectifier),
+                    r#type: Some(AttributeType::Float.into()),
+                    ..AttributeProto::default()
+                });
+                node.output.clone_from(&rectifier.output);
+                joined.insert(rectifier.output.clone());
+            }
+            if !input.is_empty() {
+                node.attribute.push(AttributeProto {
+                    name: Some(INPUT.to_owned()),
+                    ints: input,
+                    r#type: Some(AttributeType::Ints.into()),
+                    ..AttributeProto::default()
+                });
+            }
+        }
+        graph
+            .node
+            .retain(|node| slope(node).is_none() || !joined.contains(&node.output));
+    }
+    model.opset_import.push(OperatorSetIdProto {
+        domain: Some(domain.to_owned()),
+        version: Some(1),
+    });
+    Ok(model.encode_to_vec())
+}
+
+/// What a rectifier multiplies negative numbers by; `None` for any other node.
+fn slope(node: &NodeProto) -> Option<f32> {
+    match (
+        node.op_type.as_deref()?,
+        node.domain.as_deref().unwrap_or_default(),
+    ) {
+        ("Relu", "") => Some(0.0),
+        ("LeakyRelu", "") => Some(attribute(node, "alpha").and_then(|a| a.f).unwrap_or(0.01)),
+        _ => None,
+    }
+}
+
+fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute
+        .iter()
+        .find(|attribute| attribute.name.as_deref() == Some(name))
+}
+
+/// Height and width of the input of a layer that can be moved; nothing of a fully connected one.
+fn movable(node: &NodeProto, graph: &Graph) -> Option<Vec<i64>> {
+    let constant = |index: usize| {
+        let name = node.input.get(index).filter(|name| !name.is_empty())?;
+        graph
+            .constants()
+            .get(&Value::new(name))
+            .map(|constant| constant.shape())
+    };
+    let weights = constant(1)?;
+    if weights.iter().product::<usize>() < LEAST_WEIGHTS {
+        return None;
+    }
+    let bias = node.input.get(2).is_none_or(String::is_empty) || constant(2)?.len() == 1;
+    let int = |name, default| attribute(node, name).and_then(|a| a.i).unwrap_or(default);
+    let ints = |name, default| {
+        attribute(node, name).map_or(true, |a| a.ints.iter().all(|&value| value == default))
+    };
+    let one = |name| {
+        attribute(node, name)
+            .and_then(|a| a.f)
+            .is_none_or(|value| value == 1.0)
+    };
+    let plain = match node.op_type.as_deref()? {
+        "Gemm" => {
+            return (bias && int("transA", 0) == 0 && one("alpha") && one("beta")).then(Vec::new);
+        }
+        "Conv" => true,
+        "ConvTranspose" => {
+            let strides = attribute(node, "strides").map_or(&[1, 1][..], |a| &a.ints);
+            let reached = strides
+                .iter()
+                .zip(&weights[2..])
+                .all(|(&s, &k)| s as usize <= k);
+            reached && ints("output_padding", 0) && attribute(node, "output_shape").is_none()
+        }
+        _ => false,
+    };
+    let automatic = attribute(node, "auto_pad").and_then(|a| a.s.as_deref());
+    let automatic = automatic.is_some_and(|pad| pad != b"NOTSET");
+    if !plain || !bias || automatic || int("group", 1) != 1 || !ints("dilations", 1) {
+        return None;
+    }
+    match graph.shape(&Value::new(node.input.first()?)).ok()? {
+        &[Dim::Batch, _, Dim::Fixed(height), Dim::Fixed(width)] => {
+            Some(vec![height as i64, width as i64])
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::{Attribute, ConvGeometry, GraphError, encode};
+    use crate::tensor::Tensor;
+
+    fn weights(graph: &mut Graph, name: &str, shape: &[usize]) -> Value {
+        let values = vec![0.5; shape.iter().product()];
+        graph.weights(name, Tensor::new(shape.to_vec(), values))
+    }
+
+    /// The nodes after the move.
+    fn moved(graph: &Graph) -> Vec<NodeProto> {
+        let bytes = move_layers(&encode(graph, None).unwrap(), "other").unwrap();
+        ModelProto::decode(&bytes[..]).unwrap().graph.unwrap().node
+    }
+
+    #[test]
+    fn large_layers_move_with_their_rectifiers_and_small_ones_stay() -> Result<(), GraphError> {
+        let mut graph = Graph::new("layers");
+        let z = graph.input("z", &[Dim::Batch, Dim::Fixed(16)]);
+        let small = weights(&mut graph, "small", &[16, 128]);
+        let large = weights(&mut graph, "large", &[128, 128]);
+        let bias = weights(&mut graph, "bias", &[128]);
+        let h = graph.apply("Gemm", &[&z, &small], [])?;
+        let h = graph.apply("Relu", &[&h], [])?;
+        let h = graph.apply("Gemm", &[&h, &large, &bias], [])?;
+        let h = graph.apply("LeakyRelu", &[&h], [("alpha", Attribute::Float(0.2))])?;
+        let product = graph.apply("Gemm", &[&h, &large, &bias], [])?;
+        let rectified = graph.apply("Relu", &[&product], [])?;
+        let sum = graph.add(&product, &rectified)?;
+        let y = graph.apply("Gemm", &[&sum, &large, &h], [])?;
+        graph.output("y", &y)?;
+        let nodes = moved(&graph);
+        let got: Vec<_> = nodes
+            .iter()
+            .map(|node| {
+                let operator = node.op_type.as_deref().unwrap_or_default();
+                let slope = attribute(node, SLOPE).and_then(|a| a.f);
+                (operator, node.domain.as_deref() == Some("other"), slope)
+            })
+            .filter(|(operator, ..)| *operator != "Identity")
+            .collect();
+        let expected = [
+            ("Gemm", false, None),
+            ("Relu", false, None),
+            ("Gemm", true, Some(0.2)),
+            // Its result is wanted before the rectifier, too.
+            ("Gemm", true, None),
+            ("Relu", false, None),
+            ("Add", false, None),
+            // What it adds is no bias.
+            ("Gemm", false, None),
+        ];
+        assert_eq!(got, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn convolutions_move_with_the_size_of_their_input() -> Result<(), GraphError> {
+        let mut graph = Graph::new("convolutions");
+        let sizes = [32, 7, 9].map(Dim::Fixed);
+        let x = graph.input("x", &[&[Dim::Batch], &sizes[..]].concat());
+        let kernel = weights(&mut graph, "kernel", &[32, 16, 4, 4]);
+        let geometry = ConvGeometry {
+            kernel: 4,
+            stride: 2,
+            padding: 1,
+        };
+        let y = graph.conv_transpose(&x, &kernel, None, geometry)?;
+        let y = graph.conv(&y, &kernel, None, geometry)?;
+        graph.output("y", &y)?;
+        let nodes = moved(&graph);
+        let moved = nodes
+            .iter()
+            .filter(|node| node.domain.as_deref() == Some("other"));
+        let inputs: Vec<_> = moved
+            .map(|node| attribute(node, INPUT).map(|a| &a.ints[..]))
+            .collect();
+        assert_eq!(inputs, [Some(&[7, 9][..]), Some(&[14, 18])]);
+        Ok(())
+    }
+}

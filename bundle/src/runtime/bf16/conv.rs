@@ -1,0 +1,527 @@
+//! Convolutions, transposed or not, as products of weights with shifted images.
+//!
+//! An image is laid out once as planes with room around it for what the kernel reaches beyond its
+//! edge. Then a tap of the kernel is a shift: the columns of the right factor are the plane's
+//! positions, read where they are, and nothing is copied for each tap. A stride of the input takes
+//! a plane for every residue of the coordinates; a stride of the output (a transposed convolution)
+//! takes a product for every residue, of the taps that reach it.
+
+use std::ops::Range;
+
+use multiversion::multiversion;
+
+use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
+use super::{Finish, rectify};
+
+/// A convolution's numbers: [height, width], and pads as [top, left, bottom, right].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    pub(super) channels: [usize; 2],
+    pub(super) input: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) strides: [usize; 2],
+    pub(super) pads: [usize; 4],
+    pub(super) transposed: bool,
+}
+
+impl Geometry {
+    /// Height and width of the output; `None` where the kernel does not fit the input.
+    pub(super) fn output(&self) -> Option<[usize; 2]> {
+        let size = |axis: usize| {
+            let pads = self.pads[axis] + self.pads[axis + 2];
+            let (input, kernel, stride) = (self.input[axis], self.kernel[axis], self.strides[axis]);
+            if self.transposed {
+                (input.checked_sub(1)? * stride + kernel).checked_sub(pads)
+            } else {
+                Some((input + pads).checked_sub(kernel)? / stride + 1)
+            }
+        };
+        Some([size(0)?, size(1)?])
+    }
+
+    /// The products along `axis`.
+    fn axis(&self, axis: usize, output: usize) -> Vec<Residue> {
+        let (kernel, pad) = (self.kernel[axis] as isize, self.pads[axis] as isize);
+        let stride = self.strides[axis];
+        if !self.transposed {
+            let taps = (0..kernel).map(|k| (k as usize, k - pad)).collect();
+            return vec![Residue {
+                first: 0,
+                count: output,
+                taps,
+            }];
+        }
+        let stride = stride as isize;
+        let residue = |first: isize| Residue {
+            first: first as usize,
+            count: output
+                .saturating_sub(first as usize)
+                .div_ceil(stride as usize),
+            taps: (0..kernel)
+                .filter(|k| (first + pad - k) % stride == 0)
+                .map(|k| (k as usize, (first + pad - k) / stride))
+                .collect(),
+        };
+        (0..stride).map(residue).collect()
+    }
+}
+
+/// Output coordinates along an axis that take the same taps: every stride-th from `first`.
+struct Residue {
+    first: usize,
+    count: usize,
+    /// Positions in the kernel, and where they lie in the input from the input's position.
+    taps: Vec<(usize, isize)>,
+}
+
+pub(super) struct Conv {
+    geometry: Geometry,
+    output: [usize; 2],
+    planes: Planes,
+    products: Vec<Product>,
+    finish: Finish,
+    sums: Sums,
+}
+
+/// The outputs of one residue.
+struct Product {
+    /// Output channels x summands.
+    weights: Vec<u32>,
+    starts: Starts,
+    panels: Vec<Panel>,
+}
+
+/// Columns of a tile.
+struct Panel {
+    first: usize,
+    vectors: usize,
+    /// Which of them are outputs, and where the first of them lies in the output.
+    outputs: Vec<(Range<usize>, usize)>,
+}
+
+impl Conv {
+    /// Packs the weights; `weight(m, c, y, x)` leads from input channel c to output channel m.
+    pub(super) fn new(
+        geometry: Geometry,
+        output: [usize; 2],
+        weight: impl Fn(usize, usize, usize, usize) -> f32,
+        finish: Finish,
+    ) -> Self {
+        let [channels, filters] = geometry.channels;
+        let [rows, columns] = [0, 1].map(|axis| geometry.axis(axis, output[axis]));
+        let input_strides = if geometry.transposed {
+            [1, 1]
+        } else {
+            geometry.strides
+        };
+        let output_strides = if geometry.transposed {
+            geometry.strides
+        } else {
+            [1, 1]
+        };
+        let planes = Planes::new(
+            geometry.channels[0],
+            geometry.input,
+            PlaneAxis::new(&rows, input_strides[0]),
+            PlaneAxis::new(&columns, input_strides[1]),
+        );
+        let mut products = Vec::new();
+        for row in &rows {
+            for column in &columns {
+                let taps = || {
+                    row.taps
+                        .iter()
+                        .flat_map(|y| column.taps.iter().map(move |x| (*y, *x)))
+                };
+                let pairs = || (0..channels).step_by(2);
+                let mut weights = Vec::new();
+                for m in 0..filters {
+                    for ((ky, _), (kx, _)) in taps() {
+                        weights.extend(pairs().map(|c| {
+                            let of = |c| {
+                                if c < channels {
+                                    weight(m, c, ky, kx)
+                                } else {
+                                    0.0
+                                }
+                            };
+                            pair(of(c), of(c + 1))
+                        }));
+                    }
+                }
+                let starts = taps().flat_map(|((_, y), (_, x))| {
+                    let planes = &planes;
+                    pairs().map(move |c| planes.start(c / 2, y, x))
+                });
+                let stride = planes.columns.size;
+                let last = ((row.count.max(1) - 1) * stride + column.count) * row.count.min(1);
+                let panels = (0..last).step_by(TILE_COLUMNS).map(|first| {
+                    let end = last.min(first + TILE_COLUMNS);
+                    let rows = first / stride..end.div_ceil(stride);
+                    let outputs = rows.filter_map(|r| {
+                        let from = (r * stride).max(first);
+                        let to = (r * stride + column.count).min(end);
+                        let y = row.first + r * output_strides[0];
+                        let x = column.first + (from - r * stride) * output_strides[1];
+                        (from < to).then(|| (from - first..to - first, y * output[1] + x))
+                    });
+                    Panel {
+                        first,
+                        vectors: (end - first).div_ceil(LANES),
+                        outputs: outputs.collect(),
+                    }
+                });
+                products.push(Product {
+                    weights,
+                    starts: Starts::new(starts.collect()),
+                    panels: panels.collect(),
+                });
+            }
+        }
+        Self {
+            geometry,
+            output,
+            planes,
+            products,
+            finish,
+            sums: [[0.0; TILE_COLUMNS]; TILE_ROWS],
+        }
+    }
+
+    /// Channels, height and width of the output.
+    pub(super) fn outputs(&self) -> [usize; 3] {
+        [self.geometry.channels[1], self.output[0], self.output[1]]
+    }
+
+    pub(super) fn run(&mut self, x: &[f32], y: &mut [f32]) {
+        let [channels, filters] = self.geometry.channels;
+        let input = channels * self.geometry.input.iter().product::<usize>();
+        let output = self.output.iter().product::<usize>();
+        let stride = if self.geometry.transposed {
+            self.geometry.strides[1]
+        } else {
+            1
+        };
+        let images = x.chunks_exact(input);
+        for (x, y) in images.zip(y.chunks_exact_mut(filters * output)) {
+            self.planes.fill(x);
+            for product in &self.products {
+                let summands = product.starts.len();
+                let blocks = product.weights.chunks(TILE_ROWS * summands);
+                let blocks = blocks.zip(y.chunks_mut(TILE_ROWS * output));
+                for (block, (weights, y)) in blocks.enumerate() {
+                    let left = Left {
+                        pairs: weights,
+                        rows: weights.len() / summands,
+                    };
+                    for panel in &product.panels {
+                        let right = Right {
+                            pairs: &self.planes.pairs[panel.first..],
+                            starts: &product.starts,
+                            vectors: panel.vectors,
+                        };
+                        multiply(left, right, &mut self.sums);
+                        let first = block * TILE_ROWS;
+                        let planes = y.chunks_exact_mut(output);
+                        scatter(
+                            &self.sums,
+                            first,
+                            &self.finish,
+                            &panel.outputs,
+                            stride,
+                            planes,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes a tile's outputs, `stride` apart, to the planes of the filters from `first` on.
+#[multiversion(targets("x86_64+avx512f"))]
+fn scatter<'a>(
+    sums: &Sums,
+    first: usize,
+    finish: &Finish,
+    outputs: &[(Range<usize>, usize)],
+    stride: usize,
+    planes: impl Iterator<Item = &'a mut [f32]>,
+) {
+    for ((sums, plane), filter) in sums.iter().zip(planes).zip(first..) {
+        let bias = finish.bias.get(filter).copied().unwrap_or(0.0);
+        for (columns, to) in outputs {
+            let (sums, y) = (&sums[columns.clone()], &mut plane[*to..]);
+            let value = |sum: &f32| rectify(sum + bias, finish.slope);
+            match stride {
+                1 => y.iter_mut().zip(sums).for_each(|(y, sum)| *y = value(sum)),
+                2 => y
+                    .iter_mut()
+                    .step_by(2)
+                    .zip(sums)
+                    .for_each(|(y, sum)| *y = value(sum)),
+                _ => y
+                    .iter_mut()
+                    .step_by(stride)
+                    .zip(sums)
+                    .for_each(|(y, sum)| *y = value(sum)),
+            }
+        }
+    }
+}
+
+/// An axis of a plane: which input coordinates lie in it.
+#[derive(Clone, Copy)]
+struct PlaneAxis {
+    /// Stride of the input: one plane for each residue.
+    stride: usize,
+    /// Coordinate in the plane of its first element, zero or less.
+    first: isize,
+    size: usize,
+}
+
+impl PlaneAxis {
+    fn new(residues: &[Residue], stride: usize) -> Self {
+        let shifts = || {
+            residues
+                .iter()
+                .flat_map(|residue| &residue.taps)
+                .map(|(_, shift)| *shift)
+        };
+        let stride_signed = stride as isize;
+        let first = shifts().min().unwrap_or(0).div_euclid(stride_signed).min(0);
+        let last = shifts().max().unwrap_or(0).div_euclid(stride_signed).max(0);
+        let count = residues
+            .iter()
+            .map(|residue| residue.count)
+            .max()
+            .unwrap_or(0);
+        Self {
+            stride,
+            first,
+            size: count + (last - first) as usize,
+        }
+    }
+
+    /// The residue and the place in the plane of what lies `shift` from the input's position.
+    fn place(&self, shift: isize) -> [usize; 2] {
+        let stride = self.stride as isize;
+        let [residue, place] = [
+            shift.rem_euclid(stride),
+            shift.div_euclid(stride) - self.first,
+        ];
+        [residue as usize, place as usize]
+    }
+
+    /// Which places of the plane of `residue` lie in an input of `size`, and where the first is.
+    fn inside(&self, residue: usize, size: usize) -> (Range<usize>, usize) {
+        let (stride, residue, size) = (self.stride as isize, residue as isize, size as isize);
+        let from = (-self.first).max(0);
+        let to = (size - residue + stride - 1).div_euclid(stride) - self.first;
+        let to = to.clamp(from, self.size as isize);
+        (
+            from as usize..to as usize,
+            ((from + self.first) * stride + residue) as usize,
+        )
+    }
+}
+
+/// An image as pairs of channels with zeros around it.
+struct Planes {
+    channels: usize,
+    input: [usize; 2],
+    rows: PlaneAxis,
+    columns: PlaneAxis,
+    pairs: Vec<u32>,
+}
+
+impl Planes {
+    fn new(channels: usize, input: [usize; 2], rows: PlaneAxis, columns: PlaneAxis) -> Self {
+        let planes = rows.stride * columns.stride * channels.div_ceil(2);
+        let mut planes = Self {
+            channels,
+            input,
+            rows,
+            columns,
+            pairs: vec![0; planes * rows.size * columns.size],
+        };
+        // Tiles read whole vectors.
+        planes.pairs.extend([0; 2 * TILE_COLUMNS]);
+        planes
+    }
+
+    fn plane(&self, pair: usize, row: usize, column: usize) -> usize {
+        let plane = (row * self.columns.stride + column) * self.channels.div_ceil(2) + pair;
+        plane * self.rows.size * self.columns.size
+    }
+
+    fn start(&self, pair: usize, y: isize, x: isize) -> usize {
+        let [[row, y], [column, x]] = [self.rows.place(y), self.columns.place(x)];
+        self.plane(pair, row, column) + y * self.columns.size + x
+    }
+
+    fn fill(&mut self, x: &[f32]) {
+        let [height, width] = self.input;
+        let zeros = vec![
+            0.0;
+            if self.channels % 2 == 1 {
+                height * width
+            } else {
+                0
+            }
+        ];
+        for row in 0..self.rows.stride {
+            let (ys, y0) = self.rows.inside(row, height);
+            for column in 0..self.columns.stride {
+                let (xs, x0) = self.columns.inside(column, width);
+                if ys.is_empty() || xs.is_empty() {
+                    continue;
+                }
+                for (index, maps) in x.chunks(2 * height * width).enumerate() {
+                    let plane = self.plane(index, row, column);
+                    let (first, second) = maps.split_at(height * width);
+                    let second = if second.is_empty() { &zeros } else { second };
+                    let strides = [self.rows.stride * width, self.columns.stride];
+                    let from = y0 * width + x0;
+                    let lines = self.pairs[plane..].chunks_mut(self.columns.size);
+                    let lines = lines.skip(ys.start).take(ys.len());
+                    let lines = lines.map(|line| &mut line[xs.clone()]);
+                    interleave([&first[from..], &second[from..]], strides, lines);
+                }
+            }
+        }
+    }
+}
+
+/// Pairs of two maps, every `strides` along rows and columns of the maps.
+#[multiversion(targets("x86_64+avx512f"))]
+fn interleave<'a>(
+    maps: [&'a [f32]; 2],
+    strides: [usize; 2],
+    lines: impl Iterator<Item = &'a mut [u32]>,
+) {
+    for (row, line) in lines.enumerate() {
+        let [first, second] = maps.map(|map| &map[row * strides[0]..]);
+        let pairs = line.iter_mut();
+        if strides[1] == 1 {
+            for ((to, &a), &b) in pairs.zip(first).zip(second) {
+                *to = pair(a, b);
+            }
+        } else if strides[1] == 2 {
+            let every_other = first.iter().step_by(2).zip(second.iter().step_by(2));
+            for (to, (&a, &b)) in pairs.zip(every_other) {
+                *to = pair(a, b);
+            }
+        } else {
+            let every = |map: &'a [f32]| map.iter().step_by(strides[1]);
+            for (to, (&a, &b)) in pairs.zip(every(first).zip(every(second))) {
+                *to = pair(a, b);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::runtime::bf16::testing::{assert_close, noise, rounded};
+
+    /// y of one image, tap by tap. `weights` are filters x channels x kernel.
+    fn expected(geometry: &Geometry, output: [usize; 2], weights: &[f32], x: &[f32]) -> Vec<f64> {
+        let ([channels, filters], [height, width]) = (geometry.channels, geometry.input);
+        let [kernel_height, kernel_width] = geometry.kernel;
+        let mut y = vec![0.0; filters * output[0] * output[1]];
+        for filter in 0..filters {
+            for channel in 0..channels {
+                for ky in 0..kernel_height {
+                    for kx in 0..kernel_width {
+                        let map = filter * channels + channel;
+                        let weight = weights[(map * kernel_height + ky) * kernel_width + kx];
+                        // A convolution and its transpose pair the same places.
+                        let place = |axis: usize, near: usize, k: usize| {
+                            let far = near * geometry.strides[axis] + k;
+                            far.checked_sub(geometry.pads[axis])
+                        };
+                        let (nears, fars) = if geometry.transposed {
+                            (geometry.input, output)
+                        } else {
+                            (output, geometry.input)
+                        };
+                        for near_y in 0..nears[0] {
+                            for near_x in 0..nears[1] {
+                                let far = [place(0, near_y, ky), place(1, near_x, kx)];
+                                let [Some(far_y), Some(far_x)] = far else {
+                                    continue;
+                                };
+                                if far_y >= fars[0] || far_x >= fars[1] {
+                                    continue;
+                                }
+                                let ([in_y, in_x], [out_y, out_x]) = if geometry.transposed {
+                                    ([near_y, near_x], [far_y, far_x])
+                                } else {
+                                    ([far_y, far_x], [near_y, near_x])
+                                };
+                                let value = x[(channel * height + in_y) * width + in_x];
+                                y[(filter * output[0] + out_y) * output[1] + out_x] +=
+                                    rounded(weight) * rounded(value);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    fn geometries() -> impl Strategy<Value = Geometry> {
+        let sizes = |range: Range<usize>| [range.clone(), range];
+        let pads = [0_usize..3, 0..3, 0..3, 0..3];
+        let shape = (sizes(1..12), sizes(1..10), sizes(1..6), sizes(1..4), pads);
+        (shape, any::<bool>()).prop_map(|(shape, transposed)| {
+            let (channels, input, kernel, mut strides, pads) = shape;
+            if transposed {
+                // Else there are outputs that no input reaches.
+                strides = [0, 1].map(|axis: usize| strides[axis].min(kernel[axis]));
+            }
+            Geometry {
+                channels,
+                input,
+                kernel,
+                strides,
+                pads,
+                transposed,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_convolution_is_the_sum_of_rounded_products(geometry in geometries()) {
+            let output = geometry.output().filter(|sizes| sizes.iter().all(|&size| size > 0));
+            prop_assume!(output.is_some());
+            let output = output.unwrap_or_default();
+            let [channels, filters] = geometry.channels;
+            let [height, width] = geometry.kernel;
+            let weights = noise(filters * channels * height * width, 1);
+            let weight = |filter: usize, channel: usize, y: usize, x: usize| {
+                weights[((filter * channels + channel) * height + y) * width + x]
+            };
+            let bias = noise(filters, 2);
+            let finish = Finish { bias: bias.clone(), slope: 0.2 };
+            let mut conv = Conv::new(geometry, output, weight, finish);
+            let input = channels * geometry.input[0] * geometry.input[1];
+            let x = noise(2 * input, 3);
+            let mut y = vec![f32::NAN; 2 * conv.outputs().iter().product::<usize>()];
+            conv.run(&x, &mut y);
+            let plane = output[0] * output[1];
+            for (x, y) in x.chunks(input).zip(y.chunks(filters * plane)) {
+                let sums = expected(&geometry, output, &weights, x);
+                for (index, (&got, sum)) in y.iter().zip(sums).enumerate() {
+                    assert_close(got, sum + f64::from(bias[index / plane]), 0.2);
+                }
+            }
+        }
+    }
+}

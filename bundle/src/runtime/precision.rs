@@ -1,0 +1,71 @@
+//! How exactly large products are computed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Device, RuntimeError, bf16};
+
+/// How exactly the products of large layers are computed. Everything else is in single precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision, on any device.
+    #[default]
+    F32,
+    /// Factors with 10 bits after the point, on a GPU (TF32).
+    Tf32,
+    /// Factors with 7 bits after the point, on a processor with AVX512-BF16.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    /// Reads `f32`, `tf32` or `bf16`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Precision::F32, Precision::Tf32, Precision::Bf16];
+        let found = all
+            .into_iter()
+            .find(|precision| precision.to_string() == text);
+        found.ok_or_else(|| format!("unknown precision {text:?}, expected f32, tf32 or bf16"))
+    }
+}
+
+impl Precision {
+    /// The precisions that a kind of device may have.
+    pub fn of(device: Device) -> &'static [Precision] {
+        match device {
+            Device::Cpu => &[Precision::F32, Precision::Bf16],
+            Device::Cuda { .. } | Device::TensorRt { .. } => &[Precision::F32, Precision::Tf32],
+        }
+    }
+
+    /// Whether `device` has it, here.
+    ///
+    /// # Errors
+    /// When it has not, saying why.
+    pub fn check(self, device: Device) -> Result<(), RuntimeError> {
+        let reason = if !Self::of(device).contains(&self) {
+            format!("there is none on {device}")
+        } else if self == Precision::Bf16 && !bf16::available() {
+            "this processor has no AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later have \
+             it)"
+            .to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(RuntimeError::Precision {
+            precision: self,
+            reason,
+        })
+    }
+}
