@@ -100,7 +100,7 @@ ROWS = {
         ("Models served", "short",
          value("lfbm_model_info", "instance", "model", "version", "generator"), ""),
         ("Devices, asked for and got", "short",
-         value("lfbm_model_device_info", "instance", "model", "version", "asked", "got", "precision"),
+         value("lfbm_model_device_info", "instance", "model", "version", "asked", "got", "precision", "cuda_graphs"),
          "They differ where the fall-back is allowed."),
         ("Bundles refused at present", "short", value("lfbm_models_refused", "instance"),
          "The log names the file and the reason."),

@@ -376,6 +376,6 @@ async fn a_model_falls_back_to_the_processor_only_when_told_to_and_says_so() {
     let flags = ["--device", "cuda", "--device-fallback", "cpu"];
     let server = Server::start(&place.models, place.scratch.path(), &flags);
     score(&client(&server).await, 0).await;
-    let devices = r#"asked="cuda:0",got="cpu""#;
+    let devices = r#"asked="cuda:0",cuda_graphs="false",got="cpu""#;
     assert_eq!(metric(&server, "lfbm_model_device_info", devices), 1.0);
 }

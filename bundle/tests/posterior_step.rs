@@ -40,6 +40,17 @@ impl Rows {
         first: usize,
         last: usize,
     ) -> Result<[Vec<f32>; 4], RuntimeError> {
+        self.run_with(step, first, last, true)
+    }
+
+    /// The same, with zeros for reconstructions if they are not wanted.
+    fn run_with(
+        &self,
+        step: &mut PosteriorStep,
+        first: usize,
+        last: usize,
+        reconstruct: bool,
+    ) -> Result<[Vec<f32>; 4], RuntimeError> {
         let rows = last - first;
         let mut outputs = [LATENT_DIM, PIXELS, 1, 1].map(|width| vec![0.0; rows * width]);
         let [z_next, reconstruction, log_prior, log_likelihood] = &mut outputs;
@@ -59,7 +70,7 @@ impl Rows {
                 z_next,
                 log_prior,
                 log_likelihood,
-                reconstruction: Some(reconstruction),
+                reconstruction: reconstruct.then_some(&mut reconstruction[..]),
             },
         )?;
         Ok(outputs)
@@ -138,6 +149,46 @@ fn products_in_bfloat16_are_near_and_rows_still_alone() {
                     assert!((got - expected).abs() < tolerance, "{got} {expected}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn steps_at_fixed_addresses_are_the_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
+        let out = folder.path().join(generator.to_string());
+        let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, 4, 1).unwrap();
+        let rows = Rows::new(&bundle);
+        let open = |cuda_graphs| {
+            let options = SessionOptions {
+                cuda_graphs,
+                ..SessionOptions::default()
+            };
+            PosteriorStep::open(&runtime, bundle.dir(), bundle.manifest(), &options).unwrap()
+        };
+        let (mut usual, mut bound) = (open(false), open(true));
+        for size in [1, 2, 8, 8] {
+            bound.record(size).unwrap();
+        }
+        for (first, last, reconstruct) in [
+            (0, 8, false),
+            (3, 4, false),
+            (8, 16, false),
+            (4, 6, false),
+            // Not recorded.
+            (5, 10, false),
+            (0, 8, true),
+            (1, 9, false),
+            (9, 10, true),
+            // Runs of several sizes on the processor.
+            (0, ROWS, false),
+            (0, 8, false),
+        ] {
+            let expected = rows.run_with(&mut usual, first, last, reconstruct);
+            let got = rows.run_with(&mut bound, first, last, reconstruct);
+            assert!(got.unwrap() == expected.unwrap(), "{first} to {last}");
         }
     }
 }

@@ -47,6 +47,10 @@ pub struct Args {
     #[arg(long, env = "LFBM_PRECISION")]
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub precision: Option<Precision>,
+    /// Whether cuda replays Langevin steps from CUDA graphs, one for each batch size [default: false]
+    #[arg(long, env = "LFBM_CUDA_GRAPHS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda_graphs: Option<bool>,
     /// Threads that run chains, each in a batch of its own; 0 for one per core [default: 0]
     #[arg(long, env = "LFBM_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-use lfbm_bundle::runtime::Precision;
+use lfbm_bundle::runtime::{Device, Precision};
 
 use super::Config;
 
@@ -100,6 +100,10 @@ impl Config {
             let names: Vec<_> = precisions.iter().map(Precision::to_string).collect();
             let expected = format!("{} on the device {}", names.join(" or "), self.device);
             return Err(range("precision", self.precision.to_string(), &expected));
+        }
+        if self.cuda_graphs && !matches!(self.device, Device::Cuda { .. }) {
+            let expected = format!("false on the device {}; only cuda has them", self.device);
+            return Err(range("cuda_graphs", true.to_string(), &expected));
         }
         let most = self.batch_chains(self.device);
         if let Some(buckets) = &self.batch_buckets

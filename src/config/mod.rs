@@ -56,6 +56,7 @@ pub struct Config {
     pub gpu_memory_limit_bytes: Option<usize>,
     #[serde(deserialize_with = "from_text")]
     pub precision: Precision,
+    pub cuda_graphs: bool,
     pub threads: usize,
     pub max_batch_chains: Option<usize>,
     pub batch_buckets: Option<Vec<usize>>,
@@ -99,6 +100,7 @@ impl Default for Config {
             device_fallback: DeviceFallback::None,
             gpu_memory_limit_bytes: None,
             precision: Precision::F32,
+            cuda_graphs: false,
             threads: 0,
             max_batch_chains: None,
             batch_buckets: None,
@@ -161,6 +163,7 @@ impl Config {
             threads: self.threads,
             gpu_memory_limit_bytes: self.gpu_memory_limit_bytes,
             precision: self.precision,
+            cuda_graphs: self.cuda_graphs,
         }
     }
 
@@ -231,6 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn cuda_graphs_are_for_cuda() {
+        let flags = [
+            "--bundle",
+            "a",
+            "--device",
+            "cuda:1",
+            "--cuda-graphs",
+            "true",
+        ];
+        let options = Config::load(&args(&flags)).unwrap().session_options();
+        assert!(options.cuda_graphs);
+        assert!(!Config::default().session_options().cuda_graphs);
+    }
+
+    #[test]
     fn mistakes_name_the_setting() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("server.toml");
@@ -252,6 +270,8 @@ mod tests {
             ("max_chains_in_flight = 3", "max_chains_in_flight"),
             ("tls_key = 'key.pem'", "tls_cert is not"),
             ("max_connections = 0", "max_connections"),
+            ("cuda_graphs = true", "cuda_graphs is true"),
+            ("cuda_graphs = true\ndevice = 'tensorrt'", "tensorrt:0"),
             ("bundle = []", "--bundle"),
         ] {
             let flags: &[&str] = if text.starts_with("bundle") {

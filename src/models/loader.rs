@@ -61,13 +61,14 @@ impl Loader {
                     device: Device::Cpu,
                     // What the processor may have instead is coarser.
                     precision: Precision::F32,
+                    cuda_graphs: false,
                     ..self.options
                 };
                 (open(&options)?, options)
             }
             result => (result?, self.options),
         };
-        let (device, precision) = (options.device, options.precision);
+        let device = options.device;
         let sampler = SessionOptions {
             // Samples are rare: threads that wait for them are not worth their stacks.
             threads: 1,
@@ -89,7 +90,8 @@ impl Loader {
             bundle = %dir.display(),
             %asked,
             got = %device,
-            %precision,
+            precision = %options.precision,
+            cuda_graphs = options.cuda_graphs,
             seconds,
             "model loaded"
         );

@@ -42,7 +42,7 @@ impl<G: Graphs> Lane<G> {
     }
 
     /// Runs every batch size that steps will have, so that no request pays for a first time, and
-    /// measures how long they take.
+    /// measures how long they take. On the thread that is to step, to which recordings belong.
     pub(super) fn warm_up(&mut self) -> Result<(), RuntimeError> {
         let powers = (0..usize::BITS).map(|power| 1 << power);
         let mut sizes: Vec<usize> = powers
@@ -56,6 +56,7 @@ impl<G: Graphs> Lane<G> {
         for rows in sizes {
             let rows = self.batch.padded(rows);
             self.batch.warm_up(&mut self.graphs, rows)?;
+            self.graphs.record(rows)?;
             let mut quickest = Duration::MAX;
             for _ in 0..WARM_RUNS {
                 let started = Instant::now();

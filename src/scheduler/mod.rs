@@ -36,7 +36,7 @@ mod state;
 mod tests;
 
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -185,8 +185,9 @@ impl Drop for Door {
 }
 
 impl Scheduler {
-    /// Runs every batch size a few times, then starts a thread for each engine, of which there is at
-    /// least one; more than the policy has rows for are not used. May take seconds.
+    /// Starts a thread for each engine, of which there is at least one; more than the policy has rows
+    /// for are not used. Returns when each has run every batch size a few times, which may take
+    /// seconds.
     ///
     /// # Errors
     /// When a graph does not run, or the system has no thread to give.
@@ -215,24 +216,27 @@ impl Scheduler {
             shared: Arc::new(shared),
             lanes: Vec::with_capacity(lanes),
         };
-        let mut lanes: Vec<_> = (0..)
-            .zip(graphs)
-            .map(|(number, graphs)| {
-                let shared = Arc::clone(&door.shared);
-                Lane::new(number, graphs, shared, room(number))
-            })
-            .collect();
-        // At the same time, as they will step.
-        thread::scope(|scope| {
-            let warm_ups = lanes.iter_mut().map(|lane| scope.spawn(|| lane.warm_up()));
-            let warm_ups: Vec<_> = warm_ups.collect();
-            warm_ups
-                .into_iter()
-                .try_for_each(|lane| lane.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })?;
-        for (number, lane) in lanes.into_iter().enumerate() {
+        let mut warm_ups = Vec::with_capacity(lanes);
+        // All warm up at the same time, as they will step.
+        for (number, graphs) in graphs.into_iter().enumerate() {
+            let mut lane = Lane::new(number, graphs, Arc::clone(&door.shared), room(number));
+            let (warm, warm_up) = mpsc::channel();
             let thread = thread::Builder::new().name(format!("lane-{number}-{name}"));
-            door.lanes.push(thread.spawn(move || lane.run())?);
+            door.lanes.push(thread.spawn(move || {
+                let result = lane.warm_up();
+                let runs = result.is_ok();
+                if warm.send(result).is_ok() && runs {
+                    lane.run();
+                }
+            })?);
+            warm_ups.push(warm_up);
+        }
+        for (number, warm_up) in warm_ups.iter().enumerate() {
+            if let Ok(result) = warm_up.recv() {
+                result?;
+            } else if let Err(panic) = door.lanes.swap_remove(number).join() {
+                resume_unwind(panic);
+            }
         }
         Ok(Self(Arc::new(door)))
     }

@@ -1,7 +1,9 @@
 //! The scheduler with graphs of arithmetic, so that they can be slow, fail and panic.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
@@ -10,7 +12,7 @@ use lfbm_bundle::runtime::{Device, RuntimeError, SessionOptions, StepInputs, Ste
 use tokio::task::JoinHandle;
 
 use super::engine::{Graphs, Sizes};
-use super::{Batching, Inferred, Job, Policy, Scheduler, SchedulerError};
+use super::{Batching, Inferred, Job, Policy, Scheduler, SchedulerError, StartError};
 use crate::admission::{Admission, Priority};
 use crate::telemetry::{Metrics, ModelMetrics, Registration};
 
@@ -22,6 +24,8 @@ const SIZES: Sizes = Sizes {
 /// First values of images that graphs do not bear.
 const PANICS: f32 = 0.25;
 const FAILS: f32 = 0.75;
+/// A batch size that graphs cannot record.
+const UNRECORDABLE: usize = 7;
 const STEP: Duration = Duration::from_micros(200);
 
 /// Chains start at the noise plus x0; z -> 0.9 z + s noise + x0, densities of their own, rows of a
@@ -29,6 +33,8 @@ const STEP: Duration = Duration::from_micros(200);
 struct Arithmetic {
     lane: usize,
     rows: Arc<Mutex<Vec<(usize, usize)>>>,
+    /// What each thread recorded, and that it stepped at all.
+    recorded: Arc<Mutex<HashMap<ThreadId, Vec<usize>>>>,
     /// A lane that asks for its default steps panics, which is where nothing catches it.
     dies: Arc<AtomicBool>,
 }
@@ -81,7 +87,9 @@ impl Graphs for Arithmetic {
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
         self.rows.lock().unwrap().push((self.lane, rows));
-        std::thread::sleep(STEP);
+        let thread = thread::current().id();
+        self.recorded.lock().unwrap().entry(thread).or_default();
+        thread::sleep(STEP);
         let d = SIZES.latent_dim;
         for row in 0..rows {
             let x = &inputs.x[row * SIZES.pixels..][..SIZES.pixels];
@@ -111,11 +119,25 @@ impl Graphs for Arithmetic {
         }
         Ok(())
     }
+
+    fn record(&mut self, rows: usize) -> Result<(), RuntimeError> {
+        let thread = thread::current().id();
+        let mut recorded = self.recorded.lock().unwrap();
+        recorded.entry(thread).or_default().push(rows);
+        if rows == UNRECORDABLE {
+            return Err(RuntimeError::CudaGraph {
+                rows,
+                what: "z_next",
+            });
+        }
+        Ok(())
+    }
 }
 
 struct Running {
     scheduler: Scheduler,
     rows: Arc<Mutex<Vec<(usize, usize)>>>,
+    recorded: Arc<Mutex<HashMap<ThreadId, Vec<usize>>>>,
     dies: Arc<AtomicBool>,
     metrics: ModelMetrics,
     admission: Admission,
@@ -128,6 +150,10 @@ impl Running {
     }
 
     fn start_lanes(lanes: usize, policy: Policy) -> Self {
+        Self::try_start_lanes(lanes, policy).unwrap()
+    }
+
+    fn try_start_lanes(lanes: usize, policy: Policy) -> Result<Self, StartError> {
         let manifest = include_str!("../../models/mnist-not4/manifest.json");
         let manifest: Manifest = serde_json::from_str(manifest).unwrap();
         let metrics = Metrics::new(10, "test").unwrap();
@@ -135,24 +161,26 @@ impl Running {
             .of_model(&manifest, Device::Cpu, &SessionOptions::default())
             .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
+        let recorded = Arc::default();
         let dies = Arc::new(AtomicBool::new(false));
         let graphs = (0..lanes).map(|lane| Arithmetic {
             lane,
             rows: Arc::clone(&rows),
+            recorded: Arc::clone(&recorded),
             dies: Arc::clone(&dies),
         });
-        let scheduler =
-            Scheduler::start_with("test", graphs.collect(), policy, metrics.clone()).unwrap();
+        let scheduler = Scheduler::start_with("test", graphs.collect(), policy, metrics.clone())?;
         // What the warm-up ran.
         rows.lock().unwrap().clear();
-        Self {
+        Ok(Self {
             scheduler,
             rows,
+            recorded,
             dies,
             metrics,
             admission: Admission::new(4096, Duration::from_secs(60)),
             _registration: registration,
-        }
+        })
     }
 
     /// Rows of each step so far.
@@ -510,4 +538,34 @@ async fn a_scheduler_that_has_lost_a_lane_stops() {
         assert!(Instant::now() < deadline, "the threads go on");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test]
+async fn every_size_is_recorded_on_the_thread_that_steps() {
+    let buckets = vec![1, 3, 5];
+    let policy = Policy {
+        buckets: buckets.clone(),
+        ..policy(10)
+    };
+    let running = Running::start_lanes(2, policy);
+    let job = running.job(Priority::Interactive, 10, 50);
+    running.scheduler.infer(job).await.unwrap();
+    // A thread that stepped and recorded nothing would be here too.
+    let recorded = running.recorded.lock().unwrap();
+    let mut sizes: Vec<_> = recorded.values().cloned().collect();
+    assert_eq!(sizes.len(), 2);
+    for sizes in &mut sizes {
+        sizes.sort_unstable();
+        sizes.dedup();
+        assert_eq!(*sizes, buckets);
+    }
+}
+
+#[test]
+fn a_size_that_cannot_be_recorded_stops_the_start() {
+    let start = Running::try_start_lanes(2, policy(2 * UNRECORDABLE));
+    let Err(StartError::Runtime(error)) = start.map(drop) else {
+        panic!("it started");
+    };
+    assert!(error.to_string().contains("cuda_graphs = false"), "{error}");
 }

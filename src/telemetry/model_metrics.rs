@@ -72,13 +72,14 @@ impl ModelMetrics {
         registered.add(IntGauge::with_opts(info)?)?.set(1);
         let device = options(
             "lfbm_model_device_info",
-            "1, with the device that the model was to run on, the one that it runs on and how exactly \
-             large products are computed there.",
+            "1, with the device that the model was to run on, the one that it runs on and how it runs \
+             there.",
         );
         let device = device
             .const_label("asked", asked.to_string())
             .const_label("got", got.device.to_string())
-            .const_label("precision", got.precision.to_string());
+            .const_label("precision", got.precision.to_string())
+            .const_label("cuda_graphs", got.cuda_graphs.to_string());
         registered.add(IntGauge::with_opts(device)?)?.set(1);
         let verdicts = registered.add(IntCounterVec::new(
             options("lfbm_verdicts_total", "Scores by verdict."),

@@ -115,7 +115,7 @@ fn movable(node: &NodeProto, graph: &Graph) -> Option<Vec<i64>> {
     let bias = node.input.get(2).is_none_or(String::is_empty) || constant(2)?.len() == 1;
     let int = |name, default| attribute(node, name).and_then(|a| a.i).unwrap_or(default);
     let ints = |name, default| {
-        attribute(node, name).map_or(true, |a| a.ints.iter().all(|&value| value == default))
+        attribute(node, name).is_none_or(|a| a.ints.iter().all(|&value| value == default))
     };
     let one = |name| {
         attribute(node, name)

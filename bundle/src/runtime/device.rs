@@ -59,6 +59,7 @@ impl SessionOptions {
         let cuda = |id| {
             let tf32 = self.precision == Precision::Tf32;
             let cuda = CUDA::default().with_device_id(id).with_tf32(tf32);
+            let cuda = cuda.with_cuda_graph(self.cuda_graphs);
             match self.gpu_memory_limit_bytes {
                 Some(limit) => cuda.with_memory_limit(limit),
                 None => cuda,

@@ -3,6 +3,7 @@
 mod bf16;
 mod chain_graphs;
 mod chain_start;
+mod cuda_graph;
 mod device;
 mod evaluate;
 mod features;
@@ -36,6 +37,9 @@ pub struct SessionOptions {
     /// How exactly large products are computed. When the device has it not, opening the session
     /// fails.
     pub precision: Precision,
+    /// Whether the steps of [`PosteriorStep::record`] are replayed from CUDA graphs, which the CUDA
+    /// provider alone has. On the processor the same code runs as if they were.
+    pub cuda_graphs: bool,
 }
 
 impl SessionOptions {
@@ -84,6 +88,17 @@ pub enum RuntimeError {
         precision: Precision,
         /// What is missing.
         reason: String,
+    },
+    /// A replayed step is not the step.
+    #[error(
+        "the CUDA graph of {rows} rows gives another {what} than the same step without it; turn CUDA \
+         graphs off (cuda_graphs = false)"
+    )]
+    CudaGraph {
+        /// The number of rows.
+        rows: usize,
+        /// Which output differs.
+        what: &'static str,
     },
     /// A file of the graph cannot be read.
     #[error("{}: {source}", path.display())]

@@ -6,6 +6,7 @@ use ort::value::TensorRef;
 use std::fs;
 use std::path::Path;
 
+use super::cuda_graph::no_recording;
 use super::{Precision, Runtime, RuntimeError, SessionOptions, bf16};
 use crate::manifest::Manifest;
 use crate::store::WEIGHTS;
@@ -75,7 +76,7 @@ pub(super) struct Output<'a> {
 /// A session with the outputs that its caller wants.
 pub(super) struct Graph {
     name: &'static str,
-    session: Session,
+    pub(super) session: Session,
 }
 
 impl Graph {
@@ -85,7 +86,13 @@ impl Graph {
         name: &'static str,
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
-        let session = open(runtime, &dir.join(format!("{name}.onnx")), options)?;
+        let options = SessionOptions {
+            // The others' tensors lie elsewhere at every run.
+            cuda_graphs: options.cuda_graphs && name == "posterior",
+            ..*options
+        };
+        let _guard = no_recording();
+        let session = open(runtime, &dir.join(format!("{name}.onnx")), &options)?;
         Ok(Self { name, session })
     }
 
@@ -114,6 +121,7 @@ impl Graph {
     ) -> Result<(), RuntimeError> {
         let graph = self.name;
         let failed = |source: ort::Error| RuntimeError::Run { graph, source };
+        let _guard = no_recording();
         let mut feeds = Vec::with_capacity(I);
         for Input { name, row, values } in inputs {
             let expected = rows * row.iter().product::<usize>();
