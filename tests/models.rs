@@ -373,9 +373,12 @@ fn a_device_that_cannot_be_had_is_an_error_that_says_what_to_do() {
 #[tokio::test]
 async fn a_model_falls_back_to_the_processor_only_when_told_to_and_says_so() {
     let place = Place::new();
-    let flags = ["--device", "cuda", "--device-fallback", "cpu"];
+    let device = ["--device", "cuda", "--device-fallback", "cpu"];
+    let flags = [&device[..], &["--precision", "tf32"]].concat();
     let server = Server::start(&place.models, place.scratch.path(), &flags);
     score(&client(&server).await, 0).await;
     let devices = r#"asked="cuda:0",cuda_graphs="false",got="cpu""#;
     assert_eq!(metric(&server, "lfbm_model_device_info", devices), 1.0);
+    let precision = r#"precision="f32""#;
+    assert_eq!(metric(&server, "lfbm_model_device_info", precision), 1.0);
 }

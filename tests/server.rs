@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Server, bundle, client, close, encoded, http_get, pixels, png};
+use common::{Server, bundle, client, close, encoded, http_get, metric, pixels, png};
 use futures_util::future::join_all;
 use lfbm_bundle::inference::Inference;
 use lfbm_bundle::manifest::{Aggregation, Decision, Langevin};
@@ -62,6 +62,8 @@ async fn scores_do_not_depend_on_who_shares_the_batch(precision: Precision) {
         folder.path(),
         &["--precision", &precision.to_string()],
     );
+    let label = format!("precision=\"{precision}\"");
+    assert_eq!(metric(&server, "lfbm_model_device_info", &label), 1.0);
     let client = client(&server).await;
     let requests: Vec<_> = (0..64)
         .map(|index| {

@@ -8,7 +8,7 @@ use lfbm_bundle::runtime::{
     StepOutputs,
 };
 use lfbm_bundle::store::Bundle;
-use lfbm_bundle::testing::{random_bundle, random_images};
+use lfbm_bundle::testing::{RandomModel, random_bundle, random_bundle_of, random_images};
 
 const ROWS: usize = 150;
 const LATENT_DIM: usize = 6;
@@ -111,9 +111,17 @@ fn products_in_bfloat16_are_near_and_rows_still_alone() {
         precision: Precision::Bf16,
         ..SessionOptions::default()
     };
-    for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
-        let out = folder.path().join(generator.to_string());
-        let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, 16, 1).unwrap();
+    for (generator, rounded) in [
+        (GeneratorName::Mlp, false),
+        (GeneratorName::Mnist, false),
+        (GeneratorName::Mlp, true),
+    ] {
+        let out = folder.path().join(format!("{generator}-{rounded}"));
+        let model = RandomModel {
+            rounded,
+            ..RandomModel::new(generator, LATENT_DIM, 16, 1)
+        };
+        let bundle = random_bundle_of(&out, &runtime, model).unwrap();
         let (dir, manifest) = (bundle.dir(), bundle.manifest());
         let mut step = match PosteriorStep::open(&runtime, dir, manifest, &options) {
             Ok(step) => step,

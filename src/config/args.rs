@@ -43,7 +43,7 @@ pub struct Args {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_limit_bytes: Option<usize>,
     /// How exactly large matrix products are computed: f32; bf16 on a cpu with AVX512-BF16, faster;
-    /// tf32 on a GPU, faster [default: f32]
+    /// tf32 on a GPU, faster [default: f32, on tensorrt tf32, which it always uses]
     #[arg(long, env = "LFBM_PRECISION")]
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub precision: Option<Precision>,

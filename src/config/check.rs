@@ -96,10 +96,10 @@ impl Config {
             return Err(range(name, share.to_string(), "0 to 1"));
         }
         let precisions = Precision::of(self.device);
-        if !precisions.contains(&self.precision) {
+        if let Some(precision) = self.precision.filter(|wanted| !precisions.contains(wanted)) {
             let names: Vec<_> = precisions.iter().map(Precision::to_string).collect();
             let expected = format!("{} on the device {}", names.join(" or "), self.device);
-            return Err(range("precision", self.precision.to_string(), &expected));
+            return Err(range("precision", precision.to_string(), &expected));
         }
         if self.cuda_graphs && !matches!(self.device, Device::Cuda { .. }) {
             let expected = format!("false on the device {}; only cuda has them", self.device);

@@ -32,6 +32,14 @@ where
         .map_err(serde::de::Error::custom)
 }
 
+fn some_from_text<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr<Err = String>,
+    D: serde::Deserializer<'de>,
+{
+    from_text(from).map(Some)
+}
+
 /// When requests enter a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,8 +62,8 @@ pub struct Config {
     pub device: Device,
     pub device_fallback: DeviceFallback,
     pub gpu_memory_limit_bytes: Option<usize>,
-    #[serde(deserialize_with = "from_text")]
-    pub precision: Precision,
+    #[serde(deserialize_with = "some_from_text")]
+    pub precision: Option<Precision>,
     pub cuda_graphs: bool,
     pub threads: usize,
     pub max_batch_chains: Option<usize>,
@@ -99,7 +107,7 @@ impl Default for Config {
             device: Device::Cpu,
             device_fallback: DeviceFallback::None,
             gpu_memory_limit_bytes: None,
-            precision: Precision::F32,
+            precision: None,
             cuda_graphs: false,
             threads: 0,
             max_batch_chains: None,
@@ -162,7 +170,7 @@ impl Config {
             device: self.device,
             threads: self.threads,
             gpu_memory_limit_bytes: self.gpu_memory_limit_bytes,
-            precision: self.precision,
+            precision: self.precision.unwrap_or(Precision::exact(self.device)),
             cuda_graphs: self.cuda_graphs,
         }
     }
@@ -231,6 +239,22 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn precision_is_the_most_exact_that_the_device_has() {
+        for (device, precision) in [
+            ("cpu", Precision::F32),
+            ("cuda", Precision::F32),
+            ("tensorrt", Precision::Tf32),
+        ] {
+            let flags = ["--bundle", "a", "--device", device];
+            let options = Config::load(&args(&flags)).unwrap().session_options();
+            assert_eq!(options.precision, precision, "{device}");
+        }
+        let flags = ["--bundle", "a", "--precision", "bf16"];
+        let options = Config::load(&args(&flags)).unwrap().session_options();
+        assert_eq!(options.precision, Precision::Bf16);
     }
 
     #[test]

@@ -59,8 +59,7 @@ impl Loader {
                 tracing::warn!(%error, "falling back to the processor");
                 let options = SessionOptions {
                     device: Device::Cpu,
-                    // What the processor may have instead is coarser.
-                    precision: Precision::F32,
+                    precision: Precision::exact(Device::Cpu),
                     cuda_graphs: false,
                     ..self.options
                 };

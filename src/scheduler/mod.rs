@@ -231,13 +231,15 @@ impl Scheduler {
             })?);
             warm_ups.push(warm_up);
         }
-        for (number, warm_up) in warm_ups.iter().enumerate() {
-            if let Ok(result) = warm_up.recv() {
-                result?;
-            } else if let Err(panic) = door.lanes.swap_remove(number).join() {
-                resume_unwind(panic);
+        let results: Vec<_> = warm_ups.iter().map(mpsc::Receiver::recv).collect();
+        if results.iter().any(|result| !matches!(result, Ok(Ok(())))) {
+            // No lane is left behind in a process that may end for it.
+            door.shared.close();
+            for lane in door.lanes.drain(..) {
+                lane.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
         }
+        results.into_iter().flatten().collect::<Result<(), _>>()?;
         Ok(Self(Arc::new(door)))
     }
 

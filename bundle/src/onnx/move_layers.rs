@@ -47,6 +47,10 @@ pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeE
                 continue;
             };
             node.domain = Some(domain.to_owned());
+            // A bias that is left out, in so many words.
+            while node.input.last().is_some_and(String::is_empty) {
+                node.input.pop();
+            }
             if let Some(rectifier) = node
                 .output
                 .first()
@@ -83,12 +87,9 @@ pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeE
 
 /// What a rectifier multiplies negative numbers by; `None` for any other node.
 fn slope(node: &NodeProto) -> Option<f32> {
-    match (
-        node.op_type.as_deref()?,
-        node.domain.as_deref().unwrap_or_default(),
-    ) {
-        ("Relu", "") => Some(0.0),
-        ("LeakyRelu", "") => Some(attribute(node, "alpha").and_then(|a| a.f).unwrap_or(0.01)),
+    match node.op_type.as_deref()? {
+        "Relu" => Some(0.0),
+        "LeakyRelu" => Some(attribute(node, "alpha").and_then(|a| a.f).unwrap_or(0.01)),
         _ => None,
     }
 }
@@ -103,47 +104,49 @@ fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> 
 fn movable(node: &NodeProto, graph: &Graph) -> Option<Vec<i64>> {
     let constant = |index: usize| {
         let name = node.input.get(index).filter(|name| !name.is_empty())?;
-        graph
-            .constants()
-            .get(&Value::new(name))
-            .map(|constant| constant.shape())
+        let constant = graph.constants().get(&Value::new(name));
+        constant.map(|constant| constant.shape())
     };
     let weights = constant(1)?;
     if weights.iter().product::<usize>() < LEAST_WEIGHTS {
         return None;
     }
-    let bias = node.input.get(2).is_none_or(String::is_empty) || constant(2)?.len() == 1;
     let int = |name, default| attribute(node, name).and_then(|a| a.i).unwrap_or(default);
-    let ints = |name, default| {
-        attribute(node, name).is_none_or(|a| a.ints.iter().all(|&value| value == default))
+    let all = |name, value| {
+        attribute(node, name).is_none_or(|a| a.ints.iter().all(|&other| other == value))
     };
     let one = |name| {
         attribute(node, name)
             .and_then(|a| a.f)
             .is_none_or(|value| value == 1.0)
     };
-    let plain = match node.op_type.as_deref()? {
-        "Gemm" => {
-            return (bias && int("transA", 0) == 0 && one("alpha") && one("beta")).then(Vec::new);
-        }
-        "Conv" => true,
+    let operator = node.op_type.as_deref()?;
+    let (plain, outputs) = match operator {
+        "Gemm" => (
+            int("transA", 0) == 0 && one("alpha") && one("beta"),
+            weights[usize::from(int("transB", 0) == 0)],
+        ),
+        "Conv" => (true, weights[0]),
         "ConvTranspose" => {
             let strides = attribute(node, "strides").map_or(&[1, 1][..], |a| &a.ints);
             let reached = strides
                 .iter()
                 .zip(&weights[2..])
                 .all(|(&s, &k)| s as usize <= k);
-            reached && ints("output_padding", 0) && attribute(node, "output_shape").is_none()
+            (reached && all("output_padding", 0), weights[1])
         }
-        _ => false,
+        _ => return None,
     };
-    let automatic = attribute(node, "auto_pad").and_then(|a| a.s.as_deref());
-    let automatic = automatic.is_some_and(|pad| pad != b"NOTSET");
-    if !plain || !bias || automatic || int("group", 1) != 1 || !ints("dilations", 1) {
+    let bias = node.input.get(2).is_none_or(String::is_empty) || constant(2)? == [outputs];
+    if !plain || !bias {
         return None;
     }
+    if operator == "Gemm" {
+        return Some(Vec::new());
+    }
+    let alone = int("group", 1) == 1 && all("dilations", 1);
     match graph.shape(&Value::new(node.input.first()?)).ok()? {
-        &[Dim::Batch, _, Dim::Fixed(height), Dim::Fixed(width)] => {
+        &[Dim::Batch, _, Dim::Fixed(height), Dim::Fixed(width)] if alone => {
             Some(vec![height as i64, width as i64])
         }
         _ => None,
@@ -181,7 +184,12 @@ mod tests {
         let product = graph.apply("Gemm", &[&h, &large, &bias], [])?;
         let rectified = graph.apply("Relu", &[&product], [])?;
         let sum = graph.add(&product, &rectified)?;
-        let y = graph.apply("Gemm", &[&sum, &large, &h], [])?;
+        let product = graph.apply("Gemm", &[&sum, &large], [])?;
+        graph.output("product", &product)?;
+        let rectified = graph.apply("Relu", &[&product], [])?;
+        let single = weights(&mut graph, "single", &[1]);
+        let product = graph.apply("Gemm", &[&rectified, &large, &single], [])?;
+        let y = graph.apply("Gemm", &[&product, &large, &h], [])?;
         graph.output("y", &y)?;
         let nodes = moved(&graph);
         let got: Vec<_> = nodes
@@ -201,6 +209,11 @@ mod tests {
             ("Gemm", true, None),
             ("Relu", false, None),
             ("Add", false, None),
+            // So is this one's, by whoever runs the graph.
+            ("Gemm", true, None),
+            ("Relu", false, None),
+            // One value for all outputs.
+            ("Gemm", false, None),
             // What it adds is no bias.
             ("Gemm", false, None),
         ];

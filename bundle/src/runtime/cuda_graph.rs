@@ -92,6 +92,13 @@ impl CudaGraphs {
     }
 }
 
+impl Drop for CudaGraphs {
+    fn drop(&mut self) {
+        let _guard = no_recording();
+        self.recorded.clear();
+    }
+}
+
 /// A tensor on the device, and where its values are on the processor.
 struct Mirrored {
     host: Tensor<f32>,

@@ -82,7 +82,7 @@ pub enum RuntimeError {
         reason: String,
     },
     /// Products cannot be computed so.
-    #[error("products in {precision} cannot be had: {reason}; ask for f32")]
+    #[error("products in {precision} cannot be had: {reason}")]
     Precision {
         /// What was asked for.
         precision: Precision,

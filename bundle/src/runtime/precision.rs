@@ -8,10 +8,10 @@ use super::{Device, RuntimeError, bf16};
 /// How exactly the products of large layers are computed. Everything else is in single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// Single precision, on any device.
+    /// Single precision.
     #[default]
     F32,
-    /// Factors with 10 bits after the point, on a GPU (TF32).
+    /// Factors with 10 bits after the point, on a GPU.
     Tf32,
     /// Factors with 7 bits after the point, on a processor with AVX512-BF16.
     Bf16,
@@ -41,12 +41,19 @@ impl FromStr for Precision {
 }
 
 impl Precision {
-    /// The precisions that a kind of device may have.
+    /// The precisions that a kind of device may have, the most exact first.
     pub fn of(device: Device) -> &'static [Precision] {
         match device {
             Device::Cpu => &[Precision::F32, Precision::Bf16],
-            Device::Cuda { .. } | Device::TensorRt { .. } => &[Precision::F32, Precision::Tf32],
+            Device::Cuda { .. } => &[Precision::F32, Precision::Tf32],
+            // ONNX Runtime has no way to forbid it there.
+            Device::TensorRt { .. } => &[Precision::Tf32],
         }
+    }
+
+    /// The most exact that a kind of device has.
+    pub fn exact(device: Device) -> Precision {
+        Self::of(device).first().copied().unwrap_or_default()
     }
 
     /// Whether `device` has it, here.
@@ -55,7 +62,7 @@ impl Precision {
     /// When it has not, saying why.
     pub fn check(self, device: Device) -> Result<(), RuntimeError> {
         let reason = if !Self::of(device).contains(&self) {
-            format!("there is none on {device}")
+            format!("ask for {} on {device}", Self::exact(device))
         } else if self == Precision::Bf16 && !bf16::available() {
             "this processor has no AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later have \
              it)"

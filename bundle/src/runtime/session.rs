@@ -4,6 +4,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use super::cuda_graph::no_recording;
@@ -76,7 +77,15 @@ pub(super) struct Output<'a> {
 /// A session with the outputs that its caller wants.
 pub(super) struct Graph {
     name: &'static str,
-    pub(super) session: Session,
+    pub(super) session: ManuallyDrop<Session>,
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        let _guard = no_recording();
+        // SAFETY: nobody sees the session after this.
+        unsafe { ManuallyDrop::drop(&mut self.session) }
+    }
 }
 
 impl Graph {
@@ -93,7 +102,10 @@ impl Graph {
         };
         let _guard = no_recording();
         let session = open(runtime, &dir.join(format!("{name}.onnx")), &options)?;
-        Ok(Self { name, session })
+        Ok(Self {
+            name,
+            session: ManuallyDrop::new(session),
+        })
     }
 
     pub(super) fn select(

@@ -1,7 +1,9 @@
 //! Fully connected layers.
 
-use super::Finish;
+use multiversion::multiversion;
+
 use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
+use super::{Finish, rectify};
 
 /// y = finish(x W + bias), rows x inputs to rows x outputs.
 pub(super) struct Linear {
@@ -51,6 +53,10 @@ impl Linear {
         }
     }
 
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     pub(super) fn outputs(&self) -> usize {
         self.outputs
     }
@@ -81,11 +87,21 @@ impl Linear {
                     rows: left.len() / summands,
                 };
                 multiply(left, right, &mut sums);
-                for (y, sums) in y.chunks_exact_mut(self.outputs).zip(&sums) {
-                    self.finish
-                        .columns(first, &sums[..columns], &mut y[first..first + columns]);
-                }
+                let bias = &self.finish.bias[first..first + columns];
+                let y = y.chunks_exact_mut(self.outputs);
+                let y = y.map(|row| &mut row[first..first + columns]);
+                finish(&sums, bias, self.finish.slope, y);
             }
+        }
+    }
+}
+
+/// Writes the rows of a tile.
+#[multiversion(targets("x86_64+avx512f"))]
+fn finish<'a>(sums: &Sums, bias: &[f32], slope: f32, rows: impl Iterator<Item = &'a mut [f32]>) {
+    for (row, sums) in rows.zip(sums) {
+        for ((y, sum), bias) in row.iter_mut().zip(sums).zip(bias) {
+            *y = rectify(sum + bias, slope);
         }
     }
 }
@@ -103,10 +119,9 @@ mod tests {
             inputs in 1_usize..70,
             outputs in 1_usize..110,
             rows in 1_usize..20,
-            with_bias in any::<bool>(),
         ) {
             let (weights, x) = (noise(inputs * outputs, 1), noise(rows * inputs, 2));
-            let bias = noise(if with_bias { outputs } else { 0 }, 3);
+            let bias = noise(outputs, 3);
             let finish = Finish { bias: bias.clone(), slope: 0.2 };
             let mut layer = Linear::new(inputs, outputs, |i, o| weights[i * outputs + o], finish);
             let mut y = vec![f32::NAN; rows * outputs];
@@ -115,7 +130,7 @@ mod tests {
                 for (o, &got) in y.iter().enumerate() {
                     let product = |i| rounded(x[row * inputs + i]) * rounded(weights[i * outputs + o]);
                     let sum: f64 = (0..inputs).map(product).sum();
-                    assert_close(got, sum + f64::from(bias.get(o).copied().unwrap_or(0.0)), 0.2);
+                    assert_close(got, sum + f64::from(bias[o]), 0.2);
                 }
             }
         }
