@@ -12,7 +12,7 @@ use lfbm_bundle::console::print_line;
 use lfbm_bundle::inference::{Inference, SCORE_SEED, Score};
 use lfbm_bundle::local::Parts;
 use lfbm_bundle::manifest::{ImageSpec, Manifest};
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_bundle::runtime::{Precision, Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 use serde::Deserialize;
 use serde_json::json;
@@ -42,6 +42,9 @@ pub struct EvaluateArgs {
     /// Where the report goes; without it, the folder report in the bundle
     #[arg(long)]
     out: Option<PathBuf>,
+    /// How exactly large matrix products are computed: f32, or bf16 as a server with --precision bf16
+    #[arg(long, default_value_t)]
+    precision: Precision,
     /// Print the summary as JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -75,7 +78,10 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         "the test has images of one kind only; fit with a class held out to evaluate"
     );
     let runtime = Runtime::load(None)?;
-    let options = SessionOptions::default();
+    let options = SessionOptions {
+        precision: args.precision,
+        ..SessionOptions::default()
+    };
     let mut inference = Inference::open(&runtime, bundle.dir(), &manifest, &options)?;
     eprintln!(
         "scoring {} images, {} of them anomalous",
@@ -127,7 +133,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         (baseline.name, baseline.title, baseline.values.clone()),
     ]
     .map(|(name, title, values)| (name, title, detection(&values, &parts.anomalous)));
-    let summary = summary(&manifest, &parts, &scores, &rows);
+    let summary = summary(&manifest, &parts, &scores, &rows, args.precision);
 
     let report = args
         .out
@@ -264,6 +270,7 @@ fn summary(
     parts: &Split,
     scores: &[Scored],
     rows: &[Row],
+    precision: Precision,
 ) -> serde_json::Value {
     let anomalies = parts.anomalous.iter().filter(|&&anomaly| anomaly).count();
     let metrics: serde_json::Map<_, _> = rows
@@ -275,6 +282,7 @@ fn summary(
         "anomaly_share": anomalies as f64 / parts.test.len() as f64,
         "seed": SCORE_SEED,
         "inference": manifest.langevin,
+        "precision": precision.to_string(),
         "metrics": metrics,
         "threshold": {
             "decision": manifest.calibration.decision,
