@@ -106,6 +106,11 @@ impl Config {
             return Err(range("cuda_graphs", true.to_string(), &expected));
         }
         let most = self.batch_chains(self.device);
+        if self.device == Device::Cpu && self.threads > most {
+            let expected =
+                format!("at most max_batch_chains, {most}: a thread has a batch of its own");
+            return Err(range("threads", self.threads.to_string(), &expected));
+        }
         if let Some(buckets) = &self.batch_buckets
             && !buckets.iter().all(|size| (1..=most).contains(size))
         {

@@ -288,6 +288,7 @@ mod tests {
             ),
             ("max_batch_chains = 1", "max_batch_chains"),
             ("bulk_share = 1.5", "bulk_share"),
+            ("threads = 8\nmax_batch_chains = 4", "threads is 8"),
             ("trace_sampling_ratio = -1.0", "trace_sampling_ratio"),
             ("batch_buckets = [0]", "batch_buckets"),
             ("batching = 'never'", "never"),

@@ -16,6 +16,7 @@ use super::{Finish, rectify};
 /// A convolution's numbers: [height, width], and pads as [top, left, bottom, right].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
+    /// Of the input and of the output; the latter's are called filters here.
     pub(super) channels: [usize; 2],
     pub(super) input: [usize; 2],
     pub(super) kernel: [usize; 2],
@@ -42,6 +43,24 @@ impl Geometry {
         };
         let output = [size(0)?, size(1)?];
         (!output.contains(&0)).then_some(output)
+    }
+
+    /// From one position to the next of those that a product takes.
+    fn input_strides(&self) -> [usize; 2] {
+        if self.transposed {
+            [1, 1]
+        } else {
+            self.strides
+        }
+    }
+
+    /// From one output to the next of those that a product puts out.
+    fn output_strides(&self) -> [usize; 2] {
+        if self.transposed {
+            self.strides
+        } else {
+            [1, 1]
+        }
     }
 
     /// The products along `axis`.
@@ -75,9 +94,11 @@ impl Geometry {
 struct Residue {
     first: usize,
     count: usize,
-    /// Positions in the kernel, and where they lie in the input from the input's position.
-    taps: Vec<(usize, isize)>,
+    taps: Vec<Tap>,
 }
+
+/// A position in the kernel, and where it lies in the input from the output's position there.
+type Tap = (usize, isize);
 
 pub(super) struct Conv {
     geometry: Geometry,
@@ -88,12 +109,46 @@ pub(super) struct Conv {
     sums: Sums,
 }
 
-/// The outputs of one residue.
+/// The outputs of one residue along either axis.
 struct Product {
-    /// Output channels x summands.
+    /// Filters x summands.
     weights: Vec<u32>,
     starts: Starts,
     panels: Vec<Panel>,
+}
+
+impl Product {
+    fn new(
+        geometry: &Geometry,
+        output: [usize; 2],
+        planes: &Planes,
+        [rows, columns]: [&Residue; 2],
+        weight: &impl Fn(usize, usize, usize, usize) -> f32,
+    ) -> Self {
+        let [channels, filters] = geometry.channels;
+        let mut taps: Vec<(Tap, Tap)> = Vec::new();
+        for &y in &rows.taps {
+            taps.extend(columns.taps.iter().map(|&x| (y, x)));
+        }
+        let (mut weights, mut starts) = (Vec::new(), Vec::new());
+        for filter in 0..filters {
+            for ((y, _), (x, _)) in &taps {
+                weights.extend((0..channels).step_by(2).map(|channel| {
+                    let second = channel + 1 < channels;
+                    let second = second.then(|| weight(filter, channel + 1, *y, *x));
+                    pair(weight(filter, channel, *y, *x), second.unwrap_or(0.0))
+                }));
+            }
+        }
+        for ((_, y), (_, x)) in &taps {
+            starts.extend((0..channels.div_ceil(2)).map(|pair| planes.start(pair, *y, *x)));
+        }
+        Self {
+            weights,
+            starts: Starts::new(starts),
+            panels: panels(geometry, output, planes.columns.size, [rows, columns]),
+        }
+    }
 }
 
 /// Columns of a tile.
@@ -104,83 +159,58 @@ struct Panel {
     outputs: Vec<(Range<usize>, usize)>,
 }
 
+/// The positions of planes `width` wide, from the first output to the last. Between rows lie
+/// positions that are none.
+fn panels(
+    geometry: &Geometry,
+    output: [usize; 2],
+    width: usize,
+    [rows, columns]: [&Residue; 2],
+) -> Vec<Panel> {
+    if rows.count == 0 || columns.count == 0 {
+        return Vec::new();
+    }
+    let [row_stride, column_stride] = geometry.output_strides();
+    let last = (rows.count - 1) * width + columns.count;
+    let panel = |first: usize| {
+        let end = last.min(first + TILE_COLUMNS);
+        let outputs = (first / width..end.div_ceil(width)).filter_map(|row| {
+            let from = (row * width).max(first);
+            let to = (row * width + columns.count).min(end);
+            let y = rows.first + row * row_stride;
+            let x = columns.first + (from - row * width) * column_stride;
+            (from < to).then(|| (from - first..to - first, y * output[1] + x))
+        });
+        Panel {
+            first,
+            vectors: (end - first).div_ceil(LANES),
+            outputs: outputs.collect(),
+        }
+    };
+    (0..last).step_by(TILE_COLUMNS).map(panel).collect()
+}
+
 impl Conv {
-    /// Packs the weights; `weight(m, c, y, x)` leads from input channel c to output channel m.
+    /// Packs the weights; `weight(filter, channel, y, x)` leads from the channel to the filter.
     pub(super) fn new(
         geometry: Geometry,
         output: [usize; 2],
         weight: impl Fn(usize, usize, usize, usize) -> f32,
         finish: Finish,
     ) -> Self {
-        let [channels, filters] = geometry.channels;
         let [rows, columns] = [0, 1].map(|axis| geometry.axis(axis, output[axis]));
-        let input_strides = if geometry.transposed {
-            [1, 1]
-        } else {
-            geometry.strides
-        };
-        let output_strides = if geometry.transposed {
-            geometry.strides
-        } else {
-            [1, 1]
-        };
+        let [row_stride, column_stride] = geometry.input_strides();
         let planes = Planes::new(
             geometry.channels[0],
             geometry.input,
-            PlaneAxis::new(&rows, input_strides[0]),
-            PlaneAxis::new(&columns, input_strides[1]),
+            PlaneAxis::new(&rows, row_stride),
+            PlaneAxis::new(&columns, column_stride),
         );
         let mut products = Vec::new();
-        for row in &rows {
-            for column in &columns {
-                let taps = || {
-                    row.taps
-                        .iter()
-                        .flat_map(|y| column.taps.iter().map(move |x| (*y, *x)))
-                };
-                let pairs = || (0..channels).step_by(2);
-                let mut weights = Vec::new();
-                for m in 0..filters {
-                    for ((ky, _), (kx, _)) in taps() {
-                        weights.extend(pairs().map(|c| {
-                            let of = |c| {
-                                if c < channels {
-                                    weight(m, c, ky, kx)
-                                } else {
-                                    0.0
-                                }
-                            };
-                            pair(of(c), of(c + 1))
-                        }));
-                    }
-                }
-                let starts = taps().flat_map(|((_, y), (_, x))| {
-                    let planes = &planes;
-                    pairs().map(move |c| planes.start(c / 2, y, x))
-                });
-                let stride = planes.columns.size;
-                let last = ((row.count.max(1) - 1) * stride + column.count) * row.count.min(1);
-                let panels = (0..last).step_by(TILE_COLUMNS).map(|first| {
-                    let end = last.min(first + TILE_COLUMNS);
-                    let rows = first / stride..end.div_ceil(stride);
-                    let outputs = rows.filter_map(|r| {
-                        let from = (r * stride).max(first);
-                        let to = (r * stride + column.count).min(end);
-                        let y = row.first + r * output_strides[0];
-                        let x = column.first + (from - r * stride) * output_strides[1];
-                        (from < to).then(|| (from - first..to - first, y * output[1] + x))
-                    });
-                    Panel {
-                        first,
-                        vectors: (end - first).div_ceil(LANES),
-                        outputs: outputs.collect(),
-                    }
-                });
-                products.push(Product {
-                    weights,
-                    starts: Starts::new(starts.collect()),
-                    panels: panels.collect(),
-                });
+        for rows in &rows {
+            for columns in &columns {
+                let residues = [rows, columns];
+                products.push(Product::new(&geometry, output, &planes, residues, &weight));
             }
         }
         Self {
@@ -207,11 +237,7 @@ impl Conv {
         let filters = self.geometry.channels[1];
         let input = self.inputs();
         let output = self.output.iter().product::<usize>();
-        let stride = if self.geometry.transposed {
-            self.geometry.strides[1]
-        } else {
-            1
-        };
+        let stride = self.geometry.output_strides()[1];
         let images = x.chunks_exact(input);
         for (x, y) in images.zip(y.chunks_exact_mut(filters * output)) {
             self.planes.fill(x);
