@@ -3,7 +3,9 @@
 Langevin inference on a model of the same shape as in benches/score.rs. Needs torch.
 
     benches/peer_pytorch.py mlp --batch 64
-    cargo bench --bench score -- mlp/64        # in turns with it
+    cargo bench --bench score -- mlp/f32       # in turns with it
+    benches/peer_pytorch.py mlp --batch 64 --bfloat16
+    cargo bench --bench score -- mlp/bf16
 """
 import argparse
 import statistics
@@ -64,6 +66,8 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bfloat16", action="store_true",
+                        help="the generator's products in bfloat16")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -72,8 +76,12 @@ def main():
         parameter.requires_grad_(False)
     x = torch.rand(args.batch, PIXELS) * 2 - 1
 
+    def generate(z):
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+            return generator(z)
+
     def log_joint(z):
-        return flow(z) - (x - generator(z)).square().sum(1) / (2 * SIGMA**2)
+        return flow(z) - (x - generate(z)).square().sum(1) / (2 * SIGMA**2)
 
     def infer(log_joint):
         z = torch.randn(args.batch, LATENT)

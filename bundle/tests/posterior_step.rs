@@ -77,6 +77,17 @@ impl Rows {
     }
 }
 
+/// `row` of `together` is `alone`, up to `tolerance`, relative or absolute.
+fn assert_row_alone(together: &[Vec<f32>; 4], row: usize, alone: &[Vec<f32>; 4], tolerance: f32) {
+    for (together, alone) in together.iter().zip(alone) {
+        let width = alone.len();
+        for (got, expected) in together[row * width..].iter().zip(alone) {
+            let tolerance = tolerance * expected.abs().max(1.0);
+            assert!((got - expected).abs() < tolerance, "{got} {expected}");
+        }
+    }
+}
+
 #[test]
 fn many_rows_at_once_are_the_rows_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -91,13 +102,7 @@ fn many_rows_at_once_are_the_rows_one_by_one() {
         let together = rows.run(&mut step, 0, ROWS).unwrap();
         for row in 0..ROWS {
             let alone = rows.run(&mut step, row, row + 1).unwrap();
-            for (together, alone) in together.iter().zip(&alone) {
-                let width = alone.len();
-                for (got, expected) in together[row * width..].iter().zip(alone) {
-                    let tolerance = 1e-5 * expected.abs().max(1.0);
-                    assert!((got - expected).abs() < tolerance, "{got} {expected}");
-                }
-            }
+            assert_row_alone(&together, row, &alone, 1e-5);
         }
     }
 }
@@ -150,13 +155,7 @@ fn products_in_bfloat16_are_near_and_rows_still_alone() {
         assert!(differs, "{generator}: in single precision after all");
         for row in [0, 77, ROWS - 1] {
             let alone = rows.run(&mut step, row, row + 1).unwrap();
-            for (together, alone) in got.iter().zip(&alone) {
-                let width = alone.len();
-                for (got, expected) in together[row * width..].iter().zip(alone) {
-                    let tolerance = 1e-4 * expected.abs().max(1.0);
-                    assert!((got - expected).abs() < tolerance, "{got} {expected}");
-                }
-            }
+            assert_row_alone(&got, row, &alone, 1e-4);
         }
     }
 }
