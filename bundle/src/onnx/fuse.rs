@@ -5,14 +5,20 @@ use std::collections::HashMap;
 use super::graph::{Graph, Node, Value};
 
 impl Graph {
-    /// Turns `Add(Gemm(a, b), c)` into `Gemm(a, b, c)` where nobody else reads the product.
-    /// [`gradient`](super::gradient) leaves such sums where a value is used more than once.
-    pub fn fuse_products(&mut self) {
+    /// How many inputs of nodes and outputs of the graph each value is.
+    pub(super) fn readers(&self) -> HashMap<Value, usize> {
         let mut readers: HashMap<Value, usize> = HashMap::new();
         let inputs = self.nodes.iter().flat_map(|node| node.inputs.iter());
         for value in inputs.flatten().chain(&self.outputs) {
             *readers.entry(value.clone()).or_default() += 1;
         }
+        readers
+    }
+
+    /// Turns `Add(Gemm(a, b), c)` into `Gemm(a, b, c)` where nobody else reads the product.
+    /// [`gradient`](super::gradient) leaves such sums where a value is used more than once.
+    pub fn fuse_products(&mut self) {
+        let readers = self.readers();
         let mut products: HashMap<Value, usize> = HashMap::new();
         let mut fused = vec![false; self.nodes.len()];
         for index in 0..self.nodes.len() {

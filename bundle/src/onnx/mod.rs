@@ -25,6 +25,7 @@ mod ops;
 mod proto;
 
 pub use build::ConvGeometry;
+pub(crate) use codec::decode_shapes;
 pub use codec::{DecodeError, ExternalData, Signature, decode, encode, signature};
 pub use gradient::{differentiable_ops, gradient, pullback};
 pub use graph::{

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use super::codec::{DecodeError, decode};
-use super::graph::{Dim, Graph, Value};
-use super::proto::{AttributeProto, AttributeType, ModelProto, NodeProto, OperatorSetIdProto};
+use super::codec::{DecodeError, decode_shapes};
+use super::graph::{Constant, Dim, Graph, Node};
+use super::proto::{AttributeProto, AttributeType, ModelProto, OperatorSetIdProto};
 
 /// Attribute of a moved layer: what negative results are multiplied by, 1 without a rectifier.
 pub(crate) const SLOPE: &str = "slope";
@@ -22,61 +22,58 @@ const LEAST_WEIGHTS: usize = 1 << 13;
 /// # Errors
 /// When the bytes are no graph of this crate.
 pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeError> {
-    // Shapes are enough: the weights may be anything.
-    let shapes = decode(bytes, &|_, _, length| Some(vec![0; length]))?;
+    let known = decode_shapes(bytes)?;
+    let readers = known.readers();
+    let mut layers = HashMap::new();
+    let mut rectifiers = HashMap::new();
+    for node in known.nodes() {
+        if let Some(input) = movable(node, &known) {
+            layers.insert(node.output(0)?.name(), input);
+        }
+        if let Some(slope) = slope(node)
+            && readers.get(node.input(0)?) == Some(&1)
+        {
+            rectifiers.insert(node.input(0)?.name(), (slope, node.output(0)?.name()));
+        }
+    }
     let mut model = ModelProto::decode(bytes)?;
+    let mut joined = HashSet::new();
+    for node in model.graph.iter_mut().flat_map(|graph| &mut graph.node) {
+        let Some(output) = node.output.first_mut() else {
+            continue;
+        };
+        let Some(input) = layers.get(output.as_str()) else {
+            continue;
+        };
+        node.domain = Some(domain.to_owned());
+        // A bias that is left out, in so many words.
+        while node.input.last().is_some_and(String::is_empty) {
+            node.input.pop();
+        }
+        if let Some(&(slope, rectified)) = rectifiers.get(output.as_str()) {
+            node.attribute.push(AttributeProto {
+                name: Some(SLOPE.to_owned()),
+                f: Some(slope),
+                r#type: Some(AttributeType::Float.into()),
+                ..AttributeProto::default()
+            });
+            rectified.clone_into(output);
+            joined.insert(rectified);
+        }
+        if !input.is_empty() {
+            node.attribute.push(AttributeProto {
+                name: Some(INPUT.to_owned()),
+                ints: input.clone(),
+                r#type: Some(AttributeType::Ints.into()),
+                ..AttributeProto::default()
+            });
+        }
+    }
     if let Some(graph) = &mut model.graph {
-        let mut readers: HashMap<String, usize> = HashMap::new();
-        let outputs = graph
-            .output
-            .iter()
-            .filter_map(|output| output.name.as_ref());
-        let inputs = graph.node.iter().flat_map(|node| &node.input);
-        for name in inputs.chain(outputs) {
-            *readers.entry(name.clone()).or_default() += 1;
-        }
-        let rectifiers: HashMap<String, NodeProto> = graph
-            .node
-            .iter()
-            .filter(|node| slope(node).is_some() && readers.get(&node.input[0]) == Some(&1))
-            .map(|node| (node.input[0].clone(), node.clone()))
-            .collect();
-        let mut joined = HashSet::new();
-        for node in &mut graph.node {
-            let Some(input) = movable(node, &shapes) else {
-                continue;
-            };
-            node.domain = Some(domain.to_owned());
-            // A bias that is left out, in so many words.
-            while node.input.last().is_some_and(String::is_empty) {
-                node.input.pop();
-            }
-            if let Some(rectifier) = node
-                .output
-                .first()
-                .and_then(|output| rectifiers.get(output))
-            {
-                node.attribute.push(AttributeProto {
-                    name: Some(SLOPE.to_owned()),
-                    f: slope(rectifier),
-                    r#type: Some(AttributeType::Float.into()),
-                    ..AttributeProto::default()
-                });
-                node.output.clone_from(&rectifier.output);
-                joined.insert(rectifier.output.clone());
-            }
-            if !input.is_empty() {
-                node.attribute.push(AttributeProto {
-                    name: Some(INPUT.to_owned()),
-                    ints: input,
-                    r#type: Some(AttributeType::Ints.into()),
-                    ..AttributeProto::default()
-                });
-            }
-        }
-        graph
-            .node
-            .retain(|node| slope(node).is_none() || !joined.contains(&node.output));
+        graph.node.retain(|node| {
+            let output = node.output.first().map(String::as_str).unwrap_or_default();
+            node.domain.as_deref() == Some(domain) || !joined.contains(output)
+        });
     }
     model.opset_import.push(OperatorSetIdProto {
         domain: Some(domain.to_owned()),
@@ -86,66 +83,52 @@ pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeE
 }
 
 /// What a rectifier multiplies negative numbers by; `None` for any other node.
-fn slope(node: &NodeProto) -> Option<f32> {
-    match node.op_type.as_deref()? {
+fn slope(node: &Node) -> Option<f32> {
+    match node.op.as_str() {
         "Relu" => Some(0.0),
-        "LeakyRelu" => Some(attribute(node, "alpha").and_then(|a| a.f).unwrap_or(0.01)),
+        "LeakyRelu" => Some(node.float("alpha", 0.01)),
         _ => None,
     }
 }
 
-fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
-    node.attribute
-        .iter()
-        .find(|attribute| attribute.name.as_deref() == Some(name))
-}
-
 /// Height and width of the input of a layer that can be moved; nothing of a fully connected one.
-fn movable(node: &NodeProto, graph: &Graph) -> Option<Vec<i64>> {
-    let constant = |index: usize| {
-        let name = node.input.get(index).filter(|name| !name.is_empty())?;
-        let constant = graph.constants().get(&Value::new(name));
-        constant.map(|constant| constant.shape())
+fn movable(node: &Node, graph: &Graph) -> Option<Vec<i64>> {
+    let constant = |index| {
+        let constant = graph.constants().get(node.optional_input(index)?);
+        constant.map(Constant::shape)
     };
     let weights = constant(1)?;
     if weights.iter().product::<usize>() < LEAST_WEIGHTS {
         return None;
     }
-    let int = |name, default| attribute(node, name).and_then(|a| a.i).unwrap_or(default);
     let all = |name, value| {
-        attribute(node, name).is_none_or(|a| a.ints.iter().all(|&other| other == value))
+        let values = node.ints(name);
+        values.is_none_or(|values| values.iter().all(|&other| other == value))
     };
-    let one = |name| {
-        attribute(node, name)
-            .and_then(|a| a.f)
-            .is_none_or(|value| value == 1.0)
-    };
-    let operator = node.op_type.as_deref()?;
-    let (plain, outputs) = match operator {
+    let one = |name| node.float(name, 1.0) == 1.0;
+    let (plain, outputs) = match node.op.as_str() {
         "Gemm" => (
-            int("transA", 0) == 0 && one("alpha") && one("beta"),
-            weights[usize::from(int("transB", 0) == 0)],
+            node.int("transA", 0) == 0 && one("alpha") && one("beta"),
+            weights[usize::from(node.int("transB", 0) == 0)],
         ),
         "Conv" => (true, weights[0]),
         "ConvTranspose" => {
-            let strides = attribute(node, "strides").map_or(&[1, 1][..], |a| &a.ints);
-            let reached = strides
-                .iter()
-                .zip(&weights[2..])
-                .all(|(&s, &k)| s as usize <= k);
+            let strides = node.ints("strides").unwrap_or(&[1, 1]);
+            let mut axes = strides.iter().zip(&weights[2..]);
+            let reached = axes.all(|(&stride, &kernel)| stride as usize <= kernel);
             (reached && all("output_padding", 0), weights[1])
         }
         _ => return None,
     };
-    let bias = node.input.get(2).is_none_or(String::is_empty) || constant(2)? == [outputs];
+    let bias = node.optional_input(2).is_none() || constant(2)? == [outputs];
     if !plain || !bias {
         return None;
     }
-    if operator == "Gemm" {
+    if node.op == "Gemm" {
         return Some(Vec::new());
     }
-    let alone = int("group", 1) == 1 && all("dilations", 1);
-    match graph.shape(&Value::new(node.input.first()?)).ok()? {
+    let alone = node.int("group", 1) == 1 && all("dilations", 1);
+    match graph.shape(node.optional_input(0)?).ok()? {
         &[Dim::Batch, _, Dim::Fixed(height), Dim::Fixed(width)] if alone => {
             Some(vec![height as i64, width as i64])
         }
@@ -156,8 +139,14 @@ fn movable(node: &NodeProto, graph: &Graph) -> Option<Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::{Attribute, ConvGeometry, GraphError, encode};
+    use crate::onnx::proto::NodeProto;
+    use crate::onnx::{Attribute, ConvGeometry, GraphError, Value, encode};
     use crate::tensor::Tensor;
+
+    fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+        let mut attributes = node.attribute.iter();
+        attributes.find(|attribute| attribute.name.as_deref() == Some(name))
+    }
 
     fn weights(graph: &mut Graph, name: &str, shape: &[usize]) -> Value {
         let values = vec![0.5; shape.iter().product()];

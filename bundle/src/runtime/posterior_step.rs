@@ -384,9 +384,7 @@ pub(super) fn rows_per_run(dir: &Path, device: Device) -> Result<usize, RuntimeE
         path: path.clone(),
         source,
     })?;
-    // Shapes are enough: the weights may be anything.
-    let graph = onnx::decode(&bytes, &|_, _, length| Some(vec![0; length]));
-    let graph = graph.map_err(|error| RuntimeError::Graph {
+    let graph = onnx::decode_shapes(&bytes).map_err(|error| RuntimeError::Graph {
         graph: path.display().to_string(),
         reason: error.to_string(),
     })?;
