@@ -32,7 +32,7 @@ pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
 pub use import::{Imported, import};
-pub(crate) use move_layers::{INPUT, SLOPE, move_layers};
+pub(crate) use move_layers::{Convolution, INPUT, Movable, SLOPE, move_layers};
 
 /// The operator set that graphs are written in.
 pub const OPSET: i64 = 17;

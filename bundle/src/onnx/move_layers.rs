@@ -15,20 +15,50 @@ pub(crate) const INPUT: &str = "input";
 /// A product with fewer weights is as fast where it is.
 const LEAST_WEIGHTS: usize = 1 << 13;
 
-/// Moves the layers with large constant weights (Gemm, Conv, ConvTranspose), each with the rectifier
-/// that follows it, to the operators of the same names in `domain`. The weights stay where they
-/// are.
+/// A layer that can be moved.
+pub(crate) enum Movable {
+    /// Gemm.
+    Linear,
+    /// Conv or ConvTranspose.
+    Convolution(Convolution),
+}
+
+/// The numbers of a convolution, as ONNX has them.
+pub(crate) struct Convolution {
+    pub(crate) transposed: bool,
+    /// Filters x channels x height x width; if it is transposed, channels x filters.
+    pub(crate) weights: [usize; 4],
+    /// Height and width.
+    pub(crate) input: [usize; 2],
+    pub(crate) strides: [usize; 2],
+    /// Top, left, bottom, right.
+    pub(crate) pads: [usize; 4],
+}
+
+/// Moves the layers with large constant weights (Gemm, Conv, ConvTranspose) that are `wanted`, each with
+/// the rectifier that follows it, to the operators of the same names in `domain`. The weights stay
+/// where they are. `None` if there is nothing to move.
 ///
 /// # Errors
 /// When the bytes are no graph of this crate.
-pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn move_layers(
+    bytes: &[u8],
+    domain: &str,
+    wanted: impl Fn(&Movable) -> bool,
+) -> Result<Option<Vec<u8>>, DecodeError> {
     let known = decode_shapes(bytes)?;
+    let mut model = ModelProto::decode(bytes)?;
+    // Weights that who runs the graph may replace stay where they are.
+    let inputs = model.graph.iter().flat_map(|graph| &graph.input);
+    let inputs: HashSet<String> = inputs.filter_map(|input| input.name.clone()).collect();
     let readers = known.readers();
     let mut layers = HashMap::new();
     let mut rectifiers = HashMap::new();
     for node in known.nodes() {
-        if let Some(input) = movable(node, &known) {
-            layers.insert(node.output(0)?.name(), input);
+        if let Some(layer) = movable(node, &known, &inputs)
+            && wanted(&layer)
+        {
+            layers.insert(node.output(0)?.name(), layer);
         }
         if let Some(slope) = slope(node)
             && readers.get(node.input(0)?) == Some(&1)
@@ -36,13 +66,15 @@ pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeE
             rectifiers.insert(node.input(0)?.name(), (slope, node.output(0)?.name()));
         }
     }
-    let mut model = ModelProto::decode(bytes)?;
+    if layers.is_empty() {
+        return Ok(None);
+    }
     let mut joined = HashSet::new();
     for node in model.graph.iter_mut().flat_map(|graph| &mut graph.node) {
         let Some(output) = node.output.first_mut() else {
             continue;
         };
-        let Some(input) = layers.get(output.as_str()) else {
+        let Some(layer) = layers.get(output.as_str()) else {
             continue;
         };
         node.domain = Some(domain.to_owned());
@@ -60,10 +92,10 @@ pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeE
             rectified.clone_into(output);
             joined.insert(rectified);
         }
-        if !input.is_empty() {
+        if let Movable::Convolution(convolution) = layer {
             node.attribute.push(AttributeProto {
                 name: Some(INPUT.to_owned()),
-                ints: input.clone(),
+                ints: convolution.input.map(|size| size as i64).to_vec(),
                 r#type: Some(AttributeType::Ints.into()),
                 ..AttributeProto::default()
             });
@@ -79,67 +111,80 @@ pub(crate) fn move_layers(bytes: &[u8], domain: &str) -> Result<Vec<u8>, DecodeE
         domain: Some(domain.to_owned()),
         version: Some(1),
     });
-    Ok(model.encode_to_vec())
+    Ok(Some(model.encode_to_vec()))
 }
 
 /// What a rectifier multiplies negative numbers by; `None` for any other node.
 fn slope(node: &Node) -> Option<f32> {
     match node.op.as_str() {
         "Relu" => Some(0.0),
-        "LeakyRelu" => Some(node.float("alpha", 0.01)),
+        "LeakyRelu" => Some(node.float("alpha", 0.01)).filter(|slope| slope.is_finite()),
         _ => None,
     }
 }
 
-/// Height and width of the input of a layer that can be moved; nothing of a fully connected one.
-fn movable(node: &Node, graph: &Graph) -> Option<Vec<i64>> {
+/// The layer that a node is, if it can be moved.
+fn movable(node: &Node, graph: &Graph, inputs: &HashSet<String>) -> Option<Movable> {
     let constant = |index| {
-        let constant = graph.constants().get(node.optional_input(index)?);
-        constant.map(Constant::shape)
+        let value = node.optional_input(index)?;
+        let constant = graph.constants().get(value).map(Constant::shape);
+        constant.filter(|_| !inputs.contains(value.name()))
     };
     let weights = constant(1)?;
     if weights.iter().product::<usize>() < LEAST_WEIGHTS {
         return None;
     }
+    let biased = |outputs| node.optional_input(2).is_none() || constant(2) == Some(&[outputs]);
+    if node.op == "Gemm" {
+        let one = |name| node.float(name, 1.0) == 1.0;
+        let plain = node.int("transA", 0) == 0 && one("alpha") && one("beta");
+        let outputs = weights[usize::from(node.int("transB", 0) == 0)];
+        return (plain && biased(outputs)).then_some(Movable::Linear);
+    }
+    let transposed = match node.op.as_str() {
+        "Conv" => false,
+        "ConvTranspose" => true,
+        _ => return None,
+    };
+    let &[first, second, height, width] = weights else {
+        return None;
+    };
+    let &[Dim::Batch, _, Dim::Fixed(rows), Dim::Fixed(columns)] =
+        graph.shape(node.optional_input(0)?).ok()?
+    else {
+        return None;
+    };
+    let strides = sizes_of(node, "strides", 1)?;
     let all = |name, value| {
         let values = node.ints(name);
         values.is_none_or(|values| values.iter().all(|&other| other == value))
     };
-    let one = |name| node.float(name, 1.0) == 1.0;
-    let (plain, outputs) = match node.op.as_str() {
-        "Gemm" => (
-            node.int("transA", 0) == 0 && one("alpha") && one("beta"),
-            weights[usize::from(node.int("transB", 0) == 0)],
-        ),
-        "Conv" => (true, weights[0]),
-        "ConvTranspose" => {
-            let strides = node.ints("strides").unwrap_or(&[1, 1]);
-            let mut axes = strides.iter().zip(&weights[2..]);
-            let reached = axes.all(|(&stride, &kernel)| stride as usize <= kernel);
-            (reached && all("output_padding", 0), weights[1])
-        }
-        _ => return None,
+    // Else there are outputs that no input reaches.
+    let reached = !transposed || (strides[0] <= height && strides[1] <= width);
+    let plain = node.int("group", 1) == 1 && all("dilations", 1) && all("output_padding", 0);
+    let outputs = if transposed { second } else { first };
+    (plain && reached && biased(outputs)).then_some(Movable::Convolution(Convolution {
+        transposed,
+        weights: [first, second, height, width],
+        input: [rows, columns],
+        strides,
+        pads: sizes_of(node, "pads", 0)?,
+    }))
+}
+
+/// A list of sizes; `None` if it is there and is none.
+fn sizes_of<const N: usize>(node: &Node, name: &str, default: usize) -> Option<[usize; N]> {
+    let Some(values) = node.ints(name) else {
+        return Some([default; N]);
     };
-    let bias = node.optional_input(2).is_none() || constant(2)? == [outputs];
-    if !plain || !bias {
-        return None;
-    }
-    if node.op == "Gemm" {
-        return Some(Vec::new());
-    }
-    let alone = node.int("group", 1) == 1 && all("dilations", 1);
-    match graph.shape(node.optional_input(0)?).ok()? {
-        &[Dim::Batch, _, Dim::Fixed(height), Dim::Fixed(width)] if alone => {
-            Some(vec![height as i64, width as i64])
-        }
-        _ => None,
-    }
+    let sizes = values.iter().map(|&value| value.try_into().ok());
+    sizes.collect::<Option<Vec<usize>>>()?.try_into().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::proto::NodeProto;
+    use crate::onnx::proto::{NodeProto, ValueInfoProto};
     use crate::onnx::{Attribute, ConvGeometry, GraphError, Value, encode};
     use crate::tensor::Tensor;
 
@@ -155,7 +200,8 @@ mod tests {
 
     /// The nodes after the move.
     fn moved(graph: &Graph) -> Vec<NodeProto> {
-        let bytes = move_layers(&encode(graph, None).unwrap(), "other").unwrap();
+        let bytes = move_layers(&encode(graph, None).unwrap(), "other", |_| true).unwrap();
+        let bytes = bytes.unwrap();
         ModelProto::decode(&bytes[..]).unwrap().graph.unwrap().node
     }
 
@@ -207,6 +253,43 @@ mod tests {
             ("Gemm", false, None),
         ];
         assert_eq!(got, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_moved_stays() -> Result<(), GraphError> {
+        let mut graph = Graph::new("layers");
+        let sizes = [32, 7, 9].map(Dim::Fixed);
+        let x = graph.input("x", &[&[Dim::Batch], &sizes[..]].concat());
+        let kernel = weights(&mut graph, "kernel", &[32, 32, 3, 3]);
+        let grouped = weights(&mut graph, "halves", &[64, 16, 3, 3]);
+        let attributes = |name, value| [(name, Attribute::Ints(vec![value; 2]))];
+        let y = graph.apply("Conv", &[&x, &kernel], attributes("dilations", 2))?;
+        graph.output("dilated", &y)?;
+        let y = graph.apply("Conv", &[&x, &grouped], [("group", Attribute::Int(2))])?;
+        graph.output("grouped", &y)?;
+        let plain = graph.apply("Conv", &[&x, &kernel], [])?;
+        graph.output("plain", &plain)?;
+        let bytes = encode(&graph, None).unwrap();
+        let moved = move_layers(&bytes, "other", |_| true).unwrap().unwrap();
+        let moved = ModelProto::decode(&moved[..]).unwrap().graph.unwrap();
+        let domains: Vec<_> = moved
+            .node
+            .iter()
+            .filter(|node| node.op_type.as_deref() == Some("Conv"))
+            .map(|node| node.domain.as_deref())
+            .collect();
+        assert_eq!(domains, [None, None, Some("other")]);
+        assert!(move_layers(&bytes, "other", |_| false).unwrap().is_none());
+        // Weights that who runs the graph may replace.
+        let mut model = ModelProto::decode(&bytes[..]).unwrap();
+        let graph = model.graph.as_mut().unwrap();
+        graph.input.push(ValueInfoProto {
+            name: Some("kernel".to_owned()),
+            ..graph.input[0].clone()
+        });
+        let bytes = model.encode_to_vec();
+        assert!(move_layers(&bytes, "other", |_| true).unwrap().is_none());
         Ok(())
     }
 

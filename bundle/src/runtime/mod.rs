@@ -1,12 +1,12 @@
 //! Running a bundle's graphs with ONNX Runtime.
 
-mod bf16;
 mod chain_graphs;
 mod chain_start;
 mod cuda_graph;
 mod device;
 mod evaluate;
 mod features;
+mod layers;
 mod library;
 mod posterior_step;
 mod precision;

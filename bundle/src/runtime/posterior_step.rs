@@ -11,9 +11,9 @@ use crate::manifest::Manifest;
 use crate::noise::ChainNoise;
 use crate::onnx::{self, Dim};
 
-/// What a thread's core keeps at hand. Runs of more rows than fit take up to 1.4 times as long a
-/// row.
-const CACHE_BYTES: usize = 5 << 19;
+/// What a thread keeps at hand. Runs of more rows than fit take up to 1.4 times as long a row; with
+/// fewer, layers read their weights more often.
+const CACHE_BYTES: usize = 5 << 20;
 /// Matrix products gain nothing from more rows than these.
 const MAX_ROWS_PER_RUN: usize = 64;
 /// How far a replay may be from the same step run as usual, as a share of the largest value.

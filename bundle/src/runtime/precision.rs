@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Device, RuntimeError, bf16};
+use super::layers::bf16;
+use super::{Device, RuntimeError};
 
 /// How exactly the products of large layers are computed. Everything else is in single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +14,8 @@ pub enum Precision {
     F32,
     /// Factors with 10 bits after the point, on a GPU.
     Tf32,
-    /// Factors with 7 bits after the point, on a processor with AVX512-BF16.
+    /// Factors with 7 bits after the point, on a processor with AVX512-BF16, where that is faster than
+    /// single precision.
     Bf16,
 }
 

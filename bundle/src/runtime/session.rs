@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use super::cuda_graph::no_recording;
-use super::{Precision, Runtime, RuntimeError, SessionOptions, bf16};
+use super::{Device, Runtime, RuntimeError, SessionOptions, layers};
 use crate::manifest::Manifest;
 use crate::store::WEIGHTS;
 
@@ -42,15 +42,19 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
         move |source| RuntimeError::File { path, source }
     };
     let mut graph = fs::read(path).map_err(unreadable(path))?;
-    if options.precision == Precision::Bf16 {
-        graph = bf16::move_layers(&graph).map_err(|error| RuntimeError::Graph {
+    if options.device == Device::Cpu {
+        let moved = layers::move_layers(&graph, options.precision);
+        let moved = moved.map_err(|error| RuntimeError::Graph {
             graph: path.display().to_string(),
             reason: error.to_string(),
         })?;
-        let operators = bf16::operators().map_err(failed)?;
-        builder = builder
-            .with_operators(operators)
-            .map_err(|error| failed(error.into()))?;
+        if let Some(moved) = moved {
+            graph = moved;
+            let operators = layers::operators(options.precision).map_err(failed)?;
+            builder = builder
+                .with_operators(operators)
+                .map_err(|error| failed(error.into()))?;
+        }
     }
     let weights = path.with_file_name(WEIGHTS);
     if weights.exists() {

@@ -201,7 +201,11 @@ pub fn decode(
 
 /// [`decode`] with any weights at all, for who looks at shapes alone.
 pub(crate) fn decode_shapes(bytes: &[u8]) -> Result<Graph, DecodeError> {
-    decode(bytes, &|_, _, length| Some(vec![0; length]))
+    // What lies about its size must not take the memory.
+    const MOST_BYTES: usize = 1 << 30;
+    decode(bytes, &|_, _, length| {
+        (length <= MOST_BYTES).then(|| vec![0; length])
+    })
 }
 
 fn is_standard(domain: &str) -> bool {

@@ -3,10 +3,10 @@
 use multiversion::multiversion;
 
 use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
-use super::{Finish, rectify};
+use crate::runtime::layers::{Finish, Layer, rectify};
 
 /// y = finish(x W + bias), rows x inputs to rows x outputs.
-pub(super) struct Linear {
+pub(in crate::runtime::layers) struct Linear {
     inputs: usize,
     outputs: usize,
     /// Panels of [`TILE_COLUMNS`] outputs, summand after summand.
@@ -18,7 +18,7 @@ pub(super) struct Linear {
 
 impl Linear {
     /// Packs the weights; `weight(i, o)` leads from input i to output o.
-    pub(super) fn new(
+    pub(in crate::runtime::layers) fn new(
         inputs: usize,
         outputs: usize,
         weight: impl Fn(usize, usize) -> f32,
@@ -52,16 +52,18 @@ impl Linear {
             left: Vec::new(),
         }
     }
+}
 
-    pub(super) fn inputs(&self) -> usize {
+impl Layer for Linear {
+    fn inputs(&self) -> usize {
         self.inputs
     }
 
-    pub(super) fn outputs(&self) -> usize {
-        self.outputs
+    fn outputs(&self) -> Vec<usize> {
+        vec![self.outputs]
     }
 
-    pub(super) fn run(&mut self, x: &[f32], y: &mut [f32]) {
+    fn run(&mut self, x: &[f32], y: &mut [f32]) {
         let summands = self.starts.len();
         self.left.clear();
         for row in x.chunks_exact(self.inputs) {
@@ -111,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::runtime::bf16::testing::{assert_close, noise, rounded};
+    use crate::runtime::layers::testing::{assert_close, noise, rounded};
 
     proptest! {
         #[test]
@@ -130,7 +132,7 @@ mod tests {
                 for (o, &got) in y.iter().enumerate() {
                     let product = |i| rounded(x[row * inputs + i]) * rounded(weights[i * outputs + o]);
                     let sum: f64 = (0..inputs).map(product).sum();
-                    assert_close(got, sum + f64::from(bias[o]), 0.2);
+                    assert_close(got, sum + f64::from(bias[o]), 0.2, 1e-4);
                 }
             }
         }

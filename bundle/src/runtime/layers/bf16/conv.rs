@@ -11,40 +11,10 @@ use std::ops::Range;
 use multiversion::multiversion;
 
 use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
-use super::{Finish, rectify};
-
-/// A convolution's numbers: [height, width], and pads as [top, left, bottom, right].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Geometry {
-    /// Of the input and of the output; the latter's are called filters here.
-    pub(super) channels: [usize; 2],
-    pub(super) input: [usize; 2],
-    pub(super) kernel: [usize; 2],
-    pub(super) strides: [usize; 2],
-    pub(super) pads: [usize; 4],
-    pub(super) transposed: bool,
-}
+use crate::runtime::layers::geometry::Geometry;
+use crate::runtime::layers::{Finish, Layer, rectify};
 
 impl Geometry {
-    /// Height and width of the output; `None` if there is none.
-    pub(super) fn output(&self) -> Option<[usize; 2]> {
-        let sizes = [self.channels, self.input, self.kernel, self.strides];
-        if sizes.as_flattened().contains(&0) {
-            return None;
-        }
-        let size = |axis: usize| {
-            let pads = self.pads[axis] + self.pads[axis + 2];
-            let (input, kernel, stride) = (self.input[axis], self.kernel[axis], self.strides[axis]);
-            if self.transposed {
-                (input.checked_sub(1)? * stride + kernel).checked_sub(pads)
-            } else {
-                Some((input + pads).checked_sub(kernel)? / stride + 1)
-            }
-        };
-        let output = [size(0)?, size(1)?];
-        (!output.contains(&0)).then_some(output)
-    }
-
     /// From one position to the next of those that a product takes.
     fn input_strides(&self) -> [usize; 2] {
         if self.transposed {
@@ -100,7 +70,7 @@ struct Residue {
 /// A position in the kernel, and where it lies in the input from the output's position there.
 type Tap = (usize, isize);
 
-pub(super) struct Conv {
+pub(in crate::runtime::layers) struct Conv {
     geometry: Geometry,
     output: [usize; 2],
     planes: Planes,
@@ -123,17 +93,18 @@ impl Product {
         output: [usize; 2],
         planes: &Planes,
         [rows, columns]: [&Residue; 2],
-        weight: &impl Fn(usize, usize, usize, usize) -> f32,
+        weights: &[f32],
     ) -> Self {
         let [channels, filters] = geometry.channels;
         let mut taps: Vec<(Tap, Tap)> = Vec::new();
         for &y in &rows.taps {
             taps.extend(columns.taps.iter().map(|&x| (y, x)));
         }
-        let (mut weights, mut starts) = (Vec::new(), Vec::new());
+        let weight = |filter, channel, y, x| weights[geometry.weight(filter, channel, [y, x])];
+        let (mut packed, mut starts) = (Vec::new(), Vec::new());
         for filter in 0..filters {
             for ((y, _), (x, _)) in &taps {
-                weights.extend((0..channels).step_by(2).map(|channel| {
+                packed.extend((0..channels).step_by(2).map(|channel| {
                     let second = channel + 1 < channels;
                     let second = second.then(|| weight(filter, channel + 1, *y, *x));
                     pair(weight(filter, channel, *y, *x), second.unwrap_or(0.0))
@@ -144,7 +115,7 @@ impl Product {
             starts.extend((0..channels.div_ceil(2)).map(|pair| planes.start(pair, *y, *x)));
         }
         Self {
-            weights,
+            weights: packed,
             starts: Starts::new(starts),
             panels: panels(geometry, output, planes.columns.size, [rows, columns]),
         }
@@ -191,11 +162,11 @@ fn panels(
 }
 
 impl Conv {
-    /// Packs the weights; `weight(filter, channel, y, x)` leads from the channel to the filter.
-    pub(super) fn new(
+    /// Packs the weights.
+    pub(in crate::runtime::layers) fn new(
         geometry: Geometry,
         output: [usize; 2],
-        weight: impl Fn(usize, usize, usize, usize) -> f32,
+        weights: &[f32],
         finish: Finish,
     ) -> Self {
         let [rows, columns] = [0, 1].map(|axis| geometry.axis(axis, output[axis]));
@@ -210,7 +181,7 @@ impl Conv {
         for rows in &rows {
             for columns in &columns {
                 let residues = [rows, columns];
-                products.push(Product::new(&geometry, output, &planes, residues, &weight));
+                products.push(Product::new(&geometry, output, &planes, residues, weights));
             }
         }
         Self {
@@ -222,18 +193,18 @@ impl Conv {
             sums: [[0.0; TILE_COLUMNS]; TILE_ROWS],
         }
     }
+}
 
-    /// Values of an input.
-    pub(super) fn inputs(&self) -> usize {
+impl Layer for Conv {
+    fn inputs(&self) -> usize {
         self.geometry.channels[0] * self.geometry.input.iter().product::<usize>()
     }
 
-    /// Channels, height and width of the output.
-    pub(super) fn outputs(&self) -> [usize; 3] {
-        [self.geometry.channels[1], self.output[0], self.output[1]]
+    fn outputs(&self) -> Vec<usize> {
+        vec![self.geometry.channels[1], self.output[0], self.output[1]]
     }
 
-    pub(super) fn run(&mut self, x: &[f32], y: &mut [f32]) {
+    fn run(&mut self, x: &[f32], y: &mut [f32]) {
         let filters = self.geometry.channels[1];
         let input = self.inputs();
         let output = self.output.iter().product::<usize>();
@@ -462,54 +433,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::runtime::bf16::testing::{assert_close, noise, rounded};
-
-    /// y of one image, tap by tap. `weights` are filters x channels x kernel.
-    fn expected(geometry: &Geometry, output: [usize; 2], weights: &[f32], x: &[f32]) -> Vec<f64> {
-        let ([channels, filters], [height, width]) = (geometry.channels, geometry.input);
-        let [kernel_height, kernel_width] = geometry.kernel;
-        let mut y = vec![0.0; filters * output[0] * output[1]];
-        for filter in 0..filters {
-            for channel in 0..channels {
-                for ky in 0..kernel_height {
-                    for kx in 0..kernel_width {
-                        let map = filter * channels + channel;
-                        let weight = weights[(map * kernel_height + ky) * kernel_width + kx];
-                        // A convolution and its transpose pair the same places.
-                        let place = |axis: usize, near: usize, k: usize| {
-                            let far = near * geometry.strides[axis] + k;
-                            far.checked_sub(geometry.pads[axis])
-                        };
-                        let (nears, fars) = if geometry.transposed {
-                            (geometry.input, output)
-                        } else {
-                            (output, geometry.input)
-                        };
-                        for near_y in 0..nears[0] {
-                            for near_x in 0..nears[1] {
-                                let far = [place(0, near_y, ky), place(1, near_x, kx)];
-                                let [Some(far_y), Some(far_x)] = far else {
-                                    continue;
-                                };
-                                if far_y >= fars[0] || far_x >= fars[1] {
-                                    continue;
-                                }
-                                let ([in_y, in_x], [out_y, out_x]) = if geometry.transposed {
-                                    ([near_y, near_x], [far_y, far_x])
-                                } else {
-                                    ([far_y, far_x], [near_y, near_x])
-                                };
-                                let value = x[(channel * height + in_y) * width + in_x];
-                                y[(filter * output[0] + out_y) * output[1] + out_x] +=
-                                    rounded(weight) * rounded(value);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        y
-    }
+    use crate::runtime::layers::testing::{assert_convolves, rounded};
 
     fn geometries() -> impl Strategy<Value = Geometry> {
         let sizes = |range: Range<usize>| [range.clone(), range];
@@ -535,29 +459,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_convolution_is_the_sum_of_rounded_products(geometry in geometries()) {
-            let output = geometry.output();
-            prop_assume!(output.is_some());
-            let output = output.unwrap_or_default();
-            let [channels, filters] = geometry.channels;
-            let [height, width] = geometry.kernel;
-            let weights = noise(filters * channels * height * width, 1);
-            let weight = |filter: usize, channel: usize, y: usize, x: usize| {
-                weights[((filter * channels + channel) * height + y) * width + x]
-            };
-            let bias = noise(filters, 2);
-            let finish = Finish { bias: bias.clone(), slope: 0.2 };
-            let mut conv = Conv::new(geometry, output, weight, finish);
-            let input = channels * geometry.input[0] * geometry.input[1];
-            let x = noise(2 * input, 3);
-            let mut y = vec![f32::NAN; 2 * conv.outputs().iter().product::<usize>()];
-            conv.run(&x, &mut y);
-            let plane = output[0] * output[1];
-            for (x, y) in x.chunks(input).zip(y.chunks(filters * plane)) {
-                let sums = expected(&geometry, output, &weights, x);
-                for (index, (&got, sum)) in y.iter().zip(sums).enumerate() {
-                    assert_close(got, sum + f64::from(bias[index / plane]), 0.2);
-                }
-            }
+            prop_assume!(geometry.output().is_some());
+            assert_convolves(geometry, 2, rounded, 1e-4, |geometry, output, weights, finish| {
+                Box::new(Conv::new(geometry, output, weights, finish))
+            });
         }
     }
 }

@@ -1,0 +1,71 @@
+//! The numbers of a convolution.
+
+use crate::onnx::Convolution;
+
+/// A convolution's numbers: [height, width], and pads as [top, left, bottom, right].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    /// Of the input and of the output; the latter's are called filters here.
+    pub(super) channels: [usize; 2],
+    pub(super) input: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) strides: [usize; 2],
+    pub(super) pads: [usize; 4],
+    pub(super) transposed: bool,
+}
+
+impl Geometry {
+    pub(super) fn new(convolution: &Convolution) -> Self {
+        let &Convolution {
+            transposed,
+            weights: [first, second, height, width],
+            input,
+            strides,
+            pads,
+        } = convolution;
+        let channels = if transposed {
+            [first, second]
+        } else {
+            [second, first]
+        };
+        Self {
+            channels,
+            input,
+            kernel: [height, width],
+            strides,
+            pads,
+            transposed,
+        }
+    }
+
+    /// Where among the weights, as ONNX lays them out, is what leads from a channel to a filter.
+    pub(super) fn weight(&self, filter: usize, channel: usize, [y, x]: [usize; 2]) -> usize {
+        let [channels, filters] = self.channels;
+        let [height, width] = self.kernel;
+        let map = if self.transposed {
+            channel * filters + filter
+        } else {
+            filter * channels + channel
+        };
+        (map * height + y) * width + x
+    }
+
+    /// Height and width of the output; `None` if there is none.
+    pub(super) fn output(&self) -> Option<[usize; 2]> {
+        let sizes = [self.channels, self.input, self.kernel, self.strides];
+        if sizes.as_flattened().contains(&0) {
+            return None;
+        }
+        let size = |axis: usize| {
+            let pads = self.pads[axis] + self.pads[axis + 2];
+            let (input, kernel, stride) = (self.input[axis], self.kernel[axis], self.strides[axis]);
+            if self.transposed {
+                (input.checked_sub(1)? * stride + kernel).checked_sub(pads)
+            } else {
+                Some((input + pads).checked_sub(kernel)? / stride + 1)
+            }
+        };
+        let output = [size(0)?, size(1)?];
+        (!output.contains(&0)).then_some(output)
+    }
+}
