@@ -16,6 +16,7 @@
 mod build;
 mod codec;
 mod fuse;
+mod geometry;
 mod gradient;
 mod graph;
 mod half;
@@ -27,12 +28,13 @@ mod proto;
 pub use build::ConvGeometry;
 pub(crate) use codec::decode_shapes;
 pub use codec::{DecodeError, ExternalData, Signature, decode, encode, signature};
+pub(crate) use geometry::Geometry;
 pub use gradient::{differentiable_ops, gradient, pullback};
 pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
 pub use import::{Imported, import};
-pub(crate) use move_layers::{Convolution, INPUT, Movable, SLOPE, move_layers};
+pub(crate) use move_layers::{INPUT, Movable, SLOPE, move_layers};
 
 /// The operator set that graphs are written in.
 pub const OPSET: i64 = 17;

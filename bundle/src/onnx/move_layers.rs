@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 
 use super::codec::{DecodeError, decode_shapes};
+use super::geometry::Geometry;
 use super::graph::{Constant, Dim, Graph, Node};
+use super::ops::window;
 use super::proto::{AttributeProto, AttributeType, ModelProto, OperatorSetIdProto};
 
 /// Attribute of a moved layer: what negative results are multiplied by, 1 without a rectifier.
@@ -20,19 +22,7 @@ pub(crate) enum Movable {
     /// Gemm.
     Linear,
     /// Conv or ConvTranspose.
-    Convolution(Convolution),
-}
-
-/// The numbers of a convolution, as ONNX has them.
-pub(crate) struct Convolution {
-    pub(crate) transposed: bool,
-    /// Filters x channels x height x width; if it is transposed, channels x filters.
-    pub(crate) weights: [usize; 4],
-    /// Height and width.
-    pub(crate) input: [usize; 2],
-    pub(crate) strides: [usize; 2],
-    /// Top, left, bottom, right.
-    pub(crate) pads: [usize; 4],
+    Convolution(Geometry),
 }
 
 /// Moves the layers with large constant weights (Gemm, Conv, ConvTranspose) that are `wanted`, each with
@@ -92,10 +82,10 @@ pub(crate) fn move_layers(
             rectified.clone_into(output);
             joined.insert(rectified);
         }
-        if let Movable::Convolution(convolution) = layer {
+        if let Movable::Convolution(geometry) = layer {
             node.attribute.push(AttributeProto {
                 name: Some(INPUT.to_owned()),
-                ints: convolution.input.map(|size| size as i64).to_vec(),
+                ints: geometry.input.map(|size| size as i64).to_vec(),
                 r#type: Some(AttributeType::Ints.into()),
                 ..AttributeProto::default()
             });
@@ -154,31 +144,26 @@ fn movable(node: &Node, graph: &Graph, inputs: &HashSet<String>) -> Option<Movab
     else {
         return None;
     };
-    let strides = sizes_of(node, "strides", 1)?;
-    let all = |name, value| {
-        let values = node.ints(name);
-        values.is_none_or(|values| values.iter().all(|&other| other == value))
+    let window = window(node, graph.shape(node.optional_input(1)?).ok()?).ok()?;
+    let (&[down, right], &[rows_pads, columns_pads]) = (&window.strides[..], &window.pads[..])
+    else {
+        return None;
     };
     // Else there are outputs that no input reaches.
-    let reached = !transposed || (strides[0] <= height && strides[1] <= width);
-    let plain = node.int("group", 1) == 1 && all("dilations", 1) && all("output_padding", 0);
+    let reached = !transposed || (down <= height && right <= width);
+    let dense = window.dilations.iter().all(|&dilation| dilation == 1);
+    let padded = window.output_padding.iter().any(|&padding| padding > 0);
     let outputs = if transposed { second } else { first };
-    (plain && reached && biased(outputs)).then_some(Movable::Convolution(Convolution {
+    if node.int("group", 1) != 1 || !dense || padded || !reached || !biased(outputs) {
+        return None;
+    }
+    Some(Movable::Convolution(Geometry::new(
         transposed,
-        weights: [first, second, height, width],
-        input: [rows, columns],
-        strides,
-        pads: sizes_of(node, "pads", 0)?,
-    }))
-}
-
-/// A list of sizes; `None` if it is there and is none.
-fn sizes_of<const N: usize>(node: &Node, name: &str, default: usize) -> Option<[usize; N]> {
-    let Some(values) = node.ints(name) else {
-        return Some([default; N]);
-    };
-    let sizes = values.iter().map(|&value| value.try_into().ok());
-    sizes.collect::<Option<Vec<usize>>>()?.try_into().ok()
+        [first, second, height, width],
+        [rows, columns],
+        [down, right],
+        [rows_pads.0, columns_pads.0, rows_pads.1, columns_pads.1],
+    )))
 }
 
 #[cfg(test)]
@@ -196,6 +181,11 @@ mod tests {
     fn weights(graph: &mut Graph, name: &str, shape: &[usize]) -> Value {
         let values = vec![0.5; shape.iter().product()];
         graph.weights(name, Tensor::new(shape.to_vec(), values))
+    }
+
+    fn image(graph: &mut Graph) -> Value {
+        let sizes = [32, 7, 9].map(Dim::Fixed);
+        graph.input("x", &[&[Dim::Batch], &sizes[..]].concat())
     }
 
     /// The nodes after the move.
@@ -259,8 +249,7 @@ mod tests {
     #[test]
     fn what_cannot_be_moved_stays() -> Result<(), GraphError> {
         let mut graph = Graph::new("layers");
-        let sizes = [32, 7, 9].map(Dim::Fixed);
-        let x = graph.input("x", &[&[Dim::Batch], &sizes[..]].concat());
+        let x = image(&mut graph);
         let kernel = weights(&mut graph, "kernel", &[32, 32, 3, 3]);
         let grouped = weights(&mut graph, "halves", &[64, 16, 3, 3]);
         let attributes = |name, value| [(name, Attribute::Ints(vec![value; 2]))];
@@ -296,8 +285,7 @@ mod tests {
     #[test]
     fn convolutions_move_with_the_size_of_their_input() -> Result<(), GraphError> {
         let mut graph = Graph::new("convolutions");
-        let sizes = [32, 7, 9].map(Dim::Fixed);
-        let x = graph.input("x", &[&[Dim::Batch], &sizes[..]].concat());
+        let x = image(&mut graph);
         let kernel = weights(&mut graph, "kernel", &[32, 16, 4, 4]);
         let geometry = ConvGeometry {
             kernel: 4,

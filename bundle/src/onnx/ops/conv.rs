@@ -5,12 +5,13 @@ use super::{Cotangents, Product, Types, describe, f32_of, single};
 use crate::onnx::graph::{Attribute, Dim, Graph, GraphError, Node, Value};
 
 /// Geometry of a convolution over `spatial` dimensions.
-struct Window {
+pub(in crate::onnx) struct Window {
     kernel: Vec<usize>,
-    strides: Vec<usize>,
-    dilations: Vec<usize>,
-    pads: Vec<(usize, usize)>,
-    output_padding: Vec<usize>,
+    pub(in crate::onnx) strides: Vec<usize>,
+    pub(in crate::onnx) dilations: Vec<usize>,
+    /// Zeros before and after.
+    pub(in crate::onnx) pads: Vec<(usize, usize)>,
+    pub(in crate::onnx) output_padding: Vec<usize>,
     group: usize,
 }
 
@@ -29,7 +30,8 @@ impl Window {
     }
 }
 
-fn window(node: &Node, weight: &[Dim]) -> Result<Window, GraphError> {
+/// What the attributes of a convolution with this `weight` say.
+pub(in crate::onnx) fn window(node: &Node, weight: &[Dim]) -> Result<Window, GraphError> {
     if node.string("auto_pad").is_some_and(|mode| mode != "NOTSET") {
         return Err(node.error("auto_pad is not supported, write the pads out"));
     }

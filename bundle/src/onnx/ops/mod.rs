@@ -7,6 +7,8 @@ mod matrix;
 mod parts;
 mod reduce;
 
+pub(super) use conv::window;
+
 use super::graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };

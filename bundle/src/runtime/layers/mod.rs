@@ -8,7 +8,6 @@
 //! ONNX Runtime runs for them.
 
 pub(super) mod bf16;
-mod geometry;
 mod operator;
 #[cfg(test)]
 mod testing;
@@ -22,7 +21,6 @@ use ort::operator::OperatorDomain;
 
 use super::Precision;
 use crate::onnx::{self, DecodeError, Movable};
-use geometry::Geometry;
 use operator::{Kind, LayerOperator};
 
 /// What the operators' names are looked up in.
@@ -37,7 +35,7 @@ pub(super) fn move_layers(
     let moved = onnx::move_layers(graph, DOMAIN, |layer| match (precision, layer) {
         (Precision::Bf16, _) => true,
         (_, Movable::Linear) => false,
-        (_, Movable::Convolution(convolution)) => winograd::suits(&Geometry::new(convolution)),
+        (_, Movable::Convolution(geometry)) => winograd::suits(geometry),
     });
     match precision {
         Precision::Bf16 => moved,

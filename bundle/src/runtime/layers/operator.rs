@@ -8,9 +8,8 @@ use ort::operator::{
 use ort::value::{TensorElementType, TensorValueType};
 
 use super::bf16::{Conv, Linear};
-use super::geometry::Geometry;
 use super::{Finish, Layer, winograd};
-use crate::onnx::{Convolution, INPUT, SLOPE};
+use crate::onnx::{Geometry, INPUT, SLOPE};
 use crate::runtime::Precision;
 
 /// The operators of the same names of ONNX, with constant weights, and [`SLOPE`] and [`INPUT`] beside
@@ -92,20 +91,20 @@ impl LayerOperator {
             }
             (Kind::Conv | Kind::ConvTranspose, &[first, second, height, width]) => {
                 let transposed = self.kind == Kind::ConvTranspose;
-                let geometry = Geometry::new(&Convolution {
+                let geometry = Geometry::new(
                     transposed,
-                    weights: [first, second, height, width],
-                    input: sizes_of(context, INPUT).unwrap_or_default(),
-                    strides: sizes_of(context, "strides").unwrap_or([1; 2]),
-                    pads: sizes_of(context, "pads").unwrap_or_default(),
-                });
+                    [first, second, height, width],
+                    sizes_of(context, INPUT).unwrap_or_default(),
+                    sizes_of(context, "strides").unwrap_or([1; 2]),
+                    sizes_of(context, "pads").unwrap_or_default(),
+                );
                 let wrong = || ort::Error::new(format!("{geometry:?}"));
                 let output = geometry.output().ok_or_else(wrong)?;
-                let finish = finish(geometry.channels[1])?;
-                if winograd::suits(&geometry) {
-                    winograd::layer(geometry, output, weights, finish).ok_or_else(wrong)
+                let finish = || finish(geometry.channels[1]);
+                if let Some(layer) = winograd::layer(geometry, output, weights, finish()?) {
+                    Ok(layer)
                 } else if self.precision == Precision::Bf16 {
-                    Ok(Box::new(Conv::new(geometry, output, weights, finish)))
+                    Ok(Box::new(Conv::new(geometry, output, weights, finish()?)))
                 } else {
                     Err(wrong())
                 }
@@ -157,9 +156,7 @@ mod tests {
     use super::super::testing::noise;
     use super::super::{move_layers, operators, winograd};
     use super::Geometry;
-    use crate::onnx::{
-        Attribute, ConvGeometry, Convolution, Dim, Graph, GraphError, Value, encode,
-    };
+    use crate::onnx::{Attribute, ConvGeometry, Dim, Graph, GraphError, Value, encode};
     use crate::runtime::{Precision, Runtime, evaluate};
     use crate::tensor::Tensor;
 
@@ -208,13 +205,7 @@ mod tests {
     }
 
     fn winograd_available() -> bool {
-        let geometry = Geometry::new(&Convolution {
-            transposed: true,
-            weights: [32, 32, 4, 4],
-            input: [14; 2],
-            strides: [2; 2],
-            pads: [1; 4],
-        });
+        let geometry = Geometry::new(true, [32, 32, 4, 4], [14; 2], [2; 2], [1; 4]);
         winograd::suits(&geometry)
     }
 

@@ -4,8 +4,8 @@ use half::bf16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::geometry::Geometry;
 use super::{Finish, Layer};
+use crate::onnx::Geometry;
 
 pub(super) fn noise(count: usize, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,7 +1,7 @@
 //! On processors that [`winograd`](super::winograd) has no instructions for.
 
-use super::geometry::Geometry;
 use super::{Finish, Layer};
+use crate::onnx::Geometry;
 
 pub(super) fn suits(_: &Geometry) -> bool {
     false

@@ -11,7 +11,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 
 use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
-use crate::runtime::layers::geometry::Geometry;
+use crate::onnx::Geometry;
 use crate::runtime::layers::{Finish, Layer, rectify};
 
 impl Geometry {

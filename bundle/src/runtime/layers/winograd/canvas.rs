@@ -1,6 +1,6 @@
 //! Images as tiles see them.
 
-use crate::runtime::layers::geometry::Geometry;
+use crate::onnx::Geometry;
 
 /// Pixels of an image, one vector each, with room around them for what tiles reach beyond its edge.
 pub(super) struct Canvas {

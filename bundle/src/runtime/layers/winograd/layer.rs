@@ -10,7 +10,7 @@ use super::points::{Inputs, Outputs, transform, unroll};
 use super::product::multiply;
 use super::shared::shared;
 use super::vector::{Instructions, LANES, Registers, Vector};
-use crate::runtime::layers::geometry::Geometry;
+use crate::onnx::Geometry;
 use crate::runtime::layers::{Finish, Layer};
 
 /// Inputs and products of the images that are worked on at once: what the cache of a core holds beside

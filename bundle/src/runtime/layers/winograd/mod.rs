@@ -19,8 +19,8 @@ mod product;
 mod shared;
 mod vector;
 
-use super::geometry::Geometry;
 use super::{Finish, Layer};
+use crate::onnx::Geometry;
 use canvas::Axis;
 use layer::Winograd;
 use vector::{Instructions, LANES, Vector};
@@ -45,7 +45,7 @@ pub(super) fn suits(geometry: &Geometry) -> bool {
     Instructions::widest().is_some() && tile(geometry).is_some()
 }
 
-/// The layer of a convolution that it [`suits`].
+/// The layer of a convolution, if it [`suits`] it.
 pub(super) fn layer(
     geometry: Geometry,
     output: [usize; 2],

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::canvas::Canvas;
 use super::points;
 use super::vector::{LANES, Vector};
-use crate::runtime::layers::geometry::Geometry;
+use crate::onnx::Geometry;
 
 /// Vectors of outputs whose products are transformed back while they are near. All phases of a filter
 /// are, at least.

@@ -1,28 +1,27 @@
-//! The numbers of a convolution.
-
-use crate::onnx::Convolution;
+//! The numbers of a convolution in two dimensions.
 
 /// A convolution's numbers: [height, width], and pads as [top, left, bottom, right].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     /// Of the input and of the output; the latter's are called filters here.
-    pub(super) channels: [usize; 2],
-    pub(super) input: [usize; 2],
-    pub(super) kernel: [usize; 2],
-    pub(super) strides: [usize; 2],
-    pub(super) pads: [usize; 4],
-    pub(super) transposed: bool,
+    pub(crate) channels: [usize; 2],
+    pub(crate) input: [usize; 2],
+    pub(crate) kernel: [usize; 2],
+    pub(crate) strides: [usize; 2],
+    pub(crate) pads: [usize; 4],
+    pub(crate) transposed: bool,
 }
 
 impl Geometry {
-    pub(super) fn new(convolution: &Convolution) -> Self {
-        let &Convolution {
-            transposed,
-            weights: [first, second, height, width],
-            input,
-            strides,
-            pads,
-        } = convolution;
+    /// With the weights' shape as ONNX has it: filters x channels x height x width, and channels x
+    /// filters if it is transposed.
+    pub(crate) fn new(
+        transposed: bool,
+        [first, second, height, width]: [usize; 4],
+        input: [usize; 2],
+        strides: [usize; 2],
+        pads: [usize; 4],
+    ) -> Self {
         let channels = if transposed {
             [first, second]
         } else {
@@ -39,7 +38,7 @@ impl Geometry {
     }
 
     /// Where among the weights, as ONNX lays them out, is what leads from a channel to a filter.
-    pub(super) fn weight(&self, filter: usize, channel: usize, [y, x]: [usize; 2]) -> usize {
+    pub(crate) fn weight(&self, filter: usize, channel: usize, [y, x]: [usize; 2]) -> usize {
         let [channels, filters] = self.channels;
         let [height, width] = self.kernel;
         let map = if self.transposed {
@@ -51,7 +50,7 @@ impl Geometry {
     }
 
     /// Height and width of the output; `None` if there is none.
-    pub(super) fn output(&self) -> Option<[usize; 2]> {
+    pub(crate) fn output(&self) -> Option<[usize; 2]> {
         let sizes = [self.channels, self.input, self.kernel, self.strides];
         if sizes.as_flattened().contains(&0) {
             return None;
