@@ -21,9 +21,10 @@ mod gradient;
 mod graph;
 mod half;
 mod import;
-mod move_layers;
 mod ops;
+mod program;
 mod proto;
+mod rewrite;
 
 pub use build::ConvGeometry;
 pub(crate) use codec::decode_shapes;
@@ -34,7 +35,8 @@ pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
 pub use import::{Imported, import};
-pub(crate) use move_layers::{INPUT, Movable, SLOPE, move_layers};
+pub(crate) use program::{Binary, Instruction, Layout, Operand, Operation, Program, Source, Unary};
+pub(crate) use rewrite::{FUSION, INPUT, Movable, PROGRAM, Rewriter, SLOPE};
 
 /// The operator set that graphs are written in.
 pub const OPSET: i64 = 17;

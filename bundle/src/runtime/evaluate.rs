@@ -50,7 +50,7 @@ pub fn evaluate_file(
         })
 }
 
-fn run(mut session: Session, inputs: &[Tensor]) -> ort::Result<Vec<Tensor>> {
+pub(super) fn run(mut session: Session, inputs: &[Tensor]) -> ort::Result<Vec<Tensor>> {
     let feeds = session
         .inputs()
         .iter()

@@ -8,7 +8,8 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use super::cuda_graph::no_recording;
-use super::{Device, Runtime, RuntimeError, SessionOptions, layers};
+use super::layers::Moved;
+use super::{Device, Runtime, RuntimeError, SessionOptions};
 use crate::manifest::Manifest;
 use crate::store::WEIGHTS;
 
@@ -43,17 +44,17 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
     };
     let mut graph = fs::read(path).map_err(unreadable(path))?;
     if options.device == Device::Cpu {
-        let moved = layers::move_layers(&graph, options.precision);
+        let moved = Moved::of(&graph, options.precision);
         let moved = moved.map_err(|error| RuntimeError::Graph {
             graph: path.display().to_string(),
             reason: error.to_string(),
         })?;
         if let Some(moved) = moved {
-            graph = moved;
-            let operators = layers::operators(options.precision).map_err(failed)?;
+            let operators = moved.operators().map_err(failed)?;
             builder = builder
                 .with_operators(operators)
                 .map_err(|error| failed(error.into()))?;
+            graph = moved.graph;
         }
     }
     let weights = path.with_file_name(WEIGHTS);

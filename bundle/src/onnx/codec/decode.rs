@@ -208,7 +208,7 @@ pub(crate) fn decode_shapes(bytes: &[u8]) -> Result<Graph, DecodeError> {
     })
 }
 
-fn is_standard(domain: &str) -> bool {
+pub(in crate::onnx) fn is_standard(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 

@@ -5,5 +5,5 @@ mod encode;
 
 pub(crate) use decode::decode_shapes;
 pub use decode::{DecodeError, Signature, decode, signature};
-pub(super) use decode::{Model, read};
+pub(super) use decode::{Model, is_standard, read};
 pub use encode::{ExternalData, encode};

@@ -8,6 +8,7 @@ mod parts;
 mod reduce;
 
 pub(super) use conv::window;
+pub(super) use reduce::reduced;
 
 use super::graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,

@@ -5,7 +5,7 @@ use crate::onnx::graph::{Dim, Graph, GraphError, Node, Value};
 
 pub(super) fn reduce_shape(graph: &Graph, node: &Node) -> Types {
     let shape = graph.shape(node.input(0)?)?;
-    let axes = axes(graph, node, 1, shape.len())?;
+    let axes = reduced(graph, node, shape.len())?;
     let keep = node.int("keepdims", 1) != 0;
     let reduced =
         shape
@@ -19,6 +19,23 @@ pub(super) fn reduce_shape(graph: &Graph, node: &Node) -> Types {
     Ok(f32_of(reduced.collect()))
 }
 
+/// The axes that are summed over, counted from the front: without any, all, or none if it says so.
+pub(in crate::onnx) fn reduced(
+    graph: &Graph,
+    node: &Node,
+    rank: usize,
+) -> Result<Vec<usize>, GraphError> {
+    let given = axes(graph, node, 1, rank)?;
+    let any = node.ints("axes").is_some() || node.optional_input(1).is_some();
+    Ok(if any && !given.is_empty() {
+        given
+    } else if node.int("noop_with_empty_axes", 0) != 0 {
+        Vec::new()
+    } else {
+        (0..rank).collect()
+    })
+}
+
 /// The cotangent with the reduced dimensions put back with size one, so that it broadcasts to
 /// the input.
 fn restored(graph: &mut Graph, node: &Node, cotangents: Cotangents) -> Result<Value, GraphError> {
@@ -27,10 +44,13 @@ fn restored(graph: &mut Graph, node: &Node, cotangents: Cotangents) -> Result<Va
         return Ok(cotangent);
     }
     let rank = graph.shape(node.input(0)?)?.len();
-    let axes: Vec<i64> = axes(graph, node, 1, rank)?
+    let axes: Vec<i64> = reduced(graph, node, rank)?
         .into_iter()
         .map(|axis| axis as i64)
         .collect();
+    if axes.is_empty() {
+        return Ok(cotangent);
+    }
     let full = graph.expand_like(&cotangent, node.output(0)?)?;
     graph.unsqueeze(&full, &axes)
 }
@@ -47,7 +67,7 @@ pub(super) fn mean_vjp(
 ) -> Product {
     let shape = graph.shape(node.input(0)?)?.to_vec();
     let mut count = 1;
-    for axis in axes(graph, node, 1, shape.len())? {
+    for axis in reduced(graph, node, shape.len())? {
         match shape[axis] {
             Dim::Fixed(size) => count *= size,
             Dim::Batch => return Err(node.error("a mean over the rows of the batch has no rule")),

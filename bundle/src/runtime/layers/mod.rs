@@ -2,56 +2,83 @@
 //!
 //! [`winograd`] has convolutions in single precision with fewer products. [`bf16`] has layers of every
 //! kind in bfloat16, for which ONNX Runtime has no kernels on x86-64; convolutions with fewer products
-//! are faster even then, and stay in single precision. So is what lies between layers.
+//! are faster even then, and stay in single precision.
 //!
-//! [`move_layers`] names the layers that are worth it in a domain of their own, and [`operators`] is what
-//! ONNX Runtime runs for them.
+//! [`fusion`] runs what lies between layers, in single precision as well.
+//!
+//! [`Moved`] is a graph with all of these in a domain of their own, and what ONNX Runtime runs for them.
 
 pub(super) mod bf16;
+mod fusion;
 mod operator;
+mod shared;
 #[cfg(test)]
 mod testing;
+mod vector;
 #[cfg(target_arch = "x86_64")]
 mod winograd;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "winograd_elsewhere.rs"]
 mod winograd;
 
+use std::sync::Arc;
+
 use ort::operator::OperatorDomain;
 
 use super::Precision;
-use crate::onnx::{self, DecodeError, Movable};
+use crate::onnx::{DecodeError, Movable, Program, Rewriter};
+use fusion::FusionOperator;
 use operator::{Kind, LayerOperator};
 
 /// What the operators' names are looked up in.
 const DOMAIN: &str = "lfbm";
 
-/// The graph with the layers in [`DOMAIN`] that are faster there on this processor; `None` if there are
-/// none.
-pub(super) fn move_layers(
-    graph: &[u8],
+/// A graph with operators of [`DOMAIN`].
+pub(super) struct Moved {
+    pub(super) graph: Vec<u8>,
     precision: Precision,
-) -> Result<Option<Vec<u8>>, DecodeError> {
-    let moved = onnx::move_layers(graph, DOMAIN, |layer| match (precision, layer) {
-        (Precision::Bf16, _) => true,
-        (_, Movable::Linear) => false,
-        (_, Movable::Convolution(geometry)) => winograd::suits(geometry),
-    });
-    match precision {
-        Precision::Bf16 => moved,
-        // The same numbers, only later: a graph that we cannot read is no reason to refuse it.
-        Precision::F32 | Precision::Tf32 => Ok(moved.unwrap_or_default()),
-    }
+    programs: Arc<[Program]>,
 }
 
-/// What ONNX Runtime runs for the nodes that [`move_layers`] made.
-pub(super) fn operators(precision: Precision) -> ort::Result<OperatorDomain> {
-    let kinds = [Kind::Gemm, Kind::Conv, Kind::ConvTranspose];
-    let mut domain = OperatorDomain::new(DOMAIN)?;
-    for kind in kinds {
-        domain = domain.add(LayerOperator { kind, precision })?;
+impl Moved {
+    /// The graph with everything in [`DOMAIN`] that is faster there on this processor; `None` if there is
+    /// nothing.
+    pub(super) fn of(graph: &[u8], precision: Precision) -> Result<Option<Self>, DecodeError> {
+        let moved = Self::new(graph, precision);
+        match precision {
+            Precision::Bf16 => moved,
+            // The same up to rounding, only later: a graph that we cannot read is no reason to refuse it.
+            Precision::F32 | Precision::Tf32 => Ok(moved.unwrap_or_default()),
+        }
     }
-    Ok(domain)
+
+    fn new(graph: &[u8], precision: Precision) -> Result<Option<Self>, DecodeError> {
+        let mut rewriter = Rewriter::read(graph, DOMAIN)?;
+        rewriter.move_layers(|layer| match (precision, layer) {
+            (Precision::Bf16, _) => true,
+            (_, Movable::Linear) => false,
+            (_, Movable::Convolution(geometry)) => winograd::suits(geometry),
+        })?;
+        let programs = rewriter.fuse().into();
+        Ok(rewriter.finish().map(|graph| Self {
+            graph,
+            precision,
+            programs,
+        }))
+    }
+
+    /// What ONNX Runtime runs for the nodes in [`DOMAIN`].
+    pub(super) fn operators(&self) -> ort::Result<OperatorDomain> {
+        let precision = self.precision;
+        let kinds = [Kind::Gemm, Kind::Conv, Kind::ConvTranspose];
+        let mut domain = OperatorDomain::new(DOMAIN)?;
+        for kind in kinds {
+            domain = domain.add(LayerOperator { kind, precision })?;
+        }
+        domain.add(FusionOperator {
+            programs: self.programs.clone(),
+        })
+    }
 }
 
 /// Rows of inputs to as many of outputs.

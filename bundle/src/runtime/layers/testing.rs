@@ -1,15 +1,32 @@
 //! What the tests of layers need.
 
 use half::bf16;
+use ort::session::Session;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Finish, Layer};
-use crate::onnx::Geometry;
+use super::{Finish, Layer, Moved};
+use crate::onnx::{Geometry, Graph, encode};
+use crate::runtime::{Precision, Runtime, evaluate};
+use crate::tensor::Tensor;
 
 pub(super) fn noise(count: usize, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// What [`evaluate`](evaluate::evaluate) gives with our operators; `None` if the graph has nothing for them.
+pub(super) fn evaluate_moved(
+    runtime: &Runtime,
+    graph: &Graph,
+    precision: Precision,
+    inputs: &[Tensor],
+) -> Option<Vec<Tensor>> {
+    let moved = Moved::of(&encode(graph, None).unwrap(), precision).unwrap()?;
+    let builder = Session::builder(&runtime.environment).unwrap();
+    let mut builder = builder.with_operators(moved.operators().unwrap()).unwrap();
+    let session = builder.commit_from_memory(&moved.graph).unwrap();
+    Some(evaluate::run(session, inputs).unwrap())
 }
 
 /// What is left of a factor.

@@ -1,6 +1,6 @@
 //! Between maps, one channel after the other, and vectors, one pixel after the other.
 
-use super::vector::{LANES, Vector};
+use crate::runtime::layers::vector::{LANES, Vector};
 
 /// Pixels and channels that are exchanged at once.
 const BLOCK: usize = 8;

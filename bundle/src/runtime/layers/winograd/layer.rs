@@ -8,9 +8,9 @@ use super::channels::{gather, scatter};
 use super::plan::Plan;
 use super::points::{Inputs, Outputs, transform, unroll};
 use super::product::multiply;
-use super::shared::shared;
-use super::vector::{Instructions, LANES, Registers, Vector};
 use crate::onnx::Geometry;
+use crate::runtime::layers::shared::shared;
+use crate::runtime::layers::vector::{Instructions, LANES, Registers, Vector};
 use crate::runtime::layers::{Finish, Layer};
 
 /// Inputs and products of the images that are worked on at once: what the cache of a core holds beside
@@ -203,7 +203,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
         let products = scratch.products.chunks_exact_mut(between_points);
         let weights = weights.chunks_exact(vectors * LANES * outputs);
         for ((inputs, weights), products) in inputs.zip(weights).zip(products) {
-            let width = R::INSTRUCTIONS.tile()[1];
+            let width = R::TILE[1];
             let panels = weights.chunks(vectors * LANES * width);
             for (panel, weights) in panels.enumerate() {
                 let products = &mut products[panel * width..];

@@ -16,14 +16,12 @@ mod layer;
 mod plan;
 mod points;
 mod product;
-mod shared;
-mod vector;
 
+use super::vector::{Instructions, LANES, Vector};
 use super::{Finish, Layer};
 use crate::onnx::Geometry;
 use canvas::Axis;
 use layer::Winograd;
-use vector::{Instructions, LANES, Vector};
 
 /// With fewer channels, too much of a vector is empty.
 const LEAST_CHANNELS: usize = LANES;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::canvas::Canvas;
 use super::points;
-use super::vector::{LANES, Vector};
 use crate::onnx::Geometry;
+use crate::runtime::layers::vector::{LANES, Vector};
 
 /// Vectors of outputs whose products are transformed back while they are near. All phases of a filter
 /// are, at least.

@@ -4,7 +4,7 @@
 //! y\[i\] = sum_k g\[k\] d\[i + k\] are A^T ((G g) * (B^T d)) (Lavin and Gray, "Fast Algorithms for
 //! Convolutional Neural Networks", 2016).
 
-use super::vector::Registers;
+use crate::runtime::layers::vector::Registers;
 
 /// The points, in the order in which they are used. They, their powers and the coefficients of their
 /// products are exact in single precision.

@@ -1,6 +1,6 @@
 //! The products between the transforms.
 
-use super::vector::{LANES, Registers, Vector};
+use crate::runtime::layers::vector::{LANES, Registers, Vector};
 
 /// The products of the rows of `left`, `summands` vectors each, with a panel of weights, which has as
 /// many vectors for each summand as it is wide. The sums of a row begin at every `stride`-th of
@@ -23,7 +23,7 @@ pub(super) unsafe fn multiply<R: Registers>(
     let mut row = 0;
     macro_rules! tiles {
         ($($height:literal)*) => {$(
-            while R::INSTRUCTIONS.tile()[0] >= $height && rows - row >= $height {
+            while R::TILE[0] >= $height && rows - row >= $height {
                 // SAFETY: the rows and their sums are there, and so are all weights.
                 unsafe {
                     let left = left.as_ptr().add(row * summands).cast();

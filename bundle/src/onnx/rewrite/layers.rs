@@ -1,21 +1,19 @@
-//! Layers for operators that are not ONNX's.
+//! Large layers, for operators that are faster than ONNX Runtime's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use prost::Message;
-
-use super::codec::{DecodeError, decode_shapes};
-use super::geometry::Geometry;
-use super::graph::{Constant, Dim, Graph, Node};
-use super::ops::window;
-use super::proto::{AttributeProto, AttributeType, ModelProto, OperatorSetIdProto};
+use super::Rewriter;
+use crate::onnx::geometry::Geometry;
+use crate::onnx::graph::{Constant, Dim, Graph, GraphError, Node};
+use crate::onnx::ops::window;
+use crate::onnx::proto::{AttributeProto, AttributeType};
 
 /// Attribute of a moved layer: what negative results are multiplied by, 1 without a rectifier.
 pub(crate) const SLOPE: &str = "slope";
 /// Attribute of a moved convolution: height and width of its input.
 pub(crate) const INPUT: &str = "input";
-/// A product with fewer weights is as fast where it is.
-const LEAST_WEIGHTS: usize = 1 << 13;
+/// A product with fewer weights is no layer: it is as fast where it is, or among what lies between layers.
+pub(in crate::onnx) const LEAST_WEIGHTS: usize = 1 << 13;
 
 /// A layer that can be moved.
 pub(crate) enum Movable {
@@ -25,83 +23,70 @@ pub(crate) enum Movable {
     Convolution(Geometry),
 }
 
-/// Moves the layers with large constant weights (Gemm, Conv, ConvTranspose) that are `wanted`, each with
-/// the rectifier that follows it, to the operators of the same names in `domain`. The weights stay
-/// where they are. `None` if there is nothing to move.
-///
-/// # Errors
-/// When the bytes are no graph of this crate.
-pub(crate) fn move_layers(
-    bytes: &[u8],
-    domain: &str,
-    wanted: impl Fn(&Movable) -> bool,
-) -> Result<Option<Vec<u8>>, DecodeError> {
-    let known = decode_shapes(bytes)?;
-    let mut model = ModelProto::decode(bytes)?;
-    // Weights that who runs the graph may replace stay where they are.
-    let inputs = model.graph.iter().flat_map(|graph| &graph.input);
-    let inputs: HashSet<String> = inputs.filter_map(|input| input.name.clone()).collect();
-    let readers = known.readers();
-    let mut layers = HashMap::new();
-    let mut rectifiers = HashMap::new();
-    for node in known.nodes() {
-        if let Some(layer) = movable(node, &known, &inputs)
-            && wanted(&layer)
-        {
-            layers.insert(node.output(0)?.name(), layer);
+impl Rewriter {
+    /// Moves the layers with large constant weights (Gemm, Conv, ConvTranspose) that are `wanted`, each
+    /// with the rectifier that follows it, to the operators of the same names in the domain.
+    ///
+    /// # Errors
+    /// When a node lacks an input or an output.
+    pub(crate) fn move_layers(
+        &mut self,
+        wanted: impl Fn(&Movable) -> bool,
+    ) -> Result<(), GraphError> {
+        let readers = self.known.readers();
+        let mut layers = HashMap::new();
+        let mut rectifiers = HashMap::new();
+        for node in self.known.nodes() {
+            if let Some(layer) = movable(node, &self.known)
+                && wanted(&layer)
+            {
+                layers.insert(node.output(0)?.name(), layer);
+            }
+            if let Some(slope) = slope(node)
+                && readers.get(node.input(0)?) == Some(&1)
+            {
+                rectifiers.insert(node.input(0)?.name(), (slope, node.output(0)?.name()));
+            }
         }
-        if let Some(slope) = slope(node)
-            && readers.get(node.input(0)?) == Some(&1)
-        {
-            rectifiers.insert(node.input(0)?.name(), (slope, node.output(0)?.name()));
+        for node in &mut self.nodes {
+            let Some(output) = node.output.first_mut() else {
+                continue;
+            };
+            let Some(layer) = layers.get(output.as_str()) else {
+                continue;
+            };
+            node.domain = Some(self.domain.clone());
+            // A bias that is left out, in so many words.
+            while node.input.last().is_some_and(String::is_empty) {
+                node.input.pop();
+            }
+            if let Some(&(slope, rectified)) = rectifiers.get(output.as_str()) {
+                node.attribute.push(AttributeProto {
+                    name: Some(SLOPE.to_owned()),
+                    f: Some(slope),
+                    r#type: Some(AttributeType::Float.into()),
+                    ..AttributeProto::default()
+                });
+                rectified.clone_into(output);
+                self.joined.insert(rectified.to_owned());
+            }
+            if let Movable::Convolution(geometry) = layer {
+                node.attribute.push(AttributeProto {
+                    name: Some(INPUT.to_owned()),
+                    ints: geometry.input.map(|size| size as i64).to_vec(),
+                    r#type: Some(AttributeType::Ints.into()),
+                    ..AttributeProto::default()
+                });
+            }
         }
-    }
-    if layers.is_empty() {
-        return Ok(None);
-    }
-    let mut joined = HashSet::new();
-    for node in model.graph.iter_mut().flat_map(|graph| &mut graph.node) {
-        let Some(output) = node.output.first_mut() else {
-            continue;
-        };
-        let Some(layer) = layers.get(output.as_str()) else {
-            continue;
-        };
-        node.domain = Some(domain.to_owned());
-        // A bias that is left out, in so many words.
-        while node.input.last().is_some_and(String::is_empty) {
-            node.input.pop();
-        }
-        if let Some(&(slope, rectified)) = rectifiers.get(output.as_str()) {
-            node.attribute.push(AttributeProto {
-                name: Some(SLOPE.to_owned()),
-                f: Some(slope),
-                r#type: Some(AttributeType::Float.into()),
-                ..AttributeProto::default()
-            });
-            rectified.clone_into(output);
-            joined.insert(rectified);
-        }
-        if let Movable::Convolution(geometry) = layer {
-            node.attribute.push(AttributeProto {
-                name: Some(INPUT.to_owned()),
-                ints: geometry.input.map(|size| size as i64).to_vec(),
-                r#type: Some(AttributeType::Ints.into()),
-                ..AttributeProto::default()
-            });
-        }
-    }
-    if let Some(graph) = &mut model.graph {
-        graph.node.retain(|node| {
+        let (domain, joined) = (&self.domain, &self.joined);
+        self.nodes.retain(|node| {
             let output = node.output.first().map(String::as_str).unwrap_or_default();
-            node.domain.as_deref() == Some(domain) || !joined.contains(output)
+            node.domain.as_ref() == Some(domain) || !joined.contains(output)
         });
+        self.changed |= !layers.is_empty();
+        Ok(())
     }
-    model.opset_import.push(OperatorSetIdProto {
-        domain: Some(domain.to_owned()),
-        version: Some(1),
-    });
-    Ok(Some(model.encode_to_vec()))
 }
 
 /// What a rectifier multiplies negative numbers by; `None` for any other node.
@@ -114,11 +99,10 @@ fn slope(node: &Node) -> Option<f32> {
 }
 
 /// The layer that a node is, if it can be moved.
-fn movable(node: &Node, graph: &Graph, inputs: &HashSet<String>) -> Option<Movable> {
+fn movable(node: &Node, graph: &Graph) -> Option<Movable> {
     let constant = |index| {
         let value = node.optional_input(index)?;
-        let constant = graph.constants().get(value).map(Constant::shape);
-        constant.filter(|_| !inputs.contains(value.name()))
+        graph.constants().get(value).map(Constant::shape)
     };
     let weights = constant(1)?;
     if weights.iter().product::<usize>() < LEAST_WEIGHTS {
@@ -168,8 +152,10 @@ fn movable(node: &Node, graph: &Graph, inputs: &HashSet<String>) -> Option<Movab
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
-    use crate::onnx::proto::{NodeProto, ValueInfoProto};
+    use crate::onnx::proto::{ModelProto, NodeProto, ValueInfoProto};
     use crate::onnx::{Attribute, ConvGeometry, GraphError, Value, encode};
     use crate::tensor::Tensor;
 
@@ -188,10 +174,15 @@ mod tests {
         graph.input("x", &[&[Dim::Batch], &sizes[..]].concat())
     }
 
+    fn move_layers(bytes: &[u8], wanted: bool) -> Option<Vec<u8>> {
+        let mut rewriter = Rewriter::read(bytes, "other").unwrap();
+        rewriter.move_layers(|_| wanted).unwrap();
+        rewriter.finish()
+    }
+
     /// The nodes after the move.
     fn moved(graph: &Graph) -> Vec<NodeProto> {
-        let bytes = move_layers(&encode(graph, None).unwrap(), "other", |_| true).unwrap();
-        let bytes = bytes.unwrap();
+        let bytes = move_layers(&encode(graph, None).unwrap(), true).unwrap();
         ModelProto::decode(&bytes[..]).unwrap().graph.unwrap().node
     }
 
@@ -260,7 +251,7 @@ mod tests {
         let plain = graph.apply("Conv", &[&x, &kernel], [])?;
         graph.output("plain", &plain)?;
         let bytes = encode(&graph, None).unwrap();
-        let moved = move_layers(&bytes, "other", |_| true).unwrap().unwrap();
+        let moved = move_layers(&bytes, true).unwrap();
         let moved = ModelProto::decode(&moved[..]).unwrap().graph.unwrap();
         let domains: Vec<_> = moved
             .node
@@ -269,7 +260,7 @@ mod tests {
             .map(|node| node.domain.as_deref())
             .collect();
         assert_eq!(domains, [None, None, Some("other")]);
-        assert!(move_layers(&bytes, "other", |_| false).unwrap().is_none());
+        assert!(move_layers(&bytes, false).is_none());
         // Weights that who runs the graph may replace.
         let mut model = ModelProto::decode(&bytes[..]).unwrap();
         let graph = model.graph.as_mut().unwrap();
@@ -278,7 +269,7 @@ mod tests {
             ..graph.input[0].clone()
         });
         let bytes = model.encode_to_vec();
-        assert!(move_layers(&bytes, "other", |_| true).unwrap().is_none());
+        assert!(move_layers(&bytes, true).is_none());
         Ok(())
     }
 
