@@ -63,15 +63,7 @@ impl EdgeMaps {
     pub fn of(&self, x: &[f32]) -> Vec<f32> {
         let [_, width] = self.reduced();
         let pooled = pool(self, &edges(&self.grey(x), width), width);
-        let by_orientation = |orientation| pooled.iter().map(move |shares| shares[orientation]);
-        let mut map: Vec<_> = (0..ORIENTATIONS).flat_map(by_orientation).collect();
-        let length = map.iter().sum::<f32>().sqrt();
-        if length > 0.0 {
-            for value in &mut map {
-                *value = value.sqrt() / length;
-            }
-        }
-        map
+        roots(&pooled)
     }
 
     /// H and W after the reduction.
@@ -131,16 +123,36 @@ fn pool(maps: &EdgeMaps, pixels: &[Shares], width: usize) -> Vec<Shares> {
                 add(sums, *weight, pixel);
             }
         }
-        pooled.extend(centres(width).map(|column| {
+        for column in centres(width) {
             let mut sums = [0.0; ORIENTATIONS];
             let (columns, weights) = maps.around(column, width);
             for (weight, pixel) in weights.iter().zip(&line[columns]) {
                 add(&mut sums, *weight, pixel);
             }
-            sums
-        }));
+            pooled.push(sums);
+        }
     }
     pooled
+}
+
+/// The square roots, orientation after orientation, at length 1.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn roots(pooled: &[Shares]) -> Vec<f32> {
+    let mut sums = [0.0; ORIENTATIONS];
+    for shares in pooled {
+        add(&mut sums, 1.0, shares);
+    }
+    let square = sums.iter().sum::<f32>();
+    let mut map = vec![0.0; ORIENTATIONS * pooled.len()];
+    // What is no number stays none.
+    if square != 0.0 {
+        for (orientation, plane) in map.chunks_exact_mut(pooled.len()).enumerate() {
+            for (value, shares) in plane.iter_mut().zip(pooled) {
+                *value = (shares[orientation] / square).sqrt();
+            }
+        }
+    }
+    map
 }
 
 #[inline(always)]
@@ -191,14 +203,15 @@ fn share_out(x: &[f32], y: &[f32]) -> Vec<Shares> {
         *magnitude = (x * x + y * y).sqrt();
     }
     let circle = ORIENTATIONS as f32;
+    let mut all = vec![[0.0; ORIENTATIONS]; x.len()];
     let polar = magnitudes.iter().zip(&orientations);
-    let share = |(magnitude, orientation): (&f32, &f32)| {
-        std::array::from_fn(|index| {
+    for ((magnitude, orientation), shares) in polar.zip(&mut all) {
+        for (index, share) in shares.iter_mut().enumerate() {
             let apart = (orientation - index as f32).abs();
-            magnitude * (1.0 - apart.min(circle - apart)).max(0.0)
-        })
-    };
-    polar.map(share).collect()
+            *share = magnitude * (1.0 - apart.min(circle - apart)).max(0.0);
+        }
+    }
+    all
 }
 
 /// To 1e-7 for t from 0 to 1 (Abramowitz and Stegun, 1964, 4.4.49), and unlike the library's a loop
@@ -294,6 +307,9 @@ mod tests {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
         assert!(maps.of(&[0.4; 240]).iter().all(|value| *value == 0.0));
+        let mut broken = x;
+        broken[100] = f32::NAN;
+        assert!(maps.of(&broken).iter().all(|value| value.is_nan()));
     }
 
     /// A colour image four times as large, each pixel four by four of one grey, has the same map.

@@ -14,6 +14,8 @@ const LEADING: usize = 16;
 const BLOCK: usize = 64;
 /// Blocks that are looked at before all others.
 const PROMISING: usize = 16;
+/// Numbers in the widest register.
+const LANES: usize = 16;
 /// A value is stored in a byte; the ends of a component's range are 0 and this.
 const LEVELS: f32 = 255.0;
 /// Keeps the distance of an image that is there many times from dividing by zero.
@@ -36,6 +38,8 @@ pub struct Neighbours {
     mean: Vec<f32>,
     /// D x p, orthonormal columns, the direction of largest variance first.
     basis: Vec<f32>,
+    /// `basis`, laid out to project on.
+    directions: Directions,
     /// p pairs of the value of byte 0 and the value of one step.
     scale: Vec<[f32; 2]>,
     /// n x p.
@@ -68,9 +72,10 @@ impl Neighbours {
             return None;
         }
         let p = basis.len() / values;
+        let directions = Directions::new(&basis, p);
         let projected: Vec<f32> = x
             .chunks(values)
-            .flat_map(|x| project(&mean, &basis, x))
+            .flat_map(|x| directions.project(&mean, x))
             .collect();
         let projected = together(&projected, p);
         let scale: Vec<[f32; 2]> = (0..p)
@@ -139,6 +144,7 @@ impl Neighbours {
         }
         Some(Self {
             mean,
+            directions: Directions::new(&basis, p),
             basis,
             scale,
             bytes,
@@ -170,7 +176,7 @@ impl Neighbours {
 
     /// How far the vector x, D values, is from those of the images.
     pub fn remoteness(&self, x: &[f32]) -> Remoteness {
-        let nearest = self.nearest(&project(&self.mean, &self.basis, x), None);
+        let nearest = self.nearest(&self.directions.project(&self.mean, x), None);
         let distance = mean_of(nearest.iter().map(|(distance, _)| *distance));
         // Distances that are no numbers have no neighbours, and give none.
         let own = |index: usize| self.radius.get(index).copied().unwrap_or(f32::NAN);
@@ -309,17 +315,62 @@ fn add_squares(sums: &mut [f32; BLOCK], from_zero: &[f32], steps: &[f32], column
     }
 }
 
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn project(mean: &[f32], basis: &[f32], x: &[f32]) -> Vec<f32> {
-    let p = basis.len() / mean.len();
-    let mut projected = vec![0.0; p];
-    for ((x, mean), directions) in x.iter().zip(mean).zip(basis.chunks(p)) {
-        let centred = x - mean;
-        for (sum, direction) in projected.iter_mut().zip(directions) {
-            *sum += centred * direction;
+/// A basis of p directions, the values of as many as a register holds side by side.
+#[derive(Clone, PartialEq)]
+struct Directions {
+    p: usize,
+    /// D x [`LANES`] for each `LANES` of them, padded with zeros.
+    panels: Vec<Vec<[f32; LANES]>>,
+}
+
+impl Directions {
+    /// Of a basis D x p.
+    fn new(basis: &[f32], p: usize) -> Self {
+        let panel = |first: usize| {
+            let value = |row: &[f32], index| row.get(index).copied().unwrap_or(0.0);
+            let rows = basis.chunks(p);
+            rows.map(|row| std::array::from_fn(|lane| value(row, first + lane)))
+                .collect()
+        };
+        Self {
+            p,
+            panels: (0..p).step_by(LANES).map(panel).collect(),
         }
     }
-    projected
+
+    /// `(x - mean) basis`.
+    fn project(&self, mean: &[f32], x: &[f32]) -> Vec<f32> {
+        let centred: Vec<f32> = x.iter().zip(mean).map(|(x, mean)| x - mean).collect();
+        let sums = self
+            .panels
+            .iter()
+            .flat_map(|panel| combine(&centred, panel));
+        sums.take(self.p).collect()
+    }
+}
+
+/// The sum of rows, each times its factor. Sums wait for the ones before, so there are two.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn combine(factors: &[f32], rows: &[[f32; LANES]]) -> [f32; LANES] {
+    let (mut even, mut odd) = ([0.0; LANES], [0.0; LANES]);
+    let (pairs, last_factor) = factors.as_chunks::<2>();
+    let (row_pairs, last_row) = rows.as_chunks::<2>();
+    for ([first, second], [row, other]) in pairs.iter().zip(row_pairs) {
+        add_scaled(&mut even, *first, row);
+        add_scaled(&mut odd, *second, other);
+    }
+    for (factor, row) in last_factor.iter().zip(last_row) {
+        add_scaled(&mut even, *factor, row);
+    }
+    add_scaled(&mut even, 1.0, &odd);
+    even
+}
+
+#[inline(always)]
+fn add_scaled(sum: &mut [f32; LANES], factor: f32, row: &[f32; LANES]) {
+    for (sum, value) in sum.iter_mut().zip(row) {
+        *sum += factor * value;
+    }
 }
 
 fn decode<'a>(row: &'a [u8], scale: &'a [[f32; 2]]) -> impl Iterator<Item = f32> + 'a {
