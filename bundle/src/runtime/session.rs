@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use super::cuda_graph::no_recording;
-use super::layers::Moved;
+use super::layers::{Moved, make_session};
 use super::{Device, Runtime, RuntimeError, SessionOptions};
 use crate::manifest::Manifest;
 use crate::store::WEIGHTS;
@@ -64,7 +64,7 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
             .with_external_initializer_file_in_memory(WEIGHTS, bytes.into())
             .map_err(|error| failed(error.into()))?;
     }
-    builder.commit_from_memory(&graph).map_err(failed)
+    make_session(|| builder.commit_from_memory(&graph)).map_err(failed)
 }
 
 pub(super) struct Input<'a> {

@@ -21,7 +21,7 @@ mod winograd;
 #[path = "winograd_elsewhere.rs"]
 mod winograd;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::operator::OperatorDomain;
 
@@ -79,6 +79,21 @@ impl Moved {
             programs: self.programs.clone(),
         })
     }
+}
+
+/// Makes a session with operators of [`DOMAIN`]. ONNX Runtime enters a domain that it has not seen in a
+/// table of the process, and fails if two threads do so at once: so the first session is made alone.
+pub(super) fn make_session<T>(make: impl FnOnce() -> ort::Result<T>) -> ort::Result<T> {
+    static ENTERED: Mutex<bool> = Mutex::new(false);
+    // A panic while it was locked left it as it was.
+    let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *entered {
+        drop(entered);
+        return make();
+    }
+    let session = make()?;
+    *entered = true;
+    Ok(session)
 }
 
 /// Rows of inputs to as many of outputs.

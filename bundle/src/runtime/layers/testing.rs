@@ -5,7 +5,7 @@ use ort::session::Session;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Finish, Layer, Moved};
+use super::{Finish, Layer, Moved, make_session};
 use crate::onnx::{Geometry, Graph, encode};
 use crate::runtime::{Precision, Runtime, evaluate};
 use crate::tensor::Tensor;
@@ -25,7 +25,7 @@ pub(super) fn evaluate_moved(
     let moved = Moved::of(&encode(graph, None).unwrap(), precision).unwrap()?;
     let builder = Session::builder(&runtime.environment).unwrap();
     let mut builder = builder.with_operators(moved.operators().unwrap()).unwrap();
-    let session = builder.commit_from_memory(&moved.graph).unwrap();
+    let session = make_session(|| builder.commit_from_memory(&moved.graph)).unwrap();
     Some(evaluate::run(session, inputs).unwrap())
 }
 
