@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use super::cuda_graph::no_recording;
-use super::layers::{Moved, make_session};
+use super::layers::Moved;
 use super::{Device, Runtime, RuntimeError, SessionOptions};
 use crate::manifest::Manifest;
 use crate::store::WEIGHTS;
@@ -42,21 +42,7 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
         let path = path.to_path_buf();
         move |source| RuntimeError::File { path, source }
     };
-    let mut graph = fs::read(path).map_err(unreadable(path))?;
-    if options.device == Device::Cpu {
-        let moved = Moved::of(&graph, options.precision);
-        let moved = moved.map_err(|error| RuntimeError::Graph {
-            graph: path.display().to_string(),
-            reason: error.to_string(),
-        })?;
-        if let Some(moved) = moved {
-            let operators = moved.operators().map_err(failed)?;
-            builder = builder
-                .with_operators(operators)
-                .map_err(|error| failed(error.into()))?;
-            graph = moved.graph;
-        }
-    }
+    let graph = fs::read(path).map_err(unreadable(path))?;
     let weights = path.with_file_name(WEIGHTS);
     if weights.exists() {
         let bytes = fs::read(&weights).map_err(unreadable(&weights))?;
@@ -64,7 +50,19 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
             .with_external_initializer_file_in_memory(WEIGHTS, bytes.into())
             .map_err(|error| failed(error.into()))?;
     }
-    make_session(|| builder.commit_from_memory(&graph)).map_err(failed)
+    let moved = match options.device {
+        Device::Cpu => Moved::of(&graph, options.precision),
+        Device::Cuda { .. } | Device::TensorRt { .. } => Ok(None),
+    };
+    let moved = moved.map_err(|error| RuntimeError::Graph {
+        graph: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    match moved {
+        Some(moved) => moved.commit(builder),
+        None => builder.commit_from_memory(&graph),
+    }
+    .map_err(failed)
 }
 
 pub(super) struct Input<'a> {

@@ -24,6 +24,8 @@ mod winograd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::operator::OperatorDomain;
+use ort::session::Session;
+use ort::session::builder::SessionBuilder;
 
 use super::Precision;
 use crate::onnx::{DecodeError, Movable, Program, Rewriter};
@@ -35,7 +37,7 @@ const DOMAIN: &str = "lfbm";
 
 /// A graph with operators of [`DOMAIN`].
 pub(super) struct Moved {
-    pub(super) graph: Vec<u8>,
+    graph: Vec<u8>,
     precision: Precision,
     programs: Arc<[Program]>,
 }
@@ -67,8 +69,24 @@ impl Moved {
         }))
     }
 
+    /// The graph's session. ONNX Runtime enters a domain that it has not seen in a table of the process,
+    /// and fails if two threads do so at once: so the first session that has ours is made alone.
+    pub(super) fn commit(&self, builder: SessionBuilder) -> ort::Result<Session> {
+        static ENTERED: Mutex<bool> = Mutex::new(false);
+        let mut builder = builder.with_operators(self.operators()?)?;
+        // A panic while it was locked left it as it was.
+        let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        if *entered {
+            drop(entered);
+            return builder.commit_from_memory(&self.graph);
+        }
+        let session = builder.commit_from_memory(&self.graph)?;
+        *entered = true;
+        Ok(session)
+    }
+
     /// What ONNX Runtime runs for the nodes in [`DOMAIN`].
-    pub(super) fn operators(&self) -> ort::Result<OperatorDomain> {
+    fn operators(&self) -> ort::Result<OperatorDomain> {
         let precision = self.precision;
         let kinds = [Kind::Gemm, Kind::Conv, Kind::ConvTranspose];
         let mut domain = OperatorDomain::new(DOMAIN)?;
@@ -79,21 +97,6 @@ impl Moved {
             programs: self.programs.clone(),
         })
     }
-}
-
-/// Makes a session with operators of [`DOMAIN`]. ONNX Runtime enters a domain that it has not seen in a
-/// table of the process, and fails if two threads do so at once: so the first session is made alone.
-pub(super) fn make_session<T>(make: impl FnOnce() -> ort::Result<T>) -> ort::Result<T> {
-    static ENTERED: Mutex<bool> = Mutex::new(false);
-    // A panic while it was locked left it as it was.
-    let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
-    if *entered {
-        drop(entered);
-        return make();
-    }
-    let session = make()?;
-    *entered = true;
-    Ok(session)
 }
 
 /// Rows of inputs to as many of outputs.

@@ -5,7 +5,7 @@ use ort::session::Session;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Finish, Layer, Moved, make_session};
+use super::{Finish, Layer, Moved};
 use crate::onnx::{Geometry, Graph, encode};
 use crate::runtime::{Precision, Runtime, evaluate};
 use crate::tensor::Tensor;
@@ -24,8 +24,7 @@ pub(super) fn evaluate_moved(
 ) -> Option<Vec<Tensor>> {
     let moved = Moved::of(&encode(graph, None).unwrap(), precision).unwrap()?;
     let builder = Session::builder(&runtime.environment).unwrap();
-    let mut builder = builder.with_operators(moved.operators().unwrap()).unwrap();
-    let session = make_session(|| builder.commit_from_memory(&moved.graph)).unwrap();
+    let session = moved.commit(builder).unwrap();
     Some(evaluate::run(session, inputs).unwrap())
 }
 
