@@ -282,8 +282,8 @@ fn squares(query: &[f32], columns: &[f32]) -> [f32; BLOCK] {
 fn least_square(query: &[f32], columns: &[f32]) -> f32 {
     let squares = sum_squares(query, columns);
     // Lane by lane, since `f32::min` waits for the last one.
-    let mut least = [f32::INFINITY; 16];
-    for lanes in squares.as_chunks::<16>().0 {
+    let mut least = [f32::INFINITY; LANES];
+    for lanes in squares.as_chunks::<LANES>().0 {
         for (least, square) in least.iter_mut().zip(lanes) {
             *least = if square < least { *square } else { *least };
         }

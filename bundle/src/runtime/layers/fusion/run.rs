@@ -13,7 +13,7 @@ use crate::onnx::{Binary, Instruction, Operand, Operation, Program, Source, Unar
 use crate::runtime::layers::rectify;
 #[cfg(target_arch = "x86_64")]
 use crate::runtime::layers::vector::Instructions;
-use crate::runtime::layers::vector::{Registers, Vector};
+use crate::runtime::layers::vector::{LANES, Registers, Vector};
 
 /// What instructions read and write.
 pub(super) struct Frame<'a> {
@@ -261,8 +261,8 @@ fn zip_parts(a: Part<'_>, b: Part<'_>, y: &mut [f32], function: impl Fn(f32, f32
 /// As many sums at once as the widest register holds.
 #[inline(always)]
 fn sum(values: &[f32]) -> f32 {
-    let (chunks, rest) = values.as_chunks::<16>();
-    let mut sums = [0.0_f32; 16];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut sums = [0.0_f32; LANES];
     for chunk in chunks {
         for (sum, value) in sums.iter_mut().zip(chunk) {
             *sum += value;

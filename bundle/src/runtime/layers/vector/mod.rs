@@ -6,7 +6,7 @@ mod x86;
 use std::array;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::Instructions;
+pub(super) use x86::{Arithmetic, Instructions};
 
 /// As many numbers as the widest register has.
 pub(super) const LANES: usize = 16;
@@ -20,16 +20,12 @@ impl Vector {
     pub(super) const ZERO: Self = Self([0.0; LANES]);
 }
 
-/// A [`Vector`] in registers. The results are the same to the last bit, but for those of a
-/// [`Vector`] itself, which compilers do what they can with on any processor.
+/// A [`Vector`] in registers, and what products need of it. The results are the same to the last bit,
+/// but for those of a [`Vector`] itself, which compilers do what they can with on any processor.
 ///
 /// # Safety
 /// Every method needs the instructions of its type, and is inlined into functions that are compiled for
 /// them.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(dead_code, reason = "layers that need all of it are for x86-64")
-)]
 pub(super) trait Registers: Copy {
     /// Rows and vectors of the largest tile of a product: what the sums leave of the registers holds
     /// the factors.
@@ -40,14 +36,8 @@ pub(super) trait Registers: Copy {
     /// Sixteen numbers, wherever they begin.
     unsafe fn store(self, to: *mut Vector);
     unsafe fn splat(value: f32) -> Self;
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn sub(self, other: Self) -> Self;
     /// `self * factor + sum`, rounded once.
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
-    /// `other` where one of them is no number.
-    unsafe fn max(self, other: Self) -> Self;
-    /// `other` where one of them is no number.
-    unsafe fn min(self, other: Self) -> Self;
 }
 
 impl Registers for Vector {
@@ -68,37 +58,11 @@ impl Registers for Vector {
         Self([value; LANES])
     }
 
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        Self(array::from_fn(|lane| self.0[lane] + other.0[lane]))
-    }
-
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        Self(array::from_fn(|lane| self.0[lane] - other.0[lane]))
-    }
-
     /// Rounded twice: without the instruction, once takes a hundred times as long.
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
         Self(array::from_fn(|lane| {
             self.0[lane] * factor.0[lane] + sum.0[lane]
-        }))
-    }
-
-    #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        Self(array::from_fn(|lane| {
-            let (a, b) = (self.0[lane], other.0[lane]);
-            if a > b { a } else { b }
-        }))
-    }
-
-    #[inline(always)]
-    unsafe fn min(self, other: Self) -> Self {
-        Self(array::from_fn(|lane| {
-            let (a, b) = (self.0[lane], other.0[lane]);
-            if a < b { a } else { b }
         }))
     }
 }

@@ -38,6 +38,19 @@ impl Instructions {
     }
 }
 
+/// What transforms need beside.
+///
+/// # Safety
+/// As for [`Registers`].
+pub(in crate::runtime::layers) trait Arithmetic: Registers {
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `other` where one of them is no number.
+    unsafe fn max(self, other: Self) -> Self;
+    /// `other` where one of them is no number.
+    unsafe fn min(self, other: Self) -> Self;
+}
+
 impl Registers for __m512 {
     const TILE: [usize; 2] = [12, 2];
 
@@ -57,28 +70,8 @@ impl Registers for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        unsafe { _mm512_add_ps(self, other) }
-    }
-
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        unsafe { _mm512_sub_ps(self, other) }
-    }
-
-    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
         unsafe { _mm512_fmadd_ps(self, factor, sum) }
-    }
-
-    #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        unsafe { _mm512_max_ps(self, other) }
-    }
-
-    #[inline(always)]
-    unsafe fn min(self, other: Self) -> Self {
-        unsafe { _mm512_min_ps(self, other) }
     }
 }
 
@@ -109,6 +102,40 @@ impl Registers for [__m256; 2] {
     }
 
     #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+        unsafe {
+            [
+                _mm256_fmadd_ps(self[0], factor[0], sum[0]),
+                _mm256_fmadd_ps(self[1], factor[1], sum[1]),
+            ]
+        }
+    }
+}
+
+impl Arithmetic for __m512 {
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { _mm512_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { _mm512_sub_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { _mm512_max_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        unsafe { _mm512_min_ps(self, other) }
+    }
+}
+
+impl Arithmetic for [__m256; 2] {
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe {
             [
@@ -124,16 +151,6 @@ impl Registers for [__m256; 2] {
             [
                 _mm256_sub_ps(self[0], other[0]),
                 _mm256_sub_ps(self[1], other[1]),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-        unsafe {
-            [
-                _mm256_fmadd_ps(self[0], factor[0], sum[0]),
-                _mm256_fmadd_ps(self[1], factor[1], sum[1]),
             ]
         }
     }

@@ -10,7 +10,7 @@ use super::points::{Inputs, Outputs, transform, unroll};
 use super::product::multiply;
 use crate::onnx::Geometry;
 use crate::runtime::layers::shared::shared;
-use crate::runtime::layers::vector::{Instructions, LANES, Registers, Vector};
+use crate::runtime::layers::vector::{Arithmetic, Instructions, LANES, Vector};
 use crate::runtime::layers::{Finish, Layer};
 
 /// Inputs and products of the images that are worked on at once: what the cache of a core holds beside
@@ -107,7 +107,7 @@ impl<const N: usize, const T: usize> Winograd<N, T> {
     /// # Safety
     /// The processor has the instructions of `R`.
     #[inline(always)]
-    unsafe fn run_with<R: Registers>(&mut self, x: &[f32], y: &mut [f32]) {
+    unsafe fn run_with<R: Arithmetic>(&mut self, x: &[f32], y: &mut [f32]) {
         let Self { plan, scratch, .. } = self;
         let [input, output] = [0, 1].map(|side| plan.channels(side) * plan.canvases[side].pixels());
         let tiles = plan.tiles[0] * plan.tiles[1];
@@ -147,7 +147,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
     /// # Safety
     /// The processor has the instructions of `R`.
     #[inline(always)]
-    unsafe fn read<R: Registers>(&self, x: &[f32], tiles: usize, scratch: &mut Scratch) {
+    unsafe fn read<R: Arithmetic>(&self, x: &[f32], tiles: usize, scratch: &mut Scratch) {
         let canvas = &self.canvases[0];
         let (pixels, phases, vectors) = (canvas.pixels(), canvas.phases(), self.vectors(0));
         let between_points = tiles * vectors + GAP;
@@ -187,7 +187,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
     /// # Safety
     /// The processor has the instructions of `R`.
     #[inline(always)]
-    unsafe fn multiply<R: Registers>(
+    unsafe fn multiply<R: Arithmetic>(
         &self,
         weights: &[Vector],
         group: &Range<usize>,
@@ -226,7 +226,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
     /// # Safety
     /// The processor has the instructions of `R`.
     #[inline(always)]
-    unsafe fn write<R: Registers>(
+    unsafe fn write<R: Arithmetic>(
         &self,
         finish: &Finish,
         group: &Range<usize>,
@@ -280,7 +280,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
 /// # Safety
 /// The processor has the instructions of `R`.
 #[inline(always)]
-unsafe fn rectify<R: Registers>(value: R, slope: f32) -> R {
+unsafe fn rectify<R: Arithmetic>(value: R, slope: f32) -> R {
     unsafe {
         let zero = R::splat(0.0);
         let positive = zero.max(value);

@@ -4,7 +4,7 @@
 //! y\[i\] = sum_k g\[k\] d\[i + k\] are A^T ((G g) * (B^T d)) (Lavin and Gray, "Fast Algorithms for
 //! Convolutional Neural Networks", 2016).
 
-use crate::runtime::layers::vector::Registers;
+use crate::runtime::layers::vector::Arithmetic;
 
 /// The points, in the order in which they are used. They, their powers and the coefficients of their
 /// products are exact in single precision.
@@ -129,7 +129,7 @@ pub(super) use unroll;
 /// # Safety
 /// The processor has the instructions of `R`.
 #[inline(always)]
-pub(super) unsafe fn transform<R: Registers, M: Matrix<I, O>, const I: usize, const O: usize>(
+pub(super) unsafe fn transform<R: Arithmetic, M: Matrix<I, O>, const I: usize, const O: usize>(
     at: impl Fn(usize, usize) -> R,
 ) -> [[R; O]; O] {
     unsafe {
@@ -158,7 +158,7 @@ pub(super) unsafe fn transform<R: Registers, M: Matrix<I, O>, const I: usize, co
 
 /// `sum + coefficient * value`, of a coefficient that the compiler knows.
 #[inline(always)]
-unsafe fn add<R: Registers>(sum: Option<R>, coefficient: f32, value: R) -> Option<R> {
+unsafe fn add<R: Arithmetic>(sum: Option<R>, coefficient: f32, value: R) -> Option<R> {
     unsafe {
         if coefficient == 0.0 {
             return sum;
