@@ -1,5 +1,6 @@
 //! Scores through gRPC on loopback, K = 20, seconds an image: one at a time, so many calls of `Score`
-//! that no row of the batch is idle, and one `ScoreStream` with as many under way.
+//! that no row of the batch is idle, one `ScoreStream` and calls of `ModelInfer` (`batches`) with as
+//! many under way.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -18,6 +19,9 @@ use lfbm_bundle::runtime::{Device, Precision, Runtime};
 use lfbm_bundle::testing::random_bundle;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
+use lfbm_server::proto::inference::ModelInferRequest;
+use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_server::proto::score_stream_response::Result as Scored;
 use lfbm_server::proto::{DataType, Image, ScoreRequest, ScoreStreamRequest, Tensor};
 use tonic::transport::Channel;
@@ -26,6 +30,10 @@ const LATENT_DIM: usize = 16;
 const WIDTH: usize = 16;
 /// On two cores, as many wait as run.
 const SATURATION: usize = 256;
+/// Images of a call of `ModelInfer`.
+const BATCH: usize = 64;
+/// Of an image.
+const SHAPE: [usize; 3] = [1, 28, 28];
 
 async fn calls(
     client: AnomalyDetectorClient<Channel>,
@@ -63,6 +71,30 @@ async fn one_stream(
     assert_eq!(scores, images);
 }
 
+async fn batches(client: GrpcInferenceServiceClient<Channel>, image: Vec<u8>, images: u64) {
+    let calls = (0..images as usize).step_by(BATCH).map(|first| {
+        let count = BATCH.min(images as usize - first);
+        let shape = [count].into_iter().chain(SHAPE);
+        let request = ModelInferRequest {
+            inputs: vec![InferInputTensor {
+                name: "image".to_owned(),
+                datatype: "UINT8".to_owned(),
+                shape: shape.map(|size| size as i64).collect(),
+                ..Default::default()
+            }],
+            raw_input_contents: vec![image.repeat(count)],
+            ..Default::default()
+        };
+        let mut client = client.clone();
+        async move {
+            let answer = client.model_infer(request).await.unwrap();
+            assert_eq!(answer.into_inner().outputs[0].shape, [count as i64]);
+        }
+    });
+    let answers = stream::iter(calls).buffer_unordered(SATURATION / BATCH);
+    answers.for_each(|()| ready(())).await;
+}
+
 fn score(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::load(None).unwrap();
@@ -88,12 +120,15 @@ fn score(criterion: &mut Criterion) {
                 common::Server::start(bundle.dir(), folder.path(), &["--precision", &name]);
             let connect = AnomalyDetectorClient::connect(server.url.clone());
             let client = tokio.block_on(connect).unwrap();
+            let connect = GrpcInferenceServiceClient::connect(server.url.clone());
+            let batch_client = tokio.block_on(connect).unwrap();
+            let image = vec![100; SHAPE.iter().product()];
             let request = ScoreRequest {
                 image: Some(Image {
                     content: Some(Content::Tensor(Tensor {
                         data_type: DataType::Uint8.into(),
-                        shape: vec![1, 28, 28],
-                        data: vec![100; bundle.manifest().image.pixels()],
+                        shape: SHAPE.map(|size| size as u64).to_vec(),
+                        data: image.clone(),
                     })),
                 }),
                 ..Default::default()
@@ -113,6 +148,14 @@ fn score(criterion: &mut Criterion) {
                 bencher.iter_custom(|images| {
                     let started = Instant::now();
                     tokio.block_on(one_stream(client.clone(), request.clone(), images));
+                    started.elapsed()
+                });
+            });
+            let id = BenchmarkId::new(format!("{generator}/{name}"), "batches");
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|images| {
+                    let started = Instant::now();
+                    tokio.block_on(batches(batch_client.clone(), image.clone(), images));
                     started.elapsed()
                 });
             });

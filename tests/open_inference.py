@@ -38,7 +38,8 @@ def refused(values, part, **options):
 
 
 batch = images[:, None]
-names = ["log_joint", "log_prior", "log_likelihood", "log_joint_std", "p_value", "anomalous"]
+calibrated = ["p_value", "local_score", "local_p_value"]
+names = ["log_joint", "log_prior", "log_likelihood", "log_joint_std", *calibrated, "anomalous"]
 scores = infer(batch, request_id="shift 7")
 assert scores.get_response().id == "shift 7"
 scores = {name: scores.as_numpy(name) for name in names}
@@ -49,7 +50,8 @@ assert as_floats.as_numpy("p_value") is None, "an output that was not asked for"
 changed = infer(batch[:1], parameters={
     "seed": 5, "steps": 7, "step_size": 0.05, "chains": 3, "noise_free_steps": 2, "aggregation": "max",
 })
-assert np.isnan(changed.as_numpy("p_value")).all() and not changed.as_numpy("anomalous").any()
+assert all(np.isnan(changed.as_numpy(name)).all() for name in calibrated)
+assert not changed.as_numpy("anomalous").any()
 
 refused(batch[:, :, 1:], "[1, 28, 28]")
 refused(np.repeat(batch, 3, axis=1), "[1, 28, 28]")

@@ -61,6 +61,8 @@ async fn the_client_of_triton_gets_the_scores_of_the_server() {
             ("log_likelihood", score.log_likelihood),
             ("log_joint_std", 0.0),
             ("p_value", score.p_value.unwrap()),
+            ("local_score", score.local_score.unwrap()),
+            ("local_p_value", score.local_p_value.unwrap()),
         ] {
             let got = scores[name][index].as_f64().unwrap();
             assert!(close(got, expected), "{name} of {index}: {got}, {expected}");

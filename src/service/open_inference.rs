@@ -22,43 +22,52 @@ use v2::model_metadata_response::TensorMetadata;
 /// What the protocol calls the thing that runs a model.
 const PLATFORM: &str = "onnxruntime_onnx";
 
-/// An output: its name, its type, and the bytes of its value.
+/// An output: its name, and what it says of a score.
 struct Output {
     name: &'static str,
-    datatype: &'static str,
-    bytes: fn(&ScoreResponse) -> Vec<u8>,
+    value: Value,
 }
 
-const OUTPUTS: [Output; 6] = [
-    Output {
-        name: "log_joint",
-        datatype: "FP64",
-        bytes: |score| score.log_joint.to_le_bytes().into(),
-    },
-    Output {
-        name: "log_prior",
-        datatype: "FP64",
-        bytes: |score| score.log_prior.to_le_bytes().into(),
-    },
-    Output {
-        name: "log_likelihood",
-        datatype: "FP64",
-        bytes: |score| score.log_likelihood.to_le_bytes().into(),
-    },
-    Output {
-        name: "log_joint_std",
-        datatype: "FP64",
-        bytes: |score| score.log_joint_std.to_le_bytes().into(),
-    },
-    Output {
-        name: "p_value",
-        datatype: "FP64",
-        bytes: |score| score.p_value.unwrap_or(f64::NAN).to_le_bytes().into(),
-    },
+enum Value {
+    Fp64(fn(&ScoreResponse) -> f64),
+    Bool(fn(&ScoreResponse) -> bool),
+}
+
+impl Value {
+    fn datatype(&self) -> &'static str {
+        match self {
+            Self::Fp64(_) => "FP64",
+            Self::Bool(_) => "BOOL",
+        }
+    }
+
+    /// The values of `scores`, little-endian.
+    fn bytes(&self, scores: &[ScoreResponse]) -> Vec<u8> {
+        match self {
+            Self::Fp64(of) => scores.iter().flat_map(|s| of(s).to_le_bytes()).collect(),
+            Self::Bool(of) => scores.iter().map(|s| u8::from(of(s))).collect(),
+        }
+    }
+}
+
+const fn fp64(name: &'static str, of: fn(&ScoreResponse) -> f64) -> Output {
+    let value = Value::Fp64(of);
+    Output { name, value }
+}
+
+const OUTPUTS: [Output; 8] = [
+    fp64("log_joint", |score| score.log_joint),
+    fp64("log_prior", |score| score.log_prior),
+    fp64("log_likelihood", |score| score.log_likelihood),
+    fp64("log_joint_std", |score| score.log_joint_std),
+    fp64("p_value", |score| score.p_value.unwrap_or(f64::NAN)),
+    fp64("local_score", |score| score.local_score.unwrap_or(f64::NAN)),
+    fp64("local_p_value", |score| {
+        score.local_p_value.unwrap_or(f64::NAN)
+    }),
     Output {
         name: "anomalous",
-        datatype: "BOOL",
-        bytes: |score| vec![u8::from(score.verdict() == Verdict::Anomalous)],
+        value: Value::Bool(|score| score.verdict() == Verdict::Anomalous),
     },
 ];
 
@@ -103,9 +112,7 @@ impl OpenInferenceService {
             .buffered(self.core.limits.stream_in_flight)
             .try_collect()
             .await?;
-        let raw = outputs
-            .iter()
-            .map(|output| scores.iter().flat_map(output.bytes).collect());
+        let raw = outputs.iter().map(|output| output.value.bytes(&scores));
         Ok(v2::ModelInferResponse {
             model_name: manifest.name.clone(),
             model_version: manifest.version.to_string(),
@@ -124,7 +131,7 @@ impl OpenInferenceService {
                 .iter()
                 .map(|output| InferOutputTensor {
                     name: output.name.to_owned(),
-                    datatype: output.datatype.to_owned(),
+                    datatype: output.value.datatype().to_owned(),
                     shape: vec![count],
                     ..Default::default()
                 })
@@ -166,7 +173,7 @@ impl OpenInferenceService {
                 &[spec.channels, spec.height, spec.width],
             )],
             outputs: outputs
-                .map(|output| tensor(output.name, output.datatype, &[]))
+                .map(|output| tensor(output.name, output.value.datatype(), &[]))
                 .collect(),
         })
     }
