@@ -287,7 +287,7 @@ pub fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {
         let p = values.min(COMPONENTS);
         // The first values, one a component.
         let basis = (0..values * p).map(|i| f32::from(u8::from(i / p == i % p)));
-        Neighbours::new(vec![0.0; values], basis.collect(), x)
+        Neighbours::new(vec![0.0; values], &basis.collect::<Vec<_>>(), x)
     };
     References::of(x, image, neighbours, neighbours)
 }

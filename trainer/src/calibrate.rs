@@ -74,5 +74,5 @@ fn neighbours(x: &[f32], values: usize, count: i64) -> Option<Neighbours> {
     let vectors = Tensor::from_slice(x).view([-1, values as i64]);
     let components = Components::of(&vectors, count);
     let values = |tensor: &Tensor| Vec::<f32>::try_from(&tensor.contiguous().view([-1])).ok();
-    Neighbours::new(values(&components.mean)?, values(&components.basis)?, x)
+    Neighbours::new(values(&components.mean)?, &values(&components.basis)?, x)
 }
