@@ -210,7 +210,9 @@ mod tests {
 
     #[test]
     fn survives_its_file_and_refuses_a_cut_one() {
-        let neighbours = Neighbours::new(vec![0.0; 3], &identity(3), &random(30, 3, 5)).unwrap();
+        // More components than a register holds.
+        let (basis, x) = (random(30, 20, 4), random(30, 30, 5));
+        let neighbours = Neighbours::new(vec![0.0; 30], &basis, &x).unwrap();
         let mut bytes = Vec::new();
         neighbours.encode(&mut bytes);
         bytes.push(7);
