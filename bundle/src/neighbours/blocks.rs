@@ -1,34 +1,33 @@
-//! Images as p components each, a byte a component. All of them are looked at, in blocks of images
-//! that lie near each other: the first components dismiss nearly every block whole.
+//! Images as p components each, a byte a component, in blocks of images that lie near each other. The
+//! nearest are found for certain: a block is passed over when the box around its first components is
+//! too far, or they are.
 
 use multiversion::multiversion;
 
 use super::NEIGHBOURS;
 
 /// Components that decide whether a block's others are looked at: of blocks of digits in 30
-/// components, one in ten has an image that is near enough in the first 16.
+/// components, the boxes of one in four are near enough in the first 16, the images of one in 25.
 const LEADING: usize = 16;
 /// Images that are looked at together, component by component.
 const BLOCK: usize = 64;
 /// Blocks that are looked at before all others.
 const PROMISING: usize = 16;
-/// Numbers in the widest register.
-const LANES: usize = 16;
 /// A value is stored in a byte; the ends of a component's range are 0 and this.
 const LEVELS: f32 = 255.0;
 
-/// n images.
+/// n images, in blocks of components x `BLOCK`; the last is padded.
 #[derive(Clone, PartialEq)]
 pub(super) struct Blocks {
+    /// Number n of images.
+    len: usize,
     /// p pairs of the value of byte 0 and the value of one step.
     scale: Vec<[f32; 2]>,
-    /// n x p.
     bytes: Vec<u8>,
-    /// The leading components once more, decoded, in blocks of components x `BLOCK`; the last is
-    /// padded with infinity. (All of them decoded would not fit a core's cache.)
-    leading: Vec<f32>,
-    /// The other components, in such blocks of bytes.
-    trailing: Vec<u8>,
+    /// The least of each leading component of a block, laid out as if blocks were images.
+    low: Vec<u8>,
+    /// The largest.
+    high: Vec<u8>,
 }
 
 impl Blocks {
@@ -49,38 +48,39 @@ impl Blocks {
                 ((value - low) / step.max(f32::MIN_POSITIVE)).round() as u8
             })
         });
-        let bytes = bytes.collect();
-        Self::new(scale, bytes)
+        let bytes: Vec<u8> = bytes.collect();
+        Self::new(scale, &bytes)
     }
 
     /// Of p pairs of the value of byte 0 and the value of one step, and n x p bytes; `None` when
     /// the lengths do not fit, or a value is not finite.
-    pub(super) fn new(scale: Vec<[f32; 2]>, bytes: Vec<u8>) -> Option<Self> {
+    pub(super) fn new(scale: Vec<[f32; 2]>, rows: &[u8]) -> Option<Self> {
         let p = scale.len();
         let finite = scale.as_flattened().iter().all(|value| value.is_finite());
-        if p == 0 || !finite || !bytes.len().is_multiple_of(p) {
+        if p == 0 || !finite || !rows.len().is_multiple_of(p) {
             return None;
         }
-        let leading_count = p.min(LEADING);
-        let padded = (bytes.len() / p).next_multiple_of(BLOCK);
-        let mut leading = vec![f32::INFINITY; padded * leading_count];
-        let mut trailing = vec![0; padded * (p - leading_count)];
-        for (index, row) in bytes.chunks(p).enumerate() {
-            let place = |components: usize, component: usize| {
-                (index / BLOCK * components + component) * BLOCK + index % BLOCK
-            };
-            for (component, value) in decode(row, &scale).take(leading_count).enumerate() {
-                leading[place(leading_count, component)] = value;
+        let len = rows.len() / p;
+        let leading = p.min(LEADING);
+        let mut bytes = vec![0; len.next_multiple_of(BLOCK) * p];
+        let boxes = len.div_ceil(BLOCK).next_multiple_of(BLOCK) * leading;
+        let (mut low, mut high) = (vec![u8::MAX; boxes], vec![0; boxes]);
+        for (index, row) in rows.chunks(p).enumerate() {
+            for (component, byte) in row.iter().enumerate() {
+                bytes[place(index, p, component)] = *byte;
             }
-            for (component, byte) in row[leading_count..].iter().enumerate() {
-                trailing[place(p - leading_count, component)] = *byte;
+            for (component, byte) in row[..leading].iter().enumerate() {
+                let place = place(index / BLOCK, leading, component);
+                low[place] = low[place].min(*byte);
+                high[place] = high[place].max(*byte);
             }
         }
         Some(Self {
+            len,
             scale,
             bytes,
-            leading,
-            trailing,
+            low,
+            high,
         })
     }
 
@@ -91,7 +91,7 @@ impl Blocks {
 
     /// Number n of images.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() / self.scale.len()
+        self.len
     }
 
     /// p pairs of the value of byte 0 and the value of one step.
@@ -99,47 +99,61 @@ impl Blocks {
         &self.scale
     }
 
-    /// n x p.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// p bytes of each image.
+    pub(super) fn rows(&self) -> impl Iterator<Item = u8> {
+        (0..self.len).flat_map(|index| self.row_bytes(index))
+    }
+
+    fn row_bytes(&self, index: usize) -> impl Iterator<Item = u8> {
+        let p = self.components();
+        (0..p).map(move |component| self.bytes[place(index, p, component)])
     }
 
     /// The components of an image.
     pub(super) fn row(&self, index: usize) -> Vec<f32> {
-        let p = self.components();
-        decode(&self.bytes[index * p..][..p], &self.scale).collect()
+        let row = self.row_bytes(index).zip(&self.scale);
+        row.map(|(byte, [low, step])| low + f32::from(byte) * step)
+            .collect()
     }
 
     /// Distance and index of the images nearest to p components, ascending; not `left_out`.
     pub(super) fn nearest(&self, query: &[f32], left_out: Option<usize>) -> Vec<(f32, usize)> {
-        let leading_count = self.components().min(LEADING);
-        let (leading, rest) = query.split_at(leading_count);
-        let scale = rest.iter().zip(&self.scale[leading_count..]);
-        // The distances to what byte 0 stands for, and what each step of a byte takes away.
-        let (from_zero, steps): (Vec<f32>, Vec<f32>) = scale
-            .map(|(value, [low, step])| (value - low, *step))
-            .unzip();
+        let p = self.components();
+        let leading = p.min(LEADING);
+        // The distance to what byte 0 stands for, and what each step of a byte takes away.
+        let axes = query.iter().zip(&self.scale);
+        let axes: Vec<[f32; 2]> = axes
+            .map(|(value, [low, step])| [value - low, *step])
+            .collect();
+        let (first, others) = axes.split_at(leading);
         // Squared distances, ascending; the last is the one to beat.
         let mut found = [(f32::INFINITY, usize::MAX); NEIGHBOURS];
-        let blocks: Vec<&[f32]> = self.leading.chunks(leading_count * BLOCK).collect();
-        let least: Vec<f32> = (blocks.iter())
-            .map(|columns| least_square(leading, columns))
+        let boxes = (self.low.chunks(leading * BLOCK)).zip(self.high.chunks(leading * BLOCK));
+        let bounds: Vec<f32> = boxes
+            .flat_map(|(low, high)| squares_to_boxes(first, low, high))
             .collect();
         // The most promising first: what they have dismisses nearly all others whole.
-        let mut order: Vec<usize> = (0..blocks.len()).collect();
+        let mut order: Vec<usize> = (0..self.len.div_ceil(BLOCK)).collect();
         if order.len() > PROMISING {
-            let by_least = |a: &usize, b: &usize| least[*a].total_cmp(&least[*b]);
-            order.select_nth_unstable_by(PROMISING, by_least);
+            let by_bound = |a: &usize, b: &usize| bounds[*a].total_cmp(&bounds[*b]);
+            order.select_nth_unstable_by(PROMISING, by_bound);
         }
         for block in order {
-            if least[block] >= found[NEIGHBOURS - 1].0 {
+            let worst = found[NEIGHBOURS - 1].0;
+            // Sums of squares that are less number by number are less when they are rounded, too.
+            if bounds[block] >= worst {
                 continue;
             }
-            let mut squares = squares(leading, blocks[block]);
-            let trailing = &self.trailing[block * rest.len() * BLOCK..][..rest.len() * BLOCK];
-            add_squares(&mut squares, &from_zero, &steps, trailing);
-            for (offset, square) in squares.into_iter().enumerate() {
-                let index = block * BLOCK + offset;
+            let columns = &self.bytes[block * p * BLOCK..][..p * BLOCK];
+            let (first_columns, other_columns) = columns.split_at(leading * BLOCK);
+            let mut squares = [0.0; BLOCK];
+            add_squares(&mut squares, first, first_columns);
+            let near = |near, square: &f32| near | (*square < worst);
+            if !squares.iter().fold(false, near) {
+                continue;
+            }
+            add_squares(&mut squares, others, other_columns);
+            for (square, index) in squares.into_iter().zip(block * BLOCK..self.len) {
                 if square < found[NEIGHBOURS - 1].0 && Some(index) != left_out {
                     let place = found.partition_point(|(present, _)| *present <= square);
                     found[place..].rotate_right(1);
@@ -151,54 +165,36 @@ impl Blocks {
     }
 }
 
-fn decode<'a>(row: &'a [u8], scale: &'a [[f32; 2]]) -> impl Iterator<Item = f32> + 'a {
-    row.iter()
-        .zip(scale)
-        .map(|(byte, [low, step])| low + f32::from(*byte) * step)
+/// Where a component of an image is in blocks of components x `BLOCK`.
+fn place(index: usize, components: usize, component: usize) -> usize {
+    (index / BLOCK * components + component) * BLOCK + index % BLOCK
 }
 
-/// Squared distances of a query to a block's images, of which `columns` has `BLOCK` values a component.
+/// Adds the squared distances to a block's images along axes, of which `columns` has `BLOCK` bytes each.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn squares(query: &[f32], columns: &[f32]) -> [f32; BLOCK] {
-    sum_squares(query, columns)
-}
-
-/// The least of [`squares`]; infinite if none is a number.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn least_square(query: &[f32], columns: &[f32]) -> f32 {
-    let squares = sum_squares(query, columns);
-    // Lane by lane, since `f32::min` waits for the last one.
-    let mut least = [f32::INFINITY; LANES];
-    for lanes in squares.as_chunks::<LANES>().0 {
-        for (least, square) in least.iter_mut().zip(lanes) {
-            *least = if square < least { *square } else { *least };
-        }
-    }
-    least.into_iter().fold(f32::INFINITY, f32::min)
-}
-
-#[inline(always)]
-fn sum_squares(query: &[f32], columns: &[f32]) -> [f32; BLOCK] {
-    let mut sums = [0.0; BLOCK];
-    for (value, column) in query.iter().zip(columns.as_chunks::<BLOCK>().0) {
-        for (sum, present) in sums.iter_mut().zip(column) {
-            let difference = value - present;
-            *sum += difference * difference;
-        }
-    }
-    sums
-}
-
-/// Adds the squares of other components, of which `columns` has bytes.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn add_squares(sums: &mut [f32; BLOCK], from_zero: &[f32], steps: &[f32], columns: &[u8]) {
-    let components = from_zero.iter().zip(steps);
-    for ((from_zero, step), column) in components.zip(columns.as_chunks::<BLOCK>().0) {
+fn add_squares(sums: &mut [f32; BLOCK], axes: &[[f32; 2]], columns: &[u8]) {
+    for ([from_zero, step], column) in axes.iter().zip(columns.as_chunks::<BLOCK>().0) {
         for (sum, byte) in sums.iter_mut().zip(column) {
             let difference = from_zero - step * f32::from(*byte);
             *sum += difference * difference;
         }
     }
+}
+
+/// Squared distances to boxes, as [`add_squares`] adds them up.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn squares_to_boxes(axes: &[[f32; 2]], low: &[u8], high: &[u8]) -> [f32; BLOCK] {
+    let mut sums = [0.0; BLOCK];
+    let boxes = (low.as_chunks::<BLOCK>().0.iter()).zip(high.as_chunks::<BLOCK>().0);
+    for ([from_zero, step], (low, high)) in axes.iter().zip(boxes) {
+        for (sum, (low, high)) in sums.iter_mut().zip(low.iter().zip(high)) {
+            let below = from_zero - step * f32::from(*low);
+            let above = from_zero - step * f32::from(*high);
+            let outside = above.max(-below).max(0.0);
+            *sum += outside * outside;
+        }
+    }
+    sums
 }
 
 /// Rows of `p` values in an order in which those of a block lie near each other: they are halved
@@ -267,7 +263,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn finds_what_sorting_all_finds(n in 11_usize..300, d in 1_usize..20, seed: u64) {
+        fn finds_what_sorting_all_finds(n in 11_usize..2000, d in 1_usize..20, seed: u64) {
             let blocks = Blocks::of(&random(n, d, seed), d).unwrap();
             let query = random(1, d, seed ^ 1);
             let found = blocks.nearest(&query, None);

@@ -118,7 +118,7 @@ impl Neighbours {
             .chain(self.images.scale().as_flattened().iter().copied())
             .chain(self.radius.iter().copied());
         out.extend(floats.flat_map(f32::to_le_bytes));
-        out.extend(self.images.bytes());
+        out.extend(self.images.rows());
     }
 
     /// What [`Self::encode`] wrote, and what comes after it.
@@ -137,7 +137,7 @@ impl Neighbours {
         let mut floats = floats.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v));
         let [mean, basis, scale, radius] =
             lengths.map(|length| floats.by_ref().take(length).collect::<Vec<f32>>());
-        let images = Blocks::new(scale.as_chunks().0.to_vec(), bytes.to_vec())?;
+        let images = Blocks::new(scale.as_chunks().0.to_vec(), bytes)?;
         let neighbours = Self::assemble(Projection::new(mean, &basis)?, images, radius)?;
         Some((neighbours, after))
     }
