@@ -88,16 +88,15 @@ fn reply(
             }
         },
         "/healthz" if !serving => text(StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
-        "/healthz" if catalog.is_empty() => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "no model is served\n")
-        }
         "/healthz" => {
+            let (code, state) = if catalog.is_empty() {
+                (StatusCode::SERVICE_UNAVAILABLE, "no model is served")
+            } else {
+                (StatusCode::OK, "serving")
+            };
             let refused = catalog.refused().iter();
             let refused = refused.map(|bundle| format!("refused: {}\n", bundle.reason));
-            text(
-                StatusCode::OK,
-                format!("serving\n{}", refused.collect::<String>()),
-            )
+            text(code, format!("{state}\n{}", refused.collect::<String>()))
         }
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/models" => {

@@ -269,6 +269,35 @@ async fn a_broken_bundle_is_refused_once_and_served_when_it_is_mended() {
 }
 
 #[tokio::test]
+async fn a_broken_bundle_does_not_keep_the_others_from_a_start() {
+    let place = Place::new();
+    let draft = place.draft(2, 2);
+    let weights = fs::read(draft.join("weights.bin")).unwrap();
+    fs::write(draft.join("weights.bin"), &weights[1..]).unwrap();
+    fs::rename(draft, place.path("second")).unwrap();
+    let server = place.serve("0");
+    assert_eq!(versions(&server), [1]);
+    assert_eq!(failures(&server, "bundle"), 1.0);
+    assert_eq!(metric(&server, "lfbm_models_refused", ""), 1.0);
+    let health = http_get(&server, "/healthz");
+    assert!(health.contains("second/weights.bin"), "{health}");
+    fs::write(place.path("second").join("weights.bin"), &weights).unwrap();
+    look(&server);
+    eventually("the second version is served", || {
+        versions(&server) == [1, 2]
+    })
+    .await;
+
+    // Nothing that can be served is no start.
+    fs::write(place.path("first").join("weights.bin"), "").unwrap();
+    fs::remove_dir_all(place.path("second")).unwrap();
+    let output = common::command(&place.models).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.lines().last().unwrap().contains("first/weights.bin"));
+}
+
+#[tokio::test]
 async fn files_that_change_under_a_served_version_are_refused_and_what_was_loaded_goes_on() {
     let place = Place::new();
     let server = place.serve("0");

@@ -28,10 +28,11 @@ pub struct Models {
 }
 
 impl Models {
-    /// Loads the bundles at `places`, each a bundle or a folder of bundles.
+    /// Loads the bundles at `places`, each a bundle or a folder of bundles. One that cannot be served
+    /// is refused and leaves the others of its folder alone, as when it comes later.
     ///
     /// # Errors
-    /// When one of them cannot be served; then none is.
+    /// When a place is itself a bundle that cannot be served, or has none, or no bundle can be.
     pub fn load(places: &[PathBuf], loader: Loader) -> Result<Self, LoadError> {
         let mut shelf = Shelf {
             places: places.to_vec(),
@@ -50,9 +51,21 @@ impl Models {
             }
             found.extend(bundles);
         }
-        for bundle in found.keys() {
-            shelf.take(bundle, &found)?;
+        let mut first_error = None;
+        for (bundle, fingerprint) in &found {
+            if let Err(error) = shelf.take(bundle, &found) {
+                if places.contains(bundle) {
+                    return Err(error);
+                }
+                shelf.refuse(bundle, Some(fingerprint), &error);
+                first_error.get_or_insert(error);
+            }
         }
+        if let Some(error) = first_error.filter(|_| shelf.served.is_empty()) {
+            return Err(error);
+        }
+        let refused = shelf.refused.len() as i64;
+        shelf.loader.metrics.models_refused.set(refused);
         Ok(Self {
             catalog: watch::Sender::new(Arc::new(shelf.catalog())),
             shelf: Mutex::new(shelf),
