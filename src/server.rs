@@ -70,6 +70,8 @@ impl Server {
             .transpose()?;
         if tokens.is_some() && tls.is_none() {
             tracing::warn!("tokens are asked for without TLS: they can be read on the way");
+        } else if tokens.is_some() && !config.auth_open_health {
+            tracing::warn!("HTTP asks for tokens and has no TLS: they can be read on the way");
         }
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
         let loader = Loader {
@@ -164,10 +166,11 @@ impl Server {
             serving: Arc::clone(&serving),
         }));
         let detector = limited!(AnomalyDetectorServer::new(AnomalyDetectorService(core)));
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
         let requests = RequestLayer::new(
             metrics.clone(),
             tokens.clone(),
@@ -176,6 +179,7 @@ impl Server {
                 proto::DESCRIPTORS,
                 tonic_health::pb::FILE_DESCRIPTOR_SET,
                 tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
             ],
         )?;
         let transport = match config.max_connection_age_s {
@@ -188,7 +192,9 @@ impl Server {
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .max_concurrent_streams(config.max_streams)
             .add_service(health_service)
-            .add_service(reflection)
+            .add_service(reflection().build_v1()?)
+            // For older clients.
+            .add_service(reflection().build_v1alpha()?)
             .add_service(open_inference)
             .add_service(detector);
 

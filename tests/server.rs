@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use common::{Server, bundle, client, close, encoded, http_get, metric, pixels, png};
 use futures_util::future::join_all;
+use futures_util::stream;
 use lfbm_bundle::inference::Inference;
 use lfbm_bundle::manifest::{Aggregation, Decision, Langevin};
 use lfbm_bundle::runtime::{Device, Precision, Runtime, SessionOptions};
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
-    self, DataType, GetModelRequest, Image, InferenceParameters, ListModelsRequest, ScoreRequest,
-    Tensor, Verdict,
+    self, DataType, GetModelRequest, Image, InferenceParameters, InpaintRequest, ListModelsRequest,
+    SampleRequest, ScoreRequest, Tensor, Verdict,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -234,6 +235,25 @@ async fn bad_input_is_named_and_the_server_goes_on() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert_eq!(violations(&status), fields);
     }
+    let wrong = InpaintRequest {
+        inference: Some(InferenceParameters {
+            chains: Some(99),
+            ..Default::default()
+        }),
+        priority: 9,
+        form: 9,
+        ..Default::default()
+    };
+    let status = client.inpaint(wrong).await.unwrap_err();
+    let fields = ["image", "inference.chains", "mask", "priority", "form"];
+    assert_eq!(violations(&status), fields);
+    let wrong = SampleRequest {
+        form: 9,
+        ..Default::default()
+    };
+    let status = client.sample(wrong).await.unwrap_err();
+    assert_eq!(violations(&status), ["count", "form"]);
+
     let mut unknown = good.clone();
     unknown.model = "other".to_owned();
     let status = client.score(unknown).await.unwrap_err();
@@ -335,7 +355,8 @@ async fn models_health_and_reflection_answer() {
     assert_eq!(model.latent_dim as usize, bundle.manifest().latent_dim);
 
     let channel = Channel::from_shared(server.url.clone()).unwrap();
-    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    let channel = channel.connect().await.unwrap();
+    let mut health = HealthClient::new(channel.clone());
     for service in ["", "lfbm.v1.AnomalyDetector"] {
         let request = HealthCheckRequest {
             service: service.to_owned(),
@@ -345,6 +366,35 @@ async fn models_health_and_reflection_answer() {
     }
     assert!(http_get(&server, "/healthz").starts_with("HTTP/1.1 200"));
     assert!(http_get(&server, "/other").starts_with("HTTP/1.1 404"));
+
+    // Both versions of reflection, which have the same messages.
+    macro_rules! reflected {
+        ($version:ident) => {{
+            use tonic_reflection::pb::$version as reflection;
+            let client = reflection::server_reflection_client::ServerReflectionClient::new;
+            let mut client = client(channel.clone());
+            let request = reflection::ServerReflectionRequest {
+                message_request: Some(
+                    reflection::server_reflection_request::MessageRequest::ListServices(
+                        String::new(),
+                    ),
+                ),
+                ..Default::default()
+            };
+            let replies = client.server_reflection_info(stream::iter([request])).await;
+            let reply = replies.unwrap().into_inner().message().await.unwrap();
+            format!("{reply:?}")
+        }};
+    }
+    for services in [reflected!(v1), reflected!(v1alpha)] {
+        for service in [
+            "lfbm.v1.AnomalyDetector",
+            "inference.GRPCInferenceService",
+            "grpc.health.v1.Health",
+        ] {
+            assert!(services.contains(service), "{services}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ fn a_manifest_of_another_format_is_refused() {
             "trainer calibrate",
         ),
         ("\"latent_dim\": 4", "\"latent_dim\": 5", ".onnx"),
+        ("\"version\": 1", "\"version\": 0", "the version is zero"),
         ("\"count\": 99", "\"count\": 98", "calibration.bin"),
         ("\"height\": 28", "\"height\": 29", "calibration.bin"),
         ("\"sigma\"", "\"sigmoid\"", "manifest.json"),

@@ -16,7 +16,7 @@ use crate::models::{Model, Models};
 use crate::proto;
 use crate::scheduler::{Inferred, Job};
 use crate::telemetry::Metrics;
-use crate::wire::{self, Limits};
+use crate::wire::{self, Limits, Violation};
 
 /// With more pixels, decoding and encoding are not for the threads that serve connections.
 const IN_PLACE_PIXELS: usize = 128 * 128;
@@ -56,8 +56,10 @@ pub(super) struct Query {
     pub(super) priority: i32,
     /// The priority of a message that names none.
     pub(super) default_priority: Priority,
-    /// Whether g(z_K) is wanted.
-    pub(super) reconstruct: bool,
+    /// Whether the mask may be absent.
+    pub(super) needs_mask: bool,
+    /// A `lfbm.v1.ImageForm`, if g(z_K) is wanted.
+    pub(super) form: Option<i32>,
 }
 
 /// What inference ended with, and from what.
@@ -70,6 +72,8 @@ pub(super) struct Outcome {
     /// H W, 1 where a pixel is visible; `None` where all are.
     pub(super) mask: Option<Vec<f32>>,
     pub(super) inferred: Inferred,
+    /// The form that the request wants images in.
+    pub(super) form: proto::ImageForm,
 }
 
 impl Outcome {
@@ -97,10 +101,20 @@ impl Call {
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, ServiceError> {
         let timeout = wire::timeout(request.metadata())?;
         let answering = request.extensions().get::<AnsweringModel>();
-        Ok(Self {
-            deadline: timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME)),
+        let call = Self {
+            deadline: None,
             answering: answering.cloned().unwrap_or_default(),
-        })
+        };
+        Ok(call.within(timeout))
+    }
+
+    /// To be answered in so long, if that is sooner than before.
+    pub(super) fn within(self, timeout: Option<Duration>) -> Self {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME));
+        Self {
+            deadline: self.deadline.into_iter().chain(deadline).min(),
+            ..self
+        }
     }
 }
 
@@ -130,25 +144,31 @@ impl Core {
         let spec = manifest.image;
         let parameters =
             wire::parameters(query.inference.as_ref(), &manifest.langevin, self.limits);
-        let mask = wire::decode_mask(query.mask.as_ref(), &spec);
+        let mask = match &query.mask {
+            None if query.needs_mask => Err(Violation::new("mask", "expected a mask, got none")),
+            mask => wire::decode_mask(mask.as_ref(), &spec),
+        };
+        let form = wire::image_form(query.form.unwrap_or_default());
         let priority = wire::priority(query.priority, query.default_priority);
         let decoding = tracing::debug_span!("decode");
         let decode = move || wire::decode(query.image.as_ref(), &spec);
         let decoded = compute(spec.pixels(), decode).instrument(decoding).await?;
-        let (image, (langevin, seed), mask, priority) = match (decoded, parameters, mask, priority)
-        {
-            (Ok(image), Ok(parameters), Ok(mask), Ok(priority)) => {
-                (image, parameters, mask, priority)
-            }
-            (decoded, parameters, mask, priority) => {
-                let violations = decoded.err().into_iter();
-                let violations = violations.chain(parameters.err().into_iter().flatten());
-                let violations = violations.chain(mask.err()).chain(priority.err());
-                return Err(ServiceError::Invalid(violations.collect()));
-            }
-        };
+        let (image, (langevin, seed), mask, priority, form) =
+            match (decoded, parameters, mask, priority, form) {
+                (Ok(image), Ok(parameters), Ok(mask), Ok(priority), Ok(form)) => {
+                    (image, parameters, mask, priority, form)
+                }
+                (decoded, parameters, mask, priority, form) => {
+                    let violations = decoded.err().into_iter();
+                    let violations = violations.chain(parameters.err().into_iter().flatten());
+                    let violations = violations.chain(mask.err()).chain(priority.err());
+                    return Err(ServiceError::Invalid(
+                        violations.chain(form.err()).collect(),
+                    ));
+                }
+            };
         let mut kept = Vec::new();
-        if query.reconstruct {
+        if query.form.is_some() {
             kept.clone_from(&image);
             if let Some(mask) = &mask {
                 pixels::hide(&mut kept, mask);
@@ -166,7 +186,7 @@ impl Core {
             priority,
             deadline: call.deadline,
             expected: estimate.map(|now| now.expected()),
-            reconstruct: query.reconstruct,
+            reconstruct: query.form.is_some(),
             permit,
         };
         let inferred = model.scheduler.infer(job).await?;
@@ -182,6 +202,7 @@ impl Core {
             mask,
             langevin,
             inferred,
+            form,
             model,
         })
     }

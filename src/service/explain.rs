@@ -7,14 +7,12 @@ use super::render::{heat, picture, rendered};
 use super::score::judged;
 use crate::admission::Priority;
 use crate::proto;
-use crate::wire;
 
 pub(super) async fn explain(
     core: &Core,
     call: &Call,
     request: proto::ExplainRequest,
 ) -> Result<proto::ExplainResponse, ServiceError> {
-    let form = wire::image_form(request.form)?;
     let query = Query {
         model: request.model,
         version: request.version,
@@ -23,19 +21,17 @@ pub(super) async fn explain(
         inference: request.inference,
         priority: request.priority,
         default_priority: Priority::Interactive,
-        reconstruct: true,
+        needs_mask: false,
+        form: Some(request.form),
     };
     let outcome = core.infer(call, query).await?;
-    compute(outcome.pixels(), move || respond(&outcome, form)).await?
+    compute(outcome.pixels(), move || respond(&outcome)).await?
 }
 
-fn respond(
-    outcome: &Outcome,
-    form: proto::ImageForm,
-) -> Result<proto::ExplainResponse, ServiceError> {
+fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {
     let score = judged(outcome)?;
     let _reply = tracing::debug_span!("reply").entered();
-    let spec = &outcome.model.manifest.image;
+    let (spec, form) = (&outcome.model.manifest.image, outcome.form);
     let best = outcome.best_first().into_iter().next();
     let reconstruction = best.map_or_else(Vec::new, |chain| outcome.reconstruction(chain));
     let differences = outcome.image.iter().zip(&reconstruction);

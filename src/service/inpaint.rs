@@ -9,7 +9,6 @@ use super::render::{picture, rendered};
 use crate::admission::Priority;
 use crate::proto;
 use crate::score;
-use crate::wire::{self, Violation};
 
 const DEFAULT_COMPLETIONS: u32 = 4;
 
@@ -18,10 +17,6 @@ pub(super) async fn inpaint(
     call: &Call,
     request: proto::InpaintRequest,
 ) -> Result<proto::InpaintResponse, ServiceError> {
-    let form = wire::image_form(request.form)?;
-    if request.mask.is_none() {
-        return Err(Violation::new("mask", "expected a mask, got none").into());
-    }
     let mut inference = request.inference.unwrap_or_default();
     let completions = DEFAULT_COMPLETIONS.min(core.limits.chains);
     inference.chains.get_or_insert(completions);
@@ -33,18 +28,16 @@ pub(super) async fn inpaint(
         inference: Some(inference),
         priority: request.priority,
         default_priority: Priority::Interactive,
-        reconstruct: true,
+        needs_mask: true,
+        form: Some(request.form),
     };
     let outcome = core.infer(call, query).await?;
     score::check(&outcome.inferred.chains)?;
     let pixels = outcome.inferred.chains.len() * outcome.image.len();
-    compute(pixels, move || respond(&outcome, form)).await?
+    compute(pixels, move || respond(&outcome)).await?
 }
 
-fn respond(
-    outcome: &Outcome,
-    form: proto::ImageForm,
-) -> Result<proto::InpaintResponse, ServiceError> {
+fn respond(outcome: &Outcome) -> Result<proto::InpaintResponse, ServiceError> {
     let _reply = tracing::debug_span!("reply").entered();
     let (manifest, inferred) = (&outcome.model.manifest, &outcome.inferred);
     let completions = outcome.best_first().into_iter().map(|chain| {
@@ -54,7 +47,12 @@ fn respond(
             None => image.clone(),
         };
         Ok(proto::Completion {
-            image: Some(rendered(&completed, &manifest.image, form, picture)?),
+            image: Some(rendered(
+                &completed,
+                &manifest.image,
+                outcome.form,
+                picture,
+            )?),
             score: Some(chain_score(&inferred.chains[chain])),
             chain: chain as u32,
         })

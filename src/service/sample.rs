@@ -19,8 +19,15 @@ pub(super) async fn sample(
     request: proto::SampleRequest,
 ) -> Result<proto::SampleResponse, ServiceError> {
     let model = core.model(call, &request.model, request.version)?;
-    let count = wire::sample_count(request.count, core.limits)?;
-    let form = wire::image_form(request.form)?;
+    let count = wire::sample_count(request.count, core.limits);
+    let form = wire::image_form(request.form);
+    let (count, form) = match (count, form) {
+        (Ok(count), Ok(form)) => (count, form),
+        (count, form) => {
+            let violations = count.err().into_iter().chain(form.err());
+            return Err(ServiceError::Invalid(violations.collect()));
+        }
+    };
     // A sample counts as a chain, so that samples cannot fill the server either.
     let permit = core
         .admission

@@ -21,7 +21,8 @@ pub(super) async fn score(
         inference: request.inference,
         priority: request.priority,
         default_priority,
-        reconstruct: false,
+        needs_mask: false,
+        form: None,
     };
     let outcome = core.infer(call, query).await?;
     compute(outcome.pixels(), move || judged(&outcome)).await?

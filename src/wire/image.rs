@@ -55,7 +55,11 @@ fn decode_file(bytes: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
     limits.max_alloc = Some(PROFILE_BYTES + WIDEST_PIXEL_BYTES * spec.positions() as u64);
     // Without one on the image's size, which has a better message below.
     reader.limits(limits.clone());
-    let broken = |error: ::image::ImageError| wrong(format!("the file is broken: {error}"));
+    let broken = |error: ::image::ImageError| {
+        let reason = error.to_string();
+        // Of some decoders it ends a line.
+        wrong(format!("the file is broken: {}", reason.trim_end()))
+    };
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     if (width as usize, height as usize) != (spec.width, spec.height) {

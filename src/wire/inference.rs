@@ -52,8 +52,9 @@ pub fn parameters(
             violations.push(Violation::new(field, description));
         }
     };
+    // What is the model's own is the operator's choice.
     check(
-        langevin.steps <= limits.steps,
+        request.steps.is_none_or(|steps| steps <= limits.steps),
         "inference.steps",
         format!("expected at most {}, got {steps}", limits.steps),
     );
@@ -71,7 +72,9 @@ pub fn parameters(
         ),
     );
     check(
-        (1..=limits.chains).contains(&langevin.chains),
+        request
+            .chains
+            .is_none_or(|chains| (1..=limits.chains).contains(&chains)),
         "inference.chains",
         format!("expected 1 to {}, got {}", limits.chains, langevin.chains),
     );
@@ -171,6 +174,20 @@ mod tests {
                 "inference.chains",
                 "inference.aggregation",
             ]
+        );
+    }
+
+    #[test]
+    fn a_model_may_go_beyond_what_requests_may_ask_for() {
+        let limits = Limits {
+            steps: 10,
+            chains: 0,
+            ..LIMITS
+        };
+        let empty = proto::InferenceParameters::default();
+        assert_eq!(
+            parameters(Some(&empty), &DEFAULTS, limits).unwrap(),
+            (DEFAULTS, 0)
         );
     }
 }

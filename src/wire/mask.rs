@@ -34,7 +34,7 @@ pub fn decode_mask(
             "expected a visible pixel, all are hidden",
         ));
     }
-    Ok(Some(values))
+    Ok(values.contains(&0.0).then_some(values))
 }
 
 #[cfg(test)]
@@ -68,7 +68,10 @@ mod tests {
             let decoded = decode_mask(Some(&mask), &SPEC).unwrap();
             assert_eq!(decoded, Some(vec![0.0, 1.0, 1.0, 0.0]));
         }
-        assert_eq!(decode_mask(None, &SPEC).unwrap(), None);
+        let all = tensor(proto::DataType::Uint8, &[2, 2], vec![1; 4]);
+        for mask in [None, Some(&all)] {
+            assert_eq!(decode_mask(mask, &SPEC).unwrap(), None);
+        }
     }
 
     #[test]

@@ -171,6 +171,10 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
             "the name is not 1 to 64 letters, digits, '-', '_' or '.'",
         ),
         (
+            manifest.version > 0,
+            "the version is zero, by which requests mean the highest",
+        ),
+        (
             matches!(image.channels, 1 | 3),
             "the image has neither 1 nor 3 channels",
         ),

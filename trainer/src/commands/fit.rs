@@ -54,7 +54,7 @@ pub struct FitArgs {
     #[arg(long)]
     name: Option<String>,
     /// The model's version
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     model_version: u64,
     /// Where checkpoints go; without it, OUT.checkpoint
     #[arg(long)]

@@ -39,7 +39,7 @@ pub struct ImportArgs {
     #[arg(long)]
     name: String,
     /// The model's version
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     model_version: u64,
     #[command(flatten)]
     data: DataArgs,
