@@ -51,13 +51,24 @@ changed = infer(batch[:1], parameters={
     "seed": 5, "steps": 7, "step_size": 0.05, "chains": 3, "noise_free_steps": 2, "aggregation": "max",
 })
 assert all(np.isnan(changed.as_numpy(name)).all() for name in calibrated)
-assert not changed.as_numpy("anomalous").any()
+assert changed.as_numpy("anomalous") is None, "a verdict without a calibration"
+refused(batch, "calibration", names=["anomalous"], parameters={"steps": 7})
+assert infer(batch, priority=1, timeout=60_000_000, parameters={"steps": 0, "step_size": 1}) is not None
+try:
+    infer(batch, timeout=1)
+except InferenceServerException as error:
+    assert error.status() == "StatusCode.DEADLINE_EXCEEDED", error
+else:
+    raise AssertionError("an answer in a microsecond")
 
 refused(batch[:, :, 1:], "[1, 28, 28]")
 refused(np.repeat(batch, 3, axis=1), "[1, 28, 28]")
-refused(batch.astype(np.float32), "from 0 to 1")
+refused(batch.astype(np.float32), "image 0: expected intensities from 0 to 1")
+spoiled = batch.astype(np.float32) / 255
+spoiled[2, 0, 0, 1] = np.nan
+refused(spoiled, "image 2: ")
 refused(batch, "chain", parameters={"chain": 3})
-refused(batch, "whole number", parameters={"seed": "many"})
+refused(batch, 'seed: expected a whole number, got "many"', parameters={"seed": "many"})
 
 metadata = client.get_model_metadata(model, as_json=True)
 print(json.dumps({

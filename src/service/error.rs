@@ -47,12 +47,30 @@ pub enum ServiceError {
     /// The server stops.
     #[error("the server stops; send the rest of the stream again")]
     Draining,
+    /// A message has more bytes than the server takes.
+    #[error("a message may have as many bytes as --max-message-bytes says: {0}")]
+    TooLong(String),
+    /// A message is not what the method takes.
+    #[error("the message cannot be read: {0}")]
+    Unreadable(String),
     /// The request's code panicked.
     #[error("the server made a mistake; it is logged under the request's id")]
     Panicked,
 }
 
 impl ServiceError {
+    /// What tonic, which reads messages, found wrong with one. It blames the server.
+    pub(super) fn of_message(status: &Status) -> Option<Self> {
+        const TOO_LONG: &str = "Error, decoded message length too large: ";
+        let message = || status.message().trim_start_matches(TOO_LONG).to_owned();
+        match status.code() {
+            _ if !status.details().is_empty() => None,
+            Code::OutOfRange => Some(Self::TooLong(message())),
+            Code::Internal => Some(Self::Unreadable(message())),
+            _ => None,
+        }
+    }
+
     /// The status that the client gets; counts what was refused, logs what is the server's fault.
     pub fn into_status(self, metrics: &Metrics) -> Status {
         match self.refusal() {
@@ -77,6 +95,8 @@ impl ServiceError {
             | Self::Refused(_)
             | Self::Unauthenticated
             | Self::Draining
+            | Self::TooLong(_)
+            | Self::Unreadable(_)
             | Self::Diverged(_) => false,
         }
     }
@@ -84,7 +104,7 @@ impl ServiceError {
     /// Why a request was refused without inference, if it was.
     fn refusal(&self) -> Option<&'static str> {
         match self {
-            Self::Invalid(_) => Some("invalid"),
+            Self::Invalid(_) | Self::TooLong(_) | Self::Unreadable(_) => Some("invalid"),
             Self::Unknown(_) => Some("unknown_model"),
             Self::Refused(Refusal::Full { .. } | Refusal::Queue { .. }) => Some("overloaded"),
             Self::Refused(Refusal::Deadline { .. } | Refusal::Unreachable { .. }) => {
@@ -167,6 +187,8 @@ impl From<ServiceError> for Status {
             }
             ServiceError::Sampler(_) => (Code::Internal, info("SAMPLING_FAILED")),
             ServiceError::Render(_) => (Code::Internal, info("RENDERING_FAILED")),
+            ServiceError::TooLong(_) => (Code::InvalidArgument, info("MESSAGE_TOO_LONG")),
+            ServiceError::Unreadable(_) => (Code::InvalidArgument, info("MESSAGE_UNREADABLE")),
             ServiceError::Panicked => (Code::Internal, info("PANICKED")),
         };
         Status::with_error_details(code, message, details)

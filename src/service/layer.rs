@@ -31,6 +31,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const HEALTH: &str = "/grpc.health.v1.Health/";
+const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
 /// The label of requests for methods that there are not; a client can invent any number of them.
 const UNKNOWN_METHOD: &str = "unknown";
 
@@ -136,7 +137,7 @@ where
                 Err(refused) => Err(refused),
             };
             let mut response = match answered {
-                Ok(Ok(response)) => response,
+                Ok(Ok(response)) => blame_the_request(response, &observation.shared.metrics),
                 Ok(Err(never)) => match never {},
                 Err(error) => error.into_status(&observation.shared.metrics).into_http(),
             };
@@ -151,10 +152,27 @@ impl Shared {
     fn admits(&self, path: &str, headers: &HeaderMap) -> bool {
         match &self.tokens {
             None => true,
-            Some(_) if self.open_health && path.starts_with(HEALTH) => true,
+            Some(_) if self.open_health && is_probe(path) => true,
             Some(tokens) => tokens.admit(headers),
         }
     }
+}
+
+/// The answer to a message that could not be read, before any method saw it, as what it is.
+fn blame_the_request(response: Response<Body>, metrics: &Metrics) -> Response<Body> {
+    let status = Status::from_header_map(response.headers());
+    match status.as_ref().and_then(ServiceError::of_message) {
+        Some(error) => error.into_status(metrics).into_http(),
+        None => response,
+    }
+}
+
+/// Whether it is a question after health, of either protocol.
+fn is_probe(path: &str) -> bool {
+    let open_inference = path.strip_prefix(OPEN_INFERENCE);
+    path.starts_with(HEALTH)
+        || open_inference
+            .is_some_and(|method| matches!(method, "ServerLive" | "ServerReady" | "ModelReady"))
 }
 
 /// The caller's id if it is one, else a new one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryFutureExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use super::ServiceError;
@@ -15,7 +15,7 @@ use crate::proto::inference::InferParameter;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::{ScoreRequest, ScoreResponse, Verdict};
-use crate::wire::{Violation, open_inference as wire};
+use crate::wire::{Violation, open_inference as wire, parameters as inference_parameters};
 use v2::model_infer_response::InferOutputTensor;
 use v2::model_metadata_response::TensorMetadata;
 
@@ -55,6 +55,7 @@ const fn fp64(name: &'static str, of: fn(&ScoreResponse) -> f64) -> Output {
     Output { name, value }
 }
 
+const ANOMALOUS: &str = "anomalous";
 const OUTPUTS: [Output; 8] = [
     fp64("log_joint", |score| score.log_joint),
     fp64("log_prior", |score| score.log_prior),
@@ -66,7 +67,7 @@ const OUTPUTS: [Output; 8] = [
         score.local_p_value.unwrap_or(f64::NAN)
     }),
     Output {
-        name: "anomalous",
+        name: ANOMALOUS,
         value: Value::Bool(|score| score.verdict() == Verdict::Anomalous),
     },
 ];
@@ -88,17 +89,24 @@ impl OpenInferenceService {
         let request = request.into_inner();
         let version = wire::version(&request.model_version)?;
         let model = self.core.model(&call, &request.model_name, version)?;
-        let outputs = wanted(&request)?;
-        let inference = wire::infer_parameters(&request.parameters);
-        let inference = inference.map_err(ServiceError::Invalid)?;
-        let images = wire::images(&request, &model.manifest.image)?;
-        let priority = match images.len() {
+        let (core, manifest) = (&self.core, &model.manifest);
+        let parameters = wire::infer_parameters(&request.parameters);
+        let wire::Parameters {
+            inference,
+            priority,
+            timeout,
+        } = parameters.map_err(ServiceError::Invalid)?;
+        let langevin = inference_parameters(Some(&inference), &manifest.langevin, core.limits);
+        let (langevin, _) = langevin.map_err(ServiceError::Invalid)?;
+        let outputs = wanted(&request, langevin == manifest.langevin)?;
+        let images = wire::images(&request, &manifest.image)?;
+        let priority = priority.unwrap_or(match images.len() {
             1 => Priority::Interactive,
             _ => Priority::Bulk,
-        };
+        });
         let count = images.len() as i64;
-        let (core, call, manifest) = (&self.core, &call, &model.manifest);
-        let scores = images.into_iter().map(|image| {
+        let call = &call.within(timeout);
+        let scores = images.into_iter().enumerate().map(|(index, image)| {
             let request = ScoreRequest {
                 model: manifest.name.clone(),
                 version: manifest.version,
@@ -106,7 +114,8 @@ impl OpenInferenceService {
                 inference: Some(inference),
                 ..Default::default()
             };
-            score(core, call, request, priority)
+            let scored = score(core, call, request, priority);
+            scored.map_err(move |error| of_image(index, error))
         });
         let scores: Vec<ScoreResponse> = stream::iter(scores)
             .buffered(self.core.limits.stream_in_flight)
@@ -189,12 +198,38 @@ impl OpenInferenceService {
     }
 }
 
-/// The outputs that a request names; all when it names none.
-fn wanted(request: &v2::ModelInferRequest) -> Result<Vec<&'static Output>, Violation> {
+/// An error that says which image it is of.
+fn of_image(index: usize, error: ServiceError) -> ServiceError {
+    match error {
+        ServiceError::Invalid(violations) => {
+            let of_image = |violation: Violation| {
+                let description = format!("image {index}: {}", violation.description);
+                Violation::new(wire::CONTENTS, description)
+            };
+            ServiceError::Invalid(violations.into_iter().map(of_image).collect())
+        }
+        other => other,
+    }
+}
+
+/// The outputs that a request names; all that there are when it names none. What is not calibrated
+/// has no verdict, and a BOOL cannot say so.
+fn wanted(
+    request: &v2::ModelInferRequest,
+    calibrated: bool,
+) -> Result<Vec<&'static Output>, Violation> {
     if request.outputs.is_empty() {
-        return Ok(OUTPUTS.iter().collect());
+        let there = |output: &&Output| calibrated || output.name != ANOMALOUS;
+        return Ok(OUTPUTS.iter().filter(there).collect());
     }
     let wanted = request.outputs.iter().map(|asked| {
+        if asked.name == ANOMALOUS && !calibrated {
+            let description = format!(
+                "{ANOMALOUS}: expected the model's own inference parameters, its calibration holds for \
+                 no others"
+            );
+            return Err(Violation::new("outputs", description));
+        }
         OUTPUTS
             .iter()
             .find(|output| output.name == asked.name)

@@ -49,7 +49,11 @@ async fn reply(
     request: Result<proto::ScoreStreamRequest, Status>,
 ) -> Result<proto::ScoreStreamResponse, Status> {
     // A message that cannot be read is the end: where the next one begins is not known.
-    let proto::ScoreStreamRequest { id, request } = request?;
+    let proto::ScoreStreamRequest { id, request } =
+        request.map_err(|status| match ServiceError::of_message(&status) {
+            Some(error) => error.into_status(&core.metrics),
+            None => status,
+        })?;
     let result = match score(&core, &call, request.unwrap_or_default(), Priority::Bulk).await {
         Ok(score) => Scored::Score(score),
         Err(error) => Scored::Error(message(&error.into_status(&core.metrics))),

@@ -1,10 +1,12 @@
 //! Requests of the Open Inference Protocol, as what `lfbm.v1` has for them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lfbm_bundle::manifest::ImageSpec;
 
 use super::Violation;
+use crate::admission::Priority;
 use crate::proto::inference::ModelInferRequest;
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferInputTensor;
@@ -16,7 +18,8 @@ pub const INPUT: &str = "image";
 
 const INPUTS: &str = "inputs";
 const SHAPE: &str = "inputs.shape";
-const CONTENTS: &str = "inputs.contents";
+/// The field that holds the images' values.
+pub const CONTENTS: &str = "inputs.contents";
 const RAW_CONTENTS: &str = "raw_input_contents";
 const PARAMETERS: &str = "parameters";
 
@@ -127,24 +130,43 @@ fn typed(contents: &InferTensorContents, data_type: DataType) -> Result<Vec<u8>,
     contents.uint_contents.iter().map(byte).collect()
 }
 
-/// The inference parameters of a request.
+/// What the parameters of a request say.
+#[derive(Debug, Default, PartialEq)]
+pub struct Parameters {
+    /// Of each image.
+    pub inference: InferenceParameters,
+    /// 1, the highest in Triton, is interactive, and all below are bulk.
+    pub priority: Option<Priority>,
+    /// Time for the answer.
+    pub timeout: Option<Duration>,
+}
+
+/// The parameters of a request.
 ///
 /// # Errors
 /// Every parameter that is unknown or of the wrong type.
 pub fn infer_parameters(
     parameters: &HashMap<String, InferParameter>,
-) -> Result<InferenceParameters, Vec<Violation>> {
-    let mut inference = InferenceParameters::default();
+) -> Result<Parameters, Vec<Violation>> {
+    let mut known = Parameters::default();
     let mut violations = Vec::new();
     for (name, parameter) in parameters {
         let choice = parameter.parameter_choice.as_ref();
-        if let Err(expected) = set(&mut inference, name, choice) {
-            let description = format!("{name}: expected {expected}, got {choice:?}");
+        if let Err(expected) = set(&mut known, name, choice) {
+            let got = match choice {
+                None => "nothing".to_owned(),
+                Some(ParameterChoice::BoolParam(value)) => value.to_string(),
+                Some(ParameterChoice::Int64Param(value)) => value.to_string(),
+                Some(ParameterChoice::Uint64Param(value)) => value.to_string(),
+                Some(ParameterChoice::DoubleParam(value)) => value.to_string(),
+                Some(ParameterChoice::StringParam(value)) => format!("{value:?}"),
+            };
+            let description = format!("{name}: expected {expected}, got {got}");
             violations.push(Violation::new(PARAMETERS, description));
         }
     }
     if violations.is_empty() {
-        Ok(inference)
+        Ok(known)
     } else {
         Err(violations)
     }
@@ -152,11 +174,12 @@ pub fn infer_parameters(
 
 /// Sets one parameter, or says what was expected.
 fn set(
-    inference: &mut InferenceParameters,
+    parameters: &mut Parameters,
     name: &str,
     choice: Option<&ParameterChoice>,
 ) -> Result<(), &'static str> {
     const WHOLE: &str = "a whole number";
+    let inference = &mut parameters.inference;
     let whole = match choice {
         Some(ParameterChoice::Int64Param(value)) => u64::try_from(*value).ok(),
         Some(ParameterChoice::Uint64Param(value)) => Some(*value),
@@ -170,10 +193,25 @@ fn set(
         "steps" => inference.steps = Some(small?),
         "noise_free_steps" => inference.noise_free_steps = Some(small?),
         "chains" => inference.chains = Some(small?),
-        "step_size" => match choice {
-            Some(ParameterChoice::DoubleParam(value)) => inference.step_size = Some(*value as f32),
-            _ => return Err("a double"),
+        "step_size" => match (choice, whole) {
+            (Some(ParameterChoice::DoubleParam(value)), _) => {
+                inference.step_size = Some(*value as f32);
+            }
+            (_, Some(value)) => inference.step_size = Some(value as f32),
+            _ => return Err("a number"),
         },
+        // 0 is the default of both.
+        "priority" => {
+            parameters.priority = match whole.ok_or(WHOLE)? {
+                0 => None,
+                1 => Some(Priority::Interactive),
+                _ => Some(Priority::Bulk),
+            }
+        }
+        "timeout" => {
+            let timeout = Duration::from_micros(whole.ok_or(WHOLE)?);
+            parameters.timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
         "aggregation" => {
             let aggregation = match choice {
                 Some(ParameterChoice::StringParam(name)) => match name.as_str() {
@@ -188,7 +226,10 @@ fn set(
             inference.aggregation = aggregation.into();
         }
         _ => {
-            return Err("one of seed, steps, step_size, noise_free_steps, chains, aggregation");
+            return Err(
+                "one of seed, steps, step_size, noise_free_steps, chains, aggregation, priority, \
+                 timeout",
+            );
         }
     }
     Ok(())

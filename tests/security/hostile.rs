@@ -6,14 +6,19 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use futures_util::stream;
 use image::{GrayImage, ImageFormat};
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{DataType, Image, ListModelsRequest, ScoreRequest, Tensor};
+use lfbm_server::proto::{
+    DataType, Image, ListModelsRequest, ScoreRequest, ScoreResponse, ScoreStreamRequest, Tensor,
+};
 use tokio::net::TcpStream;
-use tonic::Code;
 use tonic::codec::CompressionEncoding;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
 
 use crate::common::{Server, bundle, client, encoded, pixels, png};
 use crate::{PATIENCE, wait_for};
@@ -76,6 +81,50 @@ fn peak_bytes(server: &Server) -> usize {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kib = line.unwrap().split_whitespace().nth(1).unwrap();
     1024 * kib.parse::<usize>().unwrap()
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_read_are_the_clients_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = ["--max-message-bytes", "10000"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let long = encoded(vec![0; 10_001]);
+    let status = client.score(long.clone()).await.unwrap_err();
+    let of_stream = ScoreStreamRequest {
+        request: Some(long),
+        ..Default::default()
+    };
+    let replies = client.score_stream(stream::iter([of_stream])).await;
+    let of_stream = replies.unwrap().into_inner().message().await.unwrap_err();
+    for status in [status, of_stream] {
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert!(
+            status.message().contains("--max-message-bytes"),
+            "{status:?}"
+        );
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "MESSAGE_TOO_LONG");
+    }
+
+    // The first field of a request is text, of a tensor a number.
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut grpc = tonic::client::Grpc::new(channel.connect().await.unwrap());
+    grpc.ready().await.unwrap();
+    let request = Request::new(Tensor {
+        data_type: 1,
+        ..Default::default()
+    });
+    let path = PathAndQuery::from_static("/lfbm.v1.AnomalyDetector/Score");
+    let codec = tonic_prost::ProstCodec::<Tensor, ScoreResponse>::default();
+    let status = grpc.unary(request, path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "MESSAGE_UNREADABLE");
+    assert!(status.metadata().contains_key("x-request-id"));
+    let rejected = r#"lfbm_rejected_total{reason="invalid"} 3"#;
+    wait_for(&server, rejected).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,10 @@ use std::fs;
 
 use lfbm_server::proto::ListModelsRequest;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_server::proto::inference::{
+    ModelReadyRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
+};
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
@@ -48,8 +52,14 @@ async fn a_token_is_needed_and_the_file_is_followed() {
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.metadata().contains_key("x-request-id"));
     // Probes need none.
-    let mut health = HealthClient::new(channel);
+    let mut health = HealthClient::new(channel.clone());
     health.check(HealthCheckRequest::default()).await.unwrap();
+    let mut v2 = GrpcInferenceServiceClient::new(channel);
+    v2.server_live(ServerLiveRequest {}).await.unwrap();
+    v2.server_ready(ServerReadyRequest {}).await.unwrap();
+    v2.model_ready(ModelReadyRequest::default()).await.unwrap();
+    let status = v2.server_metadata(ServerMetadataRequest {}).await;
+    assert_eq!(status.unwrap_err().code(), Code::Unauthenticated);
     let metrics = http_get(&server, "/metrics");
     let refused = r#"lfbm_requests_total{code="Unauthenticated",method="ListModels",model=""} 6"#;
     assert!(metrics.contains(refused), "{metrics}");
@@ -81,7 +91,11 @@ async fn health_and_metrics_can_be_closed_too() {
     ];
     let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
     let channel = Channel::from_shared(server.url.clone()).unwrap();
-    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    let channel = channel.connect().await.unwrap();
+    let mut v2 = GrpcInferenceServiceClient::new(channel.clone());
+    let status = v2.server_live(ServerLiveRequest {}).await;
+    assert_eq!(status.unwrap_err().code(), Code::Unauthenticated);
+    let mut health = HealthClient::new(channel);
     let status = health.check(HealthCheckRequest::default()).await;
     assert_eq!(status.unwrap_err().code(), Code::Unauthenticated);
     let request = with_token(HealthCheckRequest::default(), "Bearer alpha");
