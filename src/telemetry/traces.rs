@@ -30,11 +30,13 @@ impl Traces {
     /// gRPC at `endpoint`, such as `http://localhost:4317`. Must be called within a runtime of
     /// tokio.
     pub(super) fn start(endpoint: &str, sampling_ratio: f64) -> anyhow::Result<Self> {
+        let expected = || format!("otlp_endpoint is {endpoint:?}, expected http://HOST:PORT");
+        anyhow::ensure!(endpoint.starts_with("http://"), expected());
         let exporter = SpanExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)
             .build()
-            .with_context(|| format!("otlp_endpoint is {endpoint:?}, expected http://HOST:PORT"))?;
+            .with_context(expected)?;
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sampling_ratio)));
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let resource = Resource::builder()

@@ -44,7 +44,11 @@ pub fn reload<T: Send + Sync + 'static>(
         Err(error) => Err(anyhow::anyhow!("{error}")),
     };
     let mut seen = read(&files);
-    let value = make(&seen).with_context(|| format!("cannot use the {name}"))?;
+    let value = make(&seen).with_context(|| {
+        let files = files.iter().map(|file| file.display().to_string());
+        let files = files.collect::<Vec<_>>().join(", ");
+        format!("{files} cannot be used for {name}")
+    })?;
     let (sender, receiver) = watch::channel(value);
     tokio::spawn(async move {
         let mut interval = tokio::time::interval(POLL_INTERVAL);
