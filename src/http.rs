@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -14,10 +15,16 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::models::{Catalog, Models};
 use crate::telemetry::Metrics;
 use crate::transport::Tokens;
+
+/// As many probes and scrapers there may be; others wait.
+pub const MAX_CONNECTIONS: usize = 256;
+/// How long a connection may be silent.
+const SILENCE: Duration = Duration::from_secs(10);
 
 type Reply = Response<Full<Bytes>>;
 
@@ -30,19 +37,25 @@ pub async fn serve(
     serving: Arc<AtomicBool>,
     tokens: Option<Tokens>,
 ) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
+        // It is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "an HTTP connection could not be accepted");
                 // Out of file handles, most likely: let some close.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let (metrics, serving) = (metrics.clone(), Arc::clone(&serving));
         let (models, tokens) = (Arc::clone(&models), tokens.clone());
         tokio::spawn(async move {
+            let _place = place;
             let answer = service_fn(move |request: Request<Incoming>| {
                 let serving = serving.load(Ordering::Relaxed);
                 let reply = match &tokens {
@@ -56,6 +69,7 @@ pub async fn serve(
             // The timer closes connections that never send a request.
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
+                .header_read_timeout(SILENCE)
                 .serve_connection(TokioIo::new(stream), answer);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "an HTTP connection broke");

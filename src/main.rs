@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use lfbm_bundle::console::one_line;
 use lfbm_server::config::{Args, Config};
 use lfbm_server::server::Server;
-use lfbm_server::{shutdown, telemetry};
+use lfbm_server::shutdown::Stop;
+use lfbm_server::telemetry;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -25,19 +27,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&config)?;
     runtime.block_on(async {
         // Before anything is loaded, so that a stop at any time is a clean one.
-        let stop = tokio::spawn(shutdown::signalled());
-        let server = Server::start(config).await?;
-        server
-            .serve(async {
-                match stop.await {
-                    Ok(Ok(signal)) => {
-                        tracing::info!(signal, "stopping");
-                        tokio::spawn(shutdown::abandon_at_next_signal());
-                    }
-                    Ok(Err(error)) => tracing::error!(%error, "signals cannot be caught"),
-                    Err(error) => tracing::error!(%error, "signals cannot be caught"),
-                }
-            })
-            .await
+        let mut stop = Stop::listen().context("signals cannot be caught")?;
+        match Server::start(config, &stop).await? {
+            Some(server) => server.serve(stop.comes()).await,
+            None => Ok(()),
+        }
     })
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lfbm_bundle::runtime::{Device, Runtime};
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server as Transport;
@@ -21,12 +22,15 @@ use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::service::{AnomalyDetectorService, Core, Health, OpenInferenceService, RequestLayer};
+use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
 use crate::transport::{Connections, TlsFiles, Tokens, raise_file_limit, server_config};
 use crate::wire::Limits;
 
 /// How long a silent client has for its sign of life.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What else than gRPC connections holds a file: HTTP's, files that are read, the log.
+const OTHER_FILES: usize = http::MAX_CONNECTIONS + 128;
 /// How often the schedulers' threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,20 +42,34 @@ pub struct Server {
     tokens: Option<Tokens>,
     grpc: Connections,
     http: TcpListener,
+    /// SIGHUP, also one that came while models were loaded.
+    hangup: Signal,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
 }
 
 impl Server {
-    /// Loads the models, then listens; a client that can connect is answered.
+    /// Loads the models, then listens; a client that can connect is answered. `None` if a stop came
+    /// while models were loaded.
     ///
     /// # Errors
     /// When a bundle, ONNX Runtime or an address cannot be had.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, stop: &Stop) -> anyhow::Result<Option<Self>> {
+        let hangup = models::hangup()?;
         let runtime = Runtime::load(None)?;
         let metrics = Metrics::new(config.drift_window, runtime.version())?;
         watch_panics(metrics.clone());
-        raise_file_limit();
+        let max_connections = raise_file_limit()
+            .saturating_sub(OTHER_FILES)
+            .clamp(1, config.max_connections);
+        if max_connections < config.max_connections {
+            let asked = config.max_connections;
+            tracing::warn!(
+                asked,
+                max_connections,
+                "the limit on open files allows no more"
+            );
+        }
         let tls = match (&config.tls_cert, &config.tls_key) {
             (Some(certificate), Some(key)) => Some(TlsFiles {
                 certificate: certificate.clone(),
@@ -83,7 +101,12 @@ impl Server {
             metrics: metrics.clone(),
         };
         let places = config.bundle.clone();
-        let models = tokio::task::spawn_blocking(move || Models::load(&places, loader)).await??;
+        let stopped = stop.clone();
+        let load = move || Models::load(&places, loader, || stopped.came());
+        let Some(models) = tokio::task::spawn_blocking(load).await?? else {
+            tracing::info!("stopped before all models were loaded");
+            return Ok(None);
+        };
         let listen = |address: SocketAddr| async move {
             TcpListener::bind(address)
                 .await
@@ -91,7 +114,7 @@ impl Server {
         };
         let grpc = listen(config.grpc_address).await?;
         let http = listen(config.http_address).await?;
-        Ok(Self {
+        Ok(Some(Self {
             grpc_address: grpc.local_addr()?,
             http_address: http.local_addr()?,
             models: Arc::new(models),
@@ -99,13 +122,14 @@ impl Server {
             grpc: Connections {
                 listener: grpc,
                 tls,
-                max_open: config.max_connections,
+                max_open: max_connections,
                 metrics: metrics.clone(),
             },
             metrics,
             http,
+            hangup,
             config,
-        })
+        }))
     }
 
     /// Where gRPC listens.
@@ -127,6 +151,7 @@ impl Server {
             tokens,
             grpc,
             http,
+            hangup,
             grpc_address,
             http_address,
         } = self;
@@ -191,6 +216,8 @@ impl Server {
             .http2_keepalive_interval(Some(Duration::from_secs(config.keep_alive_s)))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .max_concurrent_streams(config.max_streams)
+            // As many as there may be can be given up at once: a proxy's clients share a connection.
+            .http2_max_pending_accept_reset_streams(Some(config.max_streams as usize))
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
             // For older clients.
@@ -207,7 +234,7 @@ impl Server {
             },
         ));
         let poll = (config.model_poll_s > 0).then(|| Duration::from_secs(config.model_poll_s));
-        let model_task = tokio::spawn(models::watch(Arc::clone(&models), poll)?);
+        let model_task = tokio::spawn(models::watch(Arc::clone(&models), poll, hangup));
         let metrics_task = tokio::spawn(http::serve(
             http,
             metrics,

@@ -1,25 +1,49 @@
 //! When to stop.
 
+use std::io;
+
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-/// Waits for SIGTERM or SIGINT; the signal's name.
-///
-/// # Errors
-/// When the system does not let signals be caught.
-pub async fn signalled() -> std::io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
-}
+/// SIGTERM or SIGINT, from the call of [`Stop::listen`] on. A second one ends the process at once, with
+/// failure: somebody does not want to wait.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
 
-/// Ends the process at once, with failure, at the next SIGTERM or SIGINT: somebody does not want
-/// to wait for the drain.
-pub async fn abandon_at_next_signal() {
-    if let Ok(signal) = signalled().await {
-        tracing::warn!(signal, "stopping at once");
-        std::process::exit(1);
+impl Stop {
+    /// Must be called within a runtime of tokio.
+    ///
+    /// # Errors
+    /// When the system does not let signals be caught.
+    pub fn listen() -> io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            let mut next = async || {
+                tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                }
+            };
+            let signal = next().await;
+            tracing::info!(signal, "stopping");
+            sender.send_replace(true);
+            let signal = next().await;
+            tracing::warn!(signal, "stopping at once");
+            std::process::exit(1);
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Whether it came.
+    pub fn came(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns once it comes.
+    pub async fn comes(&mut self) {
+        // A sender that is gone means the same.
+        let _ = self.0.wait_for(|came| *came).await;
     }
 }

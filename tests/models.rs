@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use common::{Server, client, encoded, eventually, http_get, metric, png};
@@ -295,6 +296,32 @@ async fn a_broken_bundle_does_not_keep_the_others_from_a_start() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.lines().last().unwrap().contains("first/weights.bin"));
+}
+
+#[test]
+fn a_stop_while_models_are_loaded_is_a_clean_one() {
+    let place = Place::new();
+    for version in 2..30 {
+        place.publish(&version.to_string(), version, 1);
+    }
+    let log = place.scratch.path().join("log");
+    let mut command = common::command(&place.models);
+    command.stderr(fs::File::create(&log).unwrap());
+    let mut process = command.spawn().unwrap();
+    let logged = |text| fs::read_to_string(&log).unwrap().contains(text);
+    while !logged("model loaded") {
+        assert!(process.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(5));
+    }
+    // The first one is no reason to stop.
+    for signal in ["-HUP", "-TERM"] {
+        let id = process.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+    let ended = process.wait().unwrap();
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    assert!(logged("before all models were loaded"));
 }
 
 #[tokio::test]

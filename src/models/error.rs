@@ -67,6 +67,17 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// All that [`Self::reason`] can say.
+    pub(super) const REASONS: [&str; 7] = [
+        "bundle",
+        "runtime",
+        "io",
+        "duplicate",
+        "changed",
+        "unsettled",
+        "metrics",
+    ];
+
     /// What to call it in a label.
     pub(super) fn reason(&self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ pub use catalog::{Catalog, Refused, Unknown};
 pub use error::LoadError;
 pub use loader::{DeviceFallback, Loader};
 pub use registry::Models;
-pub use watcher::watch;
+pub use watcher::{hangup, watch};
 
 use std::sync::Arc;
 

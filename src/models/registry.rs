@@ -29,11 +29,19 @@ pub struct Models {
 
 impl Models {
     /// Loads the bundles at `places`, each a bundle or a folder of bundles. One that cannot be served
-    /// is refused and leaves the others of its folder alone, as when it comes later.
+    /// is refused and leaves the others of its folder alone, as when it comes later. `None` once
+    /// `stopped` is true.
     ///
     /// # Errors
     /// When a place is itself a bundle that cannot be served, or has none, or no bundle can be.
-    pub fn load(places: &[PathBuf], loader: Loader) -> Result<Self, LoadError> {
+    pub fn load(
+        places: &[PathBuf],
+        loader: Loader,
+        stopped: impl Fn() -> bool,
+    ) -> Result<Option<Self>, LoadError> {
+        for reason in LoadError::REASONS {
+            loader.metrics.expect_refused_models(reason);
+        }
         let mut shelf = Shelf {
             places: places.to_vec(),
             loader,
@@ -53,6 +61,9 @@ impl Models {
         }
         let mut first_error = None;
         for (bundle, fingerprint) in &found {
+            if stopped() {
+                return Ok(None);
+            }
             if let Err(error) = shelf.take(bundle, &found) {
                 if places.contains(bundle) {
                     return Err(error);
@@ -66,10 +77,10 @@ impl Models {
         }
         let refused = shelf.refused.len() as i64;
         shelf.loader.metrics.models_refused.set(refused);
-        Ok(Self {
+        Ok(Some(Self {
             catalog: watch::Sender::new(Arc::new(shelf.catalog())),
             shelf: Mutex::new(shelf),
-        })
+        }))
     }
 
     /// The models of this moment.

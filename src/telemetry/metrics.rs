@@ -11,6 +11,10 @@ use prometheus::{
 
 use super::model_metrics::{ModelMetrics, Registration};
 
+/// Results of a reload.
+const USED: &str = "ok";
+const NOT_USED: &str = "failed";
+
 /// A tenth of a millisecond to half a minute.
 pub(super) const SECONDS: [f64; 15] = [
     1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
@@ -147,6 +151,12 @@ impl Metrics {
         self.model_load_failures.with_label_values(&[reason]).inc();
     }
 
+    /// Shows that nothing was refused for that yet: what appears with a one has not grown to
+    /// Prometheus.
+    pub fn expect_refused_models(&self, reason: &str) {
+        self.model_load_failures.with_label_values(&[reason]);
+    }
+
     /// Counts a request that was refused without inference.
     pub fn reject(&self, reason: &str) {
         self.rejected.with_label_values(&[reason]).inc();
@@ -159,8 +169,15 @@ impl Metrics {
 
     /// Counts files that changed, and whether they could be used.
     pub fn observe_reload(&self, files: &str, used: bool) {
-        let result = if used { "ok" } else { "failed" };
+        let result = if used { USED } else { NOT_USED };
         self.reloads.with_label_values(&[files, result]).inc();
+    }
+
+    /// Shows that such files have not changed yet, as for models.
+    pub fn expect_reloads(&self, files: &str) {
+        for result in [USED, NOT_USED] {
+            self.reloads.with_label_values(&[files, result]);
+        }
     }
 
     /// The text that Prometheus reads, and its content type.

@@ -171,12 +171,16 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Takes as many file handles as the system allows the process: every connection is one, and the
-/// soft limit that processes start with is small.
-pub fn raise_file_limit() {
+/// Takes as many file handles as the system allows the process, and says how many that are: every
+/// connection is one, and the soft limit that processes start with is small.
+pub fn raise_file_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
+    let files = getrlimit(Resource::Nofile).current;
+    files.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
 }

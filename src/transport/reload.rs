@@ -49,6 +49,7 @@ pub fn reload<T: Send + Sync + 'static>(
         let files = files.collect::<Vec<_>>().join(", ");
         format!("{files} cannot be used for {name}")
     })?;
+    metrics.expect_reloads(name);
     let (sender, receiver) = watch::channel(value);
     tokio::spawn(async move {
         let mut interval = tokio::time::interval(POLL_INTERVAL);

@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use futures_util::stream;
 use image::{GrayImage, ImageFormat};
+use lfbm_server::http::MAX_CONNECTIONS;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
@@ -20,7 +21,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
-use crate::common::{Server, bundle, client, encoded, pixels, png};
+use crate::common::{Server, bundle, client, encoded, http_get, pixels, png};
 use crate::{PATIENCE, wait_for};
 
 #[tokio::test]
@@ -81,6 +82,25 @@ fn peak_bytes(server: &Server) -> usize {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kib = line.unwrap().split_whitespace().nth(1).unwrap();
     1024 * kib.parse::<usize>().unwrap()
+}
+
+#[tokio::test]
+async fn silent_connections_to_the_metrics_port_are_bounded_and_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let mut silent = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        silent.push(TcpStream::connect(&server.http).await.unwrap());
+    }
+    let started = Instant::now();
+    assert!(http_get(&server, "/livez").starts_with("HTTP/1.1 200"));
+    let waited = started.elapsed();
+    assert!(
+        waited > Duration::from_secs(5),
+        "{waited:?}: there was room"
+    );
+    assert!(waited < Duration::from_secs(25), "{waited:?}");
+    drop(silent);
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ async fn tls_is_spoken_and_certificates_are_replaced_without_a_restart() {
 
     // A certificate that does not belong to the key is refused, and the old pair stays.
     fs::write(&cert, new.issue().0).unwrap();
-    let reloads = |result: &str| format!(r#"lfbm_reloads_total{{files="tls",result="{result}"}}"#);
+    let reloads =
+        |result: &str| format!(r#"lfbm_reloads_total{{files="tls",result="{result}"}} 1"#);
     wait_for(&server, &reloads("failed")).await;
     assert_eq!(list_over_tls(&server, trusting(&old)).await, Ok(1));
 

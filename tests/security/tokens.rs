@@ -66,7 +66,7 @@ async fn a_token_is_needed_and_the_file_is_followed() {
 
     fs::write(&tokens, "").unwrap();
     let reloads =
-        |result: &str| format!(r#"lfbm_reloads_total{{files="auth tokens",result="{result}"}}"#);
+        |result: &str| format!(r#"lfbm_reloads_total{{files="auth tokens",result="{result}"}} 1"#);
     wait_for(&server, &reloads("failed")).await;
     let request = with_token(ListModelsRequest {}, "Bearer alpha");
     client.list_models(request).await.unwrap();
