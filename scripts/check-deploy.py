@@ -26,6 +26,11 @@ DEPLOY = ROOT / "deploy"
 TOOLS = ROOT / "third_party/deploy-tools"
 BIN = ROOT / "target/debug"
 KUBERNETES = "1.37"
+# What the server listens at and answers, by the names of its ports.
+PORTS = {"grpc": 50051, "http": 9464}
+PROBES = {"/healthz", "/livez"}
+# How long it drains, in seconds, unless it is told otherwise.
+DRAIN = {"LFBM_DRAIN_GRACE_S": 0, "LFBM_DRAIN_TIMEOUT_S": 20}
 # What systemd-analyze calls exposure, times ten.
 MAX_EXPOSURE = 20
 
@@ -59,6 +64,12 @@ def seconds(text: str) -> int:
     return int(re.fullmatch(r"(\d+)s", text).group(1))
 
 
+def check_stop(what: str, stop_s: int, settings: dict):
+    """A stop gives the server time for its drain; settings by their names in the environment."""
+    drain_s = sum(int(settings.get(name, default)) for name, default in DRAIN.items())
+    check(stop_s > drain_s, f"{what} of {stop_s} s is not longer than the drain of {drain_s} s")
+
+
 def check_dockerfiles():
     run(TOOLS / "bin/hadolint", "--no-color", *sorted(DEPLOY.glob("Dockerfile*")))
 
@@ -80,8 +91,8 @@ def check_compose():
             for source in paths:
                 check(source.exists(), f"{path}: {name} uses {source}, which is not there")
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["lfbm"]
-    check(seconds(service["stop_grace_period"]) > int(service["environment"]["LFBM_DRAIN_TIMEOUT_S"]),
-          "compose.yaml: stop_grace_period is not longer than the drain")
+    check_stop("compose.yaml: stop_grace_period", seconds(service["stop_grace_period"]),
+               service["environment"])
 
 
 def check_object(source: str, document: dict, crds: dict):
@@ -114,8 +125,15 @@ def check_kubernetes():
             check_object(overlay.name, document, crds)
         by_kind = {document["kind"]: document["spec"] for document in documents if "spec" in document}
         check_pods(overlay.name, by_kind)
-    for path in sorted((DEPLOY / "kserve").glob("*.yaml")):
-        check_object(path.name, yaml.safe_load(path.read_text()), crds)
+    kserve = [yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "kserve").glob("*.yaml"))]
+    for document in [*kserve, yaml.safe_load((DEPLOY / "kubernetes/sweep-job.yaml").read_text())]:
+        check_object(document["kind"], document, crds)
+    predictor, runtime = [document["spec"] for document in kserve]
+    [container] = runtime["containers"]
+    check_stop("InferenceService: terminationGracePeriodSeconds",
+               predictor["predictor"]["terminationGracePeriodSeconds"],
+               {variable["name"]: variable["value"] for variable in container["env"]})
+    check(container["ports"][0]["containerPort"] == PORTS["grpc"], "ServingRuntime: containerPort")
 
 
 def check_pods(overlay: str, by_kind: dict):
@@ -132,9 +150,25 @@ def check_pods(overlay: str, by_kind: dict):
     for kind, selector in selectors.items():
         check(selector == labels, f"{overlay}: the {kind} selects {selector}, the pods are {labels}")
     settings = tomllib.loads((DEPLOY / "kubernetes/base/server.toml").read_text())
-    drain_s = settings["drain_grace_s"] + settings["drain_timeout_s"]
-    check(template["spec"]["terminationGracePeriodSeconds"] > drain_s,
-          f"{overlay}: terminationGracePeriodSeconds is not longer than the drain of {drain_s} s")
+    check_stop(f"{overlay}: terminationGracePeriodSeconds", template["spec"]["terminationGracePeriodSeconds"],
+               {f"LFBM_{name.upper()}": value for name, value in settings.items()})
+    [container] = template["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    check(ports == PORTS, f"{overlay}: the container's ports are {ports}, the server's {PORTS}")
+    service = by_kind["Service"]["ports"]
+    policies = [port for rule in by_kind["NetworkPolicy"]["ingress"] for port in rule["ports"]]
+    probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+    pages = [probe["httpGet"] for probe in probes if "httpGet" in probe]
+    named = ([port["targetPort"] for port in service] + [port["port"] for port in policies]
+             + [page["port"] for page in pages])
+    check(set(named) <= set(ports), f"{overlay}: of the ports {named} the container has {list(ports)}")
+    served = {port["name"]: port["port"] for port in service}
+    check(served == PORTS, f"{overlay}: the Service's ports are {served}, the server's {PORTS}")
+    scraped = {endpoint["port"] for endpoint in by_kind["ServiceMonitor"]["endpoints"]}
+    check(scraped == {"http"}, f"{overlay}: the ServiceMonitor scrapes {scraped}, metrics are at http")
+    for probe in probes:
+        right = probe["httpGet"]["path"] in PROBES if "httpGet" in probe else probe["grpc"]["port"] == PORTS["grpc"]
+        check(right, f"{overlay}: the server does not answer the probe {probe}")
 
 
 def check_systemd():
@@ -148,11 +182,17 @@ def check_systemd():
         # A value that systemd ignores is a warning to it and a hole to us.
         check(not verified.returncode and unit.name not in verified.stderr, verified.stderr)
     run(analyze, "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", unit)
+    text = unit.read_text()
+    environment = re.findall(r"\b(LFBM_\w+)=(\d+)\b", text)
+    check_stop("systemd: TimeoutStopSec", seconds(re.search(r"^TimeoutStopSec=(\w+)", text, re.M)[1]),
+               dict(environment))
 
 
 def check_prometheus(promtool: str):
     folder = DEPLOY / "prometheus"
     run(promtool, "check", "config", folder / "prometheus.yml")
+    targets = re.findall(r"lfbm:(\d+)", (folder / "prometheus.yml").read_text())
+    check(targets == [str(PORTS["http"])], f"prometheus.yml: metrics are at {PORTS['http']}, not at {targets}")
     run(promtool, "check", "rules", folder / "alerts.yml")
     run(promtool, "test", "rules", folder / "alerts_test.yml")
 
@@ -171,12 +211,13 @@ def check_settings():
 
 
 def scrape() -> str:
-    """The /metrics of a server that has scored images and refused a request."""
+    """The /metrics of a server with Kubernetes' settings that has scored images and refused a request."""
     with tempfile.TemporaryDirectory() as scratch:
         ready = pathlib.Path(scratch) / "ready"
         free = "127.0.0.1:0"
         server = subprocess.Popen(
-            [BIN / "lfbm-server", "--bundle", ROOT / "models/mnist-not4", "--grpc-address", free,
+            [BIN / "lfbm-server", "--config", DEPLOY / "kubernetes/base/server.toml",
+             "--drain-grace-s", "0", "--bundle", ROOT / "models/mnist-not4", "--grpc-address", free,
              "--http-address", free, "--ready-file", ready], stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 60
