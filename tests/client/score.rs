@@ -1,0 +1,76 @@
+//! Scores, and the formats that they come in.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{json, json_lines, lfbm, samples, serve, stdout};
+
+#[test]
+fn every_format_has_the_same_scores_in_the_order_of_the_images() {
+    let (server, scratch) = serve(&[]);
+    let folder = samples();
+    let folder = folder.to_str().unwrap();
+    let lines = json_lines(&lfbm(&server, &["score", "--json", folder]));
+    let images: Vec<_> = lines
+        .iter()
+        .map(|line| line["image"].as_str().unwrap())
+        .collect();
+    assert_eq!(images.len(), 12);
+    assert!(images.is_sorted());
+
+    let csv = stdout(&lfbm(&server, &["score", "--format", "csv", folder]));
+    let mut rows = csv.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let header = rows.next().unwrap();
+    let column = |name| header.iter().position(|&column| column == name).unwrap();
+    for (row, line) in rows.by_ref().zip(&lines) {
+        assert_eq!(row[column("image")], line["image"].as_str().unwrap());
+        assert_eq!(row[column("verdict")], line["verdict"].as_str().unwrap());
+        let log_joint: f64 = row[column("log_joint")].parse().unwrap();
+        assert!((log_joint - line["log_joint"].as_f64().unwrap()).abs() < 1e-2);
+    }
+    assert_eq!(csv.lines().count(), 13);
+
+    let table = stdout(&lfbm(&server, &["score", folder]));
+    let rows: Vec<_> = table.lines().skip(2).collect();
+    assert_eq!(rows.len(), 12);
+    for (row, line) in rows.iter().zip(&lines) {
+        let log_joint = format!("{:.1}", line["log_joint"].as_f64().unwrap());
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        assert_eq!(cells[1], line["image"].as_str().unwrap());
+        assert!(
+            cells[4].starts_with(log_joint.trim_end_matches(|c| c != '.')),
+            "{row}"
+        );
+    }
+
+    let comma = scratch.path().join("a, \"b\".png");
+    fs::copy(images[0], &comma).unwrap();
+    let csv = stdout(&lfbm(
+        &server,
+        &["score", "--format", "csv", comma.to_str().unwrap()],
+    ));
+    let expected = format!("\"{}\",", comma.to_str().unwrap().replace('"', "\"\""));
+    assert!(csv.lines().nth(1).unwrap().starts_with(&expected), "{csv}");
+}
+
+#[test]
+fn a_mask_file_hides_what_a_rectangle_hides() {
+    let (server, scratch) = serve(&[]);
+    let image = samples().join("model-1.png");
+    let image = image.to_str().unwrap();
+    let mask = scratch.path().join("mask.png");
+    let visible = |_, y| image::Luma([if y < 14 { 255 } else { 0 }]);
+    image::GrayImage::from_fn(28, 28, visible)
+        .save(&mask)
+        .unwrap();
+    let score = |flags: &[&str]| {
+        let output = lfbm(&server, &[&["score", "--json", image], flags].concat());
+        json(&output)
+    };
+    let by_file = score(&["--mask", mask.to_str().unwrap()]);
+    let by_rectangle = score(&["--hide", "0,14,28,14"]);
+    assert_eq!(by_file["log_joint"], by_rectangle["log_joint"]);
+    assert_ne!(by_file["log_joint"], score(&[])["log_joint"]);
+    assert_eq!(by_file["verdict"], Value::Null);
+}
