@@ -64,6 +64,10 @@ fn errors_are_one_line_that_says_what_to_do() {
             "no connection to 127.0.0.1:1 (--server): Connection refused",
         ),
         (
+            &["health", "--server", "ftp://127.0.0.1:1"],
+            "--server: expected HOST:PORT, or http:// or https:// before it, got \"ftp://",
+        ),
+        (
             &["health", "--tls-ca", "ca.pem"],
             "--tls-ca and --tls-cert need https:// in --server",
         ),

@@ -133,6 +133,11 @@ impl Connector {
         let url = match args.server.split_once("://") {
             Some((scheme, _)) => {
                 ensure!(
+                    ["http", "https"].contains(&scheme),
+                    "--server: expected HOST:PORT, or http:// or https:// before it, got {:?}",
+                    args.server
+                );
+                ensure!(
                     !wants_tls || scheme == "https",
                     "--tls-ca and --tls-cert need https:// in --server, got {:?}",
                     args.server
@@ -149,7 +154,7 @@ impl Connector {
             })?
             .connect_timeout(CONNECT_TIMEOUT);
         if url.starts_with("https://") {
-            endpoint = endpoint.tls_config(tls(args)?)?;
+            endpoint = with_tls(endpoint, args)?;
         }
         if let Some(seconds) = args.keep_alive_s {
             endpoint = endpoint
@@ -211,7 +216,7 @@ impl Connector {
     }
 }
 
-fn tls(args: &ConnectionArgs) -> anyhow::Result<ClientTlsConfig> {
+fn with_tls(endpoint: Endpoint, args: &ConnectionArgs) -> anyhow::Result<Endpoint> {
     let tls = match &args.tls_ca {
         Some(path) => {
             let pem = read(path)?;
@@ -225,9 +230,18 @@ fn tls(args: &ConnectionArgs) -> anyhow::Result<ClientTlsConfig> {
         }
         None => ClientTlsConfig::new().with_native_roots(),
     };
-    Ok(match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => tls.identity(Identity::from_pem(read(cert)?, read(key)?)),
-        _ => tls,
+    let endpoint = endpoint.tls_config(tls.clone())?;
+    let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
+        return Ok(endpoint);
+    };
+    let identity = Identity::from_pem(read(cert)?, read(key)?);
+    endpoint.tls_config(tls.identity(identity)).map_err(|error| {
+        anyhow!(
+            "--tls-cert {} and --tls-key {}: expected a certificate and its private key, PEM: {}",
+            cert.display(),
+            key.display(),
+            root_cause(&error)
+        )
     })
 }
 

@@ -1,23 +1,44 @@
 //! What a server's errors say, and when to try again.
 
 use std::error::Error;
+use std::iter::successors;
 use std::time::Duration;
 
 use rand::RngExt;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 const REQUEST_ID: &str = "x-request-id";
 
-/// What a request ended with. Tonic calls a deadline that passed on this side a cancellation, and
-/// nothing here cancels.
+/// What ended a request on this side of the wire.
+enum Local {
+    TimedOut,
+    Closed,
+}
+
+/// What a request ended with. Tonic calls a deadline that passed on this side a cancellation, and a
+/// connection that was closed that, too, or unknown, or an error of HTTP/2.
 pub(crate) fn code(status: &Status) -> Code {
-    match status.code() {
-        Code::Cancelled => Code::DeadlineExceeded,
-        code => code,
+    match local(status) {
+        Some(Local::TimedOut) => Code::DeadlineExceeded,
+        Some(Local::Closed) => Code::Unavailable,
+        None => status.code(),
     }
+}
+
+fn local(status: &Status) -> Option<Local> {
+    if causes(status).any(|cause| cause.is::<TimeoutExpired>()) {
+        return Some(Local::TimedOut);
+    }
+    // Without a cause, it is the server that says so.
+    let closed = status.source().is_some()
+        && matches!(
+            status.code(),
+            Code::Cancelled | Code::Unknown | Code::Internal
+        );
+    closed.then_some(Local::Closed)
 }
 
 /// The name of a code in gRPC's specification.
@@ -54,19 +75,22 @@ pub(crate) fn describe(status: &Status) -> String {
         .iter()
         .map(|violation| format!("{}: {}", violation.field, violation.description))
         .collect();
-    let what = match (status.code(), &violations[..]) {
-        (Code::Cancelled, _) => "no answer within --timeout-s".to_owned(),
-        (Code::Unimplemented, _) => "the server does not know this call".to_owned(),
-        (_, []) => status.message().to_owned(),
-        (_, violations) => violations.join("; "),
+    let cause = root_cause(status);
+    let what = match (local(status), status.code(), &violations[..]) {
+        (Some(Local::TimedOut), ..) => "no answer within --timeout-s".to_owned(),
+        (Some(Local::Closed), ..) => format!(
+            "the connection was closed ({cause}); if it always is, the server may want https:// in \
+             --server, or a client certificate (--tls-cert)"
+        ),
+        (_, Code::Unimplemented, _) => "the server does not know this call".to_owned(),
+        // What came from this side of the wire says little by itself.
+        (_, _, []) if status.source().is_some() => format!("{}: {cause}", status.message()),
+        (_, _, []) => status.message().to_owned(),
+        (_, _, violations) => violations.join("; "),
     };
     let mut text = format!("{}: {what}", code_name(code));
-    // What came from this side of the wire says little by itself.
-    if status.source().is_some() {
-        text += &format!(": {}", root_cause(status));
-    }
     if let Some(delay) = retry_delay(status) {
-        text += &format!("; try again in {} s", delay.as_secs_f64());
+        text += &format!("; try again in {:.3} s", delay.as_secs_f64());
     }
     let id = status.metadata().get(REQUEST_ID);
     if let Some(id) = id.and_then(|id| id.to_str().ok()) {
@@ -77,11 +101,11 @@ pub(crate) fn describe(status: &Status) -> String {
 
 /// The last in an error's chain of causes; in those of transports the others say the same, or less.
 pub(crate) fn root_cause(error: &dyn Error) -> &dyn Error {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause
+    causes(error).last().unwrap_or(error)
+}
+
+fn causes<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(error.source(), |&cause| cause.source())
 }
 
 /// An error for the user.
@@ -107,12 +131,7 @@ pub(crate) async fn retry<T>(
 }
 
 fn is_transient(status: &Status) -> bool {
-    match status.code() {
-        Code::Unavailable | Code::ResourceExhausted => true,
-        // With a cause, it is a connection that broke; without, the server says so.
-        Code::Unknown => status.source().is_some(),
-        _ => false,
-    }
+    matches!(code(status), Code::Unavailable | Code::ResourceExhausted)
 }
 
 /// What the server asks for, and not less than a random part of a back-off that doubles.
