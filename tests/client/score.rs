@@ -1,10 +1,13 @@
 //! Scores, and the formats that they come in.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{json, json_lines, lfbm, samples, serve, stdout};
+use crate::common::metric;
+use crate::{command, json, json_lines, lfbm, samples, serve, signal, stdout};
 
 #[test]
 fn every_format_has_the_same_scores_in_the_order_of_the_images() {
@@ -73,4 +76,78 @@ fn a_mask_file_hides_what_a_rectangle_hides() {
     assert_eq!(by_file["log_joint"], by_rectangle["log_joint"]);
     assert_ne!(by_file["log_joint"], score(&[])["log_joint"]);
     assert_eq!(by_file["verdict"], Value::Null);
+}
+
+#[test]
+fn an_image_that_ends_the_stream_keeps_no_other_from_its_score() {
+    let (server, scratch) = serve(&["--max-message-bytes", "65536"]);
+    let large = scratch.path().join("large.png");
+    fs::write(&large, vec![0; 100_000]).unwrap();
+    let large = large.to_str().unwrap();
+    let samples = samples();
+    let output = lfbm(
+        &server,
+        &["score", "--json", large, samples.to_str().unwrap(), large],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let scores = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(scores.lines().count(), 12, "{errors}");
+    let refused = errors
+        .lines()
+        .filter(|line| line.contains("large.png: OUT_OF_RANGE: "));
+    assert_eq!(refused.count(), 2, "{errors}");
+}
+
+#[test]
+fn the_errors_of_a_stream_name_its_request() {
+    let (server, _scratch) = serve(&[]);
+    let samples = samples();
+    let output = lfbm(
+        &server,
+        &["score", "--chains", "0", samples.to_str().unwrap()],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let refused = errors
+        .lines()
+        .filter(|line| line.contains(": INVALID_ARGUMENT: ") && line.contains(" (request "));
+    assert_eq!(refused.count(), 12, "{errors}");
+}
+
+#[test]
+fn many_images_may_take_longer_than_the_timeout_of_one_while_the_server_answers() {
+    let (server, _scratch) = serve(&["--threads", "1", "--max-batch-chains", "2"]);
+    let samples = samples();
+    let slow = ["score", "--json", "--steps", "2000"];
+    let one = samples.join("model-1.png");
+    let one = json(&lfbm(
+        &server,
+        &[&slow[..], &[one.to_str().unwrap()]].concat(),
+    ));
+    // Twelve images are ready together, after a longer time.
+    let timeout = (3.0 * one["compute_s"].as_f64().unwrap()).to_string();
+    let rest = ["--timeout-s", &timeout, samples.to_str().unwrap()];
+    let scores = json_lines(&lfbm(&server, &[&slow[..], &rest].concat()));
+    assert_eq!(scores.len(), 12);
+
+    let asked = command(&server)
+        .args(slow)
+        .args(["--chains", "64", "--timeout-s", "2"])
+        .arg(&samples)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while metric(&server, "lfbm_chains_running", "") == 0.0 {
+        assert!(Instant::now() < deadline, "no request came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&server.process, "STOP");
+    let output = asked.wait_with_output().unwrap();
+    signal(&server.process, "CONT");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let silent = ": DEADLINE_EXCEEDED: no answer within --timeout-s";
+    let given_up = errors.lines().filter(|line| line.ends_with(silent));
+    assert_eq!(given_up.count(), 12, "{errors}");
 }

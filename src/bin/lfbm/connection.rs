@@ -30,7 +30,8 @@ pub(crate) struct ConnectionArgs {
         default_value = "http://127.0.0.1:50051"
     )]
     pub(crate) server: String,
-    /// Seconds that an attempt at a request may take
+    /// Seconds that an attempt at a request may take; when several images are scored, seconds for
+    /// each that is under way
     #[arg(
         long,
         global = true,

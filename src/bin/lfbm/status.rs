@@ -41,6 +41,11 @@ fn local(status: &Status) -> Option<Local> {
     closed.then_some(Local::Closed)
 }
 
+/// The error of a request that this side gives up.
+pub(crate) fn timed_out() -> Status {
+    Status::from_error(Box::new(TimeoutExpired(())))
+}
+
 /// The name of a code in gRPC's specification.
 pub(crate) fn code_name(code: Code) -> &'static str {
     match code {

@@ -50,9 +50,13 @@ pub(crate) async fn run(connector: &Connector, args: &ScoreArgs) -> anyhow::Resu
         let image = read_image(image)?;
         let mut request = inference.score_request(image, calls.priority);
         request.mask.clone_from(&calls.mask);
-        let call = async || match &stream {
-            Some(stream) => stream.score(request.clone()).await.map(Response::new),
-            None => calls.client.clone().score(request.clone()).await,
+        let call = async || {
+            if let Some(stream) = &stream
+                && let Some(answer) = stream.score(request.clone()).await
+            {
+                return answer.map(Response::new);
+            }
+            calls.client.clone().score(request.clone()).await
         };
         calls.call(call).await
     };

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::score_stream_response::Result as Scored;
-use lfbm_server::proto::{ScoreRequest, ScoreResponse, ScoreStreamRequest, ScoreStreamResponse};
+use lfbm_server::proto::{
+    ListModelsRequest, ScoreRequest, ScoreResponse, ScoreStreamRequest, ScoreStreamResponse,
+};
 use prost::Message;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 
 use crate::connection::{Connection, WithoutDeadline};
+use crate::status::timed_out;
 
 type Answer = Result<ScoreResponse, Status>;
 
@@ -21,7 +26,8 @@ type Answer = Result<ScoreResponse, Status>;
 /// What waits in it has no limit of its own: its users wait for their answers.
 pub(super) struct ScoreStream {
     client: AnomalyDetectorClient<Connection>,
-    /// A call has one deadline, which would be that of all its images; so this side keeps the time.
+    /// How long an image may take that is alone. A call has one deadline, which would be that of all
+    /// its images; so this side keeps the time.
     timeout: Duration,
     open: Mutex<Option<UnboundedSender<Question>>>,
 }
@@ -41,22 +47,16 @@ impl ScoreStream {
         }
     }
 
-    /// What `Score` answers.
-    pub(super) async fn score(&self, request: ScoreRequest) -> Answer {
-        let broken = || Status::unavailable("the stream ended before the score came");
+    /// What `Score` answers. None if the stream ended before: what ends it may be another image,
+    /// one that is too large for a message, so a call of its own says more.
+    pub(super) async fn score(&self, request: ScoreRequest) -> Option<Answer> {
         let (sender, answer) = oneshot::channel();
         let question = Question {
             request,
             answer: sender,
         };
-        self.questions()
-            .await
-            .send(question)
-            .map_err(|_| broken())?;
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(broken())),
-            Err(_) => Err(Status::cancelled("timeout")),
-        }
+        self.questions().await.send(question).ok()?;
+        answer.await.ok()
     }
 
     async fn questions(&self) -> UnboundedSender<Question> {
@@ -65,7 +65,7 @@ impl ScoreStream {
             Some(questions) if !questions.is_closed() => questions.clone(),
             _ => {
                 let (sender, questions) = unbounded_channel();
-                tokio::spawn(drive(self.client.clone(), questions));
+                tokio::spawn(drive(self.client.clone(), questions, self.timeout));
                 *open = Some(sender.clone());
                 sender
             }
@@ -73,64 +73,100 @@ impl ScoreStream {
     }
 }
 
-/// Sends questions and hands out answers until the stream ends; then the open ones get its error.
+/// Sends questions and hands out answers until the stream ends.
 async fn drive(
-    client: AnomalyDetectorClient<Connection>,
+    mut client: AnomalyDetectorClient<Connection>,
     mut questions: UnboundedReceiver<Question>,
+    timeout: Duration,
 ) {
     let mut waiting = HashMap::new();
-    let Err(status) = exchange(client, &mut questions, &mut waiting).await else {
-        return;
-    };
-    for answer in waiting.into_values() {
-        // Who does not wait any more needs no answer.
-        let _ = answer.send(Err(status.clone()));
+    let ended = exchange(&mut client, &mut questions, &mut waiting, timeout).await;
+    if ended.is_err() {
+        questions.close();
+        while let Some(Question { answer, .. }) = questions.recv().await {
+            // Who does not wait any more needs no answer.
+            let _ = answer.send(Err(timed_out()));
+        }
+        for answer in waiting.into_values() {
+            let _ = answer.send(Err(timed_out()));
+        }
     }
 }
 
+/// Nothing came for too long.
+struct Silent;
+
 async fn exchange(
-    mut client: AnomalyDetectorClient<Connection>,
+    client: &mut AnomalyDetectorClient<Connection>,
     questions: &mut UnboundedReceiver<Question>,
     waiting: &mut HashMap<String, oneshot::Sender<Answer>>,
-) -> Result<(), Status> {
+    timeout: Duration,
+) -> Result<(), Silent> {
     let (requests, receiver) = unbounded_channel();
     let mut call = Request::new(UnboundedReceiverStream::new(receiver));
     call.extensions_mut().insert(WithoutDeadline);
-    let mut replies = client.score_stream(call).await?.into_inner();
+    let opened = tokio::time::timeout(timeout, client.score_stream(call)).await;
+    let Ok(reply) = opened.map_err(|_| Silent)? else {
+        return Ok(());
+    };
+    let (head, mut replies, _) = reply.into_parts();
+    let mut heard = Instant::now();
+    let mut silences = 0;
     let mut id = 0_u64;
     loop {
         tokio::select! {
+            // What has come counts, however late this side looks.
+            biased;
+            reply = replies.message() => {
+                let Ok(Some(reply)) = reply else {
+                    return Ok(());
+                };
+                heard = Instant::now();
+                silences = 0;
+                if let Some(answer) = waiting.remove(&reply.id) {
+                    // Who does not wait any more needs no answer.
+                    let _ = answer.send(scored(reply, &head));
+                }
+            }
             question = questions.recv() => {
                 let Some(Question { request, answer }) = question else {
                     return Ok(());
                 };
+                if waiting.is_empty() {
+                    heard = Instant::now();
+                    silences = 0;
+                }
                 id += 1;
                 waiting.insert(id.to_string(), answer);
-                // When the call has ended, its replies say why.
+                // When the call has ended, its replies say so.
                 let _ = requests.send(ScoreStreamRequest {
                     id: id.to_string(),
                     request: Some(request),
                 });
             }
-            reply = replies.message() => {
-                let Some(reply) = reply? else {
-                    return Ok(());
-                };
-                if let Some(answer) = waiting.remove(&reply.id) {
-                    let _ = answer.send(scored(reply));
+            () = sleep(timeout.saturating_sub(heard.elapsed())), if !waiting.is_empty() => {
+                // The server lets images take turns, so the scores of many come late and all at
+                // once. It may take the time of each, as long as it answers something.
+                silences += 1;
+                let sign_of_life = client.list_models(ListModelsRequest {});
+                if silences >= waiting.len() || sign_of_life.await.is_err() {
+                    return Err(Silent);
                 }
+                heard = Instant::now();
             }
         }
     }
 }
 
-fn scored(reply: ScoreStreamResponse) -> Answer {
+/// An error has the request id of the call, which `head` tells.
+fn scored(reply: ScoreStreamResponse, head: &MetadataMap) -> Answer {
     match reply.result {
         Some(Scored::Score(score)) => Ok(score),
-        Some(Scored::Error(error)) => Err(Status::with_details(
+        Some(Scored::Error(error)) => Err(Status::with_details_and_metadata(
             Code::from_i32(error.code),
             error.message.clone(),
             error.encode_to_vec().into(),
+            head.clone(),
         )),
         None => Err(Status::internal("the reply has neither score nor error")),
     }
