@@ -17,6 +17,7 @@ fn exit_codes_say_what_happened() {
         (&["score", "--fail-on-anomaly", normal], 0),
         (&["score", "--fail-on-anomaly", normal, anomalous], 3),
         (&["score", "--fail-on-anomaly", anomalous, manifest], 1),
+        (&["score", "--chains", "2", anomalous], 0),
         (&["score", "no-such.png"], 1),
         (&["score"], 2),
         (&["score", "--json", "--format", "csv", normal], 2),
@@ -60,6 +61,21 @@ fn errors_are_one_line_that_says_what_to_do() {
             "no-such.png: there is no such file or folder",
         ),
         (
+            &["score", "--fail-on-anomaly", "--chains", "2", image],
+            "model-1.png: there is no verdict for --fail-on-anomaly, because the inference parameters",
+        ),
+        (
+            &[
+                "score",
+                "--fail-on-anomaly",
+                "--hide",
+                "0,0,1,1",
+                image,
+                image,
+            ],
+            "model-1.png: there is no verdict for --fail-on-anomaly, because the inference parameters",
+        ),
+        (
             &["health", "--server", "127.0.0.1:1"],
             "no connection to 127.0.0.1:1 (--server): Connection refused",
         ),
@@ -92,6 +108,7 @@ fn errors_are_one_line_that_says_what_to_do() {
     ] {
         let output = lfbm(&server, args);
         let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");
         let line = errors.lines().next().unwrap();
         assert!(line.starts_with("lfbm: "), "{args:?}: {errors}");
         assert!(line.contains(expected), "{args:?}: {errors}");

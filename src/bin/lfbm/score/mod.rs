@@ -6,6 +6,7 @@ mod stream;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Args;
 use lfbm_server::proto::{ScoreResponse, Verdict};
 use tonic::Response;
@@ -27,14 +28,15 @@ Examples:
   lfbm score --fail-on-anomaly part.png || echo 'look at it'
 
 Exit codes: 0 every image has a score; 1 some have none; 2 usage; 3 with --fail-on-anomaly, every
-image has a score and at least one is anomalous.";
+image has a verdict and at least one is anomalous.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ScoreArgs {
     #[command(flatten)]
     format: FormatArgs,
-    /// Exit with 3 when a verdict is "anomalous"
+    /// Exit with 3 when a verdict is "anomalous", and with 1 when an image has none because other
+    /// inference parameters than the model's are asked for, or pixels are hidden
     #[arg(long)]
     fail_on_anomaly: bool,
     #[command(flatten)]
@@ -58,7 +60,13 @@ pub(crate) async fn run(connector: &Connector, args: &ScoreArgs) -> anyhow::Resu
             }
             calls.client.clone().score(request.clone()).await
         };
-        calls.call(call).await
+        let reply: ScoreResponse = calls.call(call).await?;
+        ensure!(
+            !args.fail_on_anomaly || reply.verdict() != Verdict::Unspecified,
+            "there is no verdict for --fail-on-anomaly, because the inference parameters differ \
+             from the model's or pixels are hidden; leave out these flags, or --fail-on-anomaly"
+        );
+        Ok(reply)
     };
     let mut printer = Printer::new(&args.format);
     let mut anomalous = false;
