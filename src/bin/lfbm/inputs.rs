@@ -1,7 +1,7 @@
 //! The images that a command line names.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{Error, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -30,29 +30,38 @@ impl InputArgs {
     pub(crate) fn find(&self) -> anyhow::Result<Vec<PathBuf>> {
         let mut images = find_images(&self.images)?;
         if let Some(list) = &self.files_from {
-            let list = read(list).with_context(|| list.display().to_string())?;
-            let separator = if list.contains(&0) { 0 } else { b'\n' };
-            let lines = list.split(|&byte| byte == separator);
-            let listed = lines.filter(|line| !line.is_empty());
-            let listed: Vec<_> = listed
-                .map(|line| PathBuf::from(OsStr::from_bytes(line)))
-                .collect();
+            let name = list.display();
+            let listed = listed(&read(list).with_context(|| name.to_string())?);
+            ensure!(
+                !listed.is_empty(),
+                "--files-from {name}: expected images, got none"
+            );
             images.extend(find_images(&listed)?);
         }
         Ok(images)
     }
 }
 
-/// Files as they are named; folders as the images in them, by name.
+/// What a list names, in lines of either kind or ended by NUL.
+fn listed(list: &[u8]) -> Vec<PathBuf> {
+    let names: Vec<_> = if list.contains(&0) {
+        list.split(|&byte| byte == 0).collect()
+    } else {
+        let lines = list.split(|&byte| byte == b'\n');
+        lines
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .collect()
+    };
+    let names = names.into_iter().filter(|name| !name.is_empty());
+    names.map(|name| OsStr::from_bytes(name).into()).collect()
+}
+
+/// Files as they are named; folders as the images in them, by name. What is not there, or cannot be
+/// walked, is among them: an image that cannot be read, which does not keep the others from theirs.
 pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in named {
         if !path.is_dir() {
-            ensure!(
-                path == Path::new(STDIN) || path.exists(),
-                "{}: there is no such file or folder",
-                path.display()
-            );
             found.push(path.clone());
             continue;
         }
@@ -61,9 +70,12 @@ pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             .follow_links(true)
             .sort_by_file_name()
         {
-            let entry = entry?;
-            if entry.file_type().is_file() && is_original(entry.path()) {
-                found.push(entry.into_path());
+            match entry {
+                Ok(entry) if entry.file_type().is_file() && is_original(entry.path()) => {
+                    found.push(entry.into_path());
+                }
+                Ok(_) => {}
+                Err(error) => found.push(error.path().unwrap_or(path).to_owned()),
             }
         }
         ensure!(
@@ -88,8 +100,17 @@ fn is_original(path: &Path) -> bool {
 
 /// The image in a file, or on standard input.
 pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
+    let bytes = read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound if path.is_symlink() => {
+            Error::new(error.kind(), "a link to a file or folder that is not there")
+        }
+        ErrorKind::NotFound => Error::new(error.kind(), "there is no such file or folder"),
+        // Folders are walked before, but for those that lead to themselves.
+        ErrorKind::IsADirectory => Error::new(error.kind(), "a link to a folder that it is in"),
+        _ => error,
+    })?;
     Ok(Image {
-        content: Some(Content::Encoded(read(path)?)),
+        content: Some(Content::Encoded(bytes)),
     })
 }
 
