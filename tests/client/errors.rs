@@ -27,6 +27,7 @@ fn exit_codes_say_what_happened() {
         (&["inpaint", normal], 2),
         (&["score", "--hide", "0,0,29,1", normal], 1),
         (&["bench", "--concurrency", "0"], 2),
+        (&["bench", "--duration-s", "0"], 2),
         (&["bench", "--model", "other", "--duration-s", "1"], 1),
     ] {
         let output = lfbm(&server, args);
@@ -74,6 +75,10 @@ fn errors_are_one_line_that_says_what_to_do() {
                 image,
             ],
             "model-1.png: there is no verdict for --fail-on-anomaly, because the inference parameters",
+        ),
+        (
+            &["health", "--model", "other"],
+            "NOT_FOUND: there is no model other; `lfbm models` lists those that there are (request ",
         ),
         (
             &["health", "--server", "127.0.0.1:1"],

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{command, json, json_lines, lfbm, samples, serve, stdout};
+use crate::{command, json, json_lines, lfbm, samples, serve, stdout, with_input};
 
 #[test]
 fn images_that_are_made_lie_next_to_the_originals_and_are_not_taken_for_originals() {
@@ -84,4 +84,17 @@ fn samples_are_files_that_a_seed_decides() {
     let three = sample("three", "3");
     assert_eq!(three.len(), 3);
     assert_eq!(sample("two", "2"), three[..2]);
+}
+
+#[test]
+fn what_is_made_of_standard_input_has_a_name_that_is_no_flag() {
+    let (server, scratch) = serve(&[]);
+    let image = fs::read(samples().join("model-1.png")).unwrap();
+    let mut explain = command(&server);
+    explain
+        .args(["explain", "--json", "-"])
+        .current_dir(scratch.path());
+    let explained = json(&with_input(&mut explain, &image));
+    assert_eq!(explained["heatmap"], "stdin.heatmap.png");
+    assert!(scratch.path().join("stdin.heatmap.png").is_file());
 }

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use clap::Args;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -24,6 +25,15 @@ pub(crate) async fn run(connector: &Connector, args: &HealthArgs) -> anyhow::Res
         service: service.unwrap_or_default(),
     };
     let reply = connector.health().await?.check(request).await;
+    let reply = reply.map_err(|status| match model {
+        // The server speaks of a service.
+        Some(model) if status.code() == Code::NotFound => Status::with_metadata(
+            Code::NotFound,
+            format!("there is no model {model}; `lfbm models` lists those that there are"),
+            status.metadata().clone(),
+        ),
+        _ => status,
+    });
     let status = reply.map_err(failure)?.into_inner().status();
     print_line(status.as_str_name())?;
     ensure!(status == ServingStatus::Serving, "not serving");

@@ -13,7 +13,7 @@ use lfbm_server::proto::image::Content;
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 /// How the names of images begin that commands write next to the originals, after the original's.
 const MADE: [&str; 3] = ["heatmap", "reconstruction", "inpainted"];
-const STDIN: &str = "-";
+pub(crate) const STDIN: &str = "-";
 
 #[derive(Args)]
 pub(crate) struct InputArgs {

@@ -11,6 +11,8 @@ use comfy_table::{CellAlignment, Row, Table, presets};
 pub(crate) use lfbm_bundle::console::print_line;
 use lfbm_server::proto::RenderedImage;
 
+use crate::inputs::STDIN;
+
 /// An empty table, some of whose columns hold numbers.
 pub(crate) fn new_table(header: impl Into<Row>, numbers: Range<usize>) -> Table {
     let mut table = Table::new();
@@ -41,7 +43,8 @@ pub(crate) struct OutArgs {
 }
 
 impl OutArgs {
-    /// Writes what was made of NAME.png or NAME.jpeg to NAME.`kind`.png.
+    /// Writes what was made of NAME.png or NAME.jpeg to NAME.`kind`.png, and what was made of
+    /// standard input to stdin.`kind`.png.
     pub(crate) fn write(
         &self,
         original: &Path,
@@ -73,6 +76,12 @@ impl OutArgs {
         let folder = match &self.out {
             Some(folder) => folder,
             None => original.parent().unwrap_or(Path::new("")),
+        };
+        // A name of its own would be taken for a flag.
+        let original = if original == Path::new(STDIN) {
+            Path::new("stdin")
+        } else {
+            original
         };
         let mut name = original.file_stem().unwrap_or_default().to_owned();
         name.push(format!(".{kind}.png"));

@@ -55,8 +55,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, conflicts_with_all = ["concurrency", "rate", "bulk_share"])]
     find_capacity: bool,
     /// Seconds that are measured, for each load
-    #[arg(long, default_value_t = 10.0)]
-    duration_s: f64,
+    #[arg(long, default_value = "10", value_parser = above_zero)]
+    duration_s: Duration,
     /// Seconds before them that are not
     #[arg(long, default_value_t = 2.0)]
     warmup_s: f64,
@@ -152,7 +152,7 @@ async fn load(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Load> {
         bulk_share: args.bulk_share,
         seed: args.load_seed,
         warmup: seconds("--warmup-s", args.warmup_s)?,
-        duration: seconds("--duration-s", args.duration_s)?,
+        duration: args.duration_s,
         max_outstanding: args.max_outstanding,
     })
 }
@@ -185,6 +185,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
         Ok(number) => Ok(number),
     }
+}
+
+fn above_zero(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().ok();
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or("expected a number of seconds above 0")
 }
 
 fn share(text: &str) -> Result<f64, String> {
