@@ -87,6 +87,15 @@ fuzz: ## Fuzz what reads untrusted bytes, FUZZ_S seconds a target; needs cargo-f
 soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer is right
 	LFBM_SOAK_S=$(LFBM_SOAK_S) cargo test --test soak -- --nocapture
 
+.PHONY: nightly
+nightly: soak fuzz ## What takes too long for every change: soak and fuzz
+
+# For the Prometheus operator, the rules that Prometheus reads from a file elsewhere.
+deploy/kubernetes/base/prometheusrule.yaml: deploy/prometheus/alerts.yml
+	printf '%s\n' '# Made of deploy/prometheus/alerts.yml by `make $@`.' \
+	  'apiVersion: monitoring.coreos.com/v1' 'kind: PrometheusRule' 'metadata:' '  name: lfbm-server' 'spec:' > $@
+	sed -e '/^#/d' -e 's/^./  &/' $< >> $@
+
 .PHONY: fmt
 fmt: ## Check the formatting
 	cargo fmt --all --check

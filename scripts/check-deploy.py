@@ -261,6 +261,9 @@ def check_metrics(promtool: str):
     check(committed == board, "deploy/grafana/dashboards/lfbm.json is not what scripts/dashboard.py "
           "prints; run scripts/dashboard.py > deploy/grafana/dashboards/lfbm.json")
     rules = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())
+    rule_file = "deploy/kubernetes/base/prometheusrule.yaml"
+    check(yaml.safe_load((ROOT / rule_file).read_text())["spec"] == rules,
+          f"{rule_file} is not what deploy/prometheus/alerts.yml says; run make {rule_file}")
     named(rule["expr"] for group in rules["groups"] for rule in group["rules"])
     autoscaler = yaml.safe_load((DEPLOY / "kubernetes/base/hpa.yaml").read_text())
     named(metric["pods"]["metric"]["name"] for metric in autoscaler["spec"]["metrics"])

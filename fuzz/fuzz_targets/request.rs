@@ -1,10 +1,11 @@
-//! Score requests: tensors of every type and shape, and inference parameters.
+//! Requests of both protocols: tensors and masks of every type and shape, and inference parameters.
 
 #![no_main]
 
 use lfbm_bundle::manifest::{Aggregation, Contrast, ImageSpec, Langevin};
-use lfbm_server::proto::ScoreRequest;
-use lfbm_server::wire::{self, Limits};
+use lfbm_server::proto::inference::ModelInferRequest;
+use lfbm_server::proto::{Image, ScoreRequest};
+use lfbm_server::wire::{self, Limits, open_inference};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -30,16 +31,38 @@ const LIMITS: Limits = Limits {
 };
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(request) = ScoreRequest::decode(bytes) else {
-        return;
-    };
-    if let Ok(intensities) = wire::decode(request.image.as_ref(), &SPEC) {
+    if let Ok(request) = ScoreRequest::decode(bytes) {
+        score(&request);
+    }
+    if let Ok(request) = ModelInferRequest::decode(bytes) {
+        model_infer(&request);
+    }
+});
+
+fn image(image: Option<&Image>) {
+    if let Ok(intensities) = wire::decode(image, &SPEC) {
         assert_eq!(intensities.len(), SPEC.pixels());
         assert!(intensities.iter().all(|v| (0.0..=1.0).contains(v)));
+    }
+}
+
+fn score(request: &ScoreRequest) {
+    image(request.image.as_ref());
+    if let Ok(Some(mask)) = wire::decode_mask(request.mask.as_ref(), &SPEC) {
+        assert_eq!(mask.len(), SPEC.positions());
+        assert!(mask.iter().all(|v| *v == 0.0 || *v == 1.0));
+        assert!(mask.contains(&0.0) && mask.contains(&1.0));
     }
     if let Ok((langevin, _)) = wire::parameters(request.inference.as_ref(), &DEFAULTS, LIMITS) {
         assert!(langevin.steps <= LIMITS.steps && langevin.noise_free_steps <= langevin.steps);
         assert!((1..=LIMITS.chains).contains(&langevin.chains));
         assert!(langevin.step_size.is_finite() && langevin.step_size > 0.0);
     }
-});
+}
+
+fn model_infer(request: &ModelInferRequest) {
+    let _ = open_inference::infer_parameters(&request.parameters);
+    for one in open_inference::images(request, &SPEC).unwrap_or_default() {
+        image(Some(&one));
+    }
+}
