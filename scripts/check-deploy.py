@@ -128,7 +128,8 @@ def check_kubernetes():
     kserve = [yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "kserve").glob("*.yaml"))]
     for document in [*kserve, yaml.safe_load((DEPLOY / "kubernetes/sweep-job.yaml").read_text())]:
         check_object(document["kind"], document, crds)
-    predictor, runtime = [document["spec"] for document in kserve]
+    specs = {document["kind"]: document["spec"] for document in kserve}
+    predictor, runtime = specs["InferenceService"], specs["ServingRuntime"]
     [container] = runtime["containers"]
     check_stop("InferenceService: terminationGracePeriodSeconds",
                predictor["predictor"]["terminationGracePeriodSeconds"],
@@ -200,6 +201,14 @@ def check_prometheus(promtool: str):
 def check_settings():
     """Every setting that deploy/ names is one of the binaries'."""
     usage = run(BIN / "lfbm-server", "--help") + run(BIN / "lfbm", "--help")
+    addresses = {f"LFBM_{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in PORTS.items()}
+    for name, value in (DRAIN | addresses).items():
+        check(re.search(rf"\[default: {re.escape(str(value))}\]\s+\[env: {name}=", usage),
+              f"scripts/check-deploy.py takes {value} for the default of {name}")
+    for path in DEPLOY.glob("Dockerfile*"):
+        ports = {name.lower(): int(port) for name, port in
+                 re.findall(r"LFBM_(GRPC|HTTP)_ADDRESS=0.0.0.0:(\d+)", path.read_text())}
+        check(ports == PORTS, f"{path}: the server listens at {ports}, expected {PORTS}")
     known = set(re.findall(r"\[env: (LFBM_\w+)", usage)) | {"LFBM_ONNXRUNTIME"}
     for path in sorted(DEPLOY.rglob("*")):
         if path.is_file() and path.suffix in {"", ".yaml", ".service", ".cuda", ".toml", ".md"}:

@@ -12,7 +12,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -23,8 +23,8 @@ use crate::transport::Tokens;
 
 /// As many probes and scrapers there may be; others wait.
 pub const MAX_CONNECTIONS: usize = 256;
-/// How long a connection may be silent.
-const SILENCE: Duration = Duration::from_secs(10);
+/// How long one may take: less than the patience of a probe that waits for its place.
+const CONNECTION_TIME: Duration = Duration::from_secs(3);
 
 type Reply = Response<Full<Bytes>>;
 
@@ -66,13 +66,14 @@ pub async fn serve(
                 };
                 async { Ok::<_, Infallible>(reply) }
             });
-            // The timer closes connections that never send a request.
+            // One request each: a connection that is kept keeps a place.
             let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(SILENCE)
+                .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), answer);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP connection broke");
+            match tokio::time::timeout(CONNECTION_TIME, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
+                Err(_) => tracing::debug!("an HTTP connection took too long"),
             }
         });
     }

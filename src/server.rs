@@ -103,10 +103,12 @@ impl Server {
         let places = config.bundle.clone();
         let stopped = stop.clone();
         let load = move || Models::load(&places, loader, || stopped.came());
-        let Some(models) = tokio::task::spawn_blocking(load).await?? else {
-            tracing::info!("stopped before all models were loaded");
+        let loaded = tokio::task::spawn_blocking(load).await?;
+        if stop.came() {
+            tracing::info!("stopped while models were loaded");
             return Ok(None);
-        };
+        }
+        let models = loaded?;
         let listen = |address: SocketAddr| async move {
             TcpListener::bind(address)
                 .await

@@ -321,7 +321,7 @@ fn a_stop_while_models_are_loaded_is_a_clean_one() {
     }
     let ended = process.wait().unwrap();
     assert_eq!(ended.code(), Some(0), "{ended}");
-    assert!(logged("before all models were loaded"));
+    assert!(logged("while models were loaded"));
 }
 
 #[tokio::test]

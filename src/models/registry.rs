@@ -29,8 +29,8 @@ pub struct Models {
 
 impl Models {
     /// Loads the bundles at `places`, each a bundle or a folder of bundles. One that cannot be served
-    /// is refused and leaves the others of its folder alone, as when it comes later. `None` once
-    /// `stopped` is true.
+    /// is refused and leaves the others of its folder alone, as when it comes later. Loads no more
+    /// once `stopped` is true.
     ///
     /// # Errors
     /// When a place is itself a bundle that cannot be served, or has none, or no bundle can be.
@@ -38,7 +38,7 @@ impl Models {
         places: &[PathBuf],
         loader: Loader,
         stopped: impl Fn() -> bool,
-    ) -> Result<Option<Self>, LoadError> {
+    ) -> Result<Self, LoadError> {
         for reason in LoadError::REASONS {
             loader.metrics.expect_refused_models(reason);
         }
@@ -62,25 +62,27 @@ impl Models {
         let mut first_error = None;
         for (bundle, fingerprint) in &found {
             if stopped() {
-                return Ok(None);
+                break;
             }
             if let Err(error) = shelf.take(bundle, &found) {
                 if places.contains(bundle) {
                     return Err(error);
                 }
-                shelf.refuse(bundle, Some(fingerprint), &error);
+                // One that changed is for the next poll.
+                if !matches!(error, LoadError::Unsettled(_)) {
+                    shelf.refuse(bundle, Some(fingerprint), &error);
+                }
                 first_error.get_or_insert(error);
             }
         }
         if let Some(error) = first_error.filter(|_| shelf.served.is_empty()) {
             return Err(error);
         }
-        let refused = shelf.refused.len() as i64;
-        shelf.loader.metrics.models_refused.set(refused);
-        Ok(Some(Self {
+        shelf.count_refused();
+        Ok(Self {
             catalog: watch::Sender::new(Arc::new(shelf.catalog())),
             shelf: Mutex::new(shelf),
-        }))
+        })
     }
 
     /// The models of this moment.
@@ -134,8 +136,7 @@ impl Models {
 
     /// Tells requests and whoever else looks, if there is something new.
     fn publish(&self, shelf: &Shelf) {
-        let refused = shelf.refused.len() as i64;
-        shelf.loader.metrics.models_refused.set(refused);
+        shelf.count_refused();
         let next = shelf.catalog();
         self.catalog.send_if_modified(|present| {
             let modified = **present != next;
@@ -178,6 +179,11 @@ struct Shelf {
 }
 
 impl Shelf {
+    fn count_refused(&self) {
+        let refused = self.refused.len() as i64;
+        self.loader.metrics.models_refused.set(refused);
+    }
+
     fn catalog(&self) -> Catalog {
         let models = self.served.values().map(|served| Arc::clone(&served.model));
         let refused = self.refused.iter().map(|(bundle, refusal)| Refused {

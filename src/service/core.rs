@@ -56,7 +56,7 @@ pub(super) struct Query {
     pub(super) priority: i32,
     /// The priority of a message that names none.
     pub(super) default_priority: Priority,
-    /// Whether the mask may be absent.
+    /// Whether a request without a mask is wrong.
     pub(super) needs_mask: bool,
     /// A `lfbm.v1.ImageForm`, if g(z_K) is wanted.
     pub(super) form: Option<i32>,

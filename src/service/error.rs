@@ -65,7 +65,8 @@ impl ServiceError {
         let message = || status.message().trim_start_matches(TOO_LONG).to_owned();
         match status.code() {
             _ if !status.details().is_empty() => None,
-            Code::OutOfRange => Some(Self::TooLong(message())),
+            // As it came, and unpacked.
+            Code::OutOfRange | Code::ResourceExhausted => Some(Self::TooLong(message())),
             Code::Internal => Some(Self::Unreadable(message())),
             _ => None,
         }

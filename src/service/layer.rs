@@ -137,6 +137,8 @@ where
                 Err(refused) => Err(refused),
             };
             let mut response = match answered {
+                // One that its client broke off is neither's fault.
+                Ok(Ok(response)) if observation.broken_off.load(Ordering::Relaxed) => response,
                 Ok(Ok(response)) => blame_the_request(response, &observation.shared.metrics),
                 Ok(Err(never)) => match never {},
                 Err(error) => error.into_status(&observation.shared.metrics).into_http(),

@@ -97,7 +97,16 @@ impl OpenInferenceService {
             timeout,
         } = parameters.map_err(ServiceError::Invalid)?;
         let langevin = inference_parameters(Some(&inference), &manifest.langevin, core.limits);
-        let (langevin, _) = langevin.map_err(ServiceError::Invalid)?;
+        let (langevin, _) = langevin.map_err(|violations| {
+            let of_parameters = |violation: Violation| {
+                let name = violation.field.trim_start_matches("inference.");
+                Violation::new(
+                    wire::PARAMETERS,
+                    format!("{name}: {}", violation.description),
+                )
+            };
+            ServiceError::Invalid(violations.into_iter().map(of_parameters).collect())
+        })?;
         let outputs = wanted(&request, langevin == manifest.langevin)?;
         let images = wire::images(&request, &manifest.image)?;
         let priority = priority.unwrap_or(match images.len() {

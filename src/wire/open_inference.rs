@@ -21,7 +21,8 @@ const SHAPE: &str = "inputs.shape";
 /// The field that holds the images' values.
 pub const CONTENTS: &str = "inputs.contents";
 const RAW_CONTENTS: &str = "raw_input_contents";
-const PARAMETERS: &str = "parameters";
+/// The field that holds what the inference is to be like.
+pub const PARAMETERS: &str = "parameters";
 
 /// A model's version; empty is the highest.
 ///

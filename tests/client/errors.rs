@@ -63,7 +63,7 @@ fn errors_are_one_line_that_says_what_to_do() {
         ),
         (
             &["score", "--fail-on-anomaly", "--chains", "2", image],
-            "model-1.png: there is no verdict for --fail-on-anomaly, because the inference parameters",
+            "lfbm: there is no verdict for --fail-on-anomaly, because the inference parameters",
         ),
         (
             &[
@@ -74,7 +74,7 @@ fn errors_are_one_line_that_says_what_to_do() {
                 image,
                 image,
             ],
-            "model-1.png: there is no verdict for --fail-on-anomaly, because the inference parameters",
+            "lfbm: there is no verdict for --fail-on-anomaly, because the inference parameters",
         ),
         (
             &["health", "--model", "other"],

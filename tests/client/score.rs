@@ -80,22 +80,29 @@ fn a_mask_file_hides_what_a_rectangle_hides() {
 
 #[test]
 fn an_image_that_ends_the_stream_keeps_no_other_from_its_score() {
-    let (server, scratch) = serve(&["--max-message-bytes", "65536"]);
+    let flags = ["--threads", "1", "--max-batch-chains", "2"];
+    let (server, scratch) = serve(&[&flags[..], &["--max-message-bytes", "65536"]].concat());
     let large = scratch.path().join("large.png");
     fs::write(&large, vec![0; 100_000]).unwrap();
     let large = large.to_str().unwrap();
     let samples = samples();
-    let output = lfbm(
+    let slow = ["score", "--json", "--steps", "2000"];
+    let one = samples.join("model-1.png");
+    let one = json(&lfbm(
         &server,
-        &["score", "--json", large, samples.to_str().unwrap(), large],
-    );
+        &[&slow[..], &[one.to_str().unwrap()]].concat(),
+    ));
+    // Enough for one, not for twelve.
+    let timeout = (3.0 * one["compute_s"].as_f64().unwrap()).to_string();
+    let rest = ["--timeout-s", &timeout, large, samples.to_str().unwrap()];
+    let output = lfbm(&server, &[&slow[..], &rest, &[large]].concat());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let scores = String::from_utf8_lossy(&output.stdout);
     assert_eq!(scores.lines().count(), 12, "{errors}");
     let refused = errors
         .lines()
-        .filter(|line| line.contains("large.png: OUT_OF_RANGE: "));
+        .filter(|line| line.contains("large.png: INVALID_ARGUMENT: a message may have"));
     assert_eq!(refused.count(), 2, "{errors}");
 }
 

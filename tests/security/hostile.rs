@@ -96,7 +96,7 @@ async fn silent_connections_to_the_metrics_port_are_bounded_and_closed() {
     assert!(http_get(&server, "/livez").starts_with("HTTP/1.1 200"));
     let waited = started.elapsed();
     assert!(
-        waited > Duration::from_secs(5),
+        waited > Duration::from_secs(1),
         "{waited:?}: there was room"
     );
     assert!(waited < Duration::from_secs(25), "{waited:?}");
@@ -209,7 +209,9 @@ async fn hostile_images_get_a_precise_error_and_little_memory() {
         .score(encoded(vec![0; BOMB_BYTES]))
         .await
         .unwrap_err();
-    assert!(status.message().contains("limit"), "{status:?}");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "MESSAGE_TOO_LONG");
 
     client.score(good).await.unwrap();
     let grown = peak_bytes(&server).saturating_sub(before);

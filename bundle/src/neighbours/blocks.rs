@@ -33,6 +33,9 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Of the components of images, n x p, in an order of their own.
     pub(super) fn of(components: &[f32], p: usize) -> Option<Self> {
+        if !components.iter().all(|value| value.is_finite()) {
+            return None;
+        }
         let rows = together(components, p);
         let scale: Vec<[f32; 2]> = (0..p)
             .map(|component| {
@@ -53,11 +56,12 @@ impl Blocks {
     }
 
     /// Of p pairs of the value of byte 0 and the value of one step, and n x p bytes; `None` when
-    /// the lengths do not fit, or a value is not finite.
+    /// the lengths do not fit, a value is not finite or a step is negative.
     pub(super) fn new(scale: Vec<[f32; 2]>, rows: &[u8]) -> Option<Self> {
         let p = scale.len();
         let finite = scale.as_flattened().iter().all(|value| value.is_finite());
-        if p == 0 || !finite || !rows.len().is_multiple_of(p) {
+        let ascending = scale.iter().all(|[_, step]| *step >= 0.0);
+        if p == 0 || !finite || !ascending || !rows.len().is_multiple_of(p) {
             return None;
         }
         let len = rows.len() / p;
@@ -148,8 +152,9 @@ impl Blocks {
             let (first_columns, other_columns) = columns.split_at(leading * BLOCK);
             let mut squares = [0.0; BLOCK];
             add_squares(&mut squares, first, first_columns);
-            let near = |near, square: &f32| near | (*square < worst);
-            if !squares.iter().fold(false, near) {
+            // Of all, since `any` looks at one after the other.
+            let or_near = |near, square: &f32| near | (*square < worst);
+            if !squares.iter().fold(false, or_near) {
                 continue;
             }
             add_squares(&mut squares, others, other_columns);

@@ -221,6 +221,9 @@ mod tests {
         bytes.pop();
         assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Neighbours::decode(&[0xff; 64]), None);
+        let mut x = random(30, 3, 6);
+        x[7] = f32::NAN;
+        assert_eq!(Neighbours::new(vec![0.0; 3], &identity(3), &x), None);
         assert_eq!(
             Neighbours::new(vec![0.0; 3], &identity(3), &[0.0; 30]),
             None

@@ -83,6 +83,11 @@ impl ImageArgs {
 }
 
 impl Calls {
+    /// Images that are asked about at once.
+    pub(crate) fn at_once(&self) -> u32 {
+        self.concurrency.min(self.images.len()) as u32
+    }
+
     /// Calls until there is an answer that another try would not change, or no try is left.
     pub(crate) async fn call<T>(
         &self,

@@ -231,7 +231,16 @@ fn with_tls(endpoint: Endpoint, args: &ConnectionArgs) -> anyhow::Result<Endpoin
         }
         None => ClientTlsConfig::new().with_native_roots(),
     };
-    let endpoint = endpoint.tls_config(tls.clone())?;
+    let endpoint = endpoint
+        .tls_config(tls.clone())
+        .map_err(|error| match &args.tls_ca {
+            Some(path) => anyhow!(
+                "--tls-ca {}: expected certificates, PEM: {}",
+                path.display(),
+                root_cause(&error)
+            ),
+            None => error.into(),
+        })?;
     let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
         return Ok(endpoint);
     };

@@ -9,14 +9,15 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::Args;
 use lfbm_server::proto::{ScoreResponse, Verdict};
-use tonic::Response;
+use tonic::{Request, Response};
 
 pub(crate) use self::format::score_object;
 use self::format::{FormatArgs, Printer};
 use self::stream::ScoreStream;
 use crate::calls::ImageArgs;
-use crate::connection::Connector;
+use crate::connection::{Connector, WithoutDeadline};
 use crate::inputs::read_image;
+use crate::status::timed_out;
 
 /// With --fail-on-anomaly.
 const ANOMALOUS: u8 = 3;
@@ -58,25 +59,30 @@ pub(crate) async fn run(connector: &Connector, args: &ScoreArgs) -> anyhow::Resu
             {
                 return answer.map(Response::new);
             }
-            calls.client.clone().score(request.clone()).await
+            // Those that were in the stream with it have its time together, as in there.
+            let mut call = Request::new(request.clone());
+            call.extensions_mut().insert(WithoutDeadline);
+            let timeout = connector.timeout() * calls.at_once();
+            let answer = tokio::time::timeout(timeout, calls.client.clone().score(call)).await;
+            answer.unwrap_or_else(|_| Err(timed_out()))
         };
-        let reply: ScoreResponse = calls.call(call).await?;
-        ensure!(
-            !args.fail_on_anomaly || reply.verdict() != Verdict::Unspecified,
-            "there is no verdict for --fail-on-anomaly, because the inference parameters differ \
-             from the model's or pixels are hidden; leave out these flags, or --fail-on-anomaly"
-        );
-        Ok(reply)
+        calls.call(call).await
     };
     let mut printer = Printer::new(&args.format);
-    let mut anomalous = false;
+    let (mut anomalous, mut judged) = (false, true);
     let take = |image: &Path, reply: ScoreResponse| {
         anomalous |= reply.verdict() == Verdict::Anomalous;
+        judged &= reply.verdict() != Verdict::Unspecified;
         printer.add(&image.display().to_string(), &reply)
     };
     let result = calls.for_each(ask, take).await;
     printer.finish()?;
     result?;
+    ensure!(
+        judged || !args.fail_on_anomaly,
+        "there is no verdict for --fail-on-anomaly, because the inference parameters differ from \
+         the model's or pixels are hidden; leave out these flags, or --fail-on-anomaly"
+    );
     Ok(if args.fail_on_anomaly && anomalous {
         ExitCode::from(ANOMALOUS)
     } else {

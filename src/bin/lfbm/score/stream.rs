@@ -17,7 +17,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 
 use crate::connection::{Connection, WithoutDeadline};
-use crate::status::timed_out;
+use crate::status::{code, timed_out};
 
 type Answer = Result<ScoreResponse, Status>;
 
@@ -47,8 +47,8 @@ impl ScoreStream {
         }
     }
 
-    /// What `Score` answers. None if the stream ended before: what ends it may be another image,
-    /// one that is too large for a message, so a call of its own says more.
+    /// What `Score` answers. None if the stream ended before, and it may be another image that ended
+    /// it, one that is too large for a message: a call of its own says more.
     pub(super) async fn score(&self, request: ScoreRequest) -> Option<Answer> {
         let (sender, answer) = oneshot::channel();
         let question = Question {
@@ -81,33 +81,32 @@ async fn drive(
 ) {
     let mut waiting = HashMap::new();
     let ended = exchange(&mut client, &mut questions, &mut waiting, timeout).await;
-    if ended.is_err() {
+    if let Err(status) = ended {
         questions.close();
         while let Some(Question { answer, .. }) = questions.recv().await {
             // Who does not wait any more needs no answer.
-            let _ = answer.send(Err(timed_out()));
+            let _ = answer.send(Err(status.clone()));
         }
         for answer in waiting.into_values() {
-            let _ = answer.send(Err(timed_out()));
+            let _ = answer.send(Err(status.clone()));
         }
     }
 }
 
-/// Nothing came for too long.
-struct Silent;
-
+/// Until the stream ends; an error is that of every image in it.
 async fn exchange(
     client: &mut AnomalyDetectorClient<Connection>,
     questions: &mut UnboundedReceiver<Question>,
     waiting: &mut HashMap<String, oneshot::Sender<Answer>>,
     timeout: Duration,
-) -> Result<(), Silent> {
+) -> Result<(), Status> {
     let (requests, receiver) = unbounded_channel();
     let mut call = Request::new(UnboundedReceiverStream::new(receiver));
     call.extensions_mut().insert(WithoutDeadline);
     let opened = tokio::time::timeout(timeout, client.score_stream(call)).await;
-    let Ok(reply) = opened.map_err(|_| Silent)? else {
-        return Ok(());
+    let reply = match opened.map_err(|_| timed_out())? {
+        Ok(reply) => reply,
+        Err(status) => return of_all(status),
     };
     let (head, mut replies, _) = reply.into_parts();
     let mut heard = Instant::now();
@@ -118,8 +117,10 @@ async fn exchange(
             // What has come counts, however late this side looks.
             biased;
             reply = replies.message() => {
-                let Ok(Some(reply)) = reply else {
-                    return Ok(());
+                let reply = match reply {
+                    Ok(Some(reply)) => reply,
+                    Ok(None) => return Err(Status::unavailable("the stream ended before the score")),
+                    Err(status) => return of_all(status),
                 };
                 heard = Instant::now();
                 silences = 0;
@@ -148,13 +149,23 @@ async fn exchange(
                 // The server lets images take turns, so the scores of many come late and all at
                 // once. It may take the time of each, as long as it answers something.
                 silences += 1;
-                let sign_of_life = client.list_models(ListModelsRequest {});
-                if silences >= waiting.len() || sign_of_life.await.is_err() {
-                    return Err(Silent);
+                let sign_of_life = client.list_models(ListModelsRequest {}).await;
+                let silent = sign_of_life.is_err_and(|status| code(&status) == Code::DeadlineExceeded);
+                if silent || silences >= waiting.len() {
+                    return Err(timed_out());
                 }
                 heard = Instant::now();
             }
         }
+    }
+}
+
+/// A server that cannot be had is the same to all images; else one may have ended the stream.
+fn of_all(status: Status) -> Result<(), Status> {
+    if code(&status) == Code::Unavailable {
+        Err(status)
+    } else {
+        Ok(())
     }
 }
 
