@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::metric;
+use crate::common::{Server, metric};
 use crate::{command, json, json_lines, lfbm, samples, serve, signal, stdout};
 
 #[test]
@@ -78,24 +78,26 @@ fn a_mask_file_hides_what_a_rectangle_hides() {
     assert_eq!(by_file["verdict"], Value::Null);
 }
 
+const TWO_ROWS: [&str; 4] = ["--threads", "1", "--max-batch-chains", "2"];
+const SLOW: [&str; 4] = ["score", "--json", "--steps", "2000"];
+
+/// Enough for one slow image, not for twelve on two rows.
+fn a_timeout_for_one(server: &Server) -> String {
+    let image = samples().join("model-1.png");
+    let score = lfbm(server, &[&SLOW[..], &[image.to_str().unwrap()]].concat());
+    (3.0 * json(&score)["compute_s"].as_f64().unwrap()).to_string()
+}
+
 #[test]
 fn an_image_that_ends_the_stream_keeps_no_other_from_its_score() {
-    let flags = ["--threads", "1", "--max-batch-chains", "2"];
-    let (server, scratch) = serve(&[&flags[..], &["--max-message-bytes", "65536"]].concat());
+    let (server, scratch) = serve(&[&TWO_ROWS[..], &["--max-message-bytes", "65536"]].concat());
     let large = scratch.path().join("large.png");
     fs::write(&large, vec![0; 100_000]).unwrap();
     let large = large.to_str().unwrap();
     let samples = samples();
-    let slow = ["score", "--json", "--steps", "2000"];
-    let one = samples.join("model-1.png");
-    let one = json(&lfbm(
-        &server,
-        &[&slow[..], &[one.to_str().unwrap()]].concat(),
-    ));
-    // Enough for one, not for twelve.
-    let timeout = (3.0 * one["compute_s"].as_f64().unwrap()).to_string();
+    let timeout = a_timeout_for_one(&server);
     let rest = ["--timeout-s", &timeout, large, samples.to_str().unwrap()];
-    let output = lfbm(&server, &[&slow[..], &rest, &[large]].concat());
+    let output = lfbm(&server, &[&SLOW[..], &rest, &[large]].concat());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let scores = String::from_utf8_lossy(&output.stdout);
@@ -123,22 +125,16 @@ fn the_errors_of_a_stream_name_its_request() {
 
 #[test]
 fn many_images_may_take_longer_than_the_timeout_of_one_while_the_server_answers() {
-    let (server, _scratch) = serve(&["--threads", "1", "--max-batch-chains", "2"]);
+    let (server, _scratch) = serve(&TWO_ROWS);
     let samples = samples();
-    let slow = ["score", "--json", "--steps", "2000"];
-    let one = samples.join("model-1.png");
-    let one = json(&lfbm(
-        &server,
-        &[&slow[..], &[one.to_str().unwrap()]].concat(),
-    ));
     // Twelve images are ready together, after a longer time.
-    let timeout = (3.0 * one["compute_s"].as_f64().unwrap()).to_string();
+    let timeout = a_timeout_for_one(&server);
     let rest = ["--timeout-s", &timeout, samples.to_str().unwrap()];
-    let scores = json_lines(&lfbm(&server, &[&slow[..], &rest].concat()));
+    let scores = json_lines(&lfbm(&server, &[&SLOW[..], &rest].concat()));
     assert_eq!(scores.len(), 12);
 
     let asked = command(&server)
-        .args(slow)
+        .args(SLOW)
         .args(["--chains", "64", "--timeout-s", "2"])
         .arg(&samples)
         .stdout(Stdio::piped())
