@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use lfbm_bundle::manifest::PriorSampling;
 use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
 use lfbm_trainer::model::density::log_likelihood;
-use lfbm_trainer::model::parameters::{FlatParameters, Parameters, Role, convert, gradients};
+use lfbm_trainer::model::parameters::{FlatParameters, Parameters, convert, gradients};
 use lfbm_trainer::model::{
     ActNorm, Architecture, Coupling, Energy, Flow, Langevin, LuLinear, Model, Observation,
     PriorSpec, Transform,
@@ -15,15 +17,10 @@ use tch::{Device, Kind, Tensor};
 const CPU: Device = Device::Cpu;
 const DOUBLE: (Kind, Device) = (Kind::Double, CPU);
 
-/// Draws every learned tensor anew around its value: initial weights hide mistakes (a new coupling
-/// is the identity).
+/// Shakes a network that is new, in double precision.
 fn shake(network: &mut dyn Parameters) {
     convert(network, Kind::Double);
-    network.visit(&mut |_, role, tensor| {
-        if role == Role::Learned {
-            *tensor = &*tensor + tensor.randn_like() * 0.3;
-        }
-    });
+    common::shake(network, 0.3);
 }
 
 fn flow(dim: i64) -> Flow {
@@ -111,7 +108,7 @@ fn numerical_log_det(map: impl Fn(&Tensor) -> Tensor, z: &Tensor) -> f64 {
 
 #[test]
 fn every_transform_inverts_itself_and_knows_its_jacobian() {
-    tch::manual_seed(1);
+    let _guard = common::seeded(1);
     for dim in [2, 5, 8] {
         let mut actnorm = ActNorm::new(dim, CPU);
         let mut linear = LuLinear::new(dim, CPU);
@@ -161,29 +158,31 @@ fn every_transform_inverts_itself_and_knows_its_jacobian() {
 
 #[test]
 fn the_prior_is_a_density() {
-    tch::manual_seed(2);
+    let _guard = common::seeded(2);
     let flow = flow(2);
-    let (cells, bound) = (800, 20.0);
-    let width = 2.0 * bound / f64::from(cells);
-    let axis = Tensor::arange(i64::from(cells), DOUBLE) * width - (bound - 0.5 * width);
-    let grid = Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1).view([-1, 2]);
-    let mass = flow.log_density(&grid).exp().sum(None).double_value(&[]) * width * width;
+    // Hyperbolic sines of a grid: fine where the flow has its peaks, and out to its tails.
+    let (points, area) = common::plane(800, 8.0);
+    let areas = points.cosh().prod_dim_int(1, false, None) * area;
+    let density = flow.log_density(&points.sinh()).exp();
+    let mass = (density * areas).sum(None).double_value(&[]);
     assert!((mass - 1.0).abs() < 1e-3, "integrates to {mass}");
 }
 
 /// log Z by quadrature, and the mean of -log p over `z` with it, for an energy of two coordinates.
 fn mean_negative_log_density(energy: &Energy, z: &Tensor) -> f64 {
-    let (cells, bound) = (300, 8.0);
-    let width = 2.0 * bound / f64::from(cells);
-    let axis = Tensor::arange(i64::from(cells), DOUBLE) * width - (bound - 0.5 * width);
-    let grid = Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1).view([-1, 2]);
-    let mass = energy.log_density(&grid).exp().sum(None).double_value(&[]) * width * width;
+    let (points, area) = common::plane(300, 8.0);
+    let mass = energy
+        .log_density(&points)
+        .exp()
+        .sum(None)
+        .double_value(&[])
+        * area;
     mass.ln() - energy.log_density(z).mean(None).double_value(&[])
 }
 
 #[test]
 fn an_energy_learns_along_the_slope_of_its_likelihood() {
-    tch::manual_seed(9);
+    let _guard = common::seeded(9);
     // Chains long and careful enough to reach the prior, and enough of them.
     let sampling = PriorSampling {
         steps: 200,
@@ -218,7 +217,7 @@ fn an_energy_learns_along_the_slope_of_its_likelihood() {
 
 #[test]
 fn actnorm_starts_from_the_data() {
-    tch::manual_seed(3);
+    let _guard = common::seeded(3);
     let z = Tensor::randn([256, 6], (Kind::Float, CPU)) * 3.0 + 5.0;
     let mut actnorm = ActNorm::new(6, CPU);
     actnorm.initialise(&z);
@@ -232,7 +231,7 @@ fn actnorm_starts_from_the_data() {
 
 #[test]
 fn a_frozen_model_is_the_model() {
-    tch::manual_seed(4);
+    let _guard = common::seeded(4);
     for (name, prior) in MODELS {
         let model = model(name, prior, 6);
         let posterior = model.freeze();
@@ -269,7 +268,7 @@ fn a_frozen_model_is_the_model() {
 
 #[test]
 fn the_gradient_is_the_slope_of_the_density() {
-    tch::manual_seed(5);
+    let _guard = common::seeded(5);
     for (name, prior) in MODELS {
         for mask in [None, Some(half_mask(3))] {
             let posterior = model(name, prior, 4).freeze();
@@ -295,7 +294,7 @@ fn the_gradient_is_the_slope_of_the_density() {
 
 #[test]
 fn a_mask_of_ones_is_no_mask() {
-    tch::manual_seed(6);
+    let _guard = common::seeded(6);
     let posterior = model(GeneratorName::Mlp, FLOW, 4).freeze();
     let (x, z) = (images(3), Tensor::randn([3, 4], DOUBLE));
     let whole = Observation {
@@ -319,7 +318,7 @@ fn a_mask_of_ones_is_no_mask() {
 
 #[test]
 fn a_hidden_pixel_changes_nothing() {
-    tch::manual_seed(7);
+    let _guard = common::seeded(7);
     let posterior = model(GeneratorName::Mlp, FLOW, 4).freeze();
     let (x, mask, z) = (images(3), half_mask(3), Tensor::randn([3, 4], DOUBLE));
     let other = &x + (mask.ones_like() - &mask) * 17.0;
@@ -343,7 +342,7 @@ fn a_hidden_pixel_changes_nothing() {
 
 #[test]
 fn langevin_climbs_and_cuts_rows_that_run_away() {
-    tch::manual_seed(8);
+    let _guard = common::seeded(8);
     let posterior = model(GeneratorName::Mlp, FLOW, 4).freeze();
     let seen = Observation {
         x: images(16),

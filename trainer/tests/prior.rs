@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use lfbm_bundle::manifest::{
     Aggregation, Classes, Contrast, ImageSpec, Langevin, PriorKind, PriorSampling,
 };
@@ -64,7 +66,7 @@ fn close(what: &str, got: &[f32], expected: &Tensor) {
 
 #[test]
 fn densities_and_their_slopes_are_those_of_libtorch() {
-    tch::manual_seed(1);
+    let _guard = common::seeded(1);
     let runtime = Runtime::load(None).unwrap();
     for spec in PRIORS {
         let architecture = architecture(spec);
@@ -100,7 +102,7 @@ fn densities_and_their_slopes_are_those_of_libtorch() {
 /// The same noise, the same samples: exact ones of a flow, ends of chains of an energy.
 #[test]
 fn samples_are_those_of_libtorch() {
-    tch::manual_seed(2);
+    let _guard = common::seeded(2);
     let runtime = Runtime::load(None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (n, seed) = (7, 11);
