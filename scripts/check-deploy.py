@@ -31,6 +31,8 @@ PORTS = {"grpc": 50051, "http": 9464}
 PROBES = {"/healthz", "/livez"}
 # How long it drains, in seconds, unless it is told otherwise.
 DRAIN = {"LFBM_DRAIN_GRACE_S": 0, "LFBM_DRAIN_TIMEOUT_S": 20}
+# Labels that Prometheus adds to what it scrapes.
+TARGET_LABELS = {"instance", "job"}
 # What systemd-analyze calls exposure, times ten.
 MAX_EXPOSURE = 20
 
@@ -222,12 +224,13 @@ def check_settings():
 def scrape() -> str:
     """The /metrics of a server with Kubernetes' settings that has scored images and refused a request."""
     with tempfile.TemporaryDirectory() as scratch:
-        ready = pathlib.Path(scratch) / "ready"
+        ready, tokens = pathlib.Path(scratch) / "ready", pathlib.Path(scratch) / "tokens"
+        tokens.write_text("token-of-a-check\n")
         free = "127.0.0.1:0"
         server = subprocess.Popen(
             [BIN / "lfbm-server", "--config", DEPLOY / "kubernetes/base/server.toml",
              "--drain-grace-s", "0", "--bundle", ROOT / "models/mnist-not4", "--grpc-address", free,
-             "--http-address", free, "--ready-file", ready], stderr=subprocess.DEVNULL)
+             "--http-address", free, "--auth-tokens-file", tokens, "--ready-file", ready], stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 60
             while not ready.exists():
@@ -235,7 +238,8 @@ def scrape() -> str:
                     sys.exit("check-deploy: the server does not start; `make demo` says why")
                 time.sleep(0.1)
             places = dict(line.split("=", 1) for line in ready.read_text().split())
-            client = [BIN / "lfbm", "--server", f"http://{places['grpc']}", "score", DEPLOY / "samples"]
+            client = [BIN / "lfbm", "--server", f"http://{places['grpc']}", "--token-file", tokens,
+                      "score", DEPLOY / "samples"]
             run(*client)
             subprocess.run([*client, "--steps", "1000000"], capture_output=True)
             with urllib.request.urlopen(f"http://{places['http']}/metrics", timeout=10) as reply:
@@ -245,27 +249,50 @@ def scrape() -> str:
             server.wait()
 
 
+class Metrics:
+    """What a text of /metrics holds, to look names in queries up."""
+
+    def __init__(self, text: str):
+        self.names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+        self.labels: dict[str, set] = {}
+        for series, pairs in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
+            self.labels.setdefault(series, set()).update(re.findall(r'(\w+)="', pairs))
+
+    def used(self, where: str, query: str, legend: str = "") -> set:
+        """The metrics of a query, whose labels, and those of the legend, are theirs."""
+        series = set(re.findall(r"\b(?:lfbm|process)_[a-z0-9_]+", query))
+        unknown = series - set(self.labels)
+        check(not unknown, f"{where}: the server has no metrics {sorted(unknown)}")
+        served = TARGET_LABELS.union(*(self.labels.get(name, set()) for name in series))
+        for name, matchers in re.findall(r"\b(\w+)\{([^}]*)\}", query):
+            wrong = set(re.findall(r"(\w+)\s*[=!]", matchers)) - self.labels.get(name, set()) - TARGET_LABELS
+            check(not wrong, f"{where}: {name} has no labels {sorted(wrong)}")
+        lists = re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query)
+        grouped = set(re.findall(r"\w+", " ".join(lists)))
+        check(grouped <= served, f"{where}: groups by {sorted(grouped - served)}, which no metric of it has")
+        shown = set(re.findall(r"\{\{(\w+)\}\}|\$labels\.(\w+)", legend))
+        shown = {name for pair in shown for name in pair if name}
+        left = grouped or served
+        check(shown <= left, f"{where}: names {sorted(shown - left)}, the query leaves {sorted(left)}")
+        return {re.sub("_(bucket|sum|count)$", "", name) if name not in self.names else name
+                for name in series}
+
+
 def check_metrics(promtool: str):
     import dashboard
     import yaml
     text = scrape()
     run(promtool, "check", "metrics", input=text)
-    served = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-    # A metric without a series yet is not in the text; the source names it.
+    metrics = Metrics(text)
     source = "\n".join(path.read_text() for path in (ROOT / "src/telemetry").rglob("*.rs"))
-    metrics = set(served) | set(re.findall(r'"(lfbm(?:_[a-z0-9]+){2,})"', source))
-    histograms = {name for name, kind in served.items() if kind == "histogram"}
-    parts = {name + part for name in histograms for part in ("_bucket", "_sum", "_count")}
-
-    def named(queries) -> set:
-        found = set(re.findall(r"\b(?:lfbm|process)_[a-z0-9_]+", "\n".join(queries)))
-        unknown = found - metrics - parts
-        check(not unknown, f"queries name metrics that the server has not: {sorted(unknown)}")
-        return {re.sub("_(bucket|sum|count)$", "", name) if name in parts else name for name in found}
+    unborn = set(re.findall(r'"(lfbm(?:_[a-z0-9]+){2,})"', source)) - metrics.names
+    check(not unborn, f"metrics without a series from the start: {sorted(unborn)}")
 
     board = dashboard.dashboard()
-    shown = named(target["expr"] for panel in board["panels"] for target in panel.get("targets", []))
-    check(metrics <= shown, f"metrics without a panel in scripts/dashboard.py: {sorted(metrics - shown)}")
+    shown = set().union(*(metrics.used(f"panel {panel['title']}", target["expr"], target["legendFormat"])
+                          for panel in board["panels"] for target in panel.get("targets", [])))
+    hidden = metrics.names - shown
+    check(not hidden, f"metrics without a panel in scripts/dashboard.py: {sorted(hidden)}")
     committed = json.loads((DEPLOY / "grafana/dashboards/lfbm.json").read_text())
     check(committed == board, "deploy/grafana/dashboards/lfbm.json is not what scripts/dashboard.py "
           "prints; run scripts/dashboard.py > deploy/grafana/dashboards/lfbm.json")
@@ -273,10 +300,13 @@ def check_metrics(promtool: str):
     rule_file = "deploy/kubernetes/base/prometheusrule.yaml"
     check(yaml.safe_load((ROOT / rule_file).read_text())["spec"] == rules,
           f"{rule_file} is not what deploy/prometheus/alerts.yml says; run make {rule_file}")
-    named(rule["expr"] for group in rules["groups"] for rule in group["rules"])
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            metrics.used(f"alert {rule['alert']}", rule["expr"], " ".join(rule["annotations"].values()))
     autoscaler = yaml.safe_load((DEPLOY / "kubernetes/base/hpa.yaml").read_text())
-    named(metric["pods"]["metric"]["name"] for metric in autoscaler["spec"]["metrics"])
-    return len(metrics)
+    for metric in autoscaler["spec"]["metrics"]:
+        metrics.used("hpa.yaml", metric["pods"]["metric"]["name"])
+    return len(metrics.names)
 
 
 def main():
