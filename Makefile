@@ -81,7 +81,8 @@ fuzz: export RUSTC_BOOTSTRAP = 1
 fuzz: ## Fuzz what reads untrusted bytes, FUZZ_S seconds a target; needs cargo-fuzz
 	cargo fuzz build
 	fuzz/target/*/release/seeds fuzz/corpus
-	for target in $(FUZZ_TARGETS); do cargo fuzz run $$target -- -max_total_time=$(FUZZ_S); done
+	for target in $(FUZZ_TARGETS); do \
+	  cargo fuzz run $$target -- -max_total_time=$(FUZZ_S) || exit; done
 
 .PHONY: soak
 soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer is right
@@ -99,6 +100,7 @@ deploy/kubernetes/base/prometheusrule.yaml: deploy/prometheus/alerts.yml
 .PHONY: fmt
 fmt: ## Check the formatting
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 .PHONY: clippy
 clippy: native-libs ## Lint, warnings denied

@@ -7,12 +7,13 @@ use std::path::Path;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::local::LocalCalibration;
-use lfbm_bundle::testing::references_of;
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
 use lfbm_bundle::model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs};
 use lfbm_bundle::onnx::{Graph, encode};
 use lfbm_bundle::posterior::posterior_graph;
-use lfbm_bundle::testing::{random_flow, random_generator};
+use lfbm_bundle::testing::{random_flow, random_generator, random_images, references_of};
+use lfbm_server::proto::inference::ModelInferRequest;
+use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_server::proto::{
     DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
 };
@@ -45,23 +46,56 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     write("image", "grey.jpg", &file(&grey, ImageFormat::Jpeg)?)?;
     write("image", "rgb.jpg", &file(&colour, ImageFormat::Jpeg)?)?;
 
-    for (name, data_type, shape, data) in [
-        ("uint8", DataType::Uint8, vec![1, 4, 4], vec![7; 16]),
-        (
-            "float32",
-            DataType::Float32,
-            vec![4, 4],
-            [0.5_f32.to_le_bytes(); 16].concat(),
-        ),
-    ] {
+    for (name, bytes) in requests() {
+        write("request", name, &bytes)?;
+    }
+
+    write(
+        "manifest",
+        "manifest.json",
+        include_bytes!("../models/mnist-not4/manifest.json"),
+    )?;
+
+    write("calibration", "pixels", &calibration([1, 1, 1])?)?;
+    write("calibration", "images", &calibration([2, 5, 4])?)?;
+
+    for (name, graph) in graphs()? {
+        write("onnx", name, &encode(&graph, None)?)?;
+    }
+    // As PyTorch's two exporters write them.
+    let exported = Path::new(env!("CARGO_MANIFEST_DIR")).join("../trainer/tests/exported");
+    for entry in fs::read_dir(exported)? {
+        let path = entry?.path();
+        if let (Some(name), Some("onnx")) = (
+            path.file_name().and_then(|name| name.to_str()),
+            path.extension().and_then(|ending| ending.to_str()),
+        ) {
+            write("onnx", name, &fs::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn file(image: &DynamicImage, format: ImageFormat) -> image::ImageResult<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format)?;
+    Ok(bytes.into_inner())
+}
+
+/// A request of each kind for images of 4 x 4.
+fn requests() -> [(&'static str, Vec<u8>); 4] {
+    let floats = |value: f32| [value.to_le_bytes(); 16].concat();
+    let tensor = |data_type: DataType, shape: &[u64], data: Vec<u8>| Tensor {
+        data_type: data_type.into(),
+        shape: shape.to_vec(),
+        data,
+    };
+    let score = |image: Tensor, mask: Option<Tensor>| {
         let request = ScoreRequest {
             image: Some(Image {
-                content: Some(Content::Tensor(Tensor {
-                    data_type: data_type.into(),
-                    shape,
-                    data,
-                })),
+                content: Some(Content::Tensor(image)),
             }),
+            mask,
             inference: Some(InferenceParameters {
                 steps: Some(20),
                 step_size: Some(0.1),
@@ -71,32 +105,45 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }),
             ..Default::default()
         };
-        write("request", name, &request.encode_to_vec())?;
-    }
-
-    write(
-        "manifest",
-        "manifest.json",
-        include_bytes!("../models/mnist-not4/manifest.json"),
-    )?;
-
-    let line: Vec<f32> = (0..40).map(|v| v as f32).collect();
-    let calibration = references_of(&line, [1, 1, 1])
-        .and_then(|references| LocalCalibration::new(references, &line, &[0.0; 40]))
-        .and_then(|local| Calibration::new(vec![-1.0; 40], vec![4.0; 40], local))
-        .ok_or("the lengths do not fit")?;
-    write("calibration", "forty", &calibration.encode())?;
-
-    for (name, graph) in graphs()? {
-        write("onnx", name, &encode(&graph, None)?)?;
-    }
-    Ok(())
+        request.encode_to_vec()
+    };
+    let bytes = tensor(DataType::Uint8, &[1, 4, 4], vec![7; 16]);
+    let mask = tensor(DataType::Uint8, &[4, 4], [[0; 8], [1; 8]].concat());
+    let reals = tensor(DataType::Float32, &[4, 4], floats(0.5));
+    let infer = ModelInferRequest {
+        inputs: vec![InferInputTensor {
+            name: "image".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![2, 1, 4, 4],
+            ..Default::default()
+        }],
+        raw_input_contents: vec![[floats(0.25), floats(0.5)].concat()],
+        ..Default::default()
+    };
+    [
+        ("uint8", score(bytes.clone(), None)),
+        ("float32", score(reals, None)),
+        ("masked", score(bytes, Some(mask))),
+        ("model-infer", infer.encode_to_vec()),
+    ]
 }
 
-fn file(image: &DynamicImage, format: ImageFormat) -> image::ImageResult<Vec<u8>> {
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, format)?;
-    Ok(bytes.into_inner())
+/// A `calibration.bin` of forty images of sizes C, H, W.
+fn calibration(image: [usize; 3]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let [channels, height, width] = image;
+    let image_spec = ImageSpec {
+        channels,
+        height,
+        width,
+        value_range: [-1.0, 1.0],
+        contrast: Contrast::None,
+    };
+    let x = random_images(&image_spec, 40, 1);
+    let calibration = references_of(&x, image)
+        .and_then(|references| LocalCalibration::new(references, &x, &[0.0; 40]))
+        .and_then(|local| Calibration::new(vec![-1.0; 40], vec![4.0; 40], local))
+        .ok_or("the lengths do not fit")?;
+    Ok(calibration.encode())
 }
 
 /// The graphs of a bundle, as small as they come.
@@ -128,7 +175,10 @@ fn graphs() -> Result<[(&'static str, Graph); 5], Box<dyn std::error::Error>> {
         ("preprocess", forward.preprocess),
         ("generator", forward.generator),
         ("flow", forward.flow),
-        ("prior", forward.prior.ok_or("a flow is sampled by a graph")?),
+        (
+            "prior",
+            forward.prior.ok_or("a flow is sampled by a graph")?,
+        ),
         ("posterior", posterior),
     ])
 }
