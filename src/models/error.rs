@@ -80,14 +80,15 @@ impl LoadError {
 
     /// What to call it in a label.
     pub(super) fn reason(&self) -> &'static str {
+        let [bundle, runtime, io, duplicate, changed, unsettled, metrics] = Self::REASONS;
         match self {
-            Self::Bundle(_) | Self::NoBundle(_) => "bundle",
-            Self::Runtime(_) | Self::Scheduler(_) => "runtime",
-            Self::Io { .. } => "io",
-            Self::Duplicate { .. } => "duplicate",
-            Self::Changed { .. } => "changed",
-            Self::Unsettled(_) => "unsettled",
-            Self::Metrics(_) => "metrics",
+            Self::Bundle(_) | Self::NoBundle(_) => bundle,
+            Self::Runtime(_) | Self::Scheduler(_) => runtime,
+            Self::Io { .. } => io,
+            Self::Duplicate { .. } => duplicate,
+            Self::Changed { .. } => changed,
+            Self::Unsettled(_) => unsettled,
+            Self::Metrics(_) => metrics,
         }
     }
 }

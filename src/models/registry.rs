@@ -64,7 +64,7 @@ impl Models {
             if stopped() {
                 break;
             }
-            if let Err(error) = shelf.take(bundle, &found) {
+            if let Err(error) = shelf.take(bundle, fingerprint, &found) {
                 if places.contains(bundle) {
                     return Err(error);
                 }
@@ -119,7 +119,7 @@ impl Models {
             if shelf.knows(bundle, fingerprint) {
                 continue;
             }
-            match shelf.take(bundle, &found) {
+            match shelf.take(bundle, fingerprint, &found) {
                 Ok(()) => {
                     shelf.refused.remove(bundle);
                 }
@@ -228,10 +228,12 @@ impl Shelf {
     }
 
     /// Serves a bundle that is new or was touched.
-    fn take(&mut self, dir: &Path, found: &Found) -> Result<(), LoadError> {
-        let Some(fingerprint) = found.get(dir) else {
-            return Ok(());
-        };
+    fn take(
+        &mut self,
+        dir: &Path,
+        fingerprint: &Fingerprint,
+        found: &Found,
+    ) -> Result<(), LoadError> {
         let result = self.check_and_load(dir, fingerprint, found);
         // Whatever came of it, it came of two bundles.
         if Fingerprint::of(dir).ok().as_ref() != Some(fingerprint) {

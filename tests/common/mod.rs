@@ -184,8 +184,17 @@ pub fn endless(mut request: ScoreRequest) -> ScoreRequest {
 
 /// Memory of the server that is in RAM.
 pub fn resident_bytes(server: &Server) -> usize {
+    memory(server, "VmRSS:")
+}
+
+/// The most that was at any time.
+pub fn peak_bytes(server: &Server) -> usize {
+    memory(server, "VmHWM:")
+}
+
+fn memory(server: &Server, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     let kib = line.unwrap().split_whitespace().nth(1).unwrap();
     1024 * kib.parse::<usize>().unwrap()
 }

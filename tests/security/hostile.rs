@@ -1,6 +1,5 @@
 //! Clients that say nothing, and images that are not what they seem.
 
-use std::fs;
 use std::io::{Cursor, Write};
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
-use crate::common::{Server, bundle, client, encoded, http_get, pixels, png};
+use crate::common::{Server, bundle, client, encoded, http_get, peak_bytes, pixels, png};
 use crate::{PATIENCE, wait_for};
 
 #[tokio::test]
@@ -75,13 +74,6 @@ fn with_profile(png: &[u8], bytes: usize) -> Vec<u8> {
     // After the signature and the header.
     let (head, rest) = png.split_at(8 + 25);
     [head, &chunk(b"iCCP", &profile), rest].concat()
-}
-
-fn peak_bytes(server: &Server) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    1024 * kib.parse::<usize>().unwrap()
 }
 
 #[tokio::test]

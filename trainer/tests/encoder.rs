@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{plane, seeded, shake};
+use common::{log_integral, plane, seeded, shake};
 use lfbm_bundle::model::{EncoderSpec, GeneratorName, GeneratorSpec, encoder_graph};
 use lfbm_bundle::runtime::{Runtime, evaluate};
 use lfbm_trainer::model::density::{log_likelihood, log_standard_normal};
@@ -53,11 +53,6 @@ fn number(tensor: &Tensor, row: i64) -> f64 {
     tensor.double_value(&[row])
 }
 
-fn log_integral(log_density: &Tensor, cell_area: f64) -> f64 {
-    let sum = log_density.logsumexp([0i64].as_slice(), false);
-    sum.double_value(&[]) + cell_area.ln()
-}
-
 #[test]
 fn a_coordinate_of_a_flow_step_depends_on_those_before_it() {
     let _guard = seeded(1);
@@ -103,15 +98,13 @@ fn a_coordinate_of_a_flow_step_depends_on_those_before_it() {
 fn the_encoder_is_a_density() {
     let _guard = seeded(2);
     let mut encoder = small_encoder(2);
-    shake(&mut encoder, 0.1);
+    shake(&mut encoder, 0.2);
     let (cells, bound) = (300, 6.0);
-    let width = 2.0 * bound / f64::from(cells);
-    let grid = |count: i64, first: f64| {
-        let axis = Tensor::arange(count, DOUBLE) * width + first;
-        Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1).view([-1, 2])
-    };
-    let side = i64::from(cells) + 1;
-    let (corners, _) = encoder.sample(&image(side * side), &grid(side, -bound));
+    let (centers, _) = plane(cells, bound);
+    // Midpoints again, of squares that are half a square further out.
+    let side = cells + 1;
+    let (corners, _) = plane(side, bound + bound / cells as f64);
+    let (corners, _) = encoder.sample(&image(side * side), &corners);
     let corners = corners.view([side, side, 2]);
     let corner = |down: i64, right: i64| {
         let rows = corners.narrow(0, down, side - 1);
@@ -122,7 +115,6 @@ fn the_encoder_is_a_density() {
     let areas =
         (part(&first, 0) * part(&second, 1) - part(&first, 1) * part(&second, 0)).abs() * 0.5;
 
-    let centers = grid(i64::from(cells), 0.5 * width - bound);
     let (_, log_density) = encoder.sample(&image(centers.size()[0]), &centers);
     let mass = (log_density.exp() * areas.flatten(0, -1))
         .sum(None)

@@ -36,3 +36,9 @@ pub fn plane(cells: i64, bound: f64) -> (Tensor, f64) {
     let midpoints = Tensor::stack(&Tensor::meshgrid_indexing(&[&axis, &axis], "ij"), -1);
     (midpoints.view([-1, 2]), width * width)
 }
+
+/// log of the integral over a [`plane`], of the log of what is integrated at its midpoints.
+pub fn log_integral(log_density: &Tensor, cell_area: f64) -> f64 {
+    let sum = log_density.logsumexp([0i64].as_slice(), false);
+    sum.double_value(&[]) + cell_area.ln()
+}
