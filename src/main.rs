@@ -1,36 +1,43 @@
 //! `lfbm-server`.
 
-use std::process::ExitCode;
-
 use anyhow::Context;
-use clap::Parser;
 use lfbm_bundle::console::one_line;
-use lfbm_server::config::{Args, Config};
+use lfbm_server::config::{self, Args, Config};
 use lfbm_server::server::Server;
-use lfbm_server::shutdown::Stop;
+use lfbm_server::shutdown::{self, Stop};
 use lfbm_server::telemetry;
 
-fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+fn main() {
+    let code = match run(&config::parse()) {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("lfbm-server: {}", one_line(error.as_ref()));
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    shutdown::exit(code)
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(args)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let _entered = runtime.enter();
-    let _telemetry = telemetry::init(&config)?;
-    runtime.block_on(async {
+    let entered = runtime.enter();
+    let telemetry = telemetry::init(&config)?;
+    let result = runtime.block_on(async {
         // Before anything is loaded, so that a stop at any time is a clean one.
-        let mut stop = Stop::listen().context("signals cannot be caught")?;
-        match Server::start(config, &stop).await? {
-            Some(server) => server.serve(stop.comes()).await,
-            None => Ok(()),
-        }
-    })
+        let stop = Stop::listen().context("signals cannot be caught")?;
+        let mut stopped = stop.clone();
+        let server = tokio::select! {
+            started = Server::start(config, &stop) => started?,
+            () = stopped.comes() => {
+                tracing::info!("stopped while models were loaded");
+                return Ok(());
+            }
+        };
+        server.serve().await
+    });
+    drop((telemetry, entered));
+    // A thread that loads a model, or waits for a disk, is not waited for.
+    runtime.shutdown_background();
+    result
 }

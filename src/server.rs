@@ -1,6 +1,5 @@
 //! Puts the parts together: load, listen, serve, drain.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::Server as Transport;
+use tonic::service::Routes;
+use tower::Layer;
 
 use crate::admission::Admission;
 use crate::config::Config;
@@ -24,15 +24,17 @@ use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService
 use crate::service::{AnomalyDetectorService, Core, Health, OpenInferenceService, RequestLayer};
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
-use crate::transport::{Connections, TlsFiles, Tokens, raise_file_limit, server_config};
+use crate::transport::{
+    ConnectionLimits, Connections, TlsFiles, Tokens, raise_file_limit, server_config,
+};
 use crate::wire::Limits;
 
-/// How long a silent client has for its sign of life.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What else than gRPC connections holds a file: HTTP's, files that are read, the log.
 const OTHER_FILES: usize = http::MAX_CONNECTIONS + 128;
 /// How often the schedulers' threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a stop waits for a model that is being loaded, which is then left half loaded.
+const LOADING_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A server that has loaded its models and listens.
 pub struct Server {
@@ -44,19 +46,20 @@ pub struct Server {
     http: TcpListener,
     /// SIGHUP, also one that came while models were loaded.
     hangup: Signal,
+    stop: Stop,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
 }
 
 impl Server {
-    /// Loads the models, then listens; a client that can connect is answered. `None` if a stop came
-    /// while models were loaded.
+    /// Loads the models, then listens; a client that can connect is answered. May be dropped at any
+    /// time; a thread that reads a file or loads a model then goes on until the process ends.
     ///
     /// # Errors
     /// When a bundle, ONNX Runtime or an address cannot be had.
-    pub async fn start(config: Config, stop: &Stop) -> anyhow::Result<Option<Self>> {
+    pub async fn start(config: Config, stop: &Stop) -> anyhow::Result<Self> {
         let hangup = models::hangup()?;
-        let runtime = Runtime::load(None)?;
+        let runtime = tokio::task::spawn_blocking(|| Runtime::load(None)).await??;
         let metrics = Metrics::new(config.drift_window, runtime.version())?;
         watch_panics(metrics.clone());
         let max_connections = raise_file_limit()
@@ -78,14 +81,14 @@ impl Server {
             }),
             _ => None,
         };
-        let tls = tls
-            .map(|files| server_config(files, metrics.clone()))
-            .transpose()?;
-        let tokens = config
-            .auth_tokens_file
-            .clone()
-            .map(|file| Tokens::open(file, metrics.clone()))
-            .transpose()?;
+        let tls = match tls {
+            Some(files) => Some(server_config(files, metrics.clone()).await?),
+            None => None,
+        };
+        let tokens = match config.auth_tokens_file.clone() {
+            Some(file) => Some(Tokens::open(file, metrics.clone()).await?),
+            None => None,
+        };
         if tokens.is_some() && tls.is_none() {
             tracing::warn!("tokens are asked for without TLS: they can be read on the way");
         } else if tokens.is_some() && !config.auth_open_health {
@@ -102,21 +105,11 @@ impl Server {
         };
         let places = config.bundle.clone();
         let stopped = stop.clone();
-        let load = move || Models::load(&places, loader, || stopped.came());
-        let loaded = tokio::task::spawn_blocking(load).await?;
-        if stop.came() {
-            tracing::info!("stopped while models were loaded");
-            return Ok(None);
-        }
-        let models = loaded?;
-        let listen = |address: SocketAddr| async move {
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address}"))
-        };
-        let grpc = listen(config.grpc_address).await?;
-        let http = listen(config.http_address).await?;
-        Ok(Some(Self {
+        let load = move || Models::load(&places, loader, &stopped);
+        let models = tokio::task::spawn_blocking(load).await??;
+        let grpc = config.grpc_address.listen().await?;
+        let http = config.http_address.listen().await?;
+        Ok(Self {
             grpc_address: grpc.local_addr()?,
             http_address: http.local_addr()?,
             models: Arc::new(models),
@@ -125,13 +118,15 @@ impl Server {
                 listener: grpc,
                 tls,
                 max_open: max_connections,
+                limits: connection_limits(&config),
                 metrics: metrics.clone(),
             },
             metrics,
             http,
             hangup,
+            stop: stop.clone(),
             config,
-        }))
+        })
     }
 
     /// Where gRPC listens.
@@ -139,13 +134,13 @@ impl Server {
         self.grpc_address
     }
 
-    /// Serves until `shutdown`; then reports that it does not, goes on for the grace that load
+    /// Serves until a stop comes; then reports that it does not, goes on for the grace that load
     /// balancers need to see it, refuses what is new, and waits for requests in flight as long as
     /// the settings say.
     ///
     /// # Errors
     /// When the transport fails.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn serve(self) -> anyhow::Result<()> {
         let Self {
             config,
             models,
@@ -154,6 +149,7 @@ impl Server {
             grpc,
             http,
             hangup,
+            mut stop,
             grpc_address,
             http_address,
         } = self;
@@ -209,34 +205,16 @@ impl Server {
                 tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
             ],
         )?;
-        let transport = match config.max_connection_age_s {
-            0 => Transport::builder(),
-            seconds => Transport::builder().max_connection_age(Duration::from_secs(seconds)),
-        };
-        let router = transport
-            .layer(requests)
-            .http2_keepalive_interval(Some(Duration::from_secs(config.keep_alive_s)))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-            .max_concurrent_streams(config.max_streams)
-            // As many as there may be can be given up at once: a proxy's clients share a connection.
-            .http2_max_pending_accept_reset_streams(Some(config.max_streams as usize))
-            .add_service(health_service)
+        let routes = Routes::new(health_service)
             .add_service(reflection().build_v1()?)
             // For older clients.
             .add_service(reflection().build_v1alpha()?)
             .add_service(open_inference)
             .add_service(detector);
-
-        let mut draining = draining;
-        let mut transport = tokio::spawn(router.serve_with_incoming_shutdown(
-            grpc.accept(),
-            async move {
-                // A sender that is gone means the same.
-                let _ = draining.wait_for(|draining| *draining).await;
-            },
-        ));
+        let mut transport = tokio::spawn(grpc.serve(requests.layer(routes.prepare()), draining));
         let poll = (config.model_poll_s > 0).then(|| Duration::from_secs(config.model_poll_s));
-        let model_task = tokio::spawn(models::watch(Arc::clone(&models), poll, hangup));
+        let watch = models::watch(Arc::clone(&models), poll, hangup, stop.clone());
+        let model_task = tokio::spawn(watch);
         let metrics_task = tokio::spawn(http::serve(
             http,
             metrics,
@@ -245,16 +223,18 @@ impl Server {
             tokens.filter(|_| !config.auth_open_health),
         ));
         if let Some(path) = &config.ready_file {
-            write_ready(path, grpc_address, http_address)?;
+            let path = path.clone();
+            let write = move || write_ready(&path, grpc_address, http_address);
+            tokio::task::spawn_blocking(write).await??;
         }
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 
         let failed = tokio::select! {
-            () = shutdown => None,
+            () = stop.comes() => None,
             never = health.follow(models.subscribe()) => match never {},
             () = a_scheduler_stops(&models) => Some(anyhow::anyhow!("a scheduler's thread stopped")),
             ended = &mut transport => {
-                ended??;
+                ended?;
                 Some(anyhow::anyhow!("the transport ended by itself"))
             }
         };
@@ -273,17 +253,37 @@ impl Server {
         if failed.is_none() {
             let timeout = Duration::from_secs(config.drain_timeout_s);
             match tokio::time::timeout(timeout, &mut transport).await {
-                Ok(ended) => ended??,
+                Ok(ended) => ended?,
                 Err(_) => {
                     tracing::warn!("connections are still open; closing them");
                     transport.abort();
                 }
             }
         }
-        model_task.abort();
+        if failed.is_some() {
+            model_task.abort();
+        } else if tokio::time::timeout(LOADING_PATIENCE, model_task)
+            .await
+            .is_err()
+        {
+            tracing::warn!("a model is still being loaded; it is left");
+        }
         metrics_task.abort();
         tracing::info!("stopped");
         failed.map_or(Ok(()), Err)
+    }
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let some = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
+    ConnectionLimits {
+        handshake: Duration::from_secs(config.handshake_timeout_s),
+        message: Duration::from_secs(config.message_timeout_s),
+        keep_alive: Duration::from_secs(config.keep_alive_s),
+        idle: some(config.max_connection_idle_s),
+        age: some(config.max_connection_age_s),
+        age_grace: some(config.max_connection_age_grace_s),
+        streams: config.max_streams,
     }
 }
 

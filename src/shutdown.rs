@@ -31,7 +31,7 @@ impl Stop {
             sender.send_replace(true);
             let signal = next().await;
             tracing::warn!(signal, "stopping at once");
-            std::process::exit(1);
+            exit(1);
         });
         Ok(Self(receiver))
     }
@@ -46,4 +46,10 @@ impl Stop {
         // A sender that is gone means the same.
         let _ = self.0.wait_for(|came| *came).await;
     }
+}
+
+/// Ends the process now, without what libraries do at its end: a thread that is inside ONNX Runtime
+/// would find its memory gone.
+pub fn exit(code: i32) -> ! {
+    signal_hook::low_level::exit(code)
 }

@@ -7,13 +7,14 @@
 //! * [`local`]: the local score, made of [`neighbours`] in pixels and in [`edges`], by their
 //!   [`normal_scores`];
 //! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle;
-//! * [`console`]: what programs say.
+//! * [`console`]: what programs say, [`environment`]: what they are told.
 //!
 //! It depends neither on libtorch nor on gRPC.
 
 pub mod calibration;
 pub mod console;
 pub mod edges;
+pub mod environment;
 pub mod inference;
 pub mod local;
 pub mod manifest;

@@ -1,12 +1,11 @@
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
 use lfbm_bundle::runtime::{Device, Precision};
 use serde::{Serialize, Serializer};
 
-use super::BatchingName;
+use super::{Address, BatchingName};
 use crate::models::DeviceFallback;
 use crate::telemetry::LogFormat;
 
@@ -22,14 +21,16 @@ pub struct Args {
     #[arg(long, env = "LFBM_BUNDLE", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Vec<PathBuf>>,
-    /// Where gRPC listens [default: 127.0.0.1:50051]
+    /// Where gRPC listens: HOST:PORT, :PORT for all interfaces, or PORT for 127.0.0.1; a name is
+    /// resolved at the start, and its first address is taken, IPv4 before IPv6
+    /// [default: 127.0.0.1:50051]
     #[arg(long, env = "LFBM_GRPC_ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub grpc_address: Option<SocketAddr>,
-    /// Where /metrics and /healthz listen [default: 127.0.0.1:9464]
+    pub grpc_address: Option<Address>,
+    /// Where /metrics and /healthz listen, as above [default: 127.0.0.1:9464]
     #[arg(long, env = "LFBM_HTTP_ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub http_address: Option<SocketAddr>,
+    pub http_address: Option<Address>,
     /// cpu, cuda[:N] or tensorrt[:N] [default: cpu]
     #[arg(long, env = "LFBM_DEVICE")]
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
@@ -120,6 +121,16 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_CONNECTIONS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<usize>,
+    /// How long a client may take from connecting to its first request, TLS included; after that its
+    /// connection is closed [default: 10]
+    #[arg(long, env = "LFBM_HANDSHAKE_TIMEOUT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake_timeout_s: Option<u64>,
+    /// How long the server waits for the rest of a message; a stream may wait between messages
+    /// [default: 30]
+    #[arg(long, env = "LFBM_MESSAGE_TIMEOUT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_timeout_s: Option<u64>,
     /// Requests that may be under way in one connection [default: 1024]
     #[arg(long, env = "LFBM_MAX_STREAMS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,11 +139,22 @@ pub struct Args {
     #[arg(long, env = "LFBM_KEEP_ALIVE_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive_s: Option<u64>,
+    /// How long a connection may have no request under way before its client is told to open another
+    /// when it needs one; 0 for any time [default: 3600]
+    #[arg(long, env = "LFBM_MAX_CONNECTION_IDLE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connection_idle_s: Option<u64>,
     /// How old a connection may grow before its client is told to open another; what is under way
-    /// in it is finished; 0 for any age [default: 0]
+    /// in it is finished; a tenth more or less, so that clients do not come back together; 0 for any
+    /// age [default: 0]
     #[arg(long, env = "LFBM_MAX_CONNECTION_AGE_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_age_s: Option<u64>,
+    /// How long what is under way in such a connection may take; 0 for as long as it takes
+    /// [default: 0]
+    #[arg(long, env = "LFBM_MAX_CONNECTION_AGE_GRACE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connection_age_grace_s: Option<u64>,
     /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
     #[arg(long, env = "LFBM_TLS_CERT")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -73,6 +73,18 @@ impl Config {
             ("max_connections", self.max_connections, 1, most),
             ("max_streams", self.max_streams as usize, 1, most),
             ("keep_alive_s", self.keep_alive_s as usize, 1, 86_400),
+            (
+                "handshake_timeout_s",
+                self.handshake_timeout_s as usize,
+                1,
+                86_400,
+            ),
+            (
+                "message_timeout_s",
+                self.message_timeout_s as usize,
+                1,
+                86_400,
+            ),
         ];
         for (name, value, low, high) in ranges {
             if !(low..=high).contains(&value) {

@@ -1,12 +1,15 @@
 //! Settings: defaults, then a file, then the environment, then flags.
 
+mod address;
 mod args;
 mod check;
+mod environment;
 
+pub use address::Address;
 pub use args::Args;
 pub use check::ConfigError;
+pub use environment::{environment, parse};
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -56,8 +59,8 @@ pub enum BatchingName {
 #[allow(missing_docs)]
 pub struct Config {
     pub bundle: Vec<PathBuf>,
-    pub grpc_address: SocketAddr,
-    pub http_address: SocketAddr,
+    pub grpc_address: Address,
+    pub http_address: Address,
     #[serde(deserialize_with = "from_text")]
     pub device: Device,
     pub device_fallback: DeviceFallback,
@@ -82,9 +85,13 @@ pub struct Config {
     pub drift_window: usize,
     pub drain_grace_s: u64,
     pub max_connections: usize,
+    pub handshake_timeout_s: u64,
+    pub message_timeout_s: u64,
     pub max_streams: u32,
     pub keep_alive_s: u64,
+    pub max_connection_idle_s: u64,
     pub max_connection_age_s: u64,
+    pub max_connection_age_grace_s: u64,
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub tls_client_ca: Option<PathBuf>,
@@ -102,8 +109,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bundle: Vec::new(),
-            grpc_address: SocketAddr::from(([127, 0, 0, 1], 50051)),
-            http_address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            grpc_address: Address::local(50051),
+            http_address: Address::local(9464),
             device: Device::Cpu,
             device_fallback: DeviceFallback::None,
             gpu_memory_limit_bytes: None,
@@ -127,9 +134,13 @@ impl Default for Config {
             drift_window: 1000,
             drain_grace_s: 0,
             max_connections: 16_384,
+            handshake_timeout_s: 10,
+            message_timeout_s: 30,
             max_streams: 1024,
             keep_alive_s: 30,
+            max_connection_idle_s: 3600,
             max_connection_age_s: 0,
+            max_connection_age_grace_s: 0,
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,
@@ -151,17 +162,23 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, or a setting is unknown or out of its range.
     pub fn load(args: &Args) -> Result<Self, ConfigError> {
+        let settings = Self::unchecked(args)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The same for whoever does not serve.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a setting is unknown or of the wrong type.
+    pub fn unchecked(args: &Args) -> Result<Self, ConfigError> {
         let mut builder = config::Config::builder();
         if let Some(path) = &args.config {
             builder = builder
                 .add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
         }
-        let settings: Self = builder
-            .add_source(config::Config::try_from(args)?)
-            .build()?
-            .try_deserialize()?;
-        settings.check()?;
-        Ok(settings)
+        let source = config::Config::try_from(args)?;
+        Ok(builder.add_source(source).build()?.try_deserialize()?)
     }
 
     /// How graphs are run.
@@ -295,6 +312,9 @@ mod tests {
             ("max_chains_in_flight = 3", "max_chains_in_flight"),
             ("tls_key = 'key.pem'", "tls_cert is not"),
             ("max_connections = 0", "max_connections"),
+            ("handshake_timeout_s = 0", "handshake_timeout_s"),
+            ("message_timeout_s = 0", "message_timeout_s"),
+            ("grpc_address = 'localhost'", "expected HOST:PORT"),
             ("cuda_graphs = true", "cuda_graphs is true"),
             ("cuda_graphs = true\ndevice = 'tensorrt'", "tensorrt:0"),
             ("bundle = []", "--bundle"),

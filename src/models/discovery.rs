@@ -1,75 +1,165 @@
 //! Which bundles there are.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Tells a bundle that was touched from one that was not, without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<File>);
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct File {
-    name: OsString,
+const MANIFEST: &str = "manifest.json";
+/// A manifest is far smaller; of what is larger, the size tells whether it was touched.
+const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+
+/// Tells a bundle that was touched from one that was not, without reading more than its manifest.
+/// Whatever else lies in its folder is nobody's business: an editor's lock, a backup, a link to
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Vec<Named>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    name: String,
+    /// None for one that cannot be seen.
+    file: Option<Seen>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
     size_bytes: u64,
     inode: u64,
     /// Seconds and nanoseconds; unlike the time of modification, nobody sets it back.
     changed: (i64, i64),
 }
 
+/// The part of a manifest that says which files there are.
+#[derive(Default, Deserialize)]
+struct Listing {
+    #[serde(default)]
+    files: BTreeMap<String, IgnoredAny>,
+}
+
 impl Fingerprint {
+    /// Of the manifest, and of the files that it names.
+    ///
+    /// # Errors
+    /// When the manifest cannot be seen.
     pub(super) fn of(bundle: &Path) -> io::Result<Self> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(bundle)? {
-            let entry = entry?;
-            let file = fs::metadata(entry.path())?;
-            if file.is_file() {
-                files.push(File {
-                    name: entry.file_name(),
-                    size_bytes: file.len(),
-                    inode: file.ino(),
-                    changed: (file.ctime(), file.ctime_nsec()),
-                });
-            }
-        }
-        files.sort();
-        Ok(Self(files))
+        let manifest = bundle.join(MANIFEST);
+        let seen = Seen::of(&manifest)?;
+        let mut text = Vec::new();
+        File::open(&manifest)?
+            .take(MAX_MANIFEST_BYTES)
+            .read_to_end(&mut text)?;
+        // One that is none names no files, and is refused for it when it is loaded.
+        let listing: Listing = serde_json::from_slice(&text).unwrap_or_default();
+        let mut named = vec![Named {
+            name: MANIFEST.to_owned(),
+            file: Some(seen),
+        }];
+        named.extend(listing.files.into_keys().map(|name| Named {
+            file: Seen::of(&bundle.join(&name)).ok(),
+            name,
+        }));
+        Ok(Self(named))
     }
+}
+
+impl Seen {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = fs::metadata(path)?;
+        Ok(Self {
+            size_bytes: file.len(),
+            inode: file.ino(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+}
+
+/// What lies at a place.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Bundles.
+    pub(super) bundles: BTreeMap<PathBuf, Fingerprint>,
+    /// What cannot be seen: bundles, for all that is known, or what lies beside a bundle's files.
+    pub(super) unseen: BTreeMap<PathBuf, io::Error>,
 }
 
 /// The bundles at `place`, which is one or a folder of them. Hidden folders are drafts: bundles
 /// are written there and then renamed.
-pub(super) fn bundles(place: &Path) -> io::Result<BTreeMap<PathBuf, Fingerprint>> {
-    let candidates = if is_bundle(place) {
-        vec![place.to_path_buf()]
-    } else {
-        let mut children = Vec::new();
-        for entry in fs::read_dir(place)? {
-            let entry = entry?;
-            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            if !hidden && is_bundle(&entry.path()) {
-                children.push(entry.path());
-            }
+///
+/// # Errors
+/// When the place itself cannot be read.
+pub(super) fn find(place: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    if is_bundle(place)? {
+        found.add(place.to_path_buf());
+        return Ok(found);
+    }
+    for entry in fs::read_dir(place)? {
+        let entry = entry?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if hidden {
+            continue;
         }
-        children
-    };
-    let mut found = BTreeMap::new();
-    for bundle in candidates {
-        match Fingerprint::of(&bundle) {
-            Ok(fingerprint) => {
-                found.insert(bundle, fingerprint);
+        let path = entry.path();
+        match is_bundle(&path) {
+            Ok(true) => found.add(path),
+            Ok(false) => found.look_at(path),
+            Err(error) => {
+                found.unseen.insert(path, error);
             }
-            // It went between two looks.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
         }
     }
     Ok(found)
 }
 
-fn is_bundle(dir: &Path) -> bool {
-    dir.join("manifest.json").is_file()
+impl Found {
+    fn add(&mut self, bundle: PathBuf) {
+        match fs::read_dir(&bundle) {
+            Ok(entries) => {
+                for entry in entries.flatten() {
+                    self.look_at(entry.path());
+                }
+            }
+            Err(error) => {
+                self.unseen.insert(bundle.clone(), error);
+            }
+        }
+        match Fingerprint::of(&bundle) {
+            Ok(fingerprint) => {
+                self.bundles.insert(bundle, fingerprint);
+            }
+            // It went between two looks.
+            Err(error) if is_absent(&error) => {}
+            Err(error) => {
+                self.unseen.insert(bundle, error);
+            }
+        }
+    }
+
+    /// A link to nothing, or a folder that others own.
+    fn look_at(&mut self, path: PathBuf) {
+        if let Err(error) = fs::metadata(&path) {
+            self.unseen.insert(path, error);
+        }
+    }
+}
+
+/// Whether a folder has a manifest.
+fn is_bundle(dir: &Path) -> io::Result<bool> {
+    match fs::metadata(dir.join(MANIFEST)) {
+        Ok(manifest) => Ok(manifest.is_file()),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }

@@ -1,6 +1,6 @@
 //! Keeps what is served in step with what is on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::discovery::{self, Fingerprint};
 use super::{Catalog, LoadError, Loader, Model, Refused, Unknown};
+use crate::shutdown::Stop;
 use crate::telemetry::Registration;
 
 /// A bundle that is replaced is away for a moment between two renames; one that is away for longer
@@ -29,16 +30,12 @@ pub struct Models {
 
 impl Models {
     /// Loads the bundles at `places`, each a bundle or a folder of bundles. One that cannot be served
-    /// is refused and leaves the others of its folder alone, as when it comes later. Loads no more
-    /// once `stopped` is true.
+    /// is refused and leaves the others of its folder alone, as when it comes later; so does a place
+    /// where there is none yet. Loads no more once `stop` came.
     ///
     /// # Errors
-    /// When a place is itself a bundle that cannot be served, or has none, or no bundle can be.
-    pub fn load(
-        places: &[PathBuf],
-        loader: Loader,
-        stopped: impl Fn() -> bool,
-    ) -> Result<Self, LoadError> {
+    /// When a place is itself a bundle that cannot be served, or no bundle can be.
+    pub fn load(places: &[PathBuf], loader: Loader, stop: &Stop) -> Result<Self, LoadError> {
         for reason in LoadError::REASONS {
             loader.metrics.expect_refused_models(reason);
         }
@@ -47,21 +44,11 @@ impl Models {
             loader,
             served: BTreeMap::new(),
             refused: BTreeMap::new(),
+            unseen: BTreeSet::new(),
         };
-        let mut found = Found::new();
-        for place in places {
-            let bundles = discovery::bundles(place).map_err(|source| LoadError::Io {
-                path: place.clone(),
-                source,
-            })?;
-            if bundles.is_empty() {
-                return Err(LoadError::NoBundle(place.clone()));
-            }
-            found.extend(bundles);
-        }
-        let mut first_error = None;
+        let (found, mut first_error) = shelf.find_first();
         for (bundle, fingerprint) in &found {
-            if stopped() {
+            if stop.came() {
                 break;
             }
             if let Err(error) = shelf.take(bundle, fingerprint, &found) {
@@ -104,8 +91,9 @@ impl Models {
     }
 
     /// Loads what is new on disk, then withdraws what is gone; blocks until both are done. What
-    /// cannot be served is refused, once for every change of it, or again if `retry`.
-    pub fn poll(&self, retry: bool) {
+    /// cannot be served is refused, once for every change of it, or again if `retry`. Does no more
+    /// once `stop` came.
+    pub fn poll(&self, retry: bool, stop: &Stop) {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         if retry {
             shelf.refused.clear();
@@ -116,6 +104,9 @@ impl Models {
             found = shelf.find();
         }
         for (bundle, fingerprint) in &found {
+            if stop.came() {
+                return;
+            }
             if shelf.knows(bundle, fingerprint) {
                 continue;
             }
@@ -176,6 +167,8 @@ struct Shelf {
     loader: Loader,
     served: BTreeMap<(String, u64), Served>,
     refused: BTreeMap<PathBuf, Refusal>,
+    /// What could not be seen at the last look, and was warned of.
+    unseen: BTreeSet<PathBuf>,
 }
 
 impl Shelf {
@@ -193,28 +186,80 @@ impl Shelf {
         Catalog::new(models, refused.collect())
     }
 
-    /// What there is; what is served from a place that cannot be read counts as being there.
-    fn find(&mut self) -> Found {
-        let mut found = Found::new();
+    /// What there is before anything is served, and why there is not more.
+    fn find_first(&mut self) -> (Found, Option<LoadError>) {
+        let (mut found, mut unseen, mut first_error) = (Found::new(), BTreeMap::new(), None);
         for place in self.places.clone() {
-            match discovery::bundles(&place) {
-                Ok(bundles) => {
+            let error = match discovery::find(&place) {
+                Ok(there) => {
+                    let is_empty = there.bundles.is_empty();
+                    found.extend(there.bundles);
+                    unseen.extend(there.unseen);
+                    is_empty.then(|| LoadError::NoBundle(place.clone()))
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Some(LoadError::NoBundle(place.clone()))
+                }
+                Err(source) => {
+                    let path = place.clone();
+                    let error = LoadError::Io { path, source };
+                    self.refuse(&place, None, &error);
+                    Some(error)
+                }
+            };
+            if let Some(LoadError::NoBundle(_)) = &error {
+                tracing::warn!(place = %place.display(), "no bundle here yet; others are served");
+            }
+            first_error = first_error.or(error);
+        }
+        self.warn_of_unseen(unseen);
+        (found, first_error)
+    }
+
+    /// What there is. What is served from a place or a folder that cannot be read counts as being
+    /// there.
+    fn find(&mut self) -> Found {
+        let (mut found, mut unseen) = (Found::new(), BTreeMap::new());
+        for place in self.places.clone() {
+            match discovery::find(&place) {
+                Ok(there) => {
                     self.refused.remove(&place);
-                    found.extend(bundles);
+                    found.extend(there.bundles);
+                    unseen.extend(there.unseen);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {
-                    let there = self.served.values();
-                    let there = there.filter(|served| served.bundle.starts_with(&place));
-                    found.extend(
-                        there.map(|served| (served.bundle.clone(), served.fingerprint.clone())),
-                    );
+                    found.extend(self.served_below(&place));
                     let path = place.clone();
                     self.refuse(&place, None, &LoadError::Io { path, source });
                 }
             }
         }
+        for bundle in unseen.keys() {
+            found.extend(self.served_below(bundle));
+        }
+        self.warn_of_unseen(unseen);
         found
+    }
+
+    fn served_below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (PathBuf, Fingerprint)> {
+        let served = self.served.values();
+        let below = served.filter(move |served| served.bundle.starts_with(path));
+        below.map(|served| (served.bundle.clone(), served.fingerprint.clone()))
+    }
+
+    /// Once for each that stays so.
+    fn warn_of_unseen(&mut self, unseen: BTreeMap<PathBuf, io::Error>) {
+        for (path, error) in &unseen {
+            if !self.unseen.contains(path) {
+                tracing::warn!(
+                    path = %path.display(),
+                    %error,
+                    "cannot be read; what is served goes on"
+                );
+            }
+        }
+        self.unseen = unseen.into_keys().collect();
     }
 
     fn knows(&self, bundle: &Path, fingerprint: &Fingerprint) -> bool {

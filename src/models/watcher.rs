@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Models;
+use crate::shutdown::Stop;
 
 /// SIGHUP, from the call on; until then it ends the process.
 ///
@@ -17,8 +18,13 @@ pub fn hangup() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// Polls `models` every `interval`, and at SIGHUP, which also tries refused bundles again.
-pub async fn watch(models: Arc<Models>, interval: Option<Duration>, mut hangup: Signal) {
+/// Polls `models` every `interval`, and at SIGHUP, which also tries refused bundles again, until `stop`.
+pub async fn watch(
+    models: Arc<Models>,
+    interval: Option<Duration>,
+    mut hangup: Signal,
+    mut stop: Stop,
+) {
     loop {
         let tick = async {
             match interval {
@@ -29,10 +35,11 @@ pub async fn watch(models: Arc<Models>, interval: Option<Duration>, mut hangup: 
         let retry = tokio::select! {
             () = tick => false,
             _ = hangup.recv() => true,
+            () = stop.comes() => return,
         };
-        let models = Arc::clone(&models);
+        let (models, stopped) = (Arc::clone(&models), stop.clone());
         // Loading reads files and compiles graphs.
-        let poll = tokio::task::spawn_blocking(move || models.poll(retry));
+        let poll = tokio::task::spawn_blocking(move || models.poll(retry, &stopped));
         if let Err(error) = poll.await {
             tracing::error!(%error, "a look for bundles failed");
         }

@@ -1,30 +1,30 @@
 //! Accepts connections: bounded in number, and none may hold a place without a word.
 
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::body::{Body, Bytes};
+use hyper::{Request, Response};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
+use tonic::Status;
+use tower::Service;
 
-use super::Reloaded;
+use super::http2::{self, drained};
+use super::{ConnectionLimits, Reloaded};
 use crate::telemetry::Metrics;
 
-/// How long a client may take to its first byte, and over TLS to the end of the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// When the system has no file handle for a connection, some must close first.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Connections that are accepted and not yet served.
-const BACKLOG: usize = 64;
 
 /// How connections are accepted.
 pub struct Connections {
@@ -34,60 +34,91 @@ pub struct Connections {
     pub tls: Option<Reloaded<Arc<ServerConfig>>>,
     /// How many may be open; others are closed at once.
     pub max_open: usize,
-    /// Counts those.
+    /// How long each may take over what it does, and stay.
+    pub limits: ConnectionLimits,
+    /// Counts those that are closed at once.
     pub metrics: Metrics,
 }
 
 impl Connections {
-    /// Accepts until the stream is dropped; then the listener is closed.
-    pub fn accept(self) -> ReceiverStream<io::Result<Connection>> {
-        let (accepted, stream) = mpsc::channel(BACKLOG);
-        let open = Arc::new(Semaphore::new(self.max_open));
-        tokio::spawn(async move {
-            tokio::select! {
-                () = accepted.closed() => {}
-                () = self.accept_into(&accepted, open) => {}
-            }
-        });
-        ReceiverStream::new(stream)
-    }
-
-    async fn accept_into(
-        &self,
-        accepted: &mpsc::Sender<io::Result<Connection>>,
-        open: Arc<Semaphore>,
-    ) {
+    /// Serves `service` to whoever connects, until `draining`; then no connection is accepted, those
+    /// that are open are told to go away, and the call returns when they have.
+    pub async fn serve<S, B>(self, service: S, mut draining: watch::Receiver<bool>)
+    where
+        S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error = Status> + Unpin + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(self.max_open));
+        let mut open = JoinSet::new();
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-                    continue;
-                }
+            let stream = tokio::select! {
+                () = drained(&mut draining) => break,
+                Some(_) = open.join_next() => continue,
+                stream = accept(&self.listener) => stream,
             };
-            let Ok(place) = Arc::clone(&open).try_acquire_owned() else {
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.metrics.reject("connections");
                 continue;
             };
             let tls = self.tls.as_ref().map(Reloaded::get);
-            let accepted = accepted.clone();
-            tokio::spawn(async move {
-                let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, tls));
-                match shaken.await {
-                    Ok(Ok((io, remote))) => {
-                        let connection = Connection {
-                            io,
-                            remote,
-                            _place: place,
-                        };
-                        // A server that stops takes no more.
-                        let _ = accepted.send(Ok(connection)).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-                    Err(_) => tracing::debug!("a client connected and did not speak"),
-                }
-            });
+            let connection = Accepted {
+                stream,
+                tls,
+                limits: self.limits.clone(),
+                draining: draining.clone(),
+                _place: place,
+            };
+            open.spawn(connection.serve(service.clone()));
+        }
+        drop(self.listener);
+        while open.join_next().await.is_some() {}
+    }
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+            }
+        }
+    }
+}
+
+/// A connection that has not said anything yet.
+struct Accepted {
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    limits: ConnectionLimits,
+    draining: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Accepted {
+    async fn serve<S, B>(mut self, service: S)
+    where
+        S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error = Status> + Unpin + Send + 'static,
+    {
+        let first_request_by = Instant::now() + self.limits.handshake;
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout_at(first_request_by, shake_hands(self.stream, self.tls)) => shaken,
+            // Nobody waits for the answer to a handshake.
+            () = drained(&mut self.draining) => return,
+        };
+        match shaken {
+            Ok(Ok(io)) => {
+                let (limits, draining) = (&self.limits, &mut self.draining);
+                http2::serve(io, service, limits, first_request_by, draining).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+            Err(_) => tracing::debug!("a client connected and did not speak"),
         }
     }
 }
@@ -95,81 +126,17 @@ impl Connections {
 async fn shake_hands(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
-) -> io::Result<(Pin<Box<dyn ReadWrite>>, SocketAddr)> {
+) -> io::Result<Pin<Box<dyn ReadWrite>>> {
     stream.set_nodelay(true)?;
-    let remote = stream.peer_addr()?;
     Ok(match tls {
-        Some(config) => (
-            Box::pin(TlsAcceptor::from(config).accept(stream).await?),
-            remote,
-        ),
-        None => {
-            if stream.peek(&mut [0]).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            (Box::pin(stream), remote)
-        }
+        Some(config) => Box::pin(TlsAcceptor::from(config).accept(stream).await?),
+        None => Box::pin(stream),
     })
 }
 
 trait ReadWrite: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> ReadWrite for T {}
-
-/// A connection with a client, encrypted or not.
-pub struct Connection {
-    io: Pin<Box<dyn ReadWrite>>,
-    remote: SocketAddr,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = SocketAddr;
-
-    fn connect_info(&self) -> SocketAddr {
-        self.remote
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.io.as_mut().poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.io.as_mut().poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_shutdown(context)
-    }
-}
 
 /// Takes as many file handles as the system allows the process, and says how many that are: every
 /// connection is one, and the soft limit that processes start with is small.

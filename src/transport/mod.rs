@@ -1,11 +1,15 @@
 //! What lies under gRPC: connections, TLS, and files that are read again when they change.
 
 mod connection;
+mod http2;
+mod message;
 mod reload;
+mod requests;
 mod tls;
 mod tokens;
 
-pub use connection::{Connection, Connections, raise_file_limit};
+pub use connection::{Connections, raise_file_limit};
+pub use http2::ConnectionLimits;
 pub use reload::{Reloaded, reload};
 pub use tls::{TlsFiles, server_config};
 pub use tokens::Tokens;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lfbm_bundle::console::one_line;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use crate::telemetry::Metrics;
 
@@ -29,41 +30,44 @@ impl<T: Clone> Reloaded<T> {
 
 /// Makes a value of the contents of `files` now, and again whenever they change, until every clone
 /// of the result is dropped. Files that make no value are logged and counted once, and the last
-/// good value stays.
+/// good value stays. Files are read on threads that may block: a disk may be slow, or not answer.
 ///
 /// # Errors
 /// When the files make no value now.
-pub fn reload<T: Send + Sync + 'static>(
+pub async fn reload<T: Send + Sync + 'static>(
     name: &'static str,
     files: Vec<PathBuf>,
     metrics: Metrics,
     make: impl Fn(&[Vec<u8>]) -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<Reloaded<T>> {
-    let make = move |contents: &Contents| match contents {
-        Ok(contents) => make(contents),
-        Err(error) => Err(anyhow::anyhow!("{error}")),
+    let source = Source {
+        files,
+        make,
+        seen: None,
     };
-    let mut seen = read(&files);
-    let value = make(&seen).with_context(|| {
-        let files = files.iter().map(|file| file.display().to_string());
+    let (mut source, made) = source.look().await?;
+    let value = made.context("nothing was read")?.with_context(|| {
+        let files = source.files.iter().map(|file| file.display().to_string());
         let files = files.collect::<Vec<_>>().join(", ");
         format!("{files} cannot be used for {name}")
     })?;
     metrics.expect_reloads(name);
     let (sender, receiver) = watch::channel(value);
     tokio::spawn(async move {
-        let mut interval = tokio::time::interval(POLL_INTERVAL);
         loop {
             tokio::select! {
                 () = sender.closed() => return,
-                _ = interval.tick() => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
-            let now = read(&files);
-            if now == seen {
-                continue;
-            }
-            let made = make(&now);
-            seen = now;
+            let made;
+            (source, made) = match source.look().await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::error!(name, %error, "cannot be reloaded any more");
+                    return;
+                }
+            };
+            let Some(made) = made else { continue };
             metrics.observe_reload(name, made.is_ok());
             match made {
                 Ok(value) => {
@@ -83,8 +87,32 @@ pub fn reload<T: Send + Sync + 'static>(
 
 type Contents = Result<Vec<Vec<u8>>, String>;
 
-fn read(files: &[PathBuf]) -> Contents {
-    files.iter().map(|file| read_one(file)).collect()
+/// Files, and what is made of them.
+struct Source<F> {
+    files: Vec<PathBuf>,
+    make: F,
+    /// At the last look.
+    seen: Option<Contents>,
+}
+
+impl<F> Source<F> {
+    /// Itself again, and what the files make if they have changed.
+    async fn look<T>(mut self) -> Result<(Self, Option<anyhow::Result<T>>), JoinError>
+    where
+        T: Send + 'static,
+        F: Fn(&[Vec<u8>]) -> anyhow::Result<T> + Send + 'static,
+    {
+        tokio::task::spawn_blocking(move || {
+            let now: Contents = self.files.iter().map(|file| read_one(file)).collect();
+            let made = (self.seen.as_ref() != Some(&now)).then(|| match &now {
+                Ok(contents) => (self.make)(contents),
+                Err(error) => Err(anyhow::anyhow!("{error}")),
+            });
+            self.seen = Some(now);
+            (self, made)
+        })
+        .await
+    }
 }
 
 fn read_one(file: &Path) -> Result<Vec<u8>, String> {

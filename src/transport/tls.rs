@@ -27,7 +27,7 @@ pub struct TlsFiles {
 ///
 /// # Errors
 /// When the files make none now.
-pub fn server_config(
+pub async fn server_config(
     files: TlsFiles,
     metrics: Metrics,
 ) -> anyhow::Result<Reloaded<Arc<ServerConfig>>> {
@@ -38,6 +38,7 @@ pub fn server_config(
         [certificate, key, authorities] => configure(certificate, key, Some(authorities)),
         _ => anyhow::bail!("expected a certificate and a key"),
     })
+    .await
 }
 
 fn configure(

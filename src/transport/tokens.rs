@@ -25,10 +25,11 @@ impl Tokens {
     ///
     /// # Errors
     /// When the file holds no token now.
-    pub fn open(file: PathBuf, metrics: Metrics) -> anyhow::Result<Self> {
+    pub async fn open(file: PathBuf, metrics: Metrics) -> anyhow::Result<Self> {
         let tokens = reload("auth tokens", vec![file], metrics, |contents| {
             parse(&contents.concat())
-        })?;
+        })
+        .await?;
         Ok(Self(tokens))
     }
 

@@ -15,7 +15,7 @@ pub use self::image::decode;
 pub use self::inference::{Limits, parameters, sample_count};
 pub use self::mask::decode_mask;
 pub use self::priority::priority;
-pub use self::timeout::timeout;
+pub use self::timeout::{timeout, timeout_in};
 
 /// One field that is wrong, as `google.rpc.BadRequest` says it.
 #[derive(Clone, Debug, PartialEq, Eq)]

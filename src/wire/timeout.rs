@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 use super::Violation;
@@ -25,6 +26,11 @@ pub fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, Violation> {
                 format!("expected 1 to 8 digits and one of H, M, S, m, u, n, got {value:?}");
             Violation::new(GRPC_TIMEOUT, reason)
         })
+}
+
+/// The same of a request's headers; one of another form is for [`timeout`] to name.
+pub fn timeout_in(headers: &HeaderMap) -> Option<Duration> {
+    parse(headers.get(GRPC_TIMEOUT)?.to_str().ok()?)
 }
 
 fn parse(text: &str) -> Option<Duration> {

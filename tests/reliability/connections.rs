@@ -33,7 +33,8 @@ async fn ten_thousand_idle_connections_cost_little() {
     assert!(count >= 2_000, "the limit on open files is too low to tell");
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());
-    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let patient = ["--handshake-timeout-s", "600"];
+    let server = Server::start(bundle.dir(), folder.path(), &patient);
     let request = encoded(png(pixels(&bundle.manifest().image, 0)));
     client(&server).await.score(request.clone()).await.unwrap();
     let before = resident_bytes(&server);

@@ -11,7 +11,10 @@ mod connections;
 mod crash;
 mod disk;
 mod drain;
+mod foreign;
 mod http2;
+mod loading;
+mod silent;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod endpoints;
 mod hostile;
 mod requests;
 mod tls;

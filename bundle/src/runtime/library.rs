@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::RuntimeError;
+use crate::environment::variable;
 
 /// The environment variable that names the library.
 pub const LIBRARY_VARIABLE: &str = "LFBM_ONNXRUNTIME";
@@ -91,7 +92,7 @@ fn version(path: &Path) -> Result<String, libloading::Error> {
 fn find(library: Option<&Path>) -> Result<PathBuf, RuntimeError> {
     let named = library
         .map(Path::to_path_buf)
-        .or_else(|| std::env::var_os(LIBRARY_VARIABLE).map(Into::into));
+        .or_else(|| variable(LIBRARY_VARIABLE).map(Into::into));
     let searched = match named {
         Some(path) => vec![path],
         None => {

@@ -109,7 +109,7 @@ impl DataArgs {
     fn folder(&self, files: &str, origin: &str) -> Result<PathBuf, DataError> {
         let named = self.data_dir.clone();
         named
-            .or_else(|| std::env::var_os("LFBM_DATA_DIR").map(Into::into))
+            .or_else(|| lfbm_bundle::environment::variable("LFBM_DATA_DIR").map(Into::into))
             .ok_or_else(|| {
                 DataError::Usage(format!(
                     "name the folder with {files}, from {origin}, with --data-dir or LFBM_DATA_DIR"

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
+use lfbm_bundle::environment::variable;
 use sha2::{Digest, Sha256};
 
 use super::DataError;
@@ -43,7 +44,9 @@ const FILES: [(&str, &str); 4] = [
 /// # Errors
 /// When there is no network, the disk fails, or a checksum does not fit.
 pub(super) fn mnist(folder: &Path) -> Result<(), DataError> {
-    let url = std::env::var(URL_VARIABLE).unwrap_or_else(|_| URL.to_owned());
+    let url = variable(URL_VARIABLE)
+        .and_then(|url| url.into_string().ok())
+        .unwrap_or_else(|| URL.to_owned());
     fs::create_dir_all(folder).map_err(DataError::io(folder))?;
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))

@@ -57,14 +57,15 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
 
 fn cache() -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME")
+    // An empty one counts as none, as its specification says.
+    let cache = lfbm_bundle::environment::variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(home)?;
     Some(cache.join("lfbm/mnist"))
 }
 
 fn find(data_dir: Option<&Path>) -> Result<PathBuf, DataError> {
-    let named = std::env::var_os("LFBM_DATA_DIR").map(PathBuf::from);
+    let named = lfbm_bundle::environment::variable("LFBM_DATA_DIR").map(PathBuf::from);
     let searched: Vec<PathBuf> = match data_dir {
         Some(folder) => vec![folder.to_path_buf()],
         None => named.iter().cloned().chain(cache()).collect(),

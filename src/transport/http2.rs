@@ -1,0 +1,189 @@
+//! A connection from its first byte of HTTP/2 to its end, and when that end comes.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes};
+use hyper::server::conn::http2::Builder;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Status;
+use tower::Service;
+
+use super::requests::{Activity, Counted};
+
+/// How long a silent client has for its sign of life.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client without a request under way has to read that the server stops, or that its time
+/// is up.
+const SHORT_NOTICE: Duration = Duration::from_millis(500);
+/// The same where nothing presses; a request that crosses the server's GOAWAY is answered.
+const LONG_NOTICE: Duration = Duration::from_secs(10);
+/// Connections that began together do not end together.
+const AGE_JITTER: f64 = 0.1;
+
+/// How long connections may take over what they do, and stay.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// From the connection to its first request; the handshakes of TLS and of HTTP/2 are within it.
+    pub handshake: Duration,
+    /// From the time when the server waits for a message until the message is complete.
+    pub message: Duration,
+    /// Silence after which a client is asked for a sign of life.
+    pub keep_alive: Duration,
+    /// Without a request under way.
+    pub idle: Option<Duration>,
+    /// From the handshake on; what is under way then is finished.
+    pub age: Option<Duration>,
+    /// How long what is under way may take after that.
+    pub age_grace: Option<Duration>,
+    /// Requests under way at once.
+    pub streams: u32,
+}
+
+/// Returns once `draining` is true.
+pub(super) async fn drained(draining: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+/// Serves one connection until it ends, its client has asked nothing by `first_request_by`, one of
+/// the limits is reached, or the server drains.
+pub(super) async fn serve<S, B>(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    service: S,
+    limits: &ConnectionLimits,
+    first_request_by: Instant,
+    draining: &mut watch::Receiver<bool>,
+) where
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error = Status> + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::new());
+    let service = Counted::new(service, Arc::clone(&activity), limits.message);
+    let mut connection = pin!(
+        Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            // As many as there may be can be given up at once: a proxy's clients share a connection.
+            .max_pending_accept_reset_streams(Some(limits.streams as usize))
+            .keep_alive_interval(Some(limits.keep_alive))
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .serve_connection(TokioIo::new(io), service)
+    );
+    let mut life = Life {
+        activity,
+        idle: limits.idle,
+        first_request_by,
+        old_at: limits.age.map(|age| Instant::now() + jittered(age)),
+        age_grace: limits.age_grace,
+        notice: None,
+    };
+    let mut look = first_request_by;
+    loop {
+        let next = tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection broke");
+                }
+                return;
+            }
+            () = drained(draining), if !life.is_pressed() => life.give_notice(SHORT_NOTICE, None),
+            () = tokio::time::sleep_until(look) => life.look(),
+        };
+        look = match next {
+            Next::LookAt(time) => time,
+            Next::GiveNotice(time) => {
+                connection.as_mut().graceful_shutdown();
+                time
+            }
+            Next::Close => {
+                tracing::debug!("a connection was closed");
+                return;
+            }
+        };
+    }
+}
+
+fn jittered(age: Duration) -> Duration {
+    age.mul_f64(rand::random_range(1.0 - AGE_JITTER..=1.0 + AGE_JITTER))
+}
+
+/// What decides when a connection ends.
+struct Life {
+    activity: Arc<Activity>,
+    idle: Option<Duration>,
+    first_request_by: Instant,
+    old_at: Option<Instant>,
+    age_grace: Option<Duration>,
+    notice: Option<Notice>,
+}
+
+/// The client was told to go away.
+struct Notice {
+    given: Instant,
+    /// How long it may stay without a request under way.
+    length: Duration,
+    /// When it goes whatever is under way.
+    until: Option<Instant>,
+}
+
+enum Next {
+    LookAt(Instant),
+    /// Tells the client to go away, and looks again then.
+    GiveNotice(Instant),
+    Close,
+}
+
+impl Life {
+    /// Whether the notice is as short as any.
+    fn is_pressed(&self) -> bool {
+        let notice = self.notice.as_ref();
+        notice.is_some_and(|notice| notice.length == SHORT_NOTICE)
+    }
+
+    fn give_notice(&mut self, length: Duration, until: Option<Instant>) -> Next {
+        let given = Instant::now();
+        self.notice = Some(Notice {
+            given,
+            length,
+            until,
+        });
+        Next::GiveNotice(given + length)
+    }
+
+    fn look(&mut self) -> Next {
+        let now = Instant::now();
+        let idle_since = self.activity.idle_since();
+        if let Some(notice) = &self.notice {
+            if notice.until.is_some_and(|until| until <= now) {
+                return Next::Close;
+            }
+            return match idle_since.map(|since| since.max(notice.given) + notice.length) {
+                Some(end) if end <= now => Next::Close,
+                Some(end) => Next::LookAt(end),
+                None => Next::LookAt(now + notice.length),
+            };
+        }
+        if !self.activity.has_begun() && self.first_request_by <= now {
+            return self.give_notice(SHORT_NOTICE, None);
+        }
+        if self.old_at.is_some_and(|old_at| old_at <= now) {
+            let until = self.age_grace.map(|grace| now + grace);
+            return self.give_notice(LONG_NOTICE, until);
+        }
+        let idle_until = self.idle.map(|idle| idle_since.unwrap_or(now) + idle);
+        if idle_until.is_some_and(|until| until <= now) {
+            return self.give_notice(LONG_NOTICE, None);
+        }
+        let next = idle_until.into_iter().chain(self.old_at).min();
+        Next::LookAt(next.unwrap_or(now + Duration::from_secs(3600)))
+    }
+}
