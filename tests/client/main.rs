@@ -11,6 +11,8 @@ mod errors;
 mod inputs;
 mod made;
 mod score;
+mod settings;
+mod stop;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,6 +83,11 @@ fn scored(server: &Server) -> u64 {
     answered
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
         .sum()
+}
+
+/// How many images of any call were computed.
+fn scored_in_streams(server: &Server) -> u64 {
+    common::metric(server, "lfbm_compute_duration_seconds_count", "") as u64
 }
 
 fn signal(process: &Child, name: &str) {

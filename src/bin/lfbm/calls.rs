@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 use futures_util::{StreamExt, stream};
 use lfbm_bundle::console::one_line;
@@ -15,6 +15,7 @@ use crate::inference::InferenceArgs;
 use crate::inputs::InputArgs;
 use crate::mask::MaskArgs;
 use crate::status::{failure, retry};
+use crate::stop::Stop;
 
 /// What the commands that work on images have in common.
 #[derive(Args)]
@@ -52,11 +53,20 @@ pub(crate) struct Calls {
     pub(crate) images: Vec<PathBuf>,
     concurrency: usize,
     retry: u32,
+    stop: Stop,
 }
 
 impl ImageArgs {
-    /// Finds the images and connects.
-    pub(crate) async fn prepare(&self, connector: &Connector) -> anyhow::Result<Calls> {
+    /// Finds the images and connects, unless `stop` comes.
+    pub(crate) async fn prepare(
+        &self,
+        connector: &Connector,
+        stop: &Stop,
+    ) -> anyhow::Result<Calls> {
+        stop.or(self.connect(connector, stop)).await
+    }
+
+    async fn connect(&self, connector: &Connector, stop: &Stop) -> anyhow::Result<Calls> {
         let images = self.input.find()?;
         let client = connector.detector().await?;
         let mask = if self.mask.is_given() {
@@ -78,6 +88,7 @@ impl ImageArgs {
             images,
             concurrency: self.concurrency.into(),
             retry: self.retry,
+            stop: stop.clone(),
         })
     }
 }
@@ -98,7 +109,8 @@ impl Calls {
     }
 
     /// Asks about every image and hands the answers to `take`, in the order of the images. An
-    /// image that has no answer is reported, and does not keep the others from theirs.
+    /// image that has no answer is reported, and does not keep the others from theirs. A signal ends
+    /// it with the answers that have come.
     pub(crate) async fn for_each<'a, T>(
         &'a self,
         ask: impl AsyncFn(&'a Path) -> anyhow::Result<T>,
@@ -108,8 +120,17 @@ impl Calls {
         let mut answers = stream::iter(images)
             .map(async |image| (image, ask(image).await))
             .buffered(self.concurrency);
-        let mut failed = 0;
-        while let Some((image, answer)) = answers.next().await {
+        let (mut failed, mut done) = (0, 0);
+        loop {
+            let next = tokio::select! {
+                next = answers.next() => next,
+                () = self.stop.comes() => {
+                    let left = images.len() - done;
+                    bail!("stopped: {left} of {} images have no answer", images.len());
+                }
+            };
+            let Some((image, answer)) = next else { break };
+            done += 1;
             match answer {
                 Ok(answer) => take(image, answer)?,
                 Err(error) if images.len() == 1 => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
+use lfbm_server::config::Address;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -14,22 +15,20 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::pinned::Pinned;
 use crate::status::root_cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-#[derive(Args)]
+const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
+
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// The server: HOST:PORT, or http:// or https:// before it
-    #[arg(
-        long,
-        global = true,
-        env = "LFBM_SERVER",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:50051"
-    )]
-    pub(crate) server: String,
+    /// The server: HOST:PORT, or http:// or https:// before it; PORT is one of this machine
+    /// [default: http://127.0.0.1:50051]
+    #[arg(long, global = true, env = "LFBM_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<String>,
     /// Seconds that an attempt at a request may take; when several images are scored, seconds for
     /// each that is under way
     #[arg(
@@ -48,7 +47,16 @@ pub(crate) struct ConnectionArgs {
         hide_env_values = true,
         value_name = "FILE"
     )]
-    tls_ca: Option<PathBuf>,
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The name that the server's certificate must have; the host of --server when absent
+    #[arg(
+        long,
+        global = true,
+        env = "LFBM_TLS_SERVER_NAME",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    pub(crate) tls_server_name: Option<String>,
     /// This client's certificate, PEM, for a server that asks for one
     #[arg(
         long,
@@ -58,7 +66,7 @@ pub(crate) struct ConnectionArgs {
         value_name = "FILE",
         requires = "tls_key"
     )]
-    tls_cert: Option<PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
     /// The private key of --tls-cert, PEM
     #[arg(
         long,
@@ -68,7 +76,7 @@ pub(crate) struct ConnectionArgs {
         value_name = "FILE",
         requires = "tls_cert"
     )]
-    tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
     /// A file with the bearer token to send
     #[arg(
         long,
@@ -77,7 +85,7 @@ pub(crate) struct ConnectionArgs {
         hide_env_values = true,
         value_name = "FILE"
     )]
-    token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// Compression of requests; replies may have either
     #[arg(long, global = true, value_enum)]
     compression: Option<Compression>,
@@ -95,6 +103,7 @@ enum Compression {
 /// Connections of the same kind.
 pub(crate) struct Connector {
     endpoint: Endpoint,
+    pinned: Option<Pinned>,
     server: String,
     headers: Headers,
     compression: Option<CompressionEncoding>,
@@ -130,28 +139,49 @@ impl Interceptor for Headers {
 impl Connector {
     /// Reads the files that the flags name; connects to nothing yet.
     pub(crate) fn new(args: &ConnectionArgs) -> anyhow::Result<Self> {
-        let wants_tls = args.tls_ca.is_some() || args.tls_cert.is_some();
-        let url = match args.server.split_once("://") {
+        Self::pinned(args, None, None)
+    }
+
+    /// The same, by `pinned` if there is one, and with `token` if no flag names another.
+    pub(crate) fn pinned(
+        args: &ConnectionArgs,
+        pinned: Option<Pinned>,
+        token: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let wants_tls =
+            args.tls_ca.is_some() || args.tls_cert.is_some() || args.tls_server_name.is_some();
+        let server = args.server.as_deref().unwrap_or(DEFAULT_SERVER);
+        let url = match server.split_once("://") {
             Some((scheme, _)) => {
                 ensure!(
                     ["http", "https"].contains(&scheme),
-                    "--server: expected HOST:PORT, or http:// or https:// before it, got {:?}",
-                    args.server
+                    "--server: expected HOST:PORT, or http:// or https:// before it, got {server:?}"
                 );
                 ensure!(
-                    !wants_tls || scheme == "https",
-                    "--tls-ca and --tls-cert need https:// in --server, got {:?}",
-                    args.server
+                    !wants_tls || scheme == "https" || args.server.is_none(),
+                    "--tls-ca, --tls-server-name and --tls-cert need https:// in --server, got \
+                     {server:?}"
                 );
-                args.server.clone()
+                server.to_owned()
             }
-            None if wants_tls => format!("https://{}", args.server),
-            None => format!("http://{}", args.server),
+            None => {
+                let scheme = if wants_tls { "https" } else { "http" };
+                // A port alone, or all interfaces, is what a server's setting may say.
+                let host = server.parse::<Address>();
+                let host = host.map_or(server.to_owned(), |address| address.on_this_machine());
+                ensure!(
+                    host.rsplit_once(':')
+                        .is_some_and(|(_, port)| port.parse::<u16>().is_ok()),
+                    "--server: expected HOST:PORT, or http:// or https:// before it, got {server:?}"
+                );
+                format!("{scheme}://{host}")
+            }
         };
         let mut endpoint = Endpoint::from_shared(url.clone())
             .with_context(|| {
-                let server = &args.server;
-                format!("{server:?} is no address; expected http://HOST:PORT")
+                format!(
+                    "--server: expected HOST:PORT, or http:// or https:// before it, got {server:?}"
+                )
             })?
             .connect_timeout(CONNECT_TIMEOUT);
         if url.starts_with("https://") {
@@ -164,10 +194,15 @@ impl Connector {
         }
         Ok(Self {
             endpoint,
-            server: args.server.clone(),
+            pinned,
+            server: server.to_owned(),
             headers: Headers {
                 timeout: seconds("--timeout-s", args.timeout_s)?,
-                authorization: args.token_file.as_deref().map(bearer).transpose()?,
+                authorization: match (&args.token_file, token) {
+                    (Some(file), _) => Some(bearer_in(file)?),
+                    (None, Some(token)) => Some(bearer(token).context("the server's token")?),
+                    (None, None) => None,
+                },
             },
             compression: args.compression.map(|compression| match compression {
                 Compression::Gzip => CompressionEncoding::Gzip,
@@ -181,7 +216,11 @@ impl Connector {
     /// # Errors
     /// When no server answers, or not in the way that the flags say.
     pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
-        let channel = self.endpoint.connect().await.map_err(|error| {
+        let connected = match &self.pinned {
+            Some(pinned) => pinned.connect(&self.endpoint).await,
+            None => self.endpoint.connect().await,
+        };
+        let channel = connected.map_err(|error| {
             let cause = root_cause(&error);
             anyhow!("no connection to {} (--server): {cause}", self.server)
         })?;
@@ -231,6 +270,10 @@ fn with_tls(endpoint: Endpoint, args: &ConnectionArgs) -> anyhow::Result<Endpoin
         }
         None => ClientTlsConfig::new().with_native_roots(),
     };
+    let tls = match &args.tls_server_name {
+        Some(name) => tls.domain_name(name.clone()),
+        None => tls,
+    };
     let endpoint = endpoint
         .tls_config(tls.clone())
         .map_err(|error| match &args.tls_ca {
@@ -255,17 +298,20 @@ fn with_tls(endpoint: Endpoint, args: &ConnectionArgs) -> anyhow::Result<Endpoin
     })
 }
 
-fn bearer(path: &Path) -> anyhow::Result<MetadataValue<Ascii>> {
+fn bearer_in(path: &Path) -> anyhow::Result<MetadataValue<Ascii>> {
     let text = String::from_utf8(read(path)?).ok();
-    let token = text.as_deref().map(str::trim).unwrap_or_default();
+    bearer(text.as_deref().unwrap_or_default()).with_context(|| path.display().to_string())
+}
+
+fn bearer(text: &str) -> anyhow::Result<MetadataValue<Ascii>> {
+    let token = text.trim();
     ensure!(
         !token.is_empty() && !token.contains(char::is_whitespace),
-        "{}: expected one token",
-        path.display()
+        "expected one token"
     );
     let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
         .parse()
-        .with_context(|| format!("{}: expected a token of ASCII", path.display()))?;
+        .context("expected a token of ASCII")?;
     value.set_sensitive(true);
     Ok(value)
 }

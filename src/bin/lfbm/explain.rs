@@ -12,6 +12,7 @@ use crate::connection::Connector;
 use crate::inputs::read_image;
 use crate::output::{OutArgs, new_table, print_line, print_table};
 use crate::score::score_object;
+use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,8 +36,12 @@ pub(crate) struct ExplainArgs {
     images: ImageArgs,
 }
 
-pub(crate) async fn run(connector: &Connector, args: &ExplainArgs) -> anyhow::Result<()> {
-    let calls = args.images.prepare(connector).await?;
+pub(crate) async fn run(
+    connector: &Connector,
+    args: &ExplainArgs,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let calls = args.images.prepare(connector, stop).await?;
     args.out.keep_apart(&calls.images)?;
     let inference = &args.images.inference;
     let ask = async |image: &Path| {

@@ -10,8 +10,17 @@ use crate::connection::Connector;
 use crate::output::print_line;
 use crate::status::failure;
 
+const HELP: &str = "\
+Examples:
+  lfbm health --model parts && lfbm score --model parts parts/
+  docker exec lfbm lfbm health
+
+Without --server and LFBM_SERVER it asks the server of this machine, as that one's settings in the
+environment (LFBM_GRPC_ADDRESS, LFBM_TLS_CERT, ...) and in the file of LFBM_CONFIG describe it: over
+TLS, the certificate must be the one of LFBM_TLS_CERT, or fit --tls-ca and --tls-server-name.";
+
 #[derive(Args)]
-#[command(after_help = "Example:\n  lfbm health --model parts && lfbm score --model parts parts/")]
+#[command(after_help = HELP)]
 pub(crate) struct HealthArgs {
     /// A model; the whole server when absent
     #[arg(long)]

@@ -11,6 +11,7 @@ use crate::chain;
 use crate::connection::Connector;
 use crate::inputs::read_image;
 use crate::output::{OutArgs, new_table, print_line, print_table};
+use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,8 +32,12 @@ pub(crate) struct InpaintArgs {
     images: ImageArgs,
 }
 
-pub(crate) async fn run(connector: &Connector, args: &InpaintArgs) -> anyhow::Result<()> {
-    let calls = args.images.prepare(connector).await?;
+pub(crate) async fn run(
+    connector: &Connector,
+    args: &InpaintArgs,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let calls = args.images.prepare(connector, stop).await?;
     args.out.keep_apart(&calls.images)?;
     let inference = &args.images.inference;
     let ask = async |image: &Path| {

@@ -9,27 +9,32 @@ mod health;
 mod inference;
 mod inpaint;
 mod inputs;
+mod local;
 mod mask;
 mod models;
 mod output;
+mod pinned;
 mod sample;
 mod score;
 mod status;
+mod stop;
 
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use lfbm_bundle::console::one_line;
 
 use self::connection::{ConnectionArgs, Connector};
+use self::stop::Stop;
 
 const HELP: &str = "\
 Example:
   lfbm --server inspection:50051 score parts/
 
 Exit codes: 0 success; 1 the server refused, or did not answer; 2 usage; `lfbm score
---fail-on-anomaly` has 3 for anomalies.";
+--fail-on-anomaly` has 3 for anomalies; 130 SIGINT and 143 SIGTERM, with what there is so far.";
 
 /// Asks a running lfbm-server how normal images are.
 #[derive(Parser)]
@@ -67,25 +72,37 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(&Cli::parse()).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("lfbm: {}", one_line(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    let cli: Cli = lfbm_server::config::parse();
+    let stop = Stop::listen();
+    let ended = match &stop {
+        Ok(stop) => run(&cli, stop).await,
+        Err(error) => Err(anyhow!("signals cannot be caught: {error}")),
+    };
+    let error = match ended {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    eprintln!("lfbm: {}", one_line(error.as_ref()));
+    let stopped = stop.ok().and_then(|stop| stop.code());
+    stopped.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<ExitCode> {
     let connector = || Connector::new(&cli.connection);
     match &cli.command {
-        Command::Score(args) => return score::run(&connector()?, args).await,
-        Command::Explain(args) => explain::run(&connector()?, args).await?,
-        Command::Inpaint(args) => inpaint::run(&connector()?, args).await?,
-        Command::Sample(args) => sample::run(&connector()?, args).await?,
-        Command::Models(args) => models::run(&connector()?, args).await?,
-        Command::Health(args) => health::run(&connector()?, args).await?,
-        Command::Bench(args) => bench::run(&connector()?, args).await?,
+        Command::Score(args) => return score::run(&connector()?, args, stop).await,
+        Command::Explain(args) => explain::run(&connector()?, args, stop).await?,
+        Command::Inpaint(args) => inpaint::run(&connector()?, args, stop).await?,
+        Command::Sample(args) => stop.or(sample::run(&connector()?, args)).await?,
+        Command::Models(args) => stop.or(models::run(&connector()?, args)).await?,
+        Command::Health(args) => {
+            let connector = match &cli.connection.server {
+                Some(_) => connector()?,
+                None => local::connector(&cli.connection)?,
+            };
+            stop.or(health::run(&connector, args)).await?;
+        }
+        Command::Bench(args) => bench::run(&connector()?, args, stop).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "lfbm", &mut script);

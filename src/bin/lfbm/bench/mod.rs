@@ -27,6 +27,7 @@ use crate::connection::{Connector, seconds};
 use crate::inference::InferenceArgs;
 use crate::inputs::{find_images, read_image};
 use crate::output::print_line;
+use crate::stop::Stop;
 
 /// Images of random pixels, when none are named.
 const RANDOM_IMAGES: usize = 64;
@@ -38,7 +39,7 @@ Examples:
   lfbm bench --find-capacity --json            the highest throughput, for scripts
 
 Latency counts from the time when a request was due, so a server that stalls cannot hide it.
-Ctrl-C stops with what was measured so far.";
+Ctrl-C and SIGTERM stop with what was measured so far, which is success if a request succeeded.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -79,14 +80,13 @@ pub(crate) struct BenchArgs {
     inference: InferenceArgs,
 }
 
-pub(crate) async fn run(connector: &Connector, args: &BenchArgs) -> anyhow::Result<()> {
-    let load = load(connector, args).await?;
-    let stop = pin!(async {
-        // Without signals, the time ends the run.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    });
+pub(crate) async fn run(
+    connector: &Connector,
+    args: &BenchArgs,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let load = stop.or(load(connector, args)).await?;
+    let stop = pin!(stop.comes());
     if args.find_capacity {
         let capacity = Capacity::find(&load, stop).await?;
         return if args.json {

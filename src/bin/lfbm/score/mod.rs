@@ -18,6 +18,7 @@ use crate::calls::ImageArgs;
 use crate::connection::{Connector, WithoutDeadline};
 use crate::inputs::read_image;
 use crate::status::timed_out;
+use crate::stop::Stop;
 
 /// With --fail-on-anomaly.
 const ANOMALOUS: u8 = 3;
@@ -44,8 +45,12 @@ pub(crate) struct ScoreArgs {
     images: ImageArgs,
 }
 
-pub(crate) async fn run(connector: &Connector, args: &ScoreArgs) -> anyhow::Result<ExitCode> {
-    let calls = args.images.prepare(connector).await?;
+pub(crate) async fn run(
+    connector: &Connector,
+    args: &ScoreArgs,
+    stop: &Stop,
+) -> anyhow::Result<ExitCode> {
+    let calls = args.images.prepare(connector, stop).await?;
     let inference = &args.images.inference;
     let open = || ScoreStream::new(calls.client.clone(), connector.timeout());
     let stream = (calls.images.len() > 1).then(open);
