@@ -31,6 +31,8 @@ PORTS = {"grpc": 50051, "http": 9464}
 PROBES = {"/healthz", "/livez"}
 # How long it drains, in seconds, unless it is told otherwise.
 DRAIN = {"LFBM_DRAIN_GRACE_S": 0, "LFBM_DRAIN_TIMEOUT_S": 20}
+# The least time that a probe gives a server whose cores are all busy, and failures that it forgives.
+PROBE_S, FORGIVEN = 5, 2
 # Labels that Prometheus adds to what it scrapes.
 TARGET_LABELS = {"instance", "job"}
 # What systemd-analyze calls exposure, times ten.
@@ -72,8 +74,23 @@ def check_stop(what: str, stop_s: int, settings: dict):
     check(stop_s > drain_s, f"{what} of {stop_s} s is not longer than the drain of {drain_s} s")
 
 
+def check_scaled(what: str, settings: dict):
+    """Clients of pods that come and go are told to look for others, and streams end some time."""
+    for name in ("LFBM_MAX_CONNECTION_AGE_S", "LFBM_MAX_CONNECTION_AGE_GRACE_S"):
+        check(int(settings.get(name, 0)) > 0, f"{what} is scaled, so {name} must be above 0")
+
+
+def check_probe(what: str, probe: dict):
+    check(probe.get("timeoutSeconds", 1) >= PROBE_S, f"{what}: a probe waits less than {PROBE_S} s: {probe}")
+    check(probe.get("failureThreshold", 3) > FORGIVEN, f"{what}: a probe forgives less than {FORGIVEN}: {probe}")
+
+
 def check_dockerfiles():
-    run(TOOLS / "bin/hadolint", "--no-color", *sorted(DEPLOY.glob("Dockerfile*")))
+    paths = sorted(DEPLOY.glob("Dockerfile*"))
+    run(TOOLS / "bin/hadolint", "--no-color", *paths)
+    for path in paths:
+        # Without --server, it is the one that follows the settings.
+        check('CMD ["lfbm", "health"]' in path.read_text(), f"{path}: the health check is not `lfbm health`")
 
 
 def check_compose():
@@ -133,9 +150,16 @@ def check_kubernetes():
     specs = {document["kind"]: document["spec"] for document in kserve}
     predictor, runtime = specs["InferenceService"], specs["ServingRuntime"]
     [container] = runtime["containers"]
+    settings = {variable["name"]: variable["value"] for variable in container["env"]}
     check_stop("InferenceService: terminationGracePeriodSeconds",
-               predictor["predictor"]["terminationGracePeriodSeconds"],
-               {variable["name"]: variable["value"] for variable in container["env"]})
+               predictor["predictor"]["terminationGracePeriodSeconds"], settings)
+    check_scaled("InferenceService", settings)
+    for probe in ("startupProbe", "readinessProbe"):
+        check_probe("ServingRuntime", container[probe])
+    [service] = [document for document in kserve if document["kind"] == "InferenceService"]
+    name, bundle = service["metadata"]["name"], predictor["predictor"]["model"]["storageUri"].split("/")[-1]
+    manifest = json.loads((ROOT / "models" / bundle / "manifest.json").read_text())
+    check(name == manifest["name"], f"InferenceService: clients ask for {name}, the bundle is {manifest['name']}")
     check(container["ports"][0]["containerPort"] == PORTS["grpc"], "ServingRuntime: containerPort")
 
 
@@ -153,8 +177,10 @@ def check_pods(overlay: str, by_kind: dict):
     for kind, selector in selectors.items():
         check(selector == labels, f"{overlay}: the {kind} selects {selector}, the pods are {labels}")
     settings = tomllib.loads((DEPLOY / "kubernetes/base/server.toml").read_text())
+    settings = {f"LFBM_{name.upper()}": value for name, value in settings.items()}
     check_stop(f"{overlay}: terminationGracePeriodSeconds", template["spec"]["terminationGracePeriodSeconds"],
-               {f"LFBM_{name.upper()}": value for name, value in settings.items()})
+               settings)
+    check_scaled(overlay, settings)
     [container] = template["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     check(ports == PORTS, f"{overlay}: the container's ports are {ports}, the server's {PORTS}")
@@ -170,6 +196,7 @@ def check_pods(overlay: str, by_kind: dict):
     scraped = {endpoint["port"] for endpoint in by_kind["ServiceMonitor"]["endpoints"]}
     check(scraped == {"http"}, f"{overlay}: the ServiceMonitor scrapes {scraped}, metrics are at http")
     for probe in probes:
+        check_probe(overlay, probe)
         right = probe["httpGet"]["path"] in PROBES if "httpGet" in probe else probe["grpc"]["port"] == PORTS["grpc"]
         check(right, f"{overlay}: the server does not answer the probe {probe}")
 
@@ -181,9 +208,21 @@ def check_systemd():
         # The binary need not be installed where the check runs.
         copy = pathlib.Path(scratch) / unit.name
         copy.write_text(unit.read_text().replace("/usr/local/bin/lfbm-server", "/bin/true"))
+        additions = sorted((DEPLOY / "systemd").glob("*.conf"))
+        check(additions, "systemd: no file says how the server gets its keys")
+        folder = pathlib.Path(f"{copy}.d")
+        folder.mkdir()
+        for addition in additions:
+            shutil.copy(addition, folder)
+            text = addition.read_text()
+            loaded = set(re.findall(r"^LoadCredential=([^:]+):", text, re.M))
+            used = set(re.findall(r"=%d/(\S+)", text))
+            check(loaded == used, f"{addition}: loads {sorted(loaded)}, and the settings name {sorted(used)}")
         verified = subprocess.run([analyze, "verify", copy], capture_output=True, text=True)
         # A value that systemd ignores is a warning to it and a hole to us.
-        check(not verified.returncode and unit.name not in verified.stderr, verified.stderr)
+        told = [unit.name, *(addition.name for addition in additions)]
+        quiet = not any(name in verified.stderr for name in told)
+        check(not verified.returncode and quiet, verified.stderr)
     run(analyze, "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", unit)
     text = unit.read_text()
     environment = re.findall(r"\b(LFBM_\w+)=(\d+)\b", text)
@@ -213,7 +252,7 @@ def check_settings():
         check(ports == PORTS, f"{path}: the server listens at {ports}, expected {PORTS}")
     known = set(re.findall(r"\[env: (LFBM_\w+)", usage)) | {"LFBM_ONNXRUNTIME"}
     for path in sorted(DEPLOY.rglob("*")):
-        if path.is_file() and path.suffix in {"", ".yaml", ".service", ".cuda", ".toml", ".md"}:
+        if path.is_file() and path.suffix in {"", ".yaml", ".service", ".conf", ".cuda", ".toml", ".md"}:
             for name in sorted(set(re.findall(r"\bLFBM_[A-Z0-9_]*[A-Z0-9]\b", path.read_text()))):
                 check(name in known, f"{path}: there is no setting {name}")
     flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+)", usage)}
