@@ -21,9 +21,8 @@ pub struct Args {
     #[arg(long, env = "LFBM_BUNDLE", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Vec<PathBuf>>,
-    /// Where gRPC listens: HOST:PORT, :PORT for all interfaces, or PORT for 127.0.0.1; a name is
-    /// resolved at the start, and its first address is taken, IPv4 before IPv6
-    /// [default: 127.0.0.1:50051]
+    /// Where gRPC listens: HOST:PORT (of a name the first address, IPv4 before IPv6), :PORT for all
+    /// interfaces, or PORT for 127.0.0.1 [default: 127.0.0.1:50051]
     #[arg(long, env = "LFBM_GRPC_ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc_address: Option<Address>,
