@@ -16,7 +16,9 @@ const BUNDLE: &str = "models/mnist-not4";
 /// Every variable that `--help` of a program names.
 fn variables(program: &str) -> Vec<String> {
     let output = Command::new(program).arg("--help").output();
+    // In one line: `[env:` may stand at the end of one.
     let help = stdout(&output.unwrap());
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let names = help.split("[env: ").skip(1);
     let names = names.map(|rest| rest.split(['=', ']']).next().unwrap().to_owned());
     names.collect()

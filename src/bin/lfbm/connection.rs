@@ -159,7 +159,7 @@ impl Connector {
                 );
                 ensure!(
                     !wants_tls || scheme == "https" || args.server.is_none(),
-                    "--tls-ca, --tls-server-name and --tls-cert need https:// in --server, got \
+                    "--tls-ca and --tls-cert need https:// in --server, as --tls-server-name does, got \
                      {server:?}"
                 );
                 server.to_owned()
