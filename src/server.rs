@@ -17,6 +17,7 @@ use tonic::transport::Server as Transport;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::http;
+use crate::memory::Memory;
 use crate::models::{self, Loader, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
@@ -168,23 +169,25 @@ impl Server {
             samples: config.max_samples,
             stream_in_flight: config.max_stream_in_flight,
         };
+        let memory = Memory::new(config.request_memory_bytes());
         let max_queue = Duration::from_millis(config.max_queue_ms);
         let core = Core {
             models: Arc::clone(&models),
             admission: Admission::new(config.max_chains_in_flight, max_queue),
             limits,
+            memory: memory.clone(),
             metrics: metrics.clone(),
             draining: draining.clone(),
         };
         let core = Arc::new(core);
-        // Every generated server has these methods, and no trait names them.
+        // Every generated server has these methods, and no trait names them. What they get was
+        // unpacked by the layer.
         macro_rules! limited {
             ($server:expr) => {
                 $server
                     .max_decoding_message_size(config.max_message_bytes)
-                    .accept_compressed(CompressionEncoding::Gzip)
-                    .accept_compressed(CompressionEncoding::Zstd)
                     .send_compressed(CompressionEncoding::Gzip)
+                    .send_compressed(CompressionEncoding::Deflate)
                     .send_compressed(CompressionEncoding::Zstd)
             };
         }
@@ -208,7 +211,8 @@ impl Server {
                 tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
                 tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
             ],
-        )?;
+        )?
+        .within(memory, config.max_message_bytes);
         let transport = match config.max_connection_age_s {
             0 => Transport::builder(),
             seconds => Transport::builder().max_connection_age(Duration::from_secs(seconds)),
@@ -220,10 +224,10 @@ impl Server {
             .max_concurrent_streams(config.max_streams)
             // As many as there may be can be given up at once: a proxy's clients share a connection.
             .http2_max_pending_accept_reset_streams(Some(config.max_streams as usize))
-            .add_service(health_service)
-            .add_service(reflection().build_v1()?)
+            .add_service(limited!(health_service))
+            .add_service(limited!(reflection().build_v1()?))
             // For older clients.
-            .add_service(reflection().build_v1alpha()?)
+            .add_service(limited!(reflection().build_v1alpha()?))
             .add_service(open_inference)
             .add_service(detector);
 

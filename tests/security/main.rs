@@ -5,8 +5,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod compression;
+mod forge;
 mod hostile;
+mod memory;
 mod requests;
+mod statuses;
 mod tls;
 mod tokens;
 
