@@ -4,11 +4,12 @@
 //! [`wire`] decodes it, [`models`] finds the model, [`admission`] bounds what waits, [`scheduler`]
 //! takes the Langevin steps, [`score`] makes the answer, and [`service`] is the gRPC face of it
 //! all. Around them: [`config`], [`telemetry`], [`transport`] with connections, TLS and tokens,
-//! [`http`], [`shutdown`], and [`server`], which puts the parts together.
+//! [`memory`], [`http`], [`shutdown`], and [`server`], which puts the parts together.
 
 pub mod admission;
 pub mod config;
 pub mod http;
+pub mod memory;
 pub mod models;
 pub mod scheduler;
 pub mod score;

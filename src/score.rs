@@ -28,7 +28,21 @@ pub struct Diverged;
 /// When a density is not finite.
 pub fn score(chains: &[ChainScore], how: Aggregation) -> Result<Score, Diverged> {
     check(chains)?;
-    aggregate(chains, how).ok_or(Diverged)
+    let score = aggregate(chains, how).ok_or(Diverged)?;
+    // Of finite densities the squares may not be.
+    let numbers = [
+        score.log_joint,
+        score.log_prior,
+        score.log_likelihood,
+        score.log_joint_std,
+        score.log_prior_std,
+        score.log_likelihood_std,
+    ];
+    if numbers.iter().all(|number| number.is_finite()) {
+        Ok(score)
+    } else {
+        Err(Diverged)
+    }
 }
 
 /// Whether every chain kept to the numbers.
@@ -78,5 +92,7 @@ mod tests {
             assert_eq!(score(&[chain(-1.0), chain(bad)]), Err(Diverged));
         }
         assert_eq!(score(&[]), Err(Diverged));
+        let far = [chain(-1.0), chain(-1e200)];
+        assert_eq!(score(&far), Err(Diverged), "a deviation that overflows");
     }
 }

@@ -17,6 +17,7 @@ use tower::Layer;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::http;
+use crate::memory::Memory;
 use crate::models::{self, Loader, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
@@ -164,23 +165,25 @@ impl Server {
             samples: config.max_samples,
             stream_in_flight: config.max_stream_in_flight,
         };
+        let memory = Memory::new(config.request_memory_bytes());
         let max_queue = Duration::from_millis(config.max_queue_ms);
         let core = Core {
             models: Arc::clone(&models),
             admission: Admission::new(config.max_chains_in_flight, max_queue),
             limits,
+            memory: memory.clone(),
             metrics: metrics.clone(),
             draining: draining.clone(),
         };
         let core = Arc::new(core);
-        // Every generated server has these methods, and no trait names them.
+        // Every generated server has these methods, and no trait names them. What they get was
+        // unpacked by the layer.
         macro_rules! limited {
             ($server:expr) => {
                 $server
                     .max_decoding_message_size(config.max_message_bytes)
-                    .accept_compressed(CompressionEncoding::Gzip)
-                    .accept_compressed(CompressionEncoding::Zstd)
                     .send_compressed(CompressionEncoding::Gzip)
+                    .send_compressed(CompressionEncoding::Deflate)
                     .send_compressed(CompressionEncoding::Zstd)
             };
         }
@@ -204,11 +207,12 @@ impl Server {
                 tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
                 tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
             ],
-        )?;
-        let routes = Routes::new(health_service)
-            .add_service(reflection().build_v1()?)
+        )?
+        .within(memory, config.max_message_bytes);
+        let routes = Routes::new(limited!(health_service))
+            .add_service(limited!(reflection().build_v1()?))
             // For older clients.
-            .add_service(reflection().build_v1alpha()?)
+            .add_service(limited!(reflection().build_v1alpha()?))
             .add_service(open_inference)
             .add_service(detector);
         let mut transport = tokio::spawn(grpc.serve(requests.layer(routes.prepare()), draining));

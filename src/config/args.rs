@@ -108,6 +108,11 @@ pub struct Args {
     #[arg(long, env = "LFBM_MAX_MESSAGE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_message_bytes: Option<usize>,
+    /// Memory that all requests together may hold: as they came, unpacked and decoded; what needs more
+    /// is refused for the moment [default: 67108864, or four times --max-message-bytes if that is more]
+    #[arg(long, env = "LFBM_MAX_REQUEST_MEMORY_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_request_memory_bytes: Option<usize>,
     /// How often bundles are looked for that are new or gone; 0 for SIGHUP only [default: 10]
     #[arg(long, env = "LFBM_MODEL_POLL_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 use lfbm_bundle::runtime::{Device, Precision};
 
-use super::Config;
+use super::{Config, MESSAGES_IN_MEMORY};
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,12 @@ impl Config {
             ("max_samples", self.max_samples as usize, 1, 4096),
             ("max_stream_in_flight", self.max_stream_in_flight, 1, 65_536),
             ("max_message_bytes", self.max_message_bytes, 1024, most),
+            (
+                "max_request_memory_bytes",
+                self.request_memory_bytes(),
+                MESSAGES_IN_MEMORY.saturating_mul(self.max_message_bytes),
+                usize::MAX,
+            ),
             ("drift_window", self.drift_window, 1, 100_000),
             ("max_connections", self.max_connections, 1, most),
             ("max_streams", self.max_streams as usize, 1, most),

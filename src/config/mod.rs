@@ -24,6 +24,11 @@ use crate::telemetry::LogFormat;
 
 /// Of a batch, where the settings do not say.
 const CHAINS_PER_THREAD: usize = 64;
+/// What requests hold, where the settings do not say.
+const REQUEST_MEMORY_BYTES: usize = 64 << 20;
+/// As many messages of the longest kind have room at least: one is held as it came and decoded, and a
+/// quarter is left to small ones.
+pub(crate) const MESSAGES_IN_MEMORY: usize = 4;
 
 fn from_text<'de, T, D>(from: D) -> Result<T, D::Error>
 where
@@ -81,6 +86,7 @@ pub struct Config {
     pub max_samples: u32,
     pub max_stream_in_flight: usize,
     pub max_message_bytes: usize,
+    pub max_request_memory_bytes: Option<usize>,
     pub model_poll_s: u64,
     pub drift_window: usize,
     pub drain_grace_s: u64,
@@ -130,6 +136,7 @@ impl Default for Config {
             max_samples: 64,
             max_stream_in_flight: 256,
             max_message_bytes: 16 << 20,
+            max_request_memory_bytes: None,
             model_poll_s: 10,
             drift_window: 1000,
             drain_grace_s: 0,
@@ -200,6 +207,13 @@ impl Config {
             Device::Cuda { .. } | Device::TensorRt { .. } => 1,
         };
         self.max_batch_chains.unwrap_or(CHAINS_PER_THREAD * threads)
+    }
+
+    /// Memory that all requests together may hold.
+    pub fn request_memory_bytes(&self) -> usize {
+        let of_messages = MESSAGES_IN_MEMORY.saturating_mul(self.max_message_bytes);
+        self.max_request_memory_bytes
+            .unwrap_or(of_messages.max(REQUEST_MEMORY_BYTES))
     }
 
     /// How chains share batches on a device.

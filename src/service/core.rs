@@ -10,16 +10,22 @@ use tonic::Request;
 use tracing::{Instrument, Span};
 
 use super::ServiceError;
+use super::held::{Held, Taken};
 use super::layer::AnsweringModel;
 use crate::admission::{Admission, Priority};
+use crate::memory::{ImageMemory, Memory, Reservation};
 use crate::models::{Model, Models};
 use crate::proto;
-use crate::scheduler::{Inferred, Job};
+use crate::scheduler::{Inferred, Job, SchedulerError};
 use crate::telemetry::Metrics;
 use crate::wire::{self, Limits, Violation};
 
 /// With more pixels, decoding and encoding are not for the threads that serve connections.
 const IN_PLACE_PIXELS: usize = 128 * 128;
+
+/// What a value of an image takes in a reply: as the model makes it, as an intensity, in a tensor and in
+/// a file.
+const REPLY_VALUE_BYTES: usize = 16;
 
 /// What is left of a caller's time for the way back, so that it gets DEADLINE_EXCEEDED from here.
 const REPLY_TIME: Duration = Duration::from_millis(2);
@@ -32,6 +38,8 @@ pub struct Core {
     pub admission: Admission,
     /// Bounds a request.
     pub limits: Limits,
+    /// Bounds what requests hold.
+    pub memory: Memory,
     /// Counts what is refused.
     pub metrics: Metrics,
     /// True once the server stops.
@@ -43,6 +51,7 @@ pub struct Core {
 pub(super) struct Call {
     deadline: Option<Instant>,
     answering: AnsweringModel,
+    held: Held,
 }
 
 /// The inference that a message asks for.
@@ -74,6 +83,8 @@ pub(super) struct Outcome {
     pub(super) inferred: Inferred,
     /// The form that the request wants images in.
     pub(super) form: proto::ImageForm,
+    /// For the image, and for those of the reply.
+    _memory: (ImageMemory, Reservation),
 }
 
 impl Outcome {
@@ -104,8 +115,18 @@ impl Call {
         let call = Self {
             deadline: None,
             answering: answering.cloned().unwrap_or_default(),
+            held: request
+                .extensions()
+                .get::<Held>()
+                .cloned()
+                .unwrap_or_default(),
         };
         Ok(call.within(timeout))
+    }
+
+    /// What the stream's message that was read last holds of the server's memory.
+    pub(super) fn take_held(&self) -> Option<Taken> {
+        self.held.take()
     }
 
     /// To be answered in so long, if that is sooner than before.
@@ -151,8 +172,18 @@ impl Core {
         let form = wire::image_form(query.form.unwrap_or_default());
         let priority = wire::priority(query.priority, query.default_priority);
         let decoding = tracing::debug_span!("decode");
+        let decode_bytes = wire::decode_bytes(query.image.as_ref(), &spec);
+        let patient = matches!(priority, Ok(Priority::Bulk));
+        let memory = self.memory.take_for_image(decode_bytes, patient);
+        let mut memory = match call.deadline {
+            None => memory.await?,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), memory)
+                .await
+                .map_err(|_| SchedulerError::DeadlineExceeded)??,
+        };
         let decode = move || wire::decode(query.image.as_ref(), &spec);
         let decoded = compute(spec.pixels(), decode).instrument(decoding).await?;
+        memory.decoded(size_of::<f32>() * spec.pixels());
         let (image, (langevin, seed), mask, priority, form) =
             match (decoded, parameters, mask, priority, form) {
                 (Ok(image), Ok(parameters), Ok(mask), Ok(priority), Ok(form)) => {
@@ -174,6 +205,14 @@ impl Core {
                 pixels::hide(&mut kept, mask);
             }
         }
+        // A reconstruction of every chain, and what the reply makes of it.
+        let images = match query.form {
+            Some(_) => langevin.chains as usize + 1,
+            None => 0,
+        };
+        let reply_memory = self
+            .memory
+            .take(images.saturating_mul(REPLY_VALUE_BYTES * spec.pixels()))?;
         let estimate = model.scheduler.estimate(priority, &langevin);
         let permit = self
             .admission
@@ -204,6 +243,7 @@ impl Core {
             inferred,
             form,
             model,
+            _memory: (memory, reply_memory),
         })
     }
 }

@@ -1,31 +1,54 @@
 //! Where errors become gRPC statuses.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use image::ImageError;
 use lfbm_bundle::runtime::RuntimeError;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::admission::Refusal;
+use crate::memory::Exhausted;
 use crate::models::Unknown;
 use crate::scheduler::SchedulerError;
 use crate::score::Diverged;
 use crate::telemetry::Metrics;
-use crate::wire::Violation;
+use crate::wire::{Encoding, Unfit, UnknownEncoding, Violation, cut, shorten};
 
+const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const DOMAIN: &str = "lfbm.v1";
+/// A status and its details fit the metadata that every client takes.
+const MAX_MESSAGE_BYTES: usize = 800;
+const MAX_VIOLATIONS_BYTES: usize = 900;
+const MAX_DESCRIPTION_BYTES: usize = 400;
+/// Memory is given back as requests are answered.
+const MEMORY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// Fields are wrong.
-    #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.description))
-        .collect::<Vec<_>>().join("; "))]
+    #[error("{}", text(.0))]
     Invalid(Vec<Violation>),
+    /// A message would take more memory than any request needs.
+    #[error("{0}")]
+    Unfit(Unfit),
+    /// Requests hold all the memory that they may.
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
+    /// The request is packed in a way that is not known.
+    #[error(transparent)]
+    Encoding(#[from] UnknownEncoding),
+    /// A message does not arrive.
+    #[error(
+        "expected the whole message within 20 s, and a long one at 64 KiB/s; it stalled on the way"
+    )]
+    Stalled,
     /// No model fits.
     #[error(transparent)]
-    Unknown(#[from] Unknown),
+    Unknown(Unknown),
     /// There is too much to do.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -35,6 +58,9 @@ pub enum ServiceError {
     /// The chains left the numbers.
     #[error(transparent)]
     Diverged(#[from] Diverged),
+    /// The model made something that is no number.
+    #[error("expected finite numbers of the model, got others for {0}")]
+    NotFinite(&'static str),
     /// The request carries no token, or one that is not known.
     #[error("expected the metadata `authorization: Bearer TOKEN` with a token of this server")]
     Unauthenticated,
@@ -90,8 +116,12 @@ impl ServiceError {
         match self {
             Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),
             Self::Sampler(error) => !matches!(error, RuntimeError::NoPriorGraph),
-            Self::Panicked | Self::Render(_) => true,
+            Self::Panicked | Self::Render(_) | Self::NotFinite(_) => true,
             Self::Invalid(_)
+            | Self::Unfit(_)
+            | Self::Memory(_)
+            | Self::Encoding(_)
+            | Self::Stalled
             | Self::Unknown(_)
             | Self::Refused(_)
             | Self::Unauthenticated
@@ -105,7 +135,13 @@ impl ServiceError {
     /// Why a request was refused without inference, if it was.
     fn refusal(&self) -> Option<&'static str> {
         match self {
-            Self::Invalid(_) | Self::TooLong(_) | Self::Unreadable(_) => Some("invalid"),
+            Self::Invalid(_)
+            | Self::Unfit(_)
+            | Self::Encoding(_)
+            | Self::TooLong(_)
+            | Self::Unreadable(_) => Some("invalid"),
+            Self::Memory(_) => Some("memory"),
+            Self::Stalled => Some("stalled"),
             Self::Unknown(_) => Some("unknown_model"),
             Self::Refused(Refusal::Full { .. } | Refusal::Queue { .. }) => Some("overloaded"),
             Self::Refused(Refusal::Deadline { .. } | Refusal::Unreachable { .. }) => {
@@ -115,6 +151,7 @@ impl ServiceError {
             Self::Draining => Some("draining"),
             Self::Scheduler(_)
             | Self::Diverged(_)
+            | Self::NotFinite(_)
             | Self::Sampler(_)
             | Self::Render(_)
             | Self::Panicked => None,
@@ -128,21 +165,96 @@ impl From<Violation> for ServiceError {
     }
 }
 
+impl From<Unfit> for ServiceError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Malformed(reason) => Self::Unreadable(reason.to_owned()),
+            unfit => Self::Unfit(unfit),
+        }
+    }
+}
+
+impl From<Unknown> for ServiceError {
+    fn from(mut unknown: Unknown) -> Self {
+        if let Unknown::Name { name, .. } | Unknown::Version { name, .. } = &mut unknown {
+            *name = cut(name).into_owned();
+        }
+        Self::Unknown(unknown)
+    }
+}
+
+/// As many violations as fit a status.
+fn shown(violations: &[Violation]) -> &[Violation] {
+    let mut bytes = 0;
+    let fits = |violation: &&Violation| {
+        bytes += violation.field.len() + violation.description.len().min(MAX_DESCRIPTION_BYTES);
+        bytes <= MAX_VIOLATIONS_BYTES
+    };
+    let count = violations.iter().take_while(fits).count();
+    &violations[..count]
+}
+
+/// How many violations are left out, as a status says it.
+fn left_out(violations: &[Violation]) -> Option<String> {
+    match violations.len() - shown(violations).len() {
+        0 => None,
+        more => Some(format!("and {more} more")),
+    }
+}
+
+fn text(violations: &[Violation]) -> String {
+    let more = left_out(violations);
+    let shown = shown(violations).iter().map(|violation| {
+        let description = shorten(&violation.description, MAX_DESCRIPTION_BYTES);
+        format!("{}: {description}", violation.field)
+    });
+    let shown = shown.collect::<Vec<_>>().join("; ");
+    match more {
+        None => shown,
+        Some(more) => format!("{}; {more}", shorten(&shown, MAX_MESSAGE_BYTES - 40)),
+    }
+}
+
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
-        let message = error.to_string();
+        let message = shorten(&error.to_string(), MAX_MESSAGE_BYTES).into_owned();
         let info = |reason: &str| ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
         let (code, details) = match error {
             ServiceError::Invalid(violations) => {
-                let violations: Vec<_> = violations
-                    .into_iter()
-                    .map(|violation| FieldViolation::new(violation.field, violation.description))
-                    .collect();
+                let shown = shown(&violations).iter().map(|violation| {
+                    let description = shorten(&violation.description, MAX_DESCRIPTION_BYTES);
+                    FieldViolation::new(violation.field, description)
+                });
+                let more = left_out(&violations).map(|more| FieldViolation::new("", more));
                 (
                     Code::InvalidArgument,
-                    ErrorDetails::with_bad_request(violations),
+                    ErrorDetails::with_bad_request(shown.chain(more).collect::<Vec<_>>()),
                 )
             }
+            ServiceError::Unfit(Unfit::Entries { field, .. } | Unfit::Values { field, .. }) => (
+                Code::InvalidArgument,
+                ErrorDetails::with_bad_request_violation(field, &message),
+            ),
+            ServiceError::Unfit(Unfit::Malformed(_)) => {
+                (Code::InvalidArgument, info("MESSAGE_UNREADABLE"))
+            }
+            ServiceError::Memory(_) => {
+                let mut details = info("MEMORY_IN_USE");
+                details.set_retry_info(Some(MEMORY_RETRY_AFTER));
+                (Code::ResourceExhausted, details)
+            }
+            ServiceError::Encoding(_) => {
+                let mut status = Status::with_error_details(
+                    Code::Unimplemented,
+                    message,
+                    info("ENCODING_UNKNOWN"),
+                );
+                let accepted = MetadataValue::from_static(Encoding::ACCEPTED);
+                status.metadata_mut().insert(GRPC_ACCEPT_ENCODING, accepted);
+                return status;
+            }
+            ServiceError::Stalled => (Code::DeadlineExceeded, info("MESSAGE_STALLED")),
+            ServiceError::NotFinite(_) => (Code::Internal, info("NOT_FINITE")),
             ServiceError::Unknown(Unknown::Ambiguous(_)) => (
                 Code::InvalidArgument,
                 ErrorDetails::with_bad_request_violation("model", &message),

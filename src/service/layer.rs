@@ -2,7 +2,6 @@
 //! counted when it ends, and a panic in it ends it alone. (Panics are counted and logged where all
 //! threads' are: [`crate::telemetry::watch_panics`].)
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,24 +15,32 @@ use futures_util::FutureExt;
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response};
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
 use super::ServiceError;
+use super::head;
+use super::held::Held;
+use super::incoming::{IncomingBody, Intake, Messages, Refusal};
+use crate::memory::Memory;
 use crate::telemetry::{Metrics, continue_trace};
 use crate::transport::Tokens;
+use crate::wire::{Encoding, Schema};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
 /// The label of requests for methods that there are not; a client can invent any number of them.
 const UNKNOWN_METHOD: &str = "unknown";
+
+/// Of a layer that is told nothing else.
+const MEMORY_BYTES: usize = 64 << 20;
+const MESSAGE_BYTES: usize = 16 << 20;
 
 /// Puts [`Requests`] around a server's services.
 #[derive(Clone)]
@@ -43,8 +50,7 @@ struct Shared {
     metrics: Metrics,
     tokens: Option<Tokens>,
     open_health: bool,
-    /// Names of methods, by path.
-    methods: HashMap<String, String>,
+    intake: Arc<Intake>,
 }
 
 impl RequestLayer {
@@ -59,24 +65,31 @@ impl RequestLayer {
         open_health: bool,
         descriptors: &[&[u8]],
     ) -> Result<Self, prost::DecodeError> {
-        let mut methods = HashMap::new();
-        for set in descriptors {
-            for file in FileDescriptorSet::decode(*set)?.file {
-                for service in &file.service {
-                    for method in &service.method {
-                        let path =
-                            format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                        methods.insert(path, method.name().to_owned());
-                    }
-                }
-            }
-        }
         Ok(Self(Arc::new(Shared {
             metrics,
             tokens,
             open_health,
-            methods,
+            intake: Arc::new(Intake {
+                schema: Arc::new(Schema::new(descriptors)?),
+                memory: Memory::new(MEMORY_BYTES),
+                max_message_bytes: MESSAGE_BYTES,
+            }),
         })))
+    }
+
+    /// Takes messages of at most `max_message_bytes`, and what they need from `memory`.
+    pub fn within(self, memory: Memory, max_message_bytes: usize) -> Self {
+        let Self(shared) = self;
+        Self(Arc::new(Shared {
+            metrics: shared.metrics.clone(),
+            tokens: shared.tokens.clone(),
+            open_health: shared.open_health,
+            intake: Arc::new(Intake {
+                schema: Arc::clone(&shared.intake.schema),
+                memory,
+                max_message_bytes,
+            }),
+        }))
     }
 }
 
@@ -117,15 +130,39 @@ where
         let observation = Observation::start(&self.shared, path, &id);
         continue_trace(&observation.span, request.headers());
         let admitted = self.shared.admits(path, request.headers());
+        let method = self.shared.intake.schema.method(path);
+        let streaming = method.is_some_and(|method| method.streaming);
+        let messages = method.map(|method| {
+            let encoding = match request.headers().get(GRPC_ENCODING) {
+                None => Ok(None),
+                Some(name) => Encoding::named(name.as_bytes()),
+            };
+            encoding.map(|encoding| {
+                Messages::new(
+                    Arc::clone(&self.shared.intake),
+                    self.shared.metrics.clone(),
+                    method,
+                    encoding,
+                    observation.held.clone(),
+                    Arc::clone(&observation.refusal),
+                )
+            })
+        });
         request.extensions_mut().insert(observation.model.clone());
-        let broken_off = Arc::clone(&observation.broken_off);
-        let request = request.map(|inner| Body::new(IncomingBody { inner, broken_off }));
-        let answer = if admitted {
-            // A panic may come before there is a future, too.
-            let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
-            called.map_err(|_| ServiceError::Panicked)
-        } else {
-            Err(ServiceError::Unauthenticated)
+        request.extensions_mut().insert(observation.held.clone());
+        let answer = match messages.transpose() {
+            _ if !admitted => Err(ServiceError::Unauthenticated),
+            Err(unknown) => Err(ServiceError::Encoding(unknown)),
+            Ok(messages) => {
+                // The service gets them unpacked.
+                request.headers_mut().remove(GRPC_ENCODING);
+                let broken_off = Arc::clone(&observation.broken_off);
+                let request =
+                    request.map(|inner| Body::new(IncomingBody::new(inner, broken_off, messages)));
+                // A panic may come before there is a future, too.
+                let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+                called.map_err(|_| ServiceError::Panicked)
+            }
         };
         let span = observation.span.clone();
         let respond = async move {
@@ -139,10 +176,18 @@ where
             let mut response = match answered {
                 // One that its client broke off is neither's fault.
                 Ok(Ok(response)) if observation.broken_off.load(Ordering::Relaxed) => response,
+                Ok(Ok(response)) if let Some(refused) = observation.refusal.get() => {
+                    drop(response);
+                    refused.clone().into_http()
+                }
                 Ok(Ok(response)) => blame_the_request(response, &observation.shared.metrics),
                 Ok(Err(never)) => match never {},
                 Err(error) => error.into_status(&observation.shared.metrics).into_http(),
             };
+            if !streaming {
+                observation.held.let_go();
+            }
+            head::bound(response.headers_mut());
             response.headers_mut().insert(REQUEST_ID, id);
             Ok(observation.follow(response))
         };
@@ -212,14 +257,19 @@ struct Observation {
     code: Code,
     /// Whether the client gave up before it had sent its whole request.
     broken_off: Arc<AtomicBool>,
+    /// Why the request was not read to its end.
+    refusal: Refusal,
+    /// What its messages hold of the server's memory.
+    held: Held,
 }
 
 impl Observation {
     fn start(shared: &Arc<Shared>, path: &str, id: &HeaderValue) -> Self {
         let method = shared
-            .methods
-            .get(path)
-            .map_or(UNKNOWN_METHOD, String::as_str);
+            .intake
+            .schema
+            .method(path)
+            .map_or(UNKNOWN_METHOD, |method| method.name.as_str());
         let request_id = id.to_str().unwrap_or_default();
         Self {
             method: method.to_owned(),
@@ -229,6 +279,8 @@ impl Observation {
             started: Instant::now(),
             code: Code::Cancelled,
             broken_off: Arc::default(),
+            refusal: Refusal::default(),
+            held: Held::new(shared.intake.memory.limit()),
         }
     }
 
@@ -265,42 +317,6 @@ impl Drop for Observation {
     }
 }
 
-/// The body of a request. What reads it takes one that its client broke off for one that ended, and
-/// blames it for what is missing.
-struct IncomingBody {
-    inner: Body,
-    broken_off: Arc<AtomicBool>,
-}
-
-impl hyper::body::Body for IncomingBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
-        let broken_off = match &polled {
-            Poll::Ready(Some(Err(_))) => true,
-            Poll::Ready(None) => !self.inner.is_end_stream(),
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => false,
-        };
-        if broken_off {
-            self.broken_off.store(true, Ordering::Relaxed);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 /// The body of a response, which ends with the request's status.
 pub struct ObservedBody {
     inner: Body,
@@ -320,7 +336,7 @@ impl hyper::body::Body for ObservedBody {
             .as_ref()
             .map(|observation| observation.span.clone());
         let _entered = span.as_ref().map(Span::enter);
-        let polled = catch_unwind(AssertUnwindSafe(|| {
+        let mut polled = catch_unwind(AssertUnwindSafe(|| {
             Pin::new(&mut *inner).poll_frame(context)
         }))
         .unwrap_or_else(|_| {
@@ -329,8 +345,16 @@ impl hyper::body::Body for ObservedBody {
             let added = Status::from(ServiceError::Panicked).add_header(&mut trailers);
             Poll::Ready(Some(added.map(|()| Frame::trailers(trailers))))
         });
-        match &polled {
+        match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    let refused = observation.as_ref().and_then(|o| o.refusal.get());
+                    if let Some(refused) = refused {
+                        // The service may have taken it for an end like any other.
+                        let _ = refused.add_header(trailers);
+                    }
+                    head::bound(trailers);
+                }
                 if let Some(trailers) = frame.trailers_ref()
                     && let Some(mut ended) = observation.take()
                 {

@@ -15,7 +15,7 @@ use crate::proto::inference::InferParameter;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::{ScoreRequest, ScoreResponse, Verdict};
-use crate::wire::{Violation, open_inference as wire, parameters as inference_parameters};
+use crate::wire::{Violation, cut, id, open_inference as wire, parameters as inference_parameters};
 use v2::model_infer_response::InferOutputTensor;
 use v2::model_metadata_response::TensorMetadata;
 
@@ -25,6 +25,8 @@ const PLATFORM: &str = "onnxruntime_onnx";
 /// An output: its name, and what it says of a score.
 struct Output {
     name: &'static str,
+    /// Whether it is the calibration's, which holds for the model's own parameters only.
+    calibrated: bool,
     value: Value,
 }
 
@@ -51,25 +53,33 @@ impl Value {
 }
 
 const fn fp64(name: &'static str, of: fn(&ScoreResponse) -> f64) -> Output {
-    let value = Value::Fp64(of);
-    Output { name, value }
+    Output {
+        name,
+        calibrated: false,
+        value: Value::Fp64(of),
+    }
 }
 
-const ANOMALOUS: &str = "anomalous";
+const fn calibrated(name: &'static str, value: Value) -> Output {
+    Output {
+        name,
+        calibrated: true,
+        value,
+    }
+}
+
 const OUTPUTS: [Output; 8] = [
     fp64("log_joint", |score| score.log_joint),
     fp64("log_prior", |score| score.log_prior),
     fp64("log_likelihood", |score| score.log_likelihood),
     fp64("log_joint_std", |score| score.log_joint_std),
-    fp64("p_value", |score| score.p_value.unwrap_or(f64::NAN)),
-    fp64("local_score", |score| score.local_score.unwrap_or(f64::NAN)),
-    fp64("local_p_value", |score| {
-        score.local_p_value.unwrap_or(f64::NAN)
-    }),
-    Output {
-        name: ANOMALOUS,
-        value: Value::Bool(|score| score.verdict() == Verdict::Anomalous),
-    },
+    calibrated("p_value", Value::Fp64(ScoreResponse::p_value)),
+    calibrated("local_score", Value::Fp64(ScoreResponse::local_score)),
+    calibrated("local_p_value", Value::Fp64(ScoreResponse::local_p_value)),
+    calibrated(
+        "anomalous",
+        Value::Bool(|score| score.verdict() == Verdict::Anomalous),
+    ),
 ];
 
 /// The models of a [`Core`], for clients of KServe and Triton.
@@ -87,6 +97,7 @@ impl OpenInferenceService {
     ) -> Result<v2::ModelInferResponse, ServiceError> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
+        id(&request.id)?;
         let version = wire::version(&request.model_version)?;
         let model = self.core.model(&call, &request.model_name, version)?;
         let (core, manifest) = (&self.core, &model.manifest);
@@ -222,31 +233,31 @@ fn of_image(index: usize, error: ServiceError) -> ServiceError {
 }
 
 /// The outputs that a request names; all that there are when it names none. What is not calibrated
-/// has no verdict, and a BOOL cannot say so.
+/// has none of the calibration's: there is no value that could say so.
 fn wanted(
     request: &v2::ModelInferRequest,
     calibrated: bool,
 ) -> Result<Vec<&'static Output>, Violation> {
     if request.outputs.is_empty() {
-        let there = |output: &&Output| calibrated || output.name != ANOMALOUS;
+        let there = |output: &&Output| calibrated || !output.calibrated;
         return Ok(OUTPUTS.iter().filter(there).collect());
     }
     let wanted = request.outputs.iter().map(|asked| {
-        if asked.name == ANOMALOUS && !calibrated {
+        let output = OUTPUTS.iter().find(|output| output.name == asked.name);
+        let output = output.ok_or_else(|| {
+            let names = OUTPUTS.each_ref().map(|output| output.name).join(", ");
+            let got = cut(&asked.name);
+            let description = format!("expected some of {names}, got {got:?}");
+            Violation::new("outputs", description)
+        })?;
+        if output.calibrated && !calibrated {
             let description = format!(
-                "{ANOMALOUS}: expected the model's own inference parameters, its calibration holds for \
-                 no others"
+                "{}: expected the model's own inference parameters, its calibration holds for no others",
+                output.name
             );
             return Err(Violation::new("outputs", description));
         }
-        OUTPUTS
-            .iter()
-            .find(|output| output.name == asked.name)
-            .ok_or_else(|| {
-                let names = OUTPUTS.each_ref().map(|output| output.name).join(", ");
-                let description = format!("expected some of {names}, got {:?}", asked.name);
-                Violation::new("outputs", description)
-            })
+        Ok(output)
     });
     wanted.collect()
 }

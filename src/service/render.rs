@@ -2,9 +2,10 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, GrayImage, ImageError, ImageFormat, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
 use lfbm_bundle::manifest::ImageSpec;
 
+use super::ServiceError;
 use crate::proto;
 use proto::{DataType, ImageForm, RenderedImage, Tensor};
 
@@ -14,7 +15,10 @@ pub(super) fn rendered(
     spec: &ImageSpec,
     form: ImageForm,
     draw: fn(&[f32], &ImageSpec) -> DynamicImage,
-) -> Result<RenderedImage, ImageError> {
+) -> Result<RenderedImage, ServiceError> {
+    if !values.iter().all(|value| value.is_finite()) {
+        return Err(ServiceError::NotFinite("an image"));
+    }
     let mut png = Cursor::new(Vec::new());
     if form != ImageForm::Tensor {
         draw(values, spec).write_to(&mut png, ImageFormat::Png)?;

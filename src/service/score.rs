@@ -49,6 +49,14 @@ pub(super) fn judged(outcome: &Outcome) -> Result<proto::ScoreResponse, ServiceE
         )
     });
     if let Some(judgement) = judgement {
+        let numbers = [
+            judgement.p_value,
+            judgement.local_score,
+            judgement.local_p_value,
+        ];
+        if !numbers.iter().all(|number| number.is_finite()) {
+            return Err(ServiceError::NotFinite("the local score"));
+        }
         model
             .metrics
             .observe_score(score.log_joint, judgement.p_value, judgement.anomalous);

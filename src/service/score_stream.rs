@@ -12,7 +12,7 @@ use super::ServiceError;
 use super::core::{Call, Core};
 use super::score::score;
 use crate::admission::Priority;
-use crate::proto;
+use crate::{proto, wire};
 use proto::score_stream_response::Result as Scored;
 
 pub(super) type Replies =
@@ -35,7 +35,16 @@ pub(super) fn score_stream(
     let metrics = core.metrics.clone();
     let replies = requests
         .take_until(Box::pin(stop))
-        .map(move |request| reply(Arc::clone(&core), call.clone(), request))
+        .map(move |request| {
+            // Before the next message is read.
+            let held = call.take_held();
+            let reply = reply(Arc::clone(&core), call.clone(), request);
+            async move {
+                let reply = reply.await;
+                drop(held);
+                reply
+            }
+        })
         .buffer_unordered(in_flight);
     let end = stream::once(async move { stopped.load(Ordering::Relaxed) })
         .filter(|stopped| std::future::ready(*stopped))
@@ -54,14 +63,26 @@ async fn reply(
             Some(error) => error.into_status(&core.metrics),
             None => status,
         })?;
-    let result = match score(&core, &call, request.unwrap_or_default(), Priority::Bulk).await {
+    let scored = match wire::id(&id) {
+        Ok(()) => score(&core, &call, request.unwrap_or_default(), Priority::Bulk).await,
+        Err(violation) => Err(violation.into()),
+    };
+    let result = match scored {
         Ok(score) => Scored::Score(score),
         Err(error) => Scored::Error(message(&error.into_status(&core.metrics))),
     };
     Ok(proto::ScoreStreamResponse {
-        id,
+        id: cut_id(id),
         result: Some(result),
     })
+}
+
+/// An id that is too long comes back as its beginning.
+fn cut_id(id: String) -> String {
+    match wire::id(&id) {
+        Ok(()) => id,
+        Err(_) => wire::cut(&id).into_owned(),
+    }
 }
 
 /// A status as a message.

@@ -38,6 +38,17 @@ pub fn decode(image: Option<&proto::Image>, spec: &ImageSpec) -> Result<Vec<f32>
     }
 }
 
+/// What decoding an image takes at most, beside its message.
+pub fn decode_bytes(image: Option<&proto::Image>, spec: &ImageSpec) -> usize {
+    let values = size_of::<f32>() * spec.pixels();
+    match image.and_then(|image| image.content.as_ref()) {
+        None => 0,
+        Some(Content::Tensor(_)) => values,
+        // Files of another size are refused by their heads.
+        Some(Content::Encoded(_)) => values + WIDEST_PIXEL_BYTES as usize * spec.positions(),
+    }
+}
+
 fn decode_file(bytes: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
     let wrong = |reason: String| Violation::new(ENCODED, reason);
     if bytes.is_empty() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use lfbm_bundle::manifest::ImageSpec;
 
-use super::Violation;
+use super::text::cut_list;
+use super::{Violation, cut};
 use crate::admission::Priority;
 use crate::proto::inference::ModelInferRequest;
 use crate::proto::inference::infer_parameter::ParameterChoice;
@@ -33,7 +34,7 @@ pub fn version(text: &str) -> Result<u64, Violation> {
         return Ok(0);
     }
     text.parse().map_err(|_| {
-        let description = format!("expected a whole number or nothing, got {text:?}");
+        let description = format!("expected a whole number or nothing, got {:?}", cut(text));
         Violation::new("model_version", description)
     })
 }
@@ -48,14 +49,14 @@ pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Image
         return Err(Violation::new(INPUTS, description));
     };
     if input.name != INPUT {
-        let description = format!("expected the input {INPUT}, got {:?}", input.name);
+        let description = format!("expected the input {INPUT}, got {:?}", cut(&input.name));
         return Err(Violation::new(INPUTS, description));
     }
     let (data_type, value_bytes) = match input.datatype.as_str() {
         "UINT8" => (DataType::Uint8, 1),
         "FP32" => (DataType::Float32, 4),
         other => {
-            let description = format!("expected the datatype UINT8 or FP32, got {other:?}");
+            let description = format!("expected the datatype UINT8 or FP32, got {:?}", cut(other));
             return Err(Violation::new(INPUTS, description));
         }
     };
@@ -90,8 +91,8 @@ fn count(shape: &[i64], spec: &ImageSpec) -> Result<u64, Violation> {
             Ok(*count as u64)
         }
         _ => {
-            let description =
-                format!("expected [N, C, H, W] = [1 or more, {size:?}], got {shape:?}");
+            let got = cut_list(shape);
+            let description = format!("expected [N, C, H, W] = [1 or more, {size:?}], got {got}");
             Err(Violation::new(SHAPE, description))
         }
     }
@@ -160,8 +161,9 @@ pub fn infer_parameters(
                 Some(ParameterChoice::Int64Param(value)) => value.to_string(),
                 Some(ParameterChoice::Uint64Param(value)) => value.to_string(),
                 Some(ParameterChoice::DoubleParam(value)) => value.to_string(),
-                Some(ParameterChoice::StringParam(value)) => format!("{value:?}"),
+                Some(ParameterChoice::StringParam(value)) => format!("{:?}", cut(value)),
             };
+            let name = cut(name);
             let description = format!("{name}: expected {expected}, got {got}");
             violations.push(Violation::new(PARAMETERS, description));
         }

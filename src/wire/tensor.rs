@@ -1,4 +1,5 @@
 use super::Violation;
+use super::text::cut_list;
 use crate::proto;
 
 /// The paths of a tensor's fields in a request.
@@ -19,7 +20,8 @@ pub(super) fn values(
     let expected = shape.map(|size| size as u64);
     let planar = expected[0] == 1 && tensor.shape == expected[1..];
     if tensor.shape != expected && !planar {
-        let reason = format!("expected {expected:?} (C, H, W), got {:?}", tensor.shape);
+        let got = cut_list(&tensor.shape);
+        let reason = format!("expected {expected:?} (C, H, W), got {got}");
         return Err(Violation::new(fields.shape, reason));
     }
     let value_bytes = match tensor.data_type() {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use tonic::metadata::MetadataMap;
 
-use super::Violation;
+use super::{Violation, cut};
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
@@ -22,8 +22,11 @@ pub fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, Violation> {
         .and_then(parse)
         .map(Some)
         .ok_or_else(|| {
-            let reason =
-                format!("expected 1 to 8 digits and one of H, M, S, m, u, n, got {value:?}");
+            let got = String::from_utf8_lossy(value.as_bytes());
+            let reason = format!(
+                "expected 1 to 8 digits and one of H, M, S, m, u, n, got {:?}",
+                cut(&got)
+            );
             Violation::new(GRPC_TIMEOUT, reason)
         })
 }

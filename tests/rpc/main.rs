@@ -6,6 +6,7 @@
 mod common;
 
 mod encoder;
+mod finite;
 mod images;
 mod imported;
 mod priors;

@@ -5,9 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod compression;
 mod endpoints;
+mod forge;
 mod hostile;
+mod memory;
 mod requests;
+mod statuses;
 mod tls;
 mod tokens;
 

@@ -1,0 +1,244 @@
+//! The memory that requests hold, all of them together: what a client sends is taken from one budget
+//! before it is kept, unpacked or decoded, and given back when the request is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// A request that holds no more than this is small.
+const SMALL_BYTES: usize = 256 << 10;
+/// Large requests leave so small a part of the budget to small ones.
+const SMALL_PART: usize = 8;
+
+/// A budget of bytes.
+#[derive(Clone, Debug)]
+pub struct Memory(Arc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    /// Images that are held, and those of them that are decoded now.
+    images: AtomicUsize,
+    decoding: AtomicUsize,
+    image_let_go: Notify,
+}
+
+/// A part of the budget; given back on drop.
+#[derive(Debug)]
+pub struct Reservation {
+    memory: Memory,
+    bytes: usize,
+}
+
+/// What an image holds, from before it is decoded until it is answered.
+#[derive(Debug)]
+pub struct ImageMemory {
+    reservation: Reservation,
+    decoding: bool,
+}
+
+/// The budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "requests hold {used} bytes of memory and {asked} more are asked for; the limit is {limit} \
+     (--max-request-memory-bytes)"
+)]
+pub struct Exhausted {
+    /// What is in use.
+    pub used: usize,
+    /// What was asked for.
+    pub asked: usize,
+    /// What there is: of the whole budget, large requests leave an eighth to small ones.
+    pub limit: usize,
+}
+
+impl Memory {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Budget {
+            limit,
+            used: AtomicUsize::new(0),
+            images: AtomicUsize::new(0),
+            decoding: AtomicUsize::new(0),
+            image_let_go: Notify::new(),
+        }))
+    }
+
+    /// All of it.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// A part that has no bytes yet.
+    pub fn reservation(&self) -> Reservation {
+        Reservation {
+            memory: self.clone(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes `bytes`, at once or not at all: whoever waited with a part in hand could wait for ever.
+    ///
+    /// # Errors
+    /// When so much is not left.
+    pub fn take(&self, bytes: usize) -> Result<Reservation, Exhausted> {
+        let mut reservation = self.reservation();
+        reservation.grow(bytes)?;
+        Ok(reservation)
+    }
+
+    /// Takes `bytes` to decode an image with. When so much is not left, waits while other images are
+    /// decoded, or if it is `patient` while others are held: they need nothing more to come to their end.
+    ///
+    /// # Errors
+    /// When so much is not left, and there is nothing to wait for.
+    pub async fn take_for_image(
+        &self,
+        bytes: usize,
+        patient: bool,
+    ) -> Result<ImageMemory, Exhausted> {
+        let budget = &self.0;
+        let awaited = if patient {
+            &budget.images
+        } else {
+            &budget.decoding
+        };
+        loop {
+            let let_go = budget.image_let_go.notified();
+            match self.take(bytes) {
+                Ok(reservation) => {
+                    budget.images.fetch_add(1, Ordering::AcqRel);
+                    budget.decoding.fetch_add(1, Ordering::AcqRel);
+                    return Ok(ImageMemory {
+                        reservation,
+                        decoding: true,
+                    });
+                }
+                Err(exhausted) if awaited.load(Ordering::Acquire) == 0 => return Err(exhausted),
+                Err(_) => let_go.await,
+            }
+        }
+    }
+}
+
+impl ImageMemory {
+    /// Decoded, it holds `bytes`.
+    pub fn decoded(&mut self, bytes: usize) {
+        self.reservation.shrink_to(bytes);
+        if std::mem::take(&mut self.decoding) {
+            let budget = &self.reservation.memory.0;
+            budget.decoding.fetch_sub(1, Ordering::AcqRel);
+            budget.image_let_go.notify_waiters();
+        }
+    }
+}
+
+impl Drop for ImageMemory {
+    fn drop(&mut self) {
+        self.reservation
+            .memory
+            .0
+            .images
+            .fetch_sub(1, Ordering::AcqRel);
+        self.decoded(0);
+        self.reservation.memory.0.image_let_go.notify_waiters();
+    }
+}
+
+impl Reservation {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// When so much is not left.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        let budget = &self.memory.0;
+        let limit = if self.bytes.saturating_add(bytes) > SMALL_BYTES {
+            budget.limit - budget.limit / SMALL_PART
+        } else {
+            budget.limit
+        };
+        let grown = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
+        budget
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, grown)
+            .map_err(|used| Exhausted {
+                used,
+                asked: bytes,
+                limit,
+            })?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Gives back what is above `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let above = self.bytes.saturating_sub(bytes);
+        self.memory.0.used.fetch_sub(above, Ordering::AcqRel);
+        self.bytes -= above;
+    }
+
+    /// Moves up to `bytes` to another part of the same budget.
+    pub fn give(&mut self, bytes: usize, other: &mut Self) {
+        let given = bytes.min(self.bytes);
+        self.bytes -= given;
+        other.bytes += given;
+    }
+
+    /// How large it is.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_given_back_and_small_requests_have_room_of_their_own() {
+        let memory = Memory::new(8 << 20);
+        let mut large = memory.take(7 << 20).unwrap();
+        let refused = large.grow(1).unwrap_err();
+        assert_eq!((refused.used, refused.limit), (7 << 20, 7 << 20));
+        assert!(memory.take(SMALL_BYTES + 1).is_err());
+        let small: Vec<_> = (0..4).map(|_| memory.take(SMALL_BYTES).unwrap()).collect();
+        assert!(memory.take(1).is_err());
+        drop(small);
+        let mut other = memory.reservation();
+        large.give(1 << 20, &mut other);
+        drop(large);
+        assert_eq!(memory.take(6 << 20).unwrap().bytes(), 6 << 20);
+        assert!(memory.take(7 << 20).is_err());
+        other.shrink_to(0);
+        assert!(memory.take(7 << 20).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_image_waits_for_others_that_come_to_their_end_and_for_nothing_else() {
+        let memory = Memory::new(8 << 20);
+        let mut first = memory.take_for_image(6 << 20, false).await.unwrap();
+        let another = |patient| {
+            let memory = memory.clone();
+            async move { memory.take_for_image(4 << 20, patient).await.is_ok() }
+        };
+        let (hurried, patient) = (tokio::spawn(another(false)), tokio::spawn(another(true)));
+        tokio::task::yield_now().await;
+        assert!(!hurried.is_finished() && !patient.is_finished());
+        first.decoded(5 << 20);
+        assert!(!hurried.await.unwrap());
+        tokio::task::yield_now().await;
+        assert!(!patient.is_finished());
+        drop(first);
+        assert!(patient.await.unwrap());
+        let _message = memory.take(6 << 20).unwrap();
+        assert!(!another(true).await);
+    }
+}

@@ -1,0 +1,89 @@
+//! What messages hold of the server's memory until they are answered.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::memory::Reservation;
+
+/// A stream is not read further while its messages hold more than this part of the budget.
+const STREAM_PART: usize = 2;
+
+/// What the messages of one call hold: the layer that reads them puts it in, and the service that
+/// answers a stream takes it out, message by message.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Of the message that the service has got last.
+    last: Option<Reservation>,
+    /// What is taken out.
+    taken: usize,
+    reader: Option<Waker>,
+    most: usize,
+}
+
+/// What one message of a stream holds.
+#[derive(Debug)]
+pub(super) struct Taken {
+    held: Held,
+    reservation: Reservation,
+}
+
+impl Held {
+    /// Of a call that may hold so much of a budget of `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        let state = State {
+            most: limit / STREAM_PART,
+            ..State::default()
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub(super) fn hold(&self, reservation: Reservation) {
+        self.state().last = Some(reservation);
+    }
+
+    /// Lets what the last message held go, unless it was taken out.
+    pub(super) fn let_go(&self) {
+        self.state().last = None;
+    }
+
+    /// Takes out what the last message holds.
+    pub(super) fn take(&self) -> Option<Taken> {
+        let mut state = self.state();
+        let reservation = state.last.take()?;
+        state.taken += reservation.bytes();
+        Some(Taken {
+            held: self.clone(),
+            reservation,
+        })
+    }
+
+    /// Ready when the stream may hold another message.
+    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if state.taken <= state.most {
+            return Poll::Ready(());
+        }
+        state.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds it panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut state = self.held.state();
+        state.taken = state.taken.saturating_sub(self.reservation.bytes());
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}

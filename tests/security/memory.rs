@@ -1,0 +1,266 @@
+//! What messages may make the server hold: for every RPC of every service, whatever it is sent.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use lfbm_server::proto::ScoreStreamRequest;
+use lfbm_server::proto::ScoreStreamResponse;
+use lfbm_server::proto::score_stream_response::Result::Score;
+use prost::Message;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::{Code, Status};
+
+use crate::common::{Server, bundle, client, encoded, metric, peak_bytes, pixels, png};
+use crate::forge::{ENCODINGS, Services, call, connect, delimited, framed, varint};
+
+const MESSAGE_BYTES: usize = 16 << 20;
+const MOST: usize = 100_000_000;
+/// A field that no message has.
+const UNKNOWN: i32 = 1000;
+
+/// A message that is small on the wire, or when it is packed, and large when it is decoded.
+struct Hostile {
+    path: String,
+    name: String,
+    message: Vec<u8>,
+    /// Whether some client could mean it.
+    harmless: bool,
+}
+
+/// One at a time, since each is large.
+fn hostile() -> impl Iterator<Item = Hostile> {
+    let services = Services::all();
+    let methods: Vec<_> = services.methods.clone().into_iter().collect();
+    methods.into_iter().flat_map(move |(path, input)| {
+        let places = services.places(&input).into_iter();
+        let repeated = places.filter(|place| place.is_repeated());
+        let of_place = |place: crate::forge::Place| {
+            let empties = place.empties(MESSAGE_BYTES).into_iter();
+            empties.map(move |(kind, message)| (format!("{} {kind}", place.name()), message, false))
+        };
+        let mut messages: Vec<_> = repeated.flat_map(of_place).collect();
+        // What no descriptor names: fields and groups, one after the other and in each other.
+        let unknown = delimited(UNKNOWN, &[]);
+        let number = [varint((UNKNOWN as u64) << 3), vec![0]].concat();
+        let open = varint((UNKNOWN as u64) << 3 | 3);
+        let close = varint((UNKNOWN as u64) << 3 | 4);
+        let group = [open.clone(), close].concat();
+        for (kind, one, harmless) in [
+            ("fields", unknown, true),
+            ("numbers", number, true),
+            ("groups", group, true),
+            ("groups in groups", open, false),
+        ] {
+            let message = one.repeat(MESSAGE_BYTES / one.len());
+            messages.push((format!("unknown {kind}"), message, harmless));
+        }
+        messages
+            .into_iter()
+            .map(move |(name, message, harmless)| Hostile {
+                path: path.clone(),
+                name,
+                message,
+                harmless,
+            })
+    })
+}
+
+#[tokio::test]
+async fn no_message_takes_much_memory_whatever_the_rpc_and_the_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let good = encoded(png(pixels(&bundle.manifest().image, 0)));
+    client.score(good.clone()).await.unwrap();
+    let channel = connect(&server.url).await;
+    let idle = peak_bytes(&server);
+    let mut most = (0, String::new());
+    for hostile in hostile() {
+        for encoding in ENCODINGS {
+            let name = format!("{} {} {encoding}", hostile.path, hostile.name);
+            let frames = framed(encoding, &hostile.message);
+            let reply = call(&channel, &hostile.path, encoding, frames).await;
+            if !hostile.harmless {
+                assert_eq!(reply.code(), Code::InvalidArgument, "{name}: {reply:?}");
+            }
+            let grown = peak_bytes(&server) - idle;
+            assert!(grown < MOST, "{name}: {grown} bytes");
+            most = most.max((grown, name));
+        }
+    }
+    eprintln!("at most {} bytes, by {}", most.0, most.1);
+    client.score(good).await.unwrap();
+}
+
+#[tokio::test]
+async fn nor_do_many_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let good = encoded(png(pixels(&bundle.manifest().image, 0)));
+    client.score(good.clone()).await.unwrap();
+    let idle = peak_bytes(&server);
+    let channel = &connect(&server.url).await;
+    let calls = hostile().zip(ENCODINGS.into_iter().cycle().skip(1));
+    let calls = stream::iter(calls).map(|(hostile, encoding)| async move {
+        let frames = framed(encoding, &hostile.message);
+        let together = (0..6).map(|_| call(channel, &hostile.path, encoding, frames.clone()));
+        for reply in futures_util::future::join_all(together).await {
+            let refused = [Code::InvalidArgument, Code::ResourceExhausted];
+            let expected = hostile.harmless || refused.contains(&reply.code());
+            assert!(expected, "{} {reply:?}", hostile.name);
+        }
+    });
+    calls.buffer_unordered(2).collect::<Vec<()>>().await;
+    let grown = peak_bytes(&server) - idle;
+    assert!(grown < MOST, "{grown} bytes");
+    client.score(good).await.unwrap();
+}
+
+/// Begins a call whose message does not come to its end.
+async fn begin(channel: &tonic::transport::Channel, path: &str, frames: Vec<u8>) -> Begun {
+    let first = stream::iter([Ok::<_, Status>(Frame::data(Bytes::from(frames)))]);
+    let body = Body::new(StreamBody::new(first.chain(stream::pending())));
+    let request = http::Request::post(path)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap();
+    let mut channel = channel.clone();
+    std::future::poll_fn(|context| channel.poll_ready(context))
+        .await
+        .unwrap();
+    Begun(tokio::spawn(channel.call(request)))
+}
+
+struct Begun(tokio::task::JoinHandle<Result<http::Response<Body>, tonic::transport::Error>>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A request of so many bytes; what makes it so long is no field of it.
+fn padded(request: &impl Message, bytes: usize) -> Vec<u8> {
+    let mut message = request.encode_to_vec();
+    message.extend(delimited(UNKNOWN, &vec![0; bytes]));
+    message
+}
+
+const SCORE: &str = "/lfbm.v1.AnomalyDetector/Score";
+const SCORE_STREAM: &str = "/lfbm.v1.AnomalyDetector/ScoreStream";
+
+#[tokio::test]
+async fn large_requests_share_a_budget_and_small_ones_have_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = [
+        "--max-message-bytes",
+        "1048576",
+        "--max-request-memory-bytes",
+        "4194304",
+    ];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let good = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let channel = connect(&server.url).await;
+    let large = framed("identity", &padded(&good, 1_000_000));
+    let score = |frames: Vec<u8>| call(&channel, SCORE, "identity", frames);
+    assert_eq!(score(large.clone()).await.code(), Code::Ok);
+    let held = large[..900_000].to_vec();
+    let begun = [
+        begin(&channel, SCORE, held.clone()).await,
+        begin(&channel, SCORE_STREAM, held).await,
+    ];
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let refused = loop {
+        let reply = score(large.clone()).await;
+        if reply.code() == Code::ResourceExhausted {
+            break reply;
+        }
+        assert!(Instant::now() < deadline, "there is always room: {reply:?}");
+    };
+    assert!(refused.message().contains("--max-request-memory-bytes"));
+    let status = Status::from_header_map(&refused.headers).unwrap();
+    let details = tonic_types::StatusExt::get_error_details(&status);
+    assert_eq!(details.error_info().unwrap().reason, "MEMORY_IN_USE");
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+    assert!(metric(&server, "lfbm_rejected_total", r#""memory""#) >= 1.0);
+    let small = framed("identity", &good.encode_to_vec());
+    assert_eq!(score(small).await.code(), Code::Ok);
+    drop(begun);
+    // The client's reset is on its way.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while score(large.clone()).await.code() != Code::Ok {
+        assert!(Instant::now() < deadline, "nothing was given back");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_large_messages_is_read_as_fast_as_it_is_answered() {
+    const MESSAGES: usize = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = [
+        "--max-message-bytes",
+        "1048576",
+        "--max-request-memory-bytes",
+        "4194304",
+    ];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let channel = connect(&server.url).await;
+    let request = ScoreStreamRequest {
+        id: "a".to_owned(),
+        request: Some(encoded(png(pixels(&bundle.manifest().image, 0)))),
+    };
+    let frame = framed("identity", &padded(&request, 600_000));
+    let reply = call(&channel, SCORE_STREAM, "identity", frame.repeat(MESSAGES)).await;
+    assert_eq!(reply.code(), Code::Ok, "{}", reply.message());
+    let mut body = reply.body.as_slice();
+    let mut answered = 0;
+    while !body.is_empty() {
+        let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
+        let message = &body[5..5 + length];
+        let reply = ScoreStreamResponse::decode(message).unwrap();
+        assert!(matches!(reply.result, Some(Score(_))), "{reply:?}");
+        answered += 1;
+        body = &body[5 + length..];
+    }
+    assert_eq!(answered, MESSAGES);
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_arrive_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let channel = connect(&server.url).await;
+    let before = peak_bytes(&server);
+    // Each says that it is long, and sends little of it.
+    let mut silent = Vec::new();
+    for path in [SCORE, SCORE_STREAM].repeat(100) {
+        let head = [vec![0], (MESSAGE_BYTES as u32).to_be_bytes().to_vec()].concat();
+        silent.push(begin(&channel, path, [head, vec![0x0a; 3]].concat()).await);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let grown = peak_bytes(&server) - before;
+    assert!(grown < MOST / 4, "{grown} bytes");
+    let started = Instant::now();
+    for mut begun in silent {
+        let response = (&mut begun.0).await.unwrap().unwrap();
+        let (head, body) = response.into_parts();
+        let trailers = body.collect().await.unwrap().trailers().cloned();
+        let status = Status::from_header_map(&trailers.unwrap_or(head.headers)).unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
+    assert_eq!(
+        metric(&server, "lfbm_rejected_total", r#""stalled""#),
+        200.0
+    );
+}
