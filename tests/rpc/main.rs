@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod calibration;
 mod encoder;
 mod images;
 mod imported;
