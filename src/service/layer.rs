@@ -115,8 +115,12 @@ where
         let path = request.uri().path();
         let id = request_id(request.headers());
         let observation = Observation::start(&self.shared, path, &id);
-        continue_trace(&observation.span, request.headers());
-        let admitted = self.shared.admits(path, request.headers());
+        let authenticated = self.shared.authenticates(request.headers());
+        // Whoever may not use the server has no say in what it records.
+        if authenticated {
+            continue_trace(&observation.span, request.headers());
+        }
+        let admitted = authenticated || (self.shared.open_health && is_probe(path));
         request.extensions_mut().insert(observation.model.clone());
         let broken_off = Arc::clone(&observation.broken_off);
         let request = request.map(|inner| Body::new(IncomingBody { inner, broken_off }));
@@ -151,12 +155,11 @@ where
 }
 
 impl Shared {
-    fn admits(&self, path: &str, headers: &HeaderMap) -> bool {
-        match &self.tokens {
-            None => true,
-            Some(_) if self.open_health && is_probe(path) => true,
-            Some(tokens) => tokens.admit(headers),
-        }
+    /// Whether a request carries a token, if the server asks for one.
+    fn authenticates(&self, headers: &HeaderMap) -> bool {
+        self.tokens
+            .as_ref()
+            .is_none_or(|tokens| tokens.admit(headers))
     }
 }
 

@@ -49,9 +49,10 @@ pub(super) fn judged(outcome: &Outcome) -> Result<proto::ScoreResponse, ServiceE
         )
     });
     if let Some(judgement) = judgement {
+        let p_value = judgement.deciding_p_value(model.manifest.calibration.decision);
         model
             .metrics
-            .observe_score(score.log_joint, judgement.p_value, judgement.anomalous);
+            .observe_score(score.log_joint, p_value, judgement.anomalous);
     }
     Ok(messages::score_response(
         &score,
