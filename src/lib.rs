@@ -2,7 +2,7 @@
 //!
 //! The modules stand in the order in which a request passes them:
 //! [`wire`] decodes it, [`models`] finds the model, [`admission`] bounds what waits, [`scheduler`]
-//! takes the Langevin steps, [`score`] makes the answer, and [`service`] is the gRPC face of it
+//! takes the Langevin steps, or [`sampling`] draws, [`score`] makes the answer, and [`service`] is the gRPC face of it
 //! all. Around them: [`config`], [`telemetry`], [`transport`] with connections, TLS and tokens,
 //! [`http`], [`shutdown`], and [`server`], which puts the parts together.
 
@@ -10,6 +10,7 @@ pub mod admission;
 pub mod config;
 pub mod http;
 pub mod models;
+pub mod sampling;
 pub mod scheduler;
 pub mod score;
 pub mod server;

@@ -108,6 +108,11 @@ impl Call {
         Ok(call.within(timeout))
     }
 
+    /// When the answer is of no use any more.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// To be answered in so long, if that is sooner than before.
     pub(super) fn within(self, timeout: Option<Duration>) -> Self {
         let deadline = timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME));

@@ -10,6 +10,7 @@ mod encoder;
 mod images;
 mod imported;
 mod priors;
+mod samples;
 mod streams;
 
 use std::time::Duration;
