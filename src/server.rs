@@ -192,6 +192,7 @@ impl Server {
         let open_inference = limited!(GrpcInferenceServiceServer::new(OpenInferenceService {
             core: Arc::clone(&core),
             serving: Arc::clone(&serving),
+            max_message_bytes: config.max_message_bytes,
         }));
         let detector = limited!(AnomalyDetectorServer::new(AnomalyDetectorService(core)));
         let reflection = || {

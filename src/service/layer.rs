@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
-use super::ServiceError;
+use super::{ServiceError, unimplemented};
 use crate::telemetry::{Metrics, continue_trace};
 use crate::transport::Tokens;
 
@@ -31,7 +31,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const HEALTH: &str = "/grpc.health.v1.Health/";
-const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
+pub(super) const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
 /// The label of requests for methods that there are not; a client can invent any number of them.
 const UNKNOWN_METHOD: &str = "unknown";
 
@@ -112,7 +112,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let path = request.uri().path();
+        let uri = request.uri().clone();
+        let path = uri.path();
         let id = request_id(request.headers());
         let observation = Observation::start(&self.shared, path, &id);
         let authenticated = self.shared.authenticates(request.headers());
@@ -143,7 +144,7 @@ where
             let mut response = match answered {
                 // One that its client broke off is neither's fault.
                 Ok(Ok(response)) if observation.broken_off.load(Ordering::Relaxed) => response,
-                Ok(Ok(response)) => blame_the_request(response, &observation.shared.metrics),
+                Ok(Ok(response)) => with_reason(response, uri.path(), &observation.shared.metrics),
                 Ok(Err(never)) => match never {},
                 Err(error) => error.into_status(&observation.shared.metrics).into_http(),
             };
@@ -163,10 +164,17 @@ impl Shared {
     }
 }
 
-/// The answer to a message that could not be read, before any method saw it, as what it is.
-fn blame_the_request(response: Response<Body>, metrics: &Metrics) -> Response<Body> {
+/// The answer to a message that could not be read, before any method saw it, as what it is; and that
+/// of a method that there is not, with a sentence.
+fn with_reason(response: Response<Body>, path: &str, metrics: &Metrics) -> Response<Body> {
     let status = Status::from_header_map(response.headers());
     match status.as_ref().and_then(ServiceError::of_message) {
+        None if status.is_some_and(|status| {
+            status.code() == Code::Unimplemented && status.message().is_empty()
+        }) =>
+        {
+            Status::unimplemented(unimplemented::message(path)).into_http()
+        }
         Some(error) => error.into_status(metrics).into_http(),
         None => response,
     }

@@ -7,6 +7,7 @@ mod common;
 
 mod calibration;
 mod encoder;
+mod held;
 mod images;
 mod imported;
 mod priors;
