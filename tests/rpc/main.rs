@@ -6,6 +6,7 @@
 mod common;
 
 mod calibration;
+mod determinism;
 mod encoder;
 mod held;
 mod images;
