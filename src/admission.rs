@@ -1,6 +1,7 @@
-//! Which requests are let in: as many chains as there is room for, and no request that would wait
-//! too long.
+//! Which requests are let in: as much work as there is room for, and no request that would wait too
+//! long.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,28 +37,55 @@ impl Estimate {
     }
 }
 
-/// Bounds the work that is in the server, so that overload is answered at once.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    max_chains: usize,
-    max_wait: Duration,
-    /// Each class has its own, so that neither is kept out by the other.
-    free: [Arc<Semaphore>; 2],
+/// What requests take room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Langevin chains.
+    Chains,
+    /// Samples of a prior.
+    Samples,
 }
 
-/// Room for the chains of one request; given back on drop.
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chains => "chains",
+            Self::Samples => "samples",
+        })
+    }
+}
+
+/// Bounds the chains that are in the server, so that overload is answered at once.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Each class has its own, so that neither is kept out by the other.
+    rooms: [Room; 2],
+}
+
+/// Room for a bounded amount of work.
+#[derive(Clone, Debug)]
+pub struct Room {
+    work: Work,
+    limit: usize,
+    max_wait: Duration,
+    free: Arc<Semaphore>,
+}
+
+/// Room for the work of one request; given back on drop.
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code)] OwnedSemaphorePermit);
 
 /// Why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no room for its chains.
-    #[error("{in_flight} chains wait or run and {asked} more were asked for; the limit is {limit}")]
+    /// There is no room for its work.
+    #[error("{in_flight} {work} wait or run and {asked} more were asked for; the limit is {limit}")]
     Full {
-        /// Chains of its class that wait or run.
+        /// What there is no room for.
+        work: Work,
+        /// Chains of its class, or samples, that wait or run.
         in_flight: usize,
-        /// Chains of the request.
+        /// Those of the request.
         asked: u32,
         /// The limit on both.
         limit: usize,
@@ -65,8 +93,10 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// It would wait too long.
-    #[error("an interactive request would wait {wait:.1?} for its steps; the limit is {limit:.1?}")]
+    #[error("the request would wait {wait:.1?} for its {work}; the limit is {limit:.1?}")]
     Queue {
+        /// What it would wait for.
+        work: Work,
         /// How long it would wait.
         wait: Duration,
         /// The limit.
@@ -85,8 +115,10 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// Its deadline is too short, however short the queue is.
-    #[error("the request's steps take {run:.1?} and its deadline is in {left:.1?}")]
+    #[error("the request's {work} take {run:.1?} and its deadline is in {left:.1?}")]
     Unreachable {
+        /// What takes so long.
+        work: Work,
         /// How long it would take without waiting.
         run: Duration,
         /// How long it may take.
@@ -97,10 +129,9 @@ pub enum Refusal {
 impl Admission {
     /// Room for `max_chains` chains of each class; interactive requests may wait for `max_wait`.
     pub fn new(max_chains: usize, max_wait: Duration) -> Self {
+        let room = |max_wait| Room::new(Work::Chains, max_chains, max_wait);
         Self {
-            max_chains,
-            max_wait,
-            free: std::array::from_fn(|_| Arc::new(Semaphore::new(max_chains))),
+            rooms: [room(max_wait), room(Duration::MAX)],
         }
     }
 
@@ -115,13 +146,44 @@ impl Admission {
         estimate: Option<Estimate>,
         deadline: Option<Instant>,
     ) -> Result<Permit, Refusal> {
+        self.rooms[priority as usize].admit(chains, estimate, deadline)
+    }
+}
+
+impl Room {
+    /// Room for so much work, none of which may wait for longer than `max_wait`.
+    pub fn new(work: Work, limit: usize, max_wait: Duration) -> Self {
+        Self {
+            work,
+            limit,
+            max_wait,
+            free: Arc::new(Semaphore::new(limit)),
+        }
+    }
+
+    /// Work that waits or runs.
+    pub fn in_flight(&self) -> usize {
+        self.limit.saturating_sub(self.free.available_permits())
+    }
+
+    /// Lets a request in, or refuses it at once. Without an estimate, time refuses nothing.
+    ///
+    /// # Errors
+    /// When there is no room for its work, or it would wait too long, or be answered too late.
+    pub fn admit(
+        &self,
+        asked: u32,
+        estimate: Option<Estimate>,
+        deadline: Option<Instant>,
+    ) -> Result<Permit, Refusal> {
+        let work = self.work;
         if let Some(now) = estimate {
             let Estimate { wait, run, margin } = now;
             let needed = now.expected().saturating_add(margin);
             if let Some(deadline) = deadline {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if run > left {
-                    return Err(Refusal::Unreachable { run, left });
+                    return Err(Refusal::Unreachable { work, run, left });
                 }
                 if needed > left {
                     return Err(Refusal::Deadline {
@@ -131,24 +193,33 @@ impl Admission {
                     });
                 }
             }
-            if priority == Priority::Interactive && wait > self.max_wait {
+            if wait > self.max_wait {
                 return Err(Refusal::Queue {
+                    work,
                     wait,
                     limit: self.max_wait,
                     retry_after: retry_after(wait - self.max_wait),
                 });
             }
         }
-        let free = &self.free[priority as usize];
-        Arc::clone(free)
-            .try_acquire_many_owned(chains)
+        // By then, what waits now runs.
+        self.take(asked, estimate.map_or(Duration::ZERO, |now| now.wait))
+    }
+
+    /// Takes room, or refuses the request until what is in it is done, `done_in` from now.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn take(&self, asked: u32, done_in: Duration) -> Result<Permit, Refusal> {
+        Arc::clone(&self.free)
+            .try_acquire_many_owned(asked)
             .map(Permit)
             .map_err(|_| Refusal::Full {
-                in_flight: self.max_chains - free.available_permits(),
-                asked: chains,
-                limit: self.max_chains,
-                // By then, what waits now runs.
-                retry_after: retry_after(estimate.map_or(Duration::ZERO, |now| now.wait)),
+                work: self.work,
+                in_flight: self.in_flight(),
+                asked,
+                limit: self.limit,
+                retry_after: retry_after(done_in),
             })
     }
 }
@@ -181,6 +252,7 @@ mod tests {
         assert_eq!(
             admission.admit(Interactive, 2, waits, None).unwrap_err(),
             Refusal::Full {
+                work: Work::Chains,
                 in_flight: 3,
                 asked: 2,
                 limit: 4,

@@ -2,7 +2,7 @@
 //!
 //! The modules stand in the order in which a request passes them:
 //! [`wire`] decodes it, [`models`] finds the model, [`admission`] bounds what waits, [`scheduler`]
-//! takes the Langevin steps, [`score`] makes the answer, and [`service`] is the gRPC face of it
+//! takes the Langevin steps, or [`sampling`] draws, [`score`] makes the answer, and [`service`] is the gRPC face of it
 //! all. Around them: [`config`], [`telemetry`], [`transport`] with connections, TLS and tokens,
 //! [`memory`], [`http`], [`shutdown`], and [`server`], which puts the parts together.
 
@@ -11,6 +11,7 @@ pub mod config;
 pub mod http;
 pub mod memory;
 pub mod models;
+pub mod sampling;
 pub mod scheduler;
 pub mod score;
 pub mod server;

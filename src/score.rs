@@ -2,7 +2,7 @@
 
 use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::inference::{ChainScore, Score, aggregate};
-use lfbm_bundle::manifest::{Aggregation, Manifest};
+use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
 
 /// What the calibration says of a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +15,16 @@ pub struct Judgement {
     pub local_p_value: f64,
     /// Whether the score that makes the verdict is beyond its threshold.
     pub anomalous: bool,
+}
+
+impl Judgement {
+    /// The p-value of the score that makes the verdict.
+    pub fn deciding_p_value(&self, decision: Decision) -> f64 {
+        match decision {
+            Decision::LogJoint => self.p_value,
+            Decision::Local => self.local_p_value,
+        }
+    }
 }
 
 /// A density overflowed: the chain diverged.

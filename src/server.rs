@@ -22,6 +22,7 @@ use crate::models::{self, Loader, Models};
 use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::sampling::Sampling;
 use crate::service::{AnomalyDetectorService, Core, Health, OpenInferenceService, RequestLayer};
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
@@ -102,6 +103,7 @@ impl Server {
             fallback: config.device_fallback,
             policy: config.policy(config.device),
             fallback_policy: config.policy(Device::Cpu),
+            sampling: Sampling::new(config.max_samples, config.max_queue()),
             metrics: metrics.clone(),
         };
         let places = config.bundle.clone();
@@ -166,10 +168,9 @@ impl Server {
             stream_in_flight: config.max_stream_in_flight,
         };
         let memory = Memory::new(config.request_memory_bytes());
-        let max_queue = Duration::from_millis(config.max_queue_ms);
         let core = Core {
             models: Arc::clone(&models),
-            admission: Admission::new(config.max_chains_in_flight, max_queue),
+            admission: Admission::new(config.max_chains_in_flight, config.max_queue()),
             limits,
             memory: memory.clone(),
             metrics: metrics.clone(),
@@ -190,6 +191,7 @@ impl Server {
         let open_inference = limited!(GrpcInferenceServiceServer::new(OpenInferenceService {
             core: Arc::clone(&core),
             serving: Arc::clone(&serving),
+            max_message_bytes: config.max_message_bytes,
         }));
         let detector = limited!(AnomalyDetectorServer::new(AnomalyDetectorService(core)));
         let reflection = || {

@@ -52,7 +52,7 @@ changed = infer(batch[:1], parameters={
 })
 for name in [*calibrated, "anomalous"]:
     assert changed.as_numpy(name) is None, f"{name} without a calibration"
-    refused(batch, "calibration", names=[name], parameters={"steps": 7})
+    refused(batch, f"{name}: expected the model's own", names=[name], parameters={"steps": 7})
 assert infer(batch, priority=1, timeout=60_000_000, parameters={"steps": 0, "step_size": 1}) is not None
 try:
     infer(batch, timeout=1)

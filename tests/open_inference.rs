@@ -10,10 +10,37 @@ use std::process::Command;
 use common::{Server, bundle, client, close, encoded, pixels, png};
 use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::inference::{InferTensorContents, ModelInferRequest};
+use lfbm_server::proto::inference::{
+    InferTensorContents, ModelInferRequest, ServerLiveRequest, ServerLiveResponse,
+};
 use lfbm_server::proto::{Aggregation, InferenceParameters, Verdict};
 use serde_json::Value;
-use tonic::Code;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+
+/// Runs a script of `tests/` with Triton's client; what it prints.
+fn python(script: &str, arguments: &[&str]) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join("third_party/python");
+    assert!(
+        packages.join("tritonclient").is_dir(),
+        "the Python packages are missing: run `make python`"
+    );
+    let output = Command::new("python3")
+        .arg(root.join("tests").join(script))
+        .args(arguments)
+        .env("PYTHONPATH", packages)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    output.stdout
+}
+
+fn address(server: &Server) -> &str {
+    server.url.strip_prefix("http://").unwrap()
+}
 
 #[tokio::test]
 async fn the_client_of_triton_gets_the_scores_of_the_server() {
@@ -29,22 +56,11 @@ async fn the_client_of_triton_gets_the_scores_of_the_server() {
     let rows: Vec<Vec<&[u8]>> = rows.collect();
     std::fs::write(&file, serde_json::to_string(&rows).unwrap()).unwrap();
 
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let packages = root.join("third_party/python");
-    assert!(
-        packages.join("tritonclient").is_dir(),
-        "the Python packages are missing: run `make python`"
+    let printed = python(
+        "open_inference.py",
+        &[address(&server), "random-mlp", file.to_str().unwrap()],
     );
-    let output = Command::new("python3")
-        .arg(root.join("tests/open_inference.py"))
-        .args([server.url.strip_prefix("http://").unwrap(), "random-mlp"])
-        .arg(&file)
-        .env("PYTHONPATH", packages)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let got: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let got: Value = serde_json::from_slice(&printed).unwrap();
     assert_eq!(got["server"]["name"], "lfbm-server");
     assert_eq!(got["model"]["versions"], serde_json::json!(["1"]));
     let shape = &got["model"]["inputs"][0]["shape"];
@@ -84,6 +100,46 @@ async fn the_client_of_triton_gets_the_scores_of_the_server() {
         got["changed"][0].as_f64().unwrap(),
         changed.log_joint
     ));
+}
+
+#[test]
+fn the_client_of_triton_gets_index_configuration_and_statistics() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    bundle(&models);
+    std::fs::create_dir(models.join("broken")).unwrap();
+    std::fs::write(models.join("broken/manifest.json"), "{}").unwrap();
+    let server = Server::start(&models, folder.path(), &[]);
+    python("triton_extensions.py", &[address(&server), "random-mlp"]);
+}
+
+/// A path of no method, of whatever service, is answered with a sentence too.
+#[tokio::test]
+async fn a_method_that_there_is_not_is_answered_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut client = Grpc::new(channel.connect().await.unwrap());
+    let long = format!("/lfbm.v1.AnomalyDetector/{}", "x".repeat(8000));
+    for (path, part) in [
+        (
+            "/inference.GRPCInferenceService/ModelStreamInfer",
+            "ScoreStream",
+        ),
+        ("/inference.GRPCInferenceService/Nothing", "reflection"),
+        ("/lfbm.v1.AnomalyDetector/Scores", "reflection"),
+        ("/grpc.health.v1.Health/List", "reflection"),
+        ("/nowhere.At/All", "reflection"),
+        (&long, "reflection"),
+    ] {
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<ServerLiveRequest, ServerLiveResponse>::default();
+        let request = Request::new(ServerLiveRequest {});
+        let answer = client.unary(request, path.parse().unwrap(), codec).await;
+        let status = answer.unwrap_err();
+        assert_eq!(status.code(), Code::Unimplemented, "{path}: {status:?}");
+        assert!(status.message().contains(part), "{path}: {status:?}");
+    }
 }
 
 fn input(

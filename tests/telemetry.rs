@@ -1,28 +1,17 @@
-//! What the server says about itself: metrics that Prometheus accepts and that say what happened,
-//! and spans that reach a collector.
+//! What the server says about itself: metrics that Prometheus accepts and that say what happened.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Server, bundle, client, encoded, eventually, http_get, metric, pixels, png};
+use common::{Server, bundle, client, encoded, http_get, metric, pixels, png};
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_server::proto::{InferenceParameters, ScoreRequest};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use tokio::sync::mpsc;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
 
 fn request(spec: &ImageSpec, index: usize) -> ScoreRequest {
     encoded(png(pixels(spec, index)))
@@ -134,13 +123,8 @@ async fn drift_is_that_of_the_last_scores_at_default_parameters() {
     let mut p_values = Vec::new();
     for index in 0..12 {
         let mut request = request(&spec, index);
-        let p_value = client
-            .score(request.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .p_value;
-        p_values.push(p_value.unwrap());
+        let score = client.score(request.clone()).await.unwrap().into_inner();
+        p_values.push(score.local_p_value.unwrap());
         request.inference = Some(InferenceParameters {
             steps: Some(3),
             ..Default::default()
@@ -148,7 +132,7 @@ async fn drift_is_that_of_the_last_scores_at_default_parameters() {
         client.score(request).await.unwrap();
     }
     let window = &p_values[4..];
-    let values = bundle.calibration().len() + 1;
+    let values = bundle.manifest().calibration.ranked() + 1;
     let share = |limit: f64| {
         let below = window.iter().filter(|&&p_value| p_value <= limit + 1e-9);
         below.count() as f64 / window.len() as f64
@@ -161,95 +145,40 @@ async fn drift_is_that_of_the_last_scores_at_default_parameters() {
     assert!((got - distance).abs() < 1e-9, "{got} {distance}");
 }
 
-/// An OpenTelemetry collector that hands on what it gets.
-struct Collector(mpsc::UnboundedSender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.send(request.into_inner()).unwrap();
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
-    let found = attributes.iter().find(|attribute| attribute.key == key)?;
-    match found.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// The spans are there although the server stops before a batch is due: the last are flushed.
+/// Grey images are far from noise, and the model, which was calibrated on noise, finds them likely.
 #[tokio::test]
-async fn the_spans_of_a_request_reach_the_collector() {
+async fn drift_watches_the_score_that_makes_the_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());
-    let spec = bundle.manifest().image;
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let endpoint = format!("http://{}", incoming.local_addr().unwrap());
-    let (sender, mut exports) = mpsc::unbounded_channel();
-    tokio::spawn(
-        tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(Collector(sender)))
-            .serve_with_incoming(incoming),
-    );
-    // Spans do not depend on what is logged.
-    let flags = ["--otlp-endpoint", &endpoint, "--log", "error"];
-    let mut server = Server::start(bundle.dir(), folder.path(), &flags);
-    let mut client = client(&server).await;
-    let mut request = Request::new(request(&spec, 0));
-    let caller = format!("00-{}-{}-01", "ab".repeat(16), "cd".repeat(8));
-    request
-        .metadata_mut()
-        .insert("traceparent", caller.parse().unwrap());
-    client.score(request).await.unwrap();
-    drop(client);
-    let stop = Command::new("kill")
-        .arg(server.process.id().to_string())
-        .status();
-    assert!(stop.unwrap().success());
-    eventually("the server ends", || {
-        server.process.try_wait().unwrap().is_some()
-    })
-    .await;
-
-    let mut spans = Vec::new();
-    while let Ok(export) = exports.try_recv() {
-        for of_resource in export.resource_spans {
-            let resource = of_resource.resource.unwrap().attributes;
-            assert_eq!(attribute(&resource, "service.name"), Some("lfbm-server"));
-            let version = attribute(&resource, "service.version");
-            assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
-            let scopes = of_resource.scope_spans.into_iter();
-            spans.extend(scopes.flat_map(|scope| scope.spans));
+    let manifest = bundle.dir().join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    for decision in ["local", "log_joint"] {
+        let decided = text.replace(
+            r#""decision": "local""#,
+            &format!(r#""decision": "{decision}""#),
+        );
+        fs::write(&manifest, decided).unwrap();
+        let server = Server::start(bundle.dir(), folder.path(), &[]);
+        let mut client = client(&server).await;
+        for grey in 120..136 {
+            let reply = client
+                .score(encoded(png(vec![grey; 28 * 28])))
+                .await
+                .unwrap();
+            let score = reply.into_inner();
+            assert!(score.p_value > Some(0.2), "{score:?}");
+            assert!(score.local_p_value < Some(0.05), "{score:?}");
         }
+        let label = format!(r#"decision="{decision}",model="random-mlp",version="1""#);
+        let unusual = format!(r#"{label},le="0.05""#);
+        let got = metric(&server, "lfbm_score_p_value_bucket", &unusual);
+        assert_eq!(got, if decision == "local" { 16.0 } else { 0.0 });
+        assert_eq!(metric(&server, "lfbm_drift_window_scores", &label), 16.0);
+        let distance = metric(&server, "lfbm_drift_kolmogorov_distance", &label);
+        assert_eq!(
+            distance > 0.9,
+            decision == "local",
+            "{decision}: {distance}"
+        );
     }
-    let find = |name: &str| {
-        let found = spans.iter().find(|span| span.name == name);
-        found.unwrap_or_else(|| panic!("no span {name}: {spans:?}"))
-    };
-    find("load_model");
-    // The request is in its caller's trace, and its parts are in it.
-    assert_eq!(find("request").parent_span_id, [0xcd; 8]);
-    for name in ["request", "decode", "queue", "compute", "reply"] {
-        assert_eq!(find(name).trace_id, [0xab; 16], "{name}");
-    }
-}
-
-#[test]
-fn an_endpoint_that_is_none_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(folder.path());
-    let mut command = common::command(bundle.dir());
-    let output = command
-        .args(["--otlp-endpoint", "nowhere at all"])
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("otlp_endpoint"), "{errors}");
 }

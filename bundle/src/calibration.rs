@@ -1,8 +1,8 @@
 //! What scores normal images get that the fit did not see.
 
 use crate::inference::Score;
-use crate::local::{LocalCalibration, References};
-use crate::manifest::{CalibrationSummary, Decision, Quantile};
+use crate::local::{LocalCalibration, References, is_ascending};
+use crate::manifest::{Aggregation, CalibrationSummary, Decision, Quantile};
 
 /// Log-densities and local scores of normal images, in `calibration.bin`.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,14 +11,21 @@ pub struct Calibration {
     log_likelihood: Vec<f32>,
     /// Ascending.
     log_joint: Vec<f64>,
+    /// Whether a log-joint is more than the sum of its parts, as one over several chains is: the file
+    /// has to hold them.
+    aggregated: bool,
     local: LocalCalibration,
 }
+
+/// Set in the number of images of a file that holds their log-joints.
+const AGGREGATED: u64 = 1 << 63;
 
 /// Probabilities of the quantiles in the manifest.
 const PROBABILITIES: [f64; 11] = [0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0];
 
 impl Calibration {
-    /// From log-densities (n); `None` when their lengths do not fit.
+    /// From the log-densities (n) of single chains, whose log-joint is their sum; `None` when their
+    /// lengths do not fit.
     pub fn new(
         log_prior: Vec<f32>,
         log_likelihood: Vec<f32>,
@@ -27,16 +34,13 @@ impl Calibration {
         if log_likelihood.len() != log_prior.len() {
             return None;
         }
-        let mut log_joint: Vec<f64> = log_prior
-            .iter()
-            .zip(&log_likelihood)
-            .map(|(&a, &b)| f64::from(a) + f64::from(b))
-            .collect();
+        let mut log_joint = sums(&log_prior, &log_likelihood);
         log_joint.sort_by(f64::total_cmp);
         Some(Self {
             log_prior,
             log_likelihood,
             log_joint,
+            aggregated: false,
             local,
         })
     }
@@ -44,13 +48,26 @@ impl Calibration {
     /// From the scores of normal images x (n x D), and images to compare with that are not among
     /// them; `None` when that makes no [`LocalCalibration`].
     pub fn from_scores(scores: &[Score], x: &[f32], references: References) -> Option<Self> {
-        let log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
+        let mut log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
         let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
-        Self::new(
-            part(|score| score.log_prior),
-            part(|score| score.log_likelihood),
-            LocalCalibration::new(references, x, &log_joint)?,
-        )
+        let log_prior: Vec<f32> = part(|score| score.log_prior);
+        let log_likelihood: Vec<f32> = part(|score| score.log_likelihood);
+        let aggregated = log_joint != sums(&log_prior, &log_likelihood);
+        let local = LocalCalibration::new(references, x, &log_joint)?;
+        log_joint.sort_by(f64::total_cmp);
+        Some(Self {
+            log_prior,
+            log_likelihood,
+            log_joint,
+            aggregated,
+            local,
+        })
+    }
+
+    /// Whether it can hold the log-joints that several chains make under `how`, which a file from
+    /// before they were written cannot for all.
+    pub(crate) fn fits(&self, how: Aggregation, chains: u32) -> bool {
+        self.aggregated || chains == 1 || how != Aggregation::LogMeanExp
     }
 
     /// How many images.
@@ -125,11 +142,17 @@ impl Calibration {
     }
 
     /// `calibration.bin`: the number n of images as a little-endian `u64`, n log-priors and n
-    /// log-likelihoods as little-endian `f32`, and the local calibration.
+    /// log-likelihoods as little-endian `f32`, and the local calibration. Where log-joints are more
+    /// than the sums of those, the highest bit of the number is set, and they stand before the local
+    /// calibration, ascending, as little-endian `f64`.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = (self.len() as u64).to_le_bytes().to_vec();
+        let mark = if self.aggregated { AGGREGATED } else { 0 };
+        let mut bytes = (self.len() as u64 | mark).to_le_bytes().to_vec();
         let densities = self.log_prior.iter().chain(&self.log_likelihood);
         bytes.extend(densities.flat_map(|value| value.to_le_bytes()));
+        if self.aggregated {
+            bytes.extend(self.log_joint.iter().flat_map(|value| value.to_le_bytes()));
+        }
         self.local.encode(&mut bytes);
         bytes
     }
@@ -137,8 +160,12 @@ impl Calibration {
     /// What [`Self::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (n, body) = bytes.split_first_chunk()?;
-        let n = usize::try_from(u64::from_le_bytes(*n)).ok()?;
-        let (densities, local) = body.split_at_checked(n.checked_mul(8)?)?;
+        let n = u64::from_le_bytes(*n);
+        let aggregated = n & AGGREGATED != 0;
+        let n = usize::try_from(n & !AGGREGATED).ok()?;
+        let (densities, body) = body.split_at_checked(n.checked_mul(8)?)?;
+        let log_joints = if aggregated { n.checked_mul(8)? } else { 0 };
+        let (log_joints, local) = body.split_at_checked(log_joints)?;
         let densities: Vec<f32> = densities
             .as_chunks()
             .0
@@ -146,12 +173,28 @@ impl Calibration {
             .map(|value| f32::from_le_bytes(*value))
             .collect();
         let (log_prior, log_likelihood) = densities.split_at(n);
-        Self::new(
-            log_prior.to_vec(),
-            log_likelihood.to_vec(),
-            LocalCalibration::decode(local)?,
-        )
+        let local = LocalCalibration::decode(local)?;
+        let calibration = Self::new(log_prior.to_vec(), log_likelihood.to_vec(), local)?;
+        if !aggregated {
+            return Some(calibration);
+        }
+        let (log_joints, _) = log_joints.as_chunks();
+        let log_joint: Vec<_> = log_joints
+            .iter()
+            .map(|value| f64::from_le_bytes(*value))
+            .collect();
+        is_ascending(&log_joint).then_some(Self {
+            log_joint,
+            aggregated,
+            ..calibration
+        })
     }
+}
+
+/// The log-joints of single chains.
+fn sums(log_prior: &[f32], log_likelihood: &[f32]) -> Vec<f64> {
+    let parts = log_prior.iter().zip(log_likelihood);
+    parts.map(|(&a, &b)| f64::from(a) + f64::from(b)).collect()
 }
 
 #[cfg(test)]
@@ -190,6 +233,40 @@ mod tests {
             }
         }
         assert_eq!(calibration.threshold(0.001), f64::NEG_INFINITY);
+    }
+
+    /// Of several chains: the log-joint is neither the sum of the parts nor near it.
+    fn aggregated() -> Calibration {
+        let line: Vec<f32> = (0..40).map(|v| v as f32).collect();
+        let score = |index: usize| Score {
+            log_joint: index as f64 - 0.1,
+            log_prior: index as f64,
+            log_likelihood: 1.0,
+            log_joint_std: 0.0,
+            log_prior_std: 0.0,
+            log_likelihood_std: 0.0,
+            z: Vec::new(),
+        };
+        let scores: Vec<_> = (0..40).rev().map(score).collect();
+        let references = references_of(&line[..20], [1, 1, 1]).unwrap();
+        Calibration::from_scores(&scores, &line, references).unwrap()
+    }
+
+    #[test]
+    fn ranks_are_those_of_the_scores_themselves_and_survive_the_file() {
+        let calibration = aggregated();
+        let read = Calibration::decode(&calibration.encode()).unwrap();
+        assert_eq!(read, calibration);
+        for index in 0..40 {
+            let p_value = read.p_value(f64::from(index) - 0.1);
+            assert_eq!(p_value, f64::from(index + 2) / 41.0);
+        }
+        assert!(read.fits(Aggregation::LogMeanExp, 4));
+        assert!(!self::calibration(&[1.0, 2.0]).fits(Aggregation::LogMeanExp, 4));
+        let mut bytes = calibration.encode();
+        let joints = 8 + 40 * 8;
+        bytes[joints..joints + 8].copy_from_slice(&1e300_f64.to_le_bytes());
+        assert_eq!(Calibration::decode(&bytes), None, "not ascending");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl ChainScore {
 /// An image's score over its chains. Natural logarithms; high is normal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// `log_prior + log_likelihood`.
+    /// Over chains, as they are aggregated; of one chain, `log_prior + log_likelihood`.
     pub log_joint: f64,
     /// log p(z).
     pub log_prior: f64,

@@ -119,6 +119,12 @@ impl References {
     }
 }
 
+/// Of so many normal images, the last so many have the scores that others are ranked among; the first
+/// make the scales.
+pub fn ranked(images: usize) -> usize {
+    images - images / 2
+}
+
 /// What normal images, kept out of fitting, say of the parts and of their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalCalibration {
@@ -145,7 +151,7 @@ impl LocalCalibration {
             .zip(log_joint)
             .map(|(x, log_joint)| references.parts(x, *log_joint).values())
             .collect();
-        let (first, second) = parts.split_at(parts.len() / 2);
+        let (first, second) = parts.split_at(parts.len() - ranked(parts.len()));
         let scale = |part: usize| NormalScores::new(first.iter().map(|p| p[part]).collect());
         let scales = [scale(0)?, scale(1)?, scale(2)?, scale(3)?];
         let mut scores: Vec<f64> = second.iter().map(|parts| sum(&scales, parts)).collect();
@@ -224,22 +230,24 @@ impl LocalCalibration {
             .iter()
             .map(|value| f64::from_le_bytes(*value))
             .collect();
-        let ascending = |values: &[f64]| {
-            values.iter().all(|value| value.is_finite())
-                && values.is_sorted_by(|a, b| a.total_cmp(b).is_le())
-        };
         let (scales, scores) = values.split_at(in_scale * PARTS);
         let scale = |part: usize| {
             let values = &scales[part * in_scale..][..in_scale];
-            ascending(values).then(|| NormalScores::new(values.to_vec()))?
+            is_ascending(values).then(|| NormalScores::new(values.to_vec()))?
         };
         let calibration = Self {
             scales: [scale(0)?, scale(1)?, scale(2)?, scale(3)?],
             scores: scores.to_vec(),
             references: References::decode(references)?,
         };
-        ascending(&calibration.scores).then_some(calibration)
+        is_ascending(&calibration.scores).then_some(calibration)
     }
+}
+
+/// Whether values are finite, and none is below the one before.
+pub(crate) fn is_ascending(values: &[f64]) -> bool {
+    values.iter().all(|value| value.is_finite())
+        && values.is_sorted_by(|a, b| a.total_cmp(b).is_le())
 }
 
 fn sum(scales: &[NormalScores; PARTS], parts: &[f64; PARTS]) -> f64 {

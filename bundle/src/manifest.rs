@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use crate::local;
+
 /// The version of the bundle format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 3;
 
@@ -145,6 +147,18 @@ pub struct Langevin {
     pub aggregation: Aggregation,
 }
 
+impl Langevin {
+    /// The same inference, with no more noise-free steps than there are steps. Manifests and settings
+    /// hold it so, since requests are compared with them.
+    #[must_use]
+    pub fn normalized(self) -> Self {
+        Self {
+            noise_free_steps: self.noise_free_steps.min(self.steps),
+            ..self
+        }
+    }
+}
+
 /// Where a Langevin chain starts. With an encoder, a chain of no steps may be the whole inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -201,6 +215,14 @@ pub struct CalibrationSummary {
 }
 
 impl CalibrationSummary {
+    /// Scores of normal images that the one that makes the verdict is ranked among.
+    pub fn ranked(&self) -> usize {
+        match self.decision {
+            Decision::LogJoint => self.count,
+            Decision::Local => local::ranked(self.count),
+        }
+    }
+
     /// The verdict: whether an image with these scores is called anomalous.
     pub fn anomalous(&self, log_joint: f64, local_score: f64) -> bool {
         match self.decision {

@@ -1,7 +1,7 @@
 //! Counter-based noise: a value depends on seed, chain and step, and on nothing that ran before.
 //!
 //! The generator is ChaCha8 keyed by the seed; the chain chooses the stream and the step the
-//! position in it. A served score therefore does not depend on who shared the batch.
+//! position in it. A chain's noise therefore does not depend on who shares its batch.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

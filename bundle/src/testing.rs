@@ -145,6 +145,10 @@ pub struct RandomModel {
     pub seed: u64,
     /// Whether they are rounded to half precision.
     pub rounded: bool,
+    /// Chains of a score.
+    pub chains: u32,
+    /// How they become one.
+    pub aggregation: Aggregation,
 }
 
 impl RandomModel {
@@ -158,6 +162,8 @@ impl RandomModel {
             width,
             seed,
             rounded: false,
+            chains: 1,
+            aggregation: Aggregation::Mean,
         }
     }
 }
@@ -196,6 +202,8 @@ pub fn random_bundle_of(
         width,
         seed,
         rounded,
+        chains,
+        aggregation,
     } = model;
     let grey = matches!(generator, GeneratorName::Mlp | GeneratorName::Mnist);
     let side = generator.side().unwrap_or(28);
@@ -248,8 +256,8 @@ pub fn random_bundle_of(
         steps,
         step_size: 0.1,
         noise_free_steps: 0,
-        chains: 1,
-        aggregation: Aggregation::Mean,
+        chains,
+        aggregation,
     };
     let staged = StagedBundle::stage(
         out,
@@ -270,7 +278,7 @@ pub fn random_bundle_of(
         false,
     )?;
     let mut inference = staged.open_inference(runtime, &SessionOptions::default())?;
-    let images = random_images(&image, CALIBRATION_IMAGES, seed + 2);
+    let images = calibration_images(&image, seed);
     let scores = inference.score(&images, &langevin, 0, &mut |_| ())?;
     let x = inference.preprocess(&images)?;
     let references = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
@@ -290,6 +298,11 @@ pub fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {
         Neighbours::new(vec![0.0; values], &basis.collect::<Vec<_>>(), x)
     };
     References::of(x, image, neighbours, neighbours)
+}
+
+/// The images that a random bundle of that seed is calibrated on.
+pub fn calibration_images(image: &ImageSpec, seed: u64) -> Vec<f32> {
+    random_images(image, CALIBRATION_IMAGES, seed + 2)
 }
 
 /// `n` images of uniform intensities in [0, 1], n x C H W.

@@ -199,6 +199,11 @@ impl Config {
         }
     }
 
+    /// How long an interactive request may wait.
+    pub fn max_queue(&self) -> Duration {
+        Duration::from_millis(self.max_queue_ms)
+    }
+
     /// Chains under way at most. A thread reads all weights for its batch, however small, so each has
     /// room for 64.
     fn batch_chains(&self, device: Device) -> usize {

@@ -1,6 +1,5 @@
 //! From a bundle on disk to a model that is ready for its first request.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -8,9 +7,9 @@ use lfbm_bundle::runtime::{Device, Precision, Runtime, SessionOptions};
 use lfbm_bundle::sampler::Sampler;
 use lfbm_bundle::store::Bundle;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use super::{LoadError, Model};
+use crate::sampling::Sampling;
 use crate::scheduler::{Engine, Policy, Scheduler};
 use crate::telemetry::{Metrics, Registration};
 
@@ -37,6 +36,8 @@ pub struct Loader {
     pub policy: Policy,
     /// The same on the processor, for those that fall back to it.
     pub fallback_policy: Policy,
+    /// What samplers share.
+    pub sampling: Sampling,
     /// Where models show their metrics.
     pub metrics: Metrics,
 }
@@ -99,7 +100,7 @@ impl Loader {
             device,
             calibration: bundle.calibration().clone(),
             scheduler,
-            sampler: Arc::new(Mutex::new(sampler)),
+            sampler: self.sampling.of_model(sampler),
             metrics,
         };
         Ok((model, registration))

@@ -14,14 +14,11 @@ pub use loader::{DeviceFallback, Loader};
 pub use registry::Models;
 pub use watcher::{hangup, watch};
 
-use std::sync::Arc;
-
 use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::runtime::Device;
-use lfbm_bundle::sampler::Sampler;
-use tokio::sync::Mutex;
 
+use crate::sampling::ModelSampler;
 use crate::scheduler::Scheduler;
 use crate::telemetry::ModelMetrics;
 
@@ -36,8 +33,8 @@ pub struct Model {
     pub device: Device,
     /// Runs its chains; its thread ends with the model.
     pub scheduler: Scheduler,
-    /// Draws from its prior, one request at a time.
-    pub sampler: Arc<Mutex<Sampler>>,
+    /// Draws from its prior.
+    pub sampler: ModelSampler,
     /// Its part of the metrics.
     pub metrics: ModelMetrics,
 }

@@ -282,6 +282,11 @@ impl Scheduler {
         self.0.shared.estimate(priority, langevin.chains, runs)
     }
 
+    /// How many threads run chains.
+    pub fn lanes(&self) -> usize {
+        self.0.lanes.len()
+    }
+
     /// Whether all its threads live.
     pub fn is_alive(&self) -> bool {
         !self.0.lanes.iter().any(JoinHandle::is_finished)

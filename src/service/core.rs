@@ -20,7 +20,7 @@ use crate::scheduler::{Inferred, Job, SchedulerError};
 use crate::telemetry::Metrics;
 use crate::wire::{self, Limits, Violation};
 
-/// With more pixels, decoding and encoding are not for the threads that serve connections.
+/// With more pixels or bytes, decoding and encoding are not for the threads that serve connections.
 const IN_PLACE_PIXELS: usize = 128 * 128;
 
 /// What a value of an image takes in a reply: as the model makes it, as an intensity, in a tensor and in
@@ -56,8 +56,6 @@ pub(super) struct Call {
 
 /// The inference that a message asks for.
 pub(super) struct Query {
-    pub(super) model: String,
-    pub(super) version: u64,
     pub(super) image: Option<proto::Image>,
     pub(super) mask: Option<proto::Tensor>,
     pub(super) inference: Option<proto::InferenceParameters>,
@@ -108,6 +106,19 @@ impl Outcome {
     }
 }
 
+impl Query {
+    /// Bytes of its image and its mask.
+    fn size(&self) -> usize {
+        let image = self.image.as_ref().and_then(|image| image.content.as_ref());
+        let image = match image {
+            None => 0,
+            Some(proto::image::Content::Encoded(file)) => file.len(),
+            Some(proto::image::Content::Tensor(tensor)) => tensor.data.len(),
+        };
+        image.max(self.mask.as_ref().map_or(0, |mask| mask.data.len()))
+    }
+}
+
 impl Call {
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, ServiceError> {
         let timeout = wire::timeout(request.metadata())?;
@@ -127,6 +138,11 @@ impl Call {
     /// What the stream's message that was read last holds of the server's memory.
     pub(super) fn take_held(&self) -> Option<Taken> {
         self.held.take()
+    }
+
+    /// When the answer is of no use any more.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// To be answered in so long, if that is sooner than before.
@@ -158,17 +174,18 @@ impl Core {
         Ok(model)
     }
 
-    /// Decodes, admits, schedules; returns when the last chain ends.
-    pub(super) async fn infer(&self, call: &Call, query: Query) -> Result<Outcome, ServiceError> {
-        let model = self.model(call, &query.model, query.version)?;
+    /// Decodes, admits, schedules; returns when the last chain of `model` ends.
+    pub(super) async fn infer(
+        &self,
+        call: &Call,
+        model: Arc<Model>,
+        query: Query,
+    ) -> Result<Outcome, ServiceError> {
         let manifest = &model.manifest;
         let spec = manifest.image;
         let parameters =
             wire::parameters(query.inference.as_ref(), &manifest.langevin, self.limits);
-        let mask = match &query.mask {
-            None if query.needs_mask => Err(Violation::new("mask", "expected a mask, got none")),
-            mask => wire::decode_mask(mask.as_ref(), &spec),
-        };
+        let reconstruct = query.form.is_some();
         let form = wire::image_form(query.form.unwrap_or_default());
         let priority = wire::priority(query.priority, query.default_priority);
         let decoding = tracing::debug_span!("decode");
@@ -181,8 +198,18 @@ impl Core {
                 .await
                 .map_err(|_| SchedulerError::DeadlineExceeded)??,
         };
-        let decode = move || wire::decode(query.image.as_ref(), &spec);
-        let decoded = compute(spec.pixels(), decode).instrument(decoding).await?;
+        // A file may be far larger than the model's images.
+        let size = spec.pixels().max(query.size());
+        let decode = move || {
+            let mask = match &query.mask {
+                None if query.needs_mask => {
+                    Err(Violation::new("mask", "expected a mask, got none"))
+                }
+                mask => wire::decode_mask(mask.as_ref(), &spec),
+            };
+            (wire::decode(query.image.as_ref(), &spec), mask)
+        };
+        let (decoded, mask) = compute(size, decode).instrument(decoding).await?;
         memory.decoded(size_of::<f32>() * spec.pixels());
         let (image, (langevin, seed), mask, priority, form) =
             match (decoded, parameters, mask, priority, form) {
@@ -199,16 +226,17 @@ impl Core {
                 }
             };
         let mut kept = Vec::new();
-        if query.form.is_some() {
+        if reconstruct {
             kept.clone_from(&image);
             if let Some(mask) = &mask {
                 pixels::hide(&mut kept, mask);
             }
         }
         // A reconstruction of every chain, and what the reply makes of it.
-        let images = match query.form {
-            Some(_) => langevin.chains as usize + 1,
-            None => 0,
+        let images = if reconstruct {
+            langevin.chains as usize + 1
+        } else {
+            0
         };
         let reply_memory = self
             .memory
@@ -225,7 +253,7 @@ impl Core {
             priority,
             deadline: call.deadline,
             expected: estimate.map(|now| now.expected()),
-            reconstruct: query.form.is_some(),
+            reconstruct,
             permit,
         };
         let inferred = model.scheduler.infer(job).await?;
@@ -248,13 +276,26 @@ impl Core {
     }
 }
 
-/// Does work on so many pixels: here if it is short, else outside the threads that serve
+/// Counts a request among those of its model when it ends.
+pub(super) async fn counted<T>(
+    model: &Model,
+    request: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<T, ServiceError> {
+    let started = Instant::now();
+    let result = request.await;
+    model
+        .metrics
+        .observe_request(result.is_ok(), started.elapsed());
+    result
+}
+
+/// Does work on so many pixels or bytes: here if it is short, else outside the threads that serve
 /// connections.
 pub(super) async fn compute<T: Send + 'static>(
-    pixels: usize,
+    size: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServiceError> {
-    if pixels <= IN_PLACE_PIXELS {
+    if size <= IN_PLACE_PIXELS {
         return Ok(work());
     }
     let span = Span::current();

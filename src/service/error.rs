@@ -9,9 +9,10 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::admission::Refusal;
+use crate::admission::{Refusal, Work};
 use crate::memory::Exhausted;
 use crate::models::Unknown;
+use crate::sampling::SamplingError;
 use crate::scheduler::SchedulerError;
 use crate::score::Diverged;
 use crate::telemetry::Metrics;
@@ -65,8 +66,8 @@ pub enum ServiceError {
     #[error("expected the metadata `authorization: Bearer TOKEN` with a token of this server")]
     Unauthenticated,
     /// The prior could not be sampled.
-    #[error("sampling failed: {0}")]
-    Sampler(#[from] RuntimeError),
+    #[error(transparent)]
+    Sampling(SamplingError),
     /// An image of the reply could not be encoded.
     #[error("the reply could not be encoded: {0}")]
     Render(#[from] ImageError),
@@ -115,7 +116,12 @@ impl ServiceError {
     fn is_fault(&self) -> bool {
         match self {
             Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),
-            Self::Sampler(error) => !matches!(error, RuntimeError::NoPriorGraph),
+            Self::Sampling(error) => !matches!(
+                error,
+                SamplingError::DeadlineExceeded
+                    | SamplingError::Diverged
+                    | SamplingError::Runtime(RuntimeError::NoPriorGraph)
+            ),
             Self::Panicked | Self::Render(_) | Self::NotFinite(_) => true,
             Self::Invalid(_)
             | Self::Unfit(_)
@@ -143,7 +149,12 @@ impl ServiceError {
             Self::Memory(_) => Some("memory"),
             Self::Stalled => Some("stalled"),
             Self::Unknown(_) => Some("unknown_model"),
-            Self::Refused(Refusal::Full { .. } | Refusal::Queue { .. }) => Some("overloaded"),
+            Self::Refused(Refusal::Full { work, .. } | Refusal::Queue { work, .. }) => {
+                Some(match work {
+                    Work::Chains => "overloaded",
+                    Work::Samples => "overloaded_samples",
+                })
+            }
             Self::Refused(Refusal::Deadline { .. } | Refusal::Unreachable { .. }) => {
                 Some("deadline")
             }
@@ -152,9 +163,19 @@ impl ServiceError {
             Self::Scheduler(_)
             | Self::Diverged(_)
             | Self::NotFinite(_)
-            | Self::Sampler(_)
+            | Self::Sampling(_)
             | Self::Render(_)
             | Self::Panicked => None,
+        }
+    }
+}
+
+impl From<SamplingError> for ServiceError {
+    fn from(error: SamplingError) -> Self {
+        match error {
+            SamplingError::Refused(refusal) => Self::Refused(refusal),
+            SamplingError::Panicked => Self::Panicked,
+            other => Self::Sampling(other),
         }
     }
 }
@@ -273,7 +294,13 @@ impl From<ServiceError> for Status {
                 | Refusal::Deadline { retry_after, .. }),
             ) => {
                 let mut details = info(match refusal {
-                    Refusal::Full { .. } => "TOO_MANY_CHAINS",
+                    Refusal::Full {
+                        work: Work::Chains, ..
+                    } => "TOO_MANY_CHAINS",
+                    Refusal::Full {
+                        work: Work::Samples,
+                        ..
+                    } => "TOO_MANY_SAMPLES",
                     Refusal::Queue { .. } => "QUEUE_TOO_LONG",
                     _ => "DEADLINE_UNREACHABLE",
                 });
@@ -295,10 +322,16 @@ impl From<ServiceError> for Status {
             ServiceError::Diverged(_) => (Code::FailedPrecondition, info("CHAINS_DIVERGED")),
             ServiceError::Unauthenticated => (Code::Unauthenticated, info("TOKEN_REQUIRED")),
             ServiceError::Draining => (Code::Unavailable, info("DRAINING")),
-            ServiceError::Sampler(RuntimeError::NoPriorGraph) => {
+            ServiceError::Sampling(SamplingError::DeadlineExceeded) => {
+                (Code::DeadlineExceeded, info("DEADLINE_EXCEEDED"))
+            }
+            ServiceError::Sampling(SamplingError::Diverged) => {
+                (Code::FailedPrecondition, info("SAMPLES_DIVERGED"))
+            }
+            ServiceError::Sampling(SamplingError::Runtime(RuntimeError::NoPriorGraph)) => {
                 (Code::FailedPrecondition, info("NO_PRIOR_GRAPH"))
             }
-            ServiceError::Sampler(_) => (Code::Internal, info("SAMPLING_FAILED")),
+            ServiceError::Sampling(_) => (Code::Internal, info("SAMPLING_FAILED")),
             ServiceError::Render(_) => (Code::Internal, info("RENDERING_FAILED")),
             ServiceError::TooLong(_) => (Code::InvalidArgument, info("MESSAGE_TOO_LONG")),
             ServiceError::Unreadable(_) => (Code::InvalidArgument, info("MESSAGE_UNREADABLE")),

@@ -1,7 +1,9 @@
 //! `Explain`.
 
+use std::sync::Arc;
+
 use super::ServiceError;
-use super::core::{Call, Core, Outcome, Query, compute};
+use super::core::{Call, Core, Outcome, Query, compute, counted};
 use super::messages::chain_score;
 use super::render::{heat, picture, rendered};
 use super::score::judged;
@@ -13,9 +15,8 @@ pub(super) async fn explain(
     call: &Call,
     request: proto::ExplainRequest,
 ) -> Result<proto::ExplainResponse, ServiceError> {
+    let model = core.model(call, &request.model, request.version)?;
     let query = Query {
-        model: request.model,
-        version: request.version,
         image: request.image,
         mask: request.mask,
         inference: request.inference,
@@ -24,8 +25,11 @@ pub(super) async fn explain(
         needs_mask: false,
         form: Some(request.form),
     };
-    let outcome = core.infer(call, query).await?;
-    compute(outcome.pixels(), move || respond(&outcome)).await?
+    let explained = async {
+        let outcome = core.infer(call, Arc::clone(&model), query).await?;
+        compute(outcome.pixels(), move || respond(&outcome)).await?
+    };
+    counted(&model, explained).await
 }
 
 fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {

@@ -1,9 +1,11 @@
 //! `Inpaint`.
 
+use std::sync::Arc;
+
 use lfbm_bundle::pixels;
 
 use super::ServiceError;
-use super::core::{Call, Core, Outcome, Query, compute};
+use super::core::{Call, Core, Outcome, Query, compute, counted};
 use super::messages::{chain_score, duration, model_id};
 use super::render::{picture, rendered};
 use crate::admission::Priority;
@@ -17,12 +19,11 @@ pub(super) async fn inpaint(
     call: &Call,
     request: proto::InpaintRequest,
 ) -> Result<proto::InpaintResponse, ServiceError> {
+    let model = core.model(call, &request.model, request.version)?;
     let mut inference = request.inference.unwrap_or_default();
     let completions = DEFAULT_COMPLETIONS.min(core.limits.chains);
     inference.chains.get_or_insert(completions);
     let query = Query {
-        model: request.model,
-        version: request.version,
         image: request.image,
         mask: request.mask,
         inference: Some(inference),
@@ -31,10 +32,13 @@ pub(super) async fn inpaint(
         needs_mask: true,
         form: Some(request.form),
     };
-    let outcome = core.infer(call, query).await?;
-    score::check(&outcome.inferred.chains)?;
-    let pixels = outcome.inferred.chains.len() * outcome.image.len();
-    compute(pixels, move || respond(&outcome)).await?
+    let inpainted = async {
+        let outcome = core.infer(call, Arc::clone(&model), query).await?;
+        score::check(&outcome.inferred.chains)?;
+        let pixels = outcome.inferred.chains.len() * outcome.image.len();
+        compute(pixels, move || respond(&outcome)).await?
+    };
+    counted(&model, inpainted).await
 }
 
 fn respond(outcome: &Outcome) -> Result<proto::InpaintResponse, ServiceError> {

@@ -20,10 +20,10 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
-use super::ServiceError;
 use super::head;
 use super::held::Held;
 use super::incoming::{IncomingBody, Intake, Messages, Refusal};
+use super::{ServiceError, unimplemented};
 use crate::memory::Memory;
 use crate::telemetry::{Metrics, continue_trace};
 use crate::transport::Tokens;
@@ -34,7 +34,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const HEALTH: &str = "/grpc.health.v1.Health/";
-const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
+pub(super) const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
 /// The label of requests for methods that there are not; a client can invent any number of them.
 const UNKNOWN_METHOD: &str = "unknown";
 
@@ -125,11 +125,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let path = request.uri().path();
+        let uri = request.uri().clone();
+        let path = uri.path();
         let id = request_id(request.headers());
         let observation = Observation::start(&self.shared, path, &id);
-        continue_trace(&observation.span, request.headers());
-        let admitted = self.shared.admits(path, request.headers());
+        let authenticated = self.shared.authenticates(request.headers());
+        // Whoever may not use the server has no say in what it records.
+        if authenticated {
+            continue_trace(&observation.span, request.headers());
+        }
+        let admitted = authenticated || (self.shared.open_health && is_probe(path));
         let method = self.shared.intake.schema.method(path);
         let streaming = method.is_some_and(|method| method.streaming);
         let messages = method.map(|method| {
@@ -180,7 +185,7 @@ where
                     drop(response);
                     refused.clone().into_http()
                 }
-                Ok(Ok(response)) => blame_the_request(response, &observation.shared.metrics),
+                Ok(Ok(response)) => with_reason(response, uri.path(), &observation.shared.metrics),
                 Ok(Err(never)) => match never {},
                 Err(error) => error.into_status(&observation.shared.metrics).into_http(),
             };
@@ -196,19 +201,25 @@ where
 }
 
 impl Shared {
-    fn admits(&self, path: &str, headers: &HeaderMap) -> bool {
-        match &self.tokens {
-            None => true,
-            Some(_) if self.open_health && is_probe(path) => true,
-            Some(tokens) => tokens.admit(headers),
-        }
+    /// Whether a request carries a token, if the server asks for one.
+    fn authenticates(&self, headers: &HeaderMap) -> bool {
+        self.tokens
+            .as_ref()
+            .is_none_or(|tokens| tokens.admit(headers))
     }
 }
 
-/// The answer to a message that could not be read, before any method saw it, as what it is.
-fn blame_the_request(response: Response<Body>, metrics: &Metrics) -> Response<Body> {
+/// The answer to a message that could not be read, before any method saw it, as what it is; and that
+/// of a method that there is not, with a sentence.
+fn with_reason(response: Response<Body>, path: &str, metrics: &Metrics) -> Response<Body> {
     let status = Status::from_header_map(response.headers());
     match status.as_ref().and_then(ServiceError::of_message) {
+        None if status.is_some_and(|status| {
+            status.code() == Code::Unimplemented && status.message().is_empty()
+        }) =>
+        {
+            Status::unimplemented(unimplemented::message(path)).into_http()
+        }
         Some(error) => error.into_status(metrics).into_http(),
         None => response,
     }

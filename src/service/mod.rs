@@ -16,6 +16,7 @@ mod render;
 mod sample;
 mod score;
 mod score_stream;
+mod unimplemented;
 
 pub use self::core::Core;
 pub use anomaly_detector::AnomalyDetectorService;

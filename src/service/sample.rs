@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use lfbm_bundle::pixels;
-use tracing::Span;
 
 use super::ServiceError;
 use super::core::{Call, Core};
 use super::messages::model_id;
 use super::render::{picture, rendered};
-use crate::admission::Priority;
 use crate::proto;
 use crate::wire;
 
@@ -28,27 +26,22 @@ pub(super) async fn sample(
             return Err(ServiceError::Invalid(violations.collect()));
         }
     };
-    // A sample counts as a chain, so that samples cannot fill the server either.
-    let permit = core
-        .admission
-        .admit(Priority::Interactive, count, None, None)?;
-    let mut sampler = Arc::clone(&model.sampler).lock_owned().await;
-    let span = Span::current();
-    let work = move || {
-        let _entered = span.enter();
-        let _permit = permit;
-        let spec = &model.manifest.image;
-        let x = sampler.sample(count as usize, request.seed.unwrap_or_default())?;
+    let seed = request.seed.unwrap_or_default();
+    let of_samples = Arc::clone(&model);
+    let answer = move |x: Vec<f32>| {
+        let manifest = &of_samples.manifest;
+        let spec = &manifest.image;
         let images = x.chunks(spec.pixels()).map(|x| {
             let intensities = pixels::from_x(x, spec, None);
-            rendered(&intensities, spec, form, picture)
+            Ok(rendered(&intensities, spec, form, picture)?)
         });
         Ok(proto::SampleResponse {
-            images: images.collect::<Result<_, _>>()?,
-            model: Some(model_id(&model.manifest)),
+            images: images.collect::<Result<_, ServiceError>>()?,
+            model: Some(model_id(manifest)),
         })
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| ServiceError::Panicked)?
+    model
+        .sampler
+        .draw(count, seed, call.deadline(), answer)
+        .await?
 }

@@ -1,9 +1,12 @@
 //! `Score`.
 
+use std::sync::Arc;
+
 use super::ServiceError;
-use super::core::{Call, Core, Outcome, Query, compute};
+use super::core::{Call, Core, Outcome, Query, compute, counted};
 use super::messages;
 use crate::admission::Priority;
+use crate::models::Model;
 use crate::proto;
 use crate::score::{judge, score as aggregate};
 
@@ -13,9 +16,20 @@ pub(super) async fn score(
     request: proto::ScoreRequest,
     default_priority: Priority,
 ) -> Result<proto::ScoreResponse, ServiceError> {
+    let model = core.model(call, &request.model, request.version)?;
+    let scored = score_by(core, call, Arc::clone(&model), request, default_priority);
+    counted(&model, scored).await
+}
+
+/// Scores by a model that the caller holds, whatever model the request names.
+pub(super) async fn score_by(
+    core: &Core,
+    call: &Call,
+    model: Arc<Model>,
+    request: proto::ScoreRequest,
+    default_priority: Priority,
+) -> Result<proto::ScoreResponse, ServiceError> {
     let query = Query {
-        model: request.model,
-        version: request.version,
         image: request.image,
         mask: request.mask,
         inference: request.inference,
@@ -24,7 +38,7 @@ pub(super) async fn score(
         needs_mask: false,
         form: None,
     };
-    let outcome = core.infer(call, query).await?;
+    let outcome = core.infer(call, model, query).await?;
     compute(outcome.pixels(), move || judged(&outcome)).await?
 }
 
@@ -57,9 +71,10 @@ pub(super) fn judged(outcome: &Outcome) -> Result<proto::ScoreResponse, ServiceE
         if !numbers.iter().all(|number| number.is_finite()) {
             return Err(ServiceError::NotFinite("the local score"));
         }
+        let p_value = judgement.deciding_p_value(model.manifest.calibration.decision);
         model
             .metrics
-            .observe_score(score.log_joint, judgement.p_value, judgement.anomalous);
+            .observe_score(score.log_joint, p_value, judgement.anomalous);
     }
     Ok(messages::score_response(
         &score,

@@ -23,7 +23,7 @@ pub struct Drift {
 }
 
 impl DriftWindow {
-    /// A window of `capacity` scores against a calibration set of `calibration_images`.
+    /// A window of `capacity` scores, which are ranked among those of `calibration_images`.
     pub fn new(capacity: usize, calibration_images: usize) -> Self {
         Self {
             p_values: VecDeque::with_capacity(capacity),

@@ -5,12 +5,14 @@ mod log;
 mod metrics;
 mod model_metrics;
 mod panics;
+mod statistics;
 mod traces;
 
 pub use log::LogFormat;
 pub use metrics::Metrics;
 pub use model_metrics::{ModelMetrics, Registration};
 pub use panics::watch_panics;
+pub use statistics::{Statistics, Total};
 pub use traces::continue_trace;
 
 use tracing_subscriber::layer::SubscriberExt;

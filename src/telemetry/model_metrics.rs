@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lfbm_bundle::manifest::{Manifest, Quantile};
+use lfbm_bundle::manifest::{Decision, Manifest, Quantile};
 use lfbm_bundle::runtime::{Device, SessionOptions};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -16,6 +16,7 @@ use prometheus::{
 
 use super::drift::DriftWindow;
 use super::metrics::SECONDS;
+use super::statistics::Statistics;
 
 const P_VALUES: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0];
 const CHAINS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -33,6 +34,8 @@ pub struct ModelMetrics {
     pub compute_seconds: Histogram,
     /// Chains that gave their row away before their end.
     pub suspensions: IntCounter,
+    /// How its requests ended.
+    pub statistics: Arc<Statistics>,
     steps: IntCounter,
     padding: IntCounter,
     step_chains: Histogram,
@@ -89,9 +92,20 @@ impl ModelMetrics {
             options("lfbm_chains_waiting", "Chains that wait for a row."),
             &["priority"],
         )?)?;
-        let window = DriftWindow::new(drift_window, manifest.calibration.count);
-        let drift = Arc::new(Mutex::new(window));
-        registered.add(DriftCollector::new(Arc::clone(&drift), options)?)?;
+        let decision = match manifest.calibration.decision {
+            Decision::LogJoint => "log_joint",
+            Decision::Local => "local",
+        };
+        let ranked = manifest.calibration.ranked();
+        let of_decision =
+            |name: &str, help: &str| options(name, help).const_label("decision", decision);
+        let drift = Arc::new(Mutex::new(DriftWindow::new(drift_window, ranked)));
+        registered.add(DriftCollector::new(Arc::clone(&drift), of_decision)?)?;
+        let p_values = HistogramOpts::from(of_decision(
+            "lfbm_score_p_value",
+            "p-values of the score that makes the verdict; uniform as long as images are normal.",
+        ));
+        let p_values = Histogram::with_opts(p_values.buckets(P_VALUES.to_vec()))?;
         let metrics = Self {
             chains_waiting: ["interactive", "bulk"]
                 .map(|priority| chains_waiting.with_label_values(&[priority])),
@@ -110,6 +124,7 @@ impl ModelMetrics {
                 "lfbm_chain_suspensions_total",
                 "Chains that gave their row to others before their end, to go on later.",
             )?)?,
+            statistics: Arc::default(),
             steps: registered.add(counter(
                 "lfbm_chain_steps_total",
                 "Posterior steps, summed over chains.",
@@ -134,11 +149,7 @@ impl ModelMetrics {
                  images, and three below the lowest of them.",
                 &log_joint_buckets(&manifest.calibration.quantiles),
             )?)?,
-            p_values: registered.add(histogram(
-                "lfbm_score_p_value",
-                "p-values of scores; uniform as long as images are normal.",
-                &P_VALUES,
-            )?)?,
+            p_values: registered.add(p_values)?,
             normal: verdicts.with_label_values(&["normal"]),
             anomalous: verdicts.with_label_values(&["anomalous"]),
             drift,
@@ -154,7 +165,18 @@ impl ModelMetrics {
         self.step_seconds.observe(took.as_secs_f64());
     }
 
-    /// Counts a score that the calibration holds for.
+    /// Counts a request for an inference that ended.
+    pub fn observe_request(&self, success: bool, took: Duration) {
+        self.statistics.observe(success, took);
+    }
+
+    /// Runs of the posterior's graph, each of a batch of chains.
+    pub fn step_count(&self) -> u64 {
+        self.step_chains.get_sample_count()
+    }
+
+    /// Counts a score that the calibration holds for; the p-value is that of the score that makes the
+    /// verdict.
     pub fn observe_score(&self, log_joint: f64, p_value: f64, anomalous: bool) {
         self.log_joint.observe(log_joint);
         self.p_values.observe(p_value);
@@ -244,7 +266,8 @@ impl DriftCollector {
             )?,
             below_001_ratio: gauge(
                 "lfbm_drift_p_value_below_001_ratio",
-                "Share of the window's p-values at or below 0.01; about 0.01 without drift.",
+                "Share of the window's p-values at or below 0.01; about 0.01 without drift, and 0 where \
+                 the calibration ranks among fewer than 99 scores.",
             )?,
             kolmogorov_distance: gauge(
                 "lfbm_drift_kolmogorov_distance",

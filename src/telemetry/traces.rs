@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hyper::HeaderMap;
-use opentelemetry::KeyValue;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState, TracerProvider};
+use opentelemetry::{Context as Trace, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample};
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -22,11 +22,44 @@ const SERVICE: &str = "lfbm-server";
 /// How long the last spans may take when the server stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Samples this share of what begins in the server, whatever a caller's flags and trace id say, and
+/// all that belongs to it.
+#[derive(Clone, Debug)]
+struct OwnRatio(f64);
+
+impl ShouldSample for OwnRatio {
+    fn should_sample(
+        &self,
+        parent: Option<&Trace>,
+        _: TraceId,
+        _: &str,
+        _: &SpanKind,
+        _: &[KeyValue],
+        _: &[Link],
+    ) -> SamplingResult {
+        let parent = parent.map(|parent| parent.span().span_context().clone());
+        let sampled = match parent.filter(|parent| parent.is_valid() && !parent.is_remote()) {
+            Some(own) => own.is_sampled(),
+            None => rand::random::<f64>() < self.0,
+        };
+        SamplingResult {
+            decision: if sampled {
+                SamplingDecision::RecordAndSample
+            } else {
+                SamplingDecision::Drop
+            },
+            attributes: Vec::new(),
+            // A caller's is text of any content, and nothing here reads it.
+            trace_state: TraceState::NONE,
+        }
+    }
+}
+
 /// Sends spans in the background.
 pub(super) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Sends a share of `sampling_ratio` of the traces to the collector that listens for OTLP over
+    /// Sends a share of `sampling_ratio` of the requests to the collector that listens for OTLP over
     /// gRPC at `endpoint`, such as `http://localhost:4317`. Must be called within a runtime of
     /// tokio.
     pub(super) fn start(endpoint: &str, sampling_ratio: f64) -> anyhow::Result<Self> {
@@ -37,7 +70,6 @@ impl Traces {
             .with_endpoint(endpoint)
             .build()
             .with_context(expected)?;
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sampling_ratio)));
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let resource = Resource::builder()
             .with_service_name(SERVICE)
@@ -45,7 +77,7 @@ impl Traces {
         Ok(Self(
             SdkTracerProvider::builder()
                 .with_batch_exporter(exporter)
-                .with_sampler(sampler)
+                .with_sampler(OwnRatio(sampling_ratio))
                 .with_resource(resource.build())
                 .build(),
         ))
@@ -74,7 +106,7 @@ impl Drop for Traces {
 }
 
 /// Puts a request's span, which must not have been entered, into its caller's trace, if the headers
-/// name one (W3C Trace Context).
+/// name one (W3C Trace Context). Whether it is sampled is not the caller's to say.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     if headers.contains_key("traceparent") {
         let caller = TraceContextPropagator::new().extract(&Headers(headers));

@@ -5,11 +5,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod calibration;
+mod determinism;
 mod encoder;
 mod finite;
+mod held;
 mod images;
 mod imported;
 mod priors;
+mod samples;
 mod streams;
 
 use std::time::Duration;

@@ -157,7 +157,8 @@ fn parse_version(text: &[u8]) -> Result<(serde_json::Value, Option<u64>), String
 }
 
 fn manifest_of(json: serde_json::Value) -> Result<Manifest, String> {
-    let manifest: Manifest = serde_json::from_value(json).map_err(|error| error.to_string())?;
+    let mut manifest: Manifest = serde_json::from_value(json).map_err(|error| error.to_string())?;
+    manifest.langevin = manifest.langevin.normalized();
     check_manifest(&manifest)?;
     Ok(manifest)
 }
@@ -260,6 +261,12 @@ fn read_calibration(
             "it is of {} images of {:?} values, the manifest says {} of {:?}",
             got.0, got.1, expected.0, expected.1
         );
+        return Err(BundleError::invalid(path, reason));
+    }
+    let langevin = &manifest.langevin;
+    if !calibration.fits(langevin.aggregation, langevin.chains) {
+        let reason = "it was written before log_mean_exp was calibrated on the scores that are \
+                      served; `trainer calibrate` makes it anew, without fitting";
         return Err(BundleError::invalid(path, reason));
     }
     Ok(calibration)

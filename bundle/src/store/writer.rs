@@ -146,7 +146,7 @@ impl StagedBundle {
                 prior: spec.prior,
                 prior_sampling: spec.prior_sampling,
                 generator: spec.generator,
-                langevin: spec.langevin,
+                langevin: spec.langevin.normalized(),
                 chain_start: match graphs.encoder {
                     None => ChainStart::StandardNormal,
                     Some(_) => ChainStart::Encoder,

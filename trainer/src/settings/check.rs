@@ -100,6 +100,29 @@ impl Settings {
             inference.steps > 0 || learning.inference == InferenceName::Vae,
             "1 or more; without an encoder no step is no inference",
         )?;
+        for (name, noise_free, of, steps) in [
+            (
+                "inference.noise_free_steps",
+                inference.noise_free_steps as usize,
+                "inference.steps",
+                inference.steps as usize,
+            ),
+            (
+                "learning.langevin.noise_free_steps",
+                learning.langevin.noise_free_steps,
+                "learning.langevin.steps",
+                learning.langevin.steps,
+            ),
+        ] {
+            if noise_free > steps {
+                return Err(SettingsError::NoiseFree {
+                    name,
+                    noise_free,
+                    of,
+                    steps,
+                });
+            }
+        }
         let normalized = model.prior.is_normalized();
         range(
             "model.prior",

@@ -45,8 +45,15 @@ impl Settings {
             let defaults = parse("the defaults without an encoder", NOISE_START_DEFAULTS)?;
             merge(&mut table, defaults);
         }
+        let inference = changed.get("inference");
+        let chosen = inference.is_some_and(|inference| inference.get("noise_free_steps").is_some());
         merge(&mut table, changed);
-        let settings = Self::deserialize(table).map_err(|e| SettingsError::Type(e.to_string()))?;
+        let mut settings =
+            Self::deserialize(table).map_err(|e| SettingsError::Type(e.to_string()))?;
+        if !chosen {
+            // The default follows the number of steps.
+            settings.inference = settings.inference.normalized();
+        }
         settings.check()?;
         Ok(settings)
     }
@@ -129,6 +136,23 @@ mod tests {
     }
 
     #[test]
+    fn noise_free_steps_follow_the_steps_unless_they_are_chosen() {
+        let steps = |changes: &[&str]| {
+            let changes: Vec<_> = changes.iter().map(|change| (*change).to_owned()).collect();
+            let inference = Settings::load(None, &changes).unwrap().inference;
+            (inference.steps, inference.noise_free_steps)
+        };
+        assert_eq!(steps(&["inference.steps=10"]), (10, 10));
+        assert_eq!(steps(&["inference.steps=30"]), (30, 20));
+        let chosen = ["inference.steps=30", "inference.noise_free_steps=30"];
+        assert_eq!(steps(&chosen), (30, 30));
+        assert_eq!(
+            steps(&["learning.langevin.encoder=false", "inference.steps=5"]),
+            (5, 5)
+        );
+    }
+
+    #[test]
     fn mistakes_name_the_setting() {
         for (text, named) in [
             ("learning.batchsize=32", "batchsize"),
@@ -140,6 +164,18 @@ mod tests {
             ),
             ("learning.vae.encoder_width=8", "encoder_width"),
             ("inference.steps=0", "inference.steps"),
+            (
+                "inference={steps=10, noise_free_steps=11}",
+                "inference.noise_free_steps is 11, expected at most inference.steps, 10",
+            ),
+            (
+                "inference.noise_free_steps=21",
+                "at most inference.steps, 20",
+            ),
+            (
+                "learning.langevin.noise_free_steps=21",
+                "at most learning.langevin.steps, 20",
+            ),
             ("learning.inference=mcmc", "mcmc"),
             (
                 "learning={inference='vae'}\nmodel={prior='ebm'}",

@@ -47,6 +47,20 @@ pub enum SettingsError {
     /// A setting is unknown or has the wrong type.
     #[error("settings: {0}")]
     Type(String),
+    /// More steps are to be without noise than there are.
+    #[error(
+        "settings: {name} is {noise_free}, expected at most {of}, {steps}: change one of the two"
+    )]
+    NoiseFree {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        noise_free: usize,
+        /// The number of steps.
+        of: &'static str,
+        /// Its value.
+        steps: usize,
+    },
     /// A setting is out of its range.
     #[error("settings: {name} is {value}, expected {expected}")]
     Range {

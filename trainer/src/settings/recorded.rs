@@ -8,7 +8,7 @@ use super::Settings;
 
 /// Reads the settings of a run: those of its checkpoint or its bundle. What is `learning.encoder`
 /// now was in `learning.vae` once, as `encoder_width`, `encoder_learning_rate` and
-/// `encoder_max_gradient_norm`.
+/// `encoder_max_gradient_norm`; there could be more noise-free steps than steps, which meant all.
 ///
 /// # Errors
 /// When they are none.
@@ -25,7 +25,9 @@ pub fn recorded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Settings, 
             learning.insert("encoder".to_owned(), encoder.into());
         }
     }
-    Settings::deserialize(settings).map_err(D::Error::custom)
+    let mut settings = Settings::deserialize(settings).map_err(D::Error::custom)?;
+    settings.inference = settings.inference.normalized();
+    Ok(settings)
 }
 
 #[cfg(test)]

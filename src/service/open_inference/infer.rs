@@ -1,0 +1,105 @@
+//! `ModelInfer`.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryFutureExt, TryStreamExt, stream};
+
+use super::outputs::wanted;
+use crate::admission::Priority;
+use crate::models::Model;
+use crate::proto::inference::infer_parameter::ParameterChoice;
+use crate::proto::inference::model_infer_response::InferOutputTensor;
+use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
+use crate::proto::{ScoreRequest, ScoreResponse};
+use crate::service::ServiceError;
+use crate::service::core::{Call, Core, compute};
+use crate::service::score::score_by;
+use crate::wire::{Violation, id, open_inference as wire, parameters as inference_parameters};
+
+/// Scores every image of a request by one model, which is held until all of them are answered.
+pub(super) async fn infer(
+    core: &Core,
+    call: Call,
+    model: &Arc<Model>,
+    request: ModelInferRequest,
+) -> Result<ModelInferResponse, ServiceError> {
+    id(&request.id)?;
+    let manifest = &model.manifest;
+    let parameters = wire::infer_parameters(&request.parameters);
+    let wire::Parameters {
+        inference,
+        priority,
+        timeout,
+    } = parameters.map_err(ServiceError::Invalid)?;
+    let langevin = inference_parameters(Some(&inference), &manifest.langevin, core.limits);
+    let (langevin, _) = langevin.map_err(|violations| {
+        let of_parameters = |violation: Violation| {
+            let name = violation.field.trim_start_matches("inference.");
+            Violation::new(
+                wire::PARAMETERS,
+                format!("{name}: {}", violation.description),
+            )
+        };
+        ServiceError::Invalid(violations.into_iter().map(of_parameters).collect())
+    })?;
+    let outputs = wanted(&request, langevin == manifest.langevin)?;
+    let (request_id, spec) = (request.id.clone(), manifest.image);
+    let size = request.raw_input_contents.iter().map(Vec::len).sum();
+    let images = compute(size, move || wire::images(&request, &spec)).await??;
+    let priority = priority.unwrap_or(match images.len() {
+        1 => Priority::Interactive,
+        _ => Priority::Bulk,
+    });
+    let count = images.len() as i64;
+    let call = &call.within(timeout);
+    let scores = images.into_iter().enumerate().map(|(index, image)| {
+        let request = ScoreRequest {
+            image: Some(image),
+            inference: Some(inference),
+            ..Default::default()
+        };
+        let scored = score_by(core, call, Arc::clone(model), request, priority);
+        scored.map_err(move |error| of_image(index, error))
+    });
+    let scores: Vec<ScoreResponse> = stream::iter(scores)
+        .buffered(core.limits.stream_in_flight)
+        .try_collect()
+        .await?;
+    let raw = outputs.iter().map(|output| output.bytes(&scores));
+    Ok(ModelInferResponse {
+        model_name: manifest.name.clone(),
+        model_version: manifest.version.to_string(),
+        id: request_id,
+        parameters: [(
+            "prior_unnormalized".to_owned(),
+            InferParameter {
+                parameter_choice: Some(ParameterChoice::BoolParam(!manifest.prior.is_normalized())),
+            },
+        )]
+        .into(),
+        raw_output_contents: raw.collect(),
+        outputs: outputs
+            .iter()
+            .map(|output| InferOutputTensor {
+                name: output.name.to_owned(),
+                datatype: output.datatype().to_owned(),
+                shape: vec![count],
+                ..Default::default()
+            })
+            .collect(),
+    })
+}
+
+/// An error that says which image it is of.
+fn of_image(index: usize, error: ServiceError) -> ServiceError {
+    match error {
+        ServiceError::Invalid(violations) => {
+            let of_image = |violation: Violation| {
+                let description = format!("image {index}: {}", violation.description);
+                Violation::new(wire::CONTENTS, description)
+            };
+            ServiceError::Invalid(violations.into_iter().map(of_image).collect())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,220 @@
+//! What clients ask of the models themselves: metadata, configuration, statistics, and which there
+//! are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
+use lfbm_bundle::runtime::Device;
+use prometheus::Histogram;
+
+use super::outputs::OUTPUTS;
+use crate::models::{Catalog, Model, Refused, Unknown};
+use crate::proto::inference as v2;
+use crate::telemetry::Total;
+use crate::wire::open_inference::INPUT;
+use v2::model_config::SchedulingChoice;
+use v2::model_instance_group::Kind;
+use v2::model_metadata_response::TensorMetadata;
+use v2::model_version_policy::{All, PolicyChoice};
+use v2::repository_index_response::ModelIndex;
+
+/// What the protocol calls the thing that runs a model.
+const PLATFORM: &str = "onnxruntime_onnx";
+const BACKEND: &str = "onnxruntime";
+/// Of a request's message, besides the images.
+const ENVELOPE_BYTES: usize = 1024;
+/// Bytes of an intensity, in the larger of the two types that are taken.
+const VALUE_BYTES: usize = 4;
+
+const READY: &str = "READY";
+const UNAVAILABLE: &str = "UNAVAILABLE";
+
+/// `ModelMetadata`.
+pub(super) fn metadata(model: &Model, catalog: &Catalog) -> v2::ModelMetadataResponse {
+    let manifest = &model.manifest;
+    let versions = catalog
+        .iter()
+        .filter(|model| model.manifest.name == manifest.name)
+        .map(|model| model.manifest.version.to_string());
+    let tensor = |name: &str, datatype: &str, shape: &[i64]| TensorMetadata {
+        name: name.to_owned(),
+        datatype: datatype.to_owned(),
+        shape: [&[-1], shape].concat(),
+    };
+    let outputs = OUTPUTS.iter();
+    v2::ModelMetadataResponse {
+        name: manifest.name.clone(),
+        versions: versions.collect(),
+        platform: PLATFORM.to_owned(),
+        inputs: vec![tensor(INPUT, "UINT8", &sizes(manifest))],
+        outputs: outputs
+            .map(|output| tensor(output.name, output.datatype(), &[]))
+            .collect(),
+    }
+}
+
+/// `ModelConfig`.
+pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig {
+    let manifest = &model.manifest;
+    let image_bytes = VALUE_BYTES * manifest.image.pixels();
+    let images = max_message_bytes.saturating_sub(ENVELOPE_BYTES) / image_bytes.max(1);
+    let (kind, gpus) = match model.device {
+        Device::Cpu => (Kind::Cpu, Vec::new()),
+        Device::Cuda { id } | Device::TensorRt { id } => (Kind::Gpu, vec![id]),
+    };
+    v2::ModelConfig {
+        name: manifest.name.clone(),
+        platform: PLATFORM.to_owned(),
+        backend: BACKEND.to_owned(),
+        version_policy: Some(v2::ModelVersionPolicy {
+            policy_choice: Some(PolicyChoice::All(All {})),
+        }),
+        max_batch_size: i32::try_from(images.max(1)).unwrap_or(i32::MAX),
+        input: vec![v2::ModelInput {
+            name: INPUT.to_owned(),
+            data_type: v2::DataType::TypeUint8.into(),
+            format: v2::model_input::Format::Nchw.into(),
+            dims: sizes(manifest).to_vec(),
+        }],
+        output: OUTPUTS
+            .iter()
+            .map(|output| v2::ModelOutput {
+                name: output.name.to_owned(),
+                data_type: output.data_type().into(),
+                dims: Vec::new(),
+            })
+            .collect(),
+        instance_group: vec![v2::ModelInstanceGroup {
+            name: manifest.name.clone(),
+            count: i32::try_from(model.scheduler.lanes()).unwrap_or(i32::MAX),
+            gpus,
+            kind: kind.into(),
+        }],
+        scheduling_choice: Some(SchedulingChoice::DynamicBatching(
+            v2::ModelDynamicBatching {},
+        )),
+        parameters: parameters(manifest),
+    }
+}
+
+fn parameters(manifest: &Manifest) -> HashMap<String, v2::ModelParameter> {
+    let langevin = &manifest.langevin;
+    let aggregation = match langevin.aggregation {
+        Aggregation::Mean => "mean",
+        Aggregation::Max => "max",
+        Aggregation::LogMeanExp => "log_mean_exp",
+    };
+    let decision = match manifest.calibration.decision {
+        Decision::LogJoint => "log_joint",
+        Decision::Local => "local",
+    };
+    let parameters = [
+        ("steps", langevin.steps.to_string()),
+        ("step_size", langevin.step_size.to_string()),
+        ("noise_free_steps", langevin.noise_free_steps.to_string()),
+        ("chains", langevin.chains.to_string()),
+        ("aggregation", aggregation.to_owned()),
+        ("decision", decision.to_owned()),
+        (
+            "false_positive_rate",
+            manifest.calibration.false_positive_rate.to_string(),
+        ),
+    ];
+    let parameter = |string_value| v2::ModelParameter { string_value };
+    parameters
+        .map(|(name, value)| (name.to_owned(), parameter(value)))
+        .into()
+}
+
+/// `ModelStatistics` of the models of a name, or of all if there is none, of one version or, if it
+/// is 0, of every one.
+///
+/// # Errors
+/// When there is no such model.
+pub(super) fn statistics(
+    catalog: &Catalog,
+    name: &str,
+    version: u64,
+) -> Result<v2::ModelStatisticsResponse, Unknown> {
+    if !name.is_empty() {
+        catalog.get(name, version)?;
+    }
+    let is_meant = |model: &&Arc<Model>| {
+        let manifest = &model.manifest;
+        (name.is_empty() || manifest.name == name) && (version == 0 || manifest.version == version)
+    };
+    let models = catalog.iter().filter(is_meant);
+    Ok(v2::ModelStatisticsResponse {
+        model_stats: models.map(|model| statistics_of(model)).collect(),
+    })
+}
+
+fn statistics_of(model: &Model) -> v2::ModelStatistics {
+    let metrics = &model.metrics;
+    let requests = &metrics.statistics;
+    v2::ModelStatistics {
+        name: model.manifest.name.clone(),
+        version: model.manifest.version.to_string(),
+        last_inference: requests.last_ms(),
+        inference_count: metrics.compute_seconds.get_sample_count(),
+        execution_count: metrics.step_count(),
+        inference_stats: Some(v2::InferStatistics {
+            success: Some(duration(requests.success())),
+            fail: Some(duration(requests.fail())),
+            queue: Some(duration(total(&metrics.queue_seconds))),
+            compute_infer: Some(duration(total(&metrics.compute_seconds))),
+        }),
+    }
+}
+
+fn total(seconds: &Histogram) -> Total {
+    Total {
+        count: seconds.get_sample_count(),
+        nanoseconds: (seconds.get_sample_sum() * 1e9) as u64,
+    }
+}
+
+fn duration(total: Total) -> v2::StatisticDuration {
+    v2::StatisticDuration {
+        count: total.count,
+        ns: total.nanoseconds,
+    }
+}
+
+/// `RepositoryIndex`; a server that stops has no model that is ready.
+pub(super) fn index(
+    catalog: &Catalog,
+    serving: bool,
+    ready_only: bool,
+) -> v2::RepositoryIndexResponse {
+    let served = catalog.iter().map(|model| ModelIndex {
+        name: model.manifest.name.clone(),
+        version: model.manifest.version.to_string(),
+        state: if serving { READY } else { UNAVAILABLE }.to_owned(),
+        reason: if serving { "" } else { "the server stops" }.to_owned(),
+    });
+    let refused = catalog.refused().iter().map(|refused| {
+        let Refused { bundle, reason } = refused;
+        let folder = bundle.file_name().unwrap_or(bundle.as_os_str());
+        ModelIndex {
+            name: folder.to_string_lossy().into_owned(),
+            version: String::new(),
+            state: UNAVAILABLE.to_owned(),
+            reason: reason.clone(),
+        }
+    });
+    let present = served.chain(refused);
+    let mut models: Vec<_> = present
+        .filter(|model| !ready_only || model.state == READY)
+        .collect();
+    // Stable: versions of a model stay in their order.
+    models.sort_by(|a, b| a.name.cmp(&b.name));
+    v2::RepositoryIndexResponse { models }
+}
+
+/// C, H, W.
+fn sizes(manifest: &Manifest) -> [i64; 3] {
+    let spec = &manifest.image;
+    [spec.channels, spec.height, spec.width].map(|size| size as i64)
+}
