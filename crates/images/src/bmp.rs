@@ -45,7 +45,11 @@ pub(crate) fn decode(file: &[u8]) -> Result<Raw, ImageError> {
     decoder.read_image(&mut samples).map_err(failed)?;
     // Where all pixels are transparent, the writer left the byte for it unused.
     if channels == 4 && samples.iter().skip(3).step_by(4).all(|&alpha| alpha == 0) {
-        samples.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = u8::MAX);
+        samples
+            .iter_mut()
+            .skip(3)
+            .step_by(4)
+            .for_each(|alpha| *alpha = u8::MAX);
     }
     Ok(Raw {
         width,

@@ -76,7 +76,10 @@ impl Reason {
             Self::NotAnImage => ["not an image", "not images"],
             Self::Empty => ["empty file", "empty files"],
             Self::DanglingLink => ["dangling link", "dangling links"],
-            Self::Loop => ["link to a folder that it is in", "links to folders that they are in"],
+            Self::Loop => [
+                "link to a folder that it is in",
+                "links to folders that they are in",
+            ],
             Self::Special => ["pipe, socket or device", "pipes, sockets or devices"],
             Self::Made => ["made by lfbm", "made by lfbm"],
             Self::EmptyFolder => ["folder without images", "folders without images"],
@@ -137,7 +140,10 @@ impl fmt::Display for LeftOut {
             if *reason == Reason::Hidden {
                 continue;
             }
-            let told: Vec<_> = names.iter().map(|path| path.display().to_string()).collect();
+            let told: Vec<_> = names
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
             let more = count - told.len();
             write!(f, " ({}", told.join(", "))?;
             if more > 0 {
@@ -203,7 +209,10 @@ impl Found {
 /// itself.
 pub fn is_hidden(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with('.') || SYSTEM.iter().any(|system| system.eq_ignore_ascii_case(&name))
+    name.starts_with('.')
+        || SYSTEM
+            .iter()
+            .any(|system| system.eq_ignore_ascii_case(&name))
 }
 
 /// Why a file is no image to read, if it is none.

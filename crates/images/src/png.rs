@@ -13,9 +13,7 @@ const SIGNATURE_BYTES: usize = 8;
 /// Length, name and checksum.
 const CHUNK_BYTES: usize = 12;
 const FORMAT: Format = Format::Png;
-const ENDS: ImageError = ImageError::EndsTooEarly {
-    format: FORMAT,
-};
+const ENDS: ImageError = ImageError::EndsTooEarly { format: FORMAT };
 
 struct Chunk<'a> {
     name: [u8; 4],

@@ -37,7 +37,8 @@ pub(crate) fn header(file: &[u8]) -> Result<Header, ImageError> {
     // A tile is decoded whole, and may be larger than the image.
     let tile = side(ifd::TILE_WIDTH).zip(side(ifd::TILE_HEIGHT));
     let (tile_width, tile_height) = tile.unwrap_or((0, 0));
-    let tile = Header::TILE_PIXEL_BYTES.saturating_mul(u64::from(tile_width) * u64::from(tile_height));
+    let tile =
+        Header::TILE_PIXEL_BYTES.saturating_mul(u64::from(tile_width) * u64::from(tile_height));
     header.peak_bytes = header.peak_bytes.saturating_add(tile);
     Ok(header)
 }

@@ -70,7 +70,12 @@ pub(crate) fn header(file: &[u8]) -> Result<Header, ImageError> {
             side(12).zip(u32_le(first, 14).map(|sides| (sides >> 8) + 1))
         }
         Some(name @ (b"VP8 " | b"VP8L")) => stream_size(name, first.get(8..).unwrap_or_default()),
-        Some(_) => return Err(ImageError::damaged(FORMAT, "it does not begin with an image")),
+        Some(_) => {
+            return Err(ImageError::damaged(
+                FORMAT,
+                "it does not begin with an image",
+            ));
+        }
         None => None,
     };
     let exif = chunks(file)
@@ -107,9 +112,10 @@ fn plain(file: &[u8], header: &Header) -> Result<Vec<u8>, ImageError> {
     // A decoder takes memory by what the stream itself says.
     let fits = |name: &[u8], data: &[u8]| {
         let is_stream = matches!(name, b"VP8 " | b"VP8L");
-        !is_stream || stream_size(name, data).is_some_and(|(width, height)| {
-            u64::from(width) * u64::from(height) <= header.pixels()
-        })
+        !is_stream
+            || stream_size(name, data).is_some_and(|(width, height)| {
+                u64::from(width) * u64::from(height) <= header.pixels()
+            })
     };
     let has = |wanted: &[u8; 4]| all.iter().any(|(name, _)| name == wanted);
     let mut plain = file[..RIFF_BYTES].to_vec();
@@ -155,7 +161,11 @@ pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
     let plain = plain(file, header)?;
     let decoder = WebPDecoder::new(Cursor::new(plain)).map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    let channels = if decoder.color_type() == ColorType::Rgba8 { 4 } else { 3 };
+    let channels = if decoder.color_type() == ColorType::Rgba8 {
+        4
+    } else {
+        3
+    };
     let length = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
     let mut samples = vec![0; length];
     decoder.read_image(&mut samples).map_err(failed)?;

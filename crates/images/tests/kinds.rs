@@ -51,12 +51,20 @@ fn every_kind_of_file_gives_its_picture() {
 fn a_file_that_ends_too_early_says_so() {
     for (name, ..) in table() {
         let whole = file(&name);
-        for length in [4, whole.len() * 6 / 10, whole.len() * 9 / 10, whole.len() - 1] {
+        for length in [
+            4,
+            whole.len() * 6 / 10,
+            whole.len() * 9 / 10,
+            whole.len() - 1,
+        ] {
             let format = Format::sniff(&whole).unwrap();
             match decode(&whole[..length], PIXELS) {
                 Err(ImageError::EndsTooEarly { .. } | ImageError::NotAnImage { .. }) => {}
                 Err(ImageError::Damaged { .. }) if format == Format::Bmp => {}
-                other => panic!("{name} of {} bytes, cut to {length}: {other:?}", whole.len()),
+                other => panic!(
+                    "{name} of {} bytes, cut to {length}: {other:?}",
+                    whole.len()
+                ),
             }
         }
     }
@@ -64,7 +72,13 @@ fn a_file_that_ends_too_early_says_so() {
 
 #[test]
 fn what_does_not_belong_to_the_image_changes_nothing() {
-    for name in ["baseline.jpg", "progressive.jpg", "colour.png", "raw.tif", "lossless.webp"] {
+    for name in [
+        "baseline.jpg",
+        "progressive.jpg",
+        "colour.png",
+        "raw.tif",
+        "lossless.webp",
+    ] {
         let whole = file(name);
         let image = decode(&whole, PIXELS).unwrap();
         let mut longer = whole.clone();
@@ -94,10 +108,16 @@ fn what_does_not_belong_to_the_image_changes_nothing() {
 #[test]
 fn what_is_not_read_is_named() {
     let arithmetic = decode(&file("arithmetic.jpeg"), PIXELS).unwrap_err();
-    assert!(arithmetic.to_string().contains("arithmetic coding"), "{arithmetic}");
+    assert!(
+        arithmetic.to_string().contains("arithmetic coding"),
+        "{arithmetic}"
+    );
     // The frame header of another process, of 12 bits, of no height.
     let whole = file("baseline.jpg");
-    let frame = whole.windows(2).position(|pair| pair == b"\xff\xc0").unwrap();
+    let frame = whole
+        .windows(2)
+        .position(|pair| pair == b"\xff\xc0")
+        .unwrap();
     for (offset, value, part) in [
         (1, 0xc3, "lossless coding"),
         (1, 0xc5, "hierarchical coding"),
@@ -111,5 +131,8 @@ fn what_is_not_read_is_named() {
         assert!(error.contains(part), "{error}");
     }
     let large = decode(&whole, PIXELS - 1).unwrap_err().to_string();
-    assert!(large.contains("at most 255 pixels, got 16 x 16 = 256"), "{large}");
+    assert!(
+        large.contains("at most 255 pixels, got 16 x 16 = 256"),
+        "{large}"
+    );
 }

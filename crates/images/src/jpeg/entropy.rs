@@ -89,7 +89,11 @@ impl Checker {
             let (true, Some(symbols)) = (symbols <= 256, rest.get(..symbols)) else {
                 return Err(damaged("a Huffman table is too short"));
             };
-            let tables = if kind >> 4 == 0 { &mut self.dc } else { &mut self.ac };
+            let tables = if kind >> 4 == 0 {
+                &mut self.dc
+            } else {
+                &mut self.ac
+            };
             let slot = tables.get_mut(usize::from(kind & 15));
             let slot = slot.ok_or_else(|| damaged("a Huffman table has a number above 3"))?;
             *slot = Some(Table::new(*counts, symbols)?);
@@ -214,8 +218,14 @@ impl Checker {
             parts.push(Part {
                 index,
                 component,
-                dc: self.dc.get(usize::from(pair[1] >> 4)).and_then(Option::as_ref),
-                ac: self.ac.get(usize::from(pair[1] & 15)).and_then(Option::as_ref),
+                dc: self
+                    .dc
+                    .get(usize::from(pair[1] >> 4))
+                    .and_then(Option::as_ref),
+                ac: self
+                    .ac
+                    .get(usize::from(pair[1] & 15))
+                    .and_then(Option::as_ref),
                 dc_step: *self.dc_steps.get(component.table).ok_or_else(wrong)?,
             });
         }

@@ -108,7 +108,11 @@ fn check(file: &[u8]) -> Result<(Vec<u8>, ColorTransform), ImageError> {
             return Err(damaged("it has two frame headers"));
         }
         // The decoder holds baseline files to two tables of a class; most others do not.
-        let marker = if marker == segments::BASELINE { segments::EXTENDED } else { marker };
+        let marker = if marker == segments::BASELINE {
+            segments::EXTENDED
+        } else {
+            marker
+        };
         plain.extend([0xff, marker]);
         if marker != segments::EOI {
             plain.extend((data.len() as u16 + 2).to_be_bytes());

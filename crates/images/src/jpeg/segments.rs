@@ -79,7 +79,9 @@ fn next(bytes: &[u8]) -> Result<(Segment<'_>, &[u8]), ImageError> {
             return Ok((segment, &[]));
         }
         0x00..=0xbf | SOI | RST0..=RST7 => {
-            return Err(damaged(format!("the marker {marker:#04x} between its segments")));
+            return Err(damaged(format!(
+                "the marker {marker:#04x} between its segments"
+            )));
         }
         _ => {}
     }
@@ -89,7 +91,11 @@ fn next(bytes: &[u8]) -> Result<(Segment<'_>, &[u8]), ImageError> {
     }
     let data = bytes.get(3..1 + length).ok_or(ENDS)?;
     let rest = &bytes[1 + length..];
-    let (codes, rest) = rest.split_at(if marker == SOS { codes_length(rest)? } else { 0 });
+    let (codes, rest) = rest.split_at(if marker == SOS {
+        codes_length(rest)?
+    } else {
+        0
+    });
     let segment = Segment {
         marker,
         data,

@@ -68,8 +68,8 @@ for name, most, options in [
     ("4-4-0", 10, ["-sample", "1x2"]),
     ("finer-chroma", 6, ["-sample", "1x1,2x2,2x2"]),
     ("progressive", 10, ["-progressive"]),
-    ("progressive-restarts", 10, ["-progressive", "-restart", "1B"]),
-    ("restarts", 10, ["-restart", "1B"]),
+    ("progressive-restarts", 6, ["-progressive", "-sample", "1x1", "-restart", "1B"]),
+    ("restarts", 6, ["-sample", "1x1", "-restart", "1B"]),
     ("one-scan-a-component", 10, ["-scans", scans]),
     ("rgb", 6, ["-rgb"]),
 ]:

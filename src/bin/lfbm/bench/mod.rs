@@ -43,7 +43,7 @@ Ctrl-C stops with what was measured so far.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
-    /// PNG or JPEG files or folders of them, to be scored in turn; none for random pixels
+    /// Image files or folders of them, to be scored in turn; none for random pixels
     images: Vec<PathBuf>,
     /// Closed loop: requests that are under way at any time
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
