@@ -6,7 +6,8 @@
 //! pixels are laid over black, so that colours which nobody sees have no part: alpha scales each
 //! colour, as it is stored. Colour profiles and all other metadata are passed over, and do not count
 //! for the size. A file that ends too early or is damaged, as far as its format lets one know, is
-//! refused: an image with a part missing is another image.
+//! refused: an image with a part missing is another image. Checksums let PNG know of all damage;
+//! the codes of JPEG tell of most of it, BMP and TIFF without compression of none.
 #![forbid(unsafe_code)]
 
 mod bmp;
