@@ -45,6 +45,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     write("image", "grey.jpg", &file(&grey, ImageFormat::Jpeg)?)?;
     write("image", "rgb.jpg", &file(&colour, ImageFormat::Jpeg)?)?;
+    let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/images/tests/files");
+    for entry in fs::read_dir(kinds)? {
+        let entry = entry?;
+        fs::copy(entry.path(), out.join("image").join(entry.file_name()))?;
+    }
 
     for (name, bytes) in requests() {
         write("request", name, &bytes)?;

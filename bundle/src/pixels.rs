@@ -1,8 +1,6 @@
 //! Pixels to intensities in [0, 1], and x back to them: the one place that fitting and serving
 //! share, before `preprocess.onnx` and after the generator.
 
-use image::DynamicImage;
-
 use crate::manifest::{Contrast, ImageSpec};
 
 /// An all-black image has no contrast to normalise; below this norm it stays as it is.
@@ -11,22 +9,6 @@ pub(crate) const SMALLEST_NORM: f32 = 1e-3;
 /// Intensities of bytes: v / 255.
 pub fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.iter().map(|&byte| f32::from(byte) / 255.0)
-}
-
-/// Intensities of an image, C H W: luma for one channel, else RGB.
-pub fn from_image(image: &DynamicImage, channels: usize) -> Vec<f32> {
-    from_bytes(&image_bytes(image, channels)).collect()
-}
-
-/// The same as bytes.
-pub fn image_bytes(image: &DynamicImage, channels: usize) -> Vec<u8> {
-    if channels == 1 {
-        return image.to_luma8().into_raw();
-    }
-    let rgb = image.to_rgb8();
-    (0..3)
-        .flat_map(|channel| rgb.pixels().map(move |pixel| pixel[channel]))
-        .collect()
 }
 
 /// Intensities of x, C H W values as `preprocess.onnx` gives them, cut to [0, 1]: undoes the value
@@ -75,20 +57,4 @@ pub fn complete(image: &[f32], mask: &[f32], made: &[f32]) -> Vec<f32> {
         }
     };
     pairs.map(pick).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use image::{Rgb, RgbImage};
-
-    #[test]
-    fn planes_follow_each_other() {
-        let mut image = RgbImage::new(2, 1);
-        image.put_pixel(0, 0, Rgb([255, 0, 51]));
-        image.put_pixel(1, 0, Rgb([0, 102, 0]));
-        let image = DynamicImage::ImageRgb8(image);
-        assert_eq!(from_image(&image, 3), [1.0, 0.0, 0.0, 0.4, 0.2, 0.0]);
-        assert_eq!(from_image(&image, 1).len(), 2);
-    }
 }

@@ -1,13 +1,25 @@
-//! PNG and JPEG files, as a request brings them, for a grey and a colour model.
+//! Image files, as a request brings them, for a grey and a colour model, and as trainer and client
+//! read them, of any size.
 
 #![no_main]
 
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
+use lfbm_images::Header;
 use lfbm_server::proto::{Image, image::Content};
 use lfbm_server::wire;
 use libfuzzer_sys::fuzz_target;
 
+/// The most that a file of any size may have.
+const PIXELS: u64 = 1 << 16;
+
 fuzz_target!(|file: &[u8]| {
+    let header = Header::read(file);
+    if let Ok(image) = lfbm_images::decode(file, PIXELS) {
+        let header = header.expect("what is decoded has a header");
+        assert_eq!((image.width(), image.height()), (header.width, header.height));
+        assert!(header.pixels() <= PIXELS);
+        assert_eq!(lfbm_images::planes(&image, 3).len() as u64, 3 * header.pixels());
+    }
     let image = Image {
         content: Some(Content::Encoded(file.to_vec())),
     };

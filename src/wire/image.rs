@@ -1,8 +1,6 @@
-use std::io::Cursor;
-
-use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_bundle::pixels;
+use lfbm_images::{Header, ImageError};
 
 use super::Violation;
 use super::tensor::{self, Fields};
@@ -15,12 +13,6 @@ const TENSOR: Fields = Fields {
     shape: "image.tensor.shape",
     data: "image.tensor.data",
 };
-
-/// What a file may hold beside its pixels when it is unpacked: a colour profile, for one, which can
-/// be a thousand times smaller in the file.
-const PROFILE_BYTES: u64 = 4 << 20;
-/// A pixel of 16 bits a channel with alpha, once in the file's form and once decoded.
-const WIDEST_PIXEL_BYTES: u64 = 16;
 
 /// The intensities of an image, C H W values in [0, 1].
 ///
@@ -44,46 +36,37 @@ pub fn decode_bytes(image: Option<&proto::Image>, spec: &ImageSpec) -> usize {
     match image.and_then(|image| image.content.as_ref()) {
         None => 0,
         Some(Content::Tensor(_)) => values,
-        // Files of another size are refused by their heads.
-        Some(Content::Encoded(_)) => values + WIDEST_PIXEL_BYTES as usize * spec.positions(),
+        Some(Content::Encoded(file)) => match header(file, spec) {
+            Ok(header) => {
+                let decoding = usize::try_from(header.peak_bytes).unwrap_or(usize::MAX);
+                decoding.saturating_add(values)
+            }
+            // It is refused by its header.
+            Err(_) => 0,
+        },
     }
 }
 
-fn decode_file(bytes: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
-    let wrong = |reason: String| Violation::new(ENCODED, reason);
-    if bytes.is_empty() {
-        return Err(wrong(
-            "expected a PNG or JPEG file, got no bytes".to_owned(),
-        ));
+/// The header of a file whose image has the size of `spec`.
+fn header(file: &[u8], spec: &ImageSpec) -> Result<Header, Violation> {
+    let header = Header::read(file).map_err(|error| Violation::new(ENCODED, error.to_string()))?;
+    let Header { width, height, .. } = header;
+    if (width as usize, height as usize) == (spec.width, spec.height) {
+        return Ok(header);
     }
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| wrong(error.to_string()))?;
-    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-        return Err(wrong("expected a PNG or JPEG file, got neither".to_owned()));
-    }
-    let mut limits = ::image::Limits::no_limits();
-    limits.max_alloc = Some(PROFILE_BYTES + WIDEST_PIXEL_BYTES * spec.positions() as u64);
-    // Without one on the image's size, which has a better message below.
-    reader.limits(limits.clone());
-    let broken = |error: ::image::ImageError| {
-        let reason = error.to_string();
-        // Of some decoders it ends a line.
-        wrong(format!("the file is broken: {}", reason.trim_end()))
-    };
-    let mut decoder = reader.into_decoder().map_err(broken)?;
-    let (width, height) = decoder.dimensions();
-    if (width as usize, height as usize) != (spec.width, spec.height) {
-        return Err(wrong(format!(
-            "expected {} x {} pixels (width x height), got {width} x {height}",
-            spec.width, spec.height
-        )));
-    }
-    limits.max_image_width = Some(width);
-    limits.max_image_height = Some(height);
-    decoder.set_limits(limits).map_err(broken)?;
-    let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    Ok(pixels::from_image(&image, spec.channels))
+    let reason = format!(
+        "expected {} x {} pixels (width x height), got {width} x {height}",
+        spec.width, spec.height
+    );
+    Err(Violation::new(ENCODED, reason))
+}
+
+fn decode_file(file: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
+    header(file, spec)?;
+    let wrong = |error: ImageError| Violation::new(ENCODED, error.to_string());
+    let image = lfbm_images::decode(file, spec.positions() as u64).map_err(wrong)?;
+    let bytes = lfbm_images::planes(&image, spec.channels);
+    Ok(pixels::from_bytes(&bytes).collect())
 }
 
 fn decode_tensor(tensor: &proto::Tensor, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
@@ -106,8 +89,10 @@ fn decode_tensor(tensor: &proto::Tensor, spec: &ImageSpec) -> Result<Vec<f32>, V
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
-    use ::image::{GrayImage, RgbImage};
+    use ::image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
     use lfbm_bundle::manifest::Contrast;
 
     const SPEC: ImageSpec = ImageSpec {
@@ -175,13 +160,13 @@ mod tests {
             (None, "image", "neither"),
             (Some(proto::Image::default()), "image", "neither"),
             (Some(file(Vec::new())), ENCODED, "no bytes"),
-            (Some(file(b"GIF89a".to_vec())), ENCODED, "neither"),
+            (Some(file(b"GIF89a".to_vec())), ENCODED, "got a GIF"),
             (
                 Some(file(png[..png.len() - 20].to_vec())),
                 ENCODED,
-                "broken",
+                "ends too early",
             ),
-            (Some(file(png[..20].to_vec())), ENCODED, "broken"),
+            (Some(file(png[..20].to_vec())), ENCODED, "ends too early"),
             (
                 Some(encoded(GrayImage::new(2, 3), ImageFormat::Png)),
                 ENCODED,

@@ -5,19 +5,17 @@ use std::io::{Error, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
+use lfbm_images::folder::{self, LeftOut};
 use lfbm_server::proto::Image;
 use lfbm_server::proto::image::Content;
 
-const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
-/// How the names of images begin that commands write next to the originals, after the original's.
-const MADE: [&str; 3] = ["heatmap", "reconstruction", "inpainted"];
 pub(crate) const STDIN: &str = "-";
 
 #[derive(Args)]
 pub(crate) struct InputArgs {
-    /// PNG or JPEG files, folders of them with all below, or - for an image on standard input
+    /// Image files, folders of them with all below, or - for an image on standard input
     #[arg(required_unless_present = "files_from")]
     images: Vec<PathBuf>,
     /// A file that lists images, or - for standard input; one a line, or ended by NUL
@@ -56,46 +54,35 @@ fn listed(list: &[u8]) -> Vec<PathBuf> {
     names.map(|name| OsStr::from_bytes(name).into()).collect()
 }
 
-/// Files as they are named; folders as the images in them, by name. What is not there, or cannot be
-/// walked, is among them: an image that cannot be read, which does not keep the others from theirs.
+/// Files as they are named; folders as the images in them, by name. What cannot be read is among
+/// them, which does not keep the others from their scores. What else there is in folders is said.
 pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+    let mut images = Vec::new();
+    let mut left_out = LeftOut::default();
     for path in named {
         if !path.is_dir() {
-            found.push(path.clone());
+            images.push(path.clone());
             continue;
         }
-        let before = found.len();
-        for entry in walkdir::WalkDir::new(path)
-            .follow_links(true)
-            .sort_by_file_name()
-        {
-            match entry {
-                Ok(entry) if entry.file_type().is_file() && is_original(entry.path()) => {
-                    found.push(entry.into_path());
-                }
-                Ok(_) => {}
-                Err(error) => found.push(error.path().unwrap_or(path).to_owned()),
-            }
+        let found = folder::find(path).with_context(|| path.display().to_string())?;
+        if found.images.is_empty() {
+            let said = if found.left_out.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", found.left_out)
+            };
+            bail!(
+                "{}: expected images in this folder, found none{said}",
+                path.display()
+            );
         }
-        ensure!(
-            found.len() > before,
-            "{}: no PNG or JPEG file in this folder",
-            path.display()
-        );
+        images.extend(found.images);
+        left_out.merge(found.left_out);
     }
-    Ok(found)
-}
-
-/// Whether a file is an image by its name, and not one that `lfbm` made of another.
-fn is_original(path: &Path) -> bool {
-    let extension = |path: &Path| {
-        path.extension()
-            .map(|name| name.to_string_lossy().to_lowercase())
-    };
-    let is_image = extension(path).is_some_and(|name| EXTENSIONS.contains(&name.as_str()));
-    let kind = path.file_stem().map(Path::new).and_then(extension);
-    is_image && !kind.is_some_and(|kind| MADE.iter().any(|made| kind.starts_with(made)))
+    if !left_out.is_empty() {
+        eprintln!("lfbm: {left_out}");
+    }
+    Ok(images)
 }
 
 /// The image in a file, or on standard input.
@@ -105,8 +92,8 @@ pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
             Error::new(error.kind(), "a link to a file or folder that is not there")
         }
         ErrorKind::NotFound => Error::new(error.kind(), "there is no such file or folder"),
-        // Folders are walked before, but for those that lead to themselves.
-        ErrorKind::IsADirectory => Error::new(error.kind(), "a link to a folder that it is in"),
+        // Folders are walked before.
+        ErrorKind::IsADirectory => Error::new(error.kind(), "a folder that cannot be read"),
         _ => error,
     })?;
     Ok(Image {

@@ -1,10 +1,11 @@
 //! Which pixels of an image the model sees.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use lfbm_images::Header;
 use lfbm_server::proto::{DataType, ImageSpec, Tensor};
 
 #[derive(Args)]
@@ -53,11 +54,9 @@ impl MaskArgs {
         let (width, height) = (model.width as usize, model.height as usize);
         let (shape, data) = match &self.mask {
             Some(path) => {
-                let image = image::open(path).with_context(|| path.display().to_string())?;
-                let image = image.to_luma8();
-                let shape = vec![image.height().into(), image.width().into()];
-                let visible = image.into_raw().into_iter();
-                (shape, visible.map(|pixel| u8::from(pixel > 0)).collect())
+                let visible = visible(path, (width, height));
+                let visible = visible.with_context(|| path.display().to_string())?;
+                (vec![height as u64, width as u64], visible)
             }
             None => {
                 let mut visible = vec![1; width * height];
@@ -84,4 +83,26 @@ impl MaskArgs {
             data,
         })
     }
+}
+
+/// 1 for each pixel of the image in a file that is not black.
+fn visible(path: &Path, (width, height): (usize, usize)) -> anyhow::Result<Vec<u8>> {
+    let file = std::fs::read(path)?;
+    let header = Header::read(&file)?;
+    ensure!(
+        (header.width as usize, header.height as usize) == (width, height),
+        "expected a mask of the model's {width} x {height} pixels (width x height), got {} x {}",
+        header.width,
+        header.height
+    );
+    let image = lfbm_images::decode(&file, header.pixels())?;
+    // A dark colour may round to black where it becomes grey.
+    let colours = lfbm_images::planes(&image, 3);
+    let positions = 0..width * height;
+    Ok(positions
+        .map(|index| {
+            let mut colours = colours[index..].iter().step_by(width * height);
+            u8::from(colours.any(|&colour| colour > 0))
+        })
+        .collect())
 }

@@ -23,7 +23,7 @@ const BATCH: usize = 100;
 /// Arguments of `trainer fid`.
 #[derive(Args, Clone, Debug)]
 pub struct FidArgs {
-    /// What was generated: a bundle, which is sampled, or a folder of PNG or JPEG images
+    /// What was generated: a bundle, which is sampled, or a folder of images
     generated: PathBuf,
     /// The network whose features are compared, as ONNX: images [B, C, H, W] to features [B, F];
     /// without it edges of eight directions in each of 4 x 4 parts

@@ -19,9 +19,9 @@ pub enum DatasetName {
     Cifar10,
     /// Faces, 64 x 64, colour; the folder of aligned JPEG images.
     Celeba,
-    /// Faces, 256 x 256, colour; a folder of PNG or JPEG images.
+    /// Faces, 256 x 256, colour; a folder of images.
     CelebaHq,
-    /// One folder per class, PNG or JPEG.
+    /// One folder per class: PNG, JPEG, BMP, TIFF or WebP, whatever their names.
     Images,
     /// Digits that a procedural generator draws; needs no files.
     Strokes,
@@ -55,6 +55,10 @@ pub struct DataArgs {
     /// Channels that `images` are turned to: 1 for grey, 3 for RGB
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub channels: u8,
+    /// Go on without images of a folder that are damaged; how many is said
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_damaged: bool,
     /// How many digits `strokes` draws
     #[arg(long, default_value_t = 4000)]
     pub strokes_count: usize,
@@ -102,6 +106,7 @@ impl DataArgs {
             crop: self.crop.or(crop),
             side: self.image_size.unwrap_or(side),
             channels,
+            skip_damaged: self.skip_damaged,
         }
     }
 

@@ -2,6 +2,9 @@ use clap::Args;
 
 use super::DataError;
 
+/// As many classes are named in an error.
+const LISTED: usize = 20;
+
 /// Which classes are normal.
 #[derive(Args, Clone, Debug, Default)]
 #[group(required = true, multiple = false)]
@@ -96,14 +99,39 @@ impl ClassArgs {
     }
 }
 
+/// The class of a name, or of a number that it is written with: `1` finds `01`.
 fn find(classes: &[String], name: &str) -> Result<u32, DataError> {
-    let position = classes.iter().position(|class| class == name);
-    position.map(|label| label as u32).ok_or_else(|| {
-        DataError::Usage(format!(
-            "{name:?} is no class; there are {}",
-            classes.join(", ")
-        ))
-    })
+    if let Some(label) = classes.iter().position(|class| class == name) {
+        return Ok(label as u32);
+    }
+    match name.parse() {
+        Ok(number) => find_number(classes, number),
+        Err(_) => Err(no_class(classes, name)),
+    }
+}
+
+fn find_number(classes: &[String], number: u32) -> Result<u32, DataError> {
+    let numbered = (0..).zip(classes);
+    let mut found = numbered.filter(|(_, class)| class.parse() == Ok(number));
+    match (found.next(), found.next()) {
+        (None, _) => Err(no_class(classes, &number.to_string())),
+        (Some((label, _)), None) => Ok(label),
+        (Some((_, one)), Some((_, other))) => Err(DataError::Usage(format!(
+            "{number} may be class {one:?} or {other:?}; name the classes as they are, without ranges"
+        ))),
+    }
+}
+
+fn no_class(classes: &[String], name: &str) -> DataError {
+    let listed: Vec<_> = classes.iter().take(LISTED).map(String::as_str).collect();
+    let more = match classes.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    DataError::Usage(format!(
+        "{name:?} is no class; there are {}{more}",
+        listed.join(", ")
+    ))
 }
 
 fn parse(classes: &[String], list: &str) -> Result<Vec<u32>, DataError> {
@@ -120,7 +148,7 @@ fn parse(classes: &[String], list: &str) -> Result<Vec<u32>, DataError> {
             _ if classes.iter().any(|class| class == item) => labels.push(find(classes, item)?),
             Some((first, last)) if first <= last => {
                 for number in first..=last {
-                    labels.push(find(classes, &number.to_string())?);
+                    labels.push(find_number(classes, number)?);
                 }
             }
             Some(_) => {
@@ -168,6 +196,29 @@ mod tests {
             holdout: None,
         };
         assert_eq!(args.select(&classes).unwrap().normal, [1]);
+    }
+
+    #[test]
+    fn numbers_find_classes_with_zeros_before_them() {
+        let select = |classes: &[&str], list: &str| {
+            let classes: Vec<_> = classes.iter().map(|&class| class.to_owned()).collect();
+            let args = ClassArgs {
+                normal_classes: Some(list.to_owned()),
+                holdout: None,
+            };
+            args.select(&classes).map(|selection| selection.normal)
+        };
+        let classes = ["01", "02", "03", "10"];
+        assert_eq!(select(&classes, "1-3").unwrap(), [0, 1, 2]);
+        assert_eq!(select(&classes, "01-02,10").unwrap(), [0, 1, 3]);
+        assert_eq!(select(&classes, "2").unwrap(), [1]);
+        let both = select(&["01", "1", "2"], "1-2").unwrap_err().to_string();
+        assert!(both.contains("\"01\" or \"1\""), "{both}");
+        assert_eq!(select(&["01", "1", "2"], "1").unwrap(), [1]);
+        let many: Vec<_> = (0..50).map(|class| format!("c{class}")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        let none = select(&many, "d").unwrap_err().to_string();
+        assert!(none.ends_with("c19 and 30 more"), "{none}");
     }
 
     #[test]

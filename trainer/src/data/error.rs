@@ -20,6 +20,18 @@ pub enum DataError {
         /// What was expected and what came.
         reason: String,
     },
+    /// Images of a folder cannot be used.
+    #[error(
+        "{} of {count} images cannot be read; mend them, or leave them out with --skip-damaged:{}",
+        unreadable.len(),
+        listed(unreadable)
+    )]
+    Unreadable {
+        /// Which files, and why.
+        unreadable: Vec<(PathBuf, String)>,
+        /// How many images there are.
+        count: usize,
+    },
     /// The files are in none of the places.
     #[error(
         "{file} was not found in {}; get it from {origin} and name its folder with --data-dir or \
@@ -48,6 +60,22 @@ pub enum DataError {
     /// Options that do not fit each other or the data.
     #[error("{0}")]
     Usage(String),
+}
+
+/// As many files are named.
+const LISTED: usize = 20;
+
+/// Files and reasons, a line each.
+fn listed(files: &[(PathBuf, String)]) -> String {
+    let mut lines: String = files
+        .iter()
+        .take(LISTED)
+        .map(|(path, reason)| format!("\n  {}: {reason}", path.display()))
+        .collect();
+    if files.len() > LISTED {
+        lines += &format!("\n  and {} more", files.len() - LISTED);
+    }
+    lines
 }
 
 impl DataError {

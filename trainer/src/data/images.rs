@@ -1,15 +1,20 @@
-//! Folders of images, PNG or JPEG: one folder per class, or one class without folders.
+//! Folders of images: one folder per class, or one class without folders.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
-use lfbm_bundle::pixels;
+use lfbm_images::folder::{self, LeftOut, Reason};
 use rayon::prelude::*;
 
 use super::{DataError, Dataset};
 
-const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// Of an image before it is cut and resized; 24 bytes each at most while it is decoded.
+const MAX_PIXELS: u64 = 1 << 27;
+/// Inspection data have the images to fit in a folder of this name beside those to test with.
+const TRAIN: &str = "train";
+const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
 
 /// What is made of each image.
 #[derive(Clone, Copy, Debug)]
@@ -20,104 +25,165 @@ pub(super) struct Form {
     pub side: u32,
     /// 1 for grey, 3 for RGB.
     pub channels: u8,
+    /// Whether to go on without images that are damaged.
+    pub skip_damaged: bool,
 }
 
 /// The images under `folder`, in the given form. Classes are the subfolders, in the order of their
-/// names; without any, all images are of the class `name`.
+/// names, with all below them; without any, all images are of the class `name`. Says what is left out.
 pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, DataError> {
     if form.side == 0 || form.crop == Some(0) || !matches!(form.channels, 1 | 3) {
         return Err(DataError::Usage(
             "images need --image-size and --crop above 0, and 1 or 3 --channels".to_owned(),
         ));
     }
-    let mut classes = Vec::new();
-    let mut labels = Vec::new();
-    let mut bytes = Vec::new();
-    for (class, files) in classes_in(name, folder)? {
-        labels.extend(std::iter::repeat_n(classes.len() as u32, files.len()));
-        classes.push(class);
-        let images: Vec<_> = files
-            .par_iter()
-            .map(|file| read(file, form))
-            .collect::<Result<_, _>>()?;
-        bytes.extend(images.into_iter().flatten());
-    }
-    Ok(Dataset {
+    let (folder, mut left_out) = images_to_fit(folder)?;
+    let mut dataset = Dataset {
         name: name.to_owned(),
         channels: form.channels.into(),
         height: form.side as usize,
         width: form.side as usize,
-        classes,
-        labels,
-        bytes,
-    })
+        classes: Vec::new(),
+        labels: Vec::new(),
+        bytes: Vec::new(),
+        files: Vec::new(),
+    };
+    let classes = classes_in(name, &folder, &mut left_out)?;
+    let count: usize = classes.iter().map(|(_, files)| files.len()).sum();
+    let mut unreadable = Vec::new();
+    for (class, files) in classes {
+        let label = dataset.classes.len() as u32;
+        let images: Vec<_> = files.par_iter().map(|file| read(file, form)).collect();
+        let before = dataset.len();
+        for (file, image) in files.into_iter().zip(images) {
+            match image {
+                Ok(bytes) => {
+                    dataset.bytes.extend(bytes);
+                    dataset.labels.push(label);
+                    let relative = file.strip_prefix(&folder).unwrap_or(&file);
+                    dataset.files.push(relative.to_string_lossy().into_owned());
+                }
+                Err(_) if form.skip_damaged => left_out.add(Reason::Damaged, &file),
+                Err(reason) => unreadable.push((file, reason)),
+            }
+        }
+        if dataset.len() > before {
+            dataset.classes.push(class);
+        }
+    }
+    if !left_out.is_empty() {
+        eprintln!("{}: {left_out}", folder.display());
+    }
+    if !unreadable.is_empty() {
+        return Err(DataError::Unreadable { unreadable, count });
+    }
+    if dataset.is_empty() {
+        return Err(DataError::invalid(folder, "all images are damaged"));
+    }
+    Ok(dataset)
 }
 
+/// The folder itself, or the one in it that holds the images to fit.
+fn images_to_fit(folder: &Path) -> Result<(PathBuf, LeftOut), DataError> {
+    let mut left_out = LeftOut::default();
+    let train = folder.join(TRAIN);
+    if !train.is_dir() || !TESTS.iter().any(|test| folder.join(test).is_dir()) {
+        return Ok((folder.to_owned(), left_out));
+    }
+    let found = folder::find(folder).map_err(DataError::io(folder))?;
+    for image in found
+        .images
+        .iter()
+        .filter(|image| !image.starts_with(&train))
+    {
+        left_out.add(Reason::BesideTrain, image);
+    }
+    Ok((train, left_out))
+}
+
+type Class = (String, Vec<PathBuf>);
+
 /// Names of the classes, and their files.
-fn classes_in(name: &str, folder: &Path) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
-    let mut classes = Vec::new();
-    let entries = entries(folder)?;
-    for class in entries.iter().filter(|path| path.is_dir()) {
-        let files = images_of(self::entries(class)?);
-        if !files.is_empty() {
-            let class = class.file_name().unwrap_or_default();
-            classes.push((class.to_string_lossy().into_owned(), files));
+fn classes_in(name: &str, folder: &Path, left_out: &mut LeftOut) -> Result<Vec<Class>, DataError> {
+    let found = folder::find(folder).map_err(DataError::io(folder))?;
+    left_out.merge(found.left_out);
+    let mut classes = BTreeMap::<PathBuf, Vec<PathBuf>>::new();
+    let mut loose = Vec::new();
+    for image in found.images {
+        let mut parts = image.strip_prefix(folder).unwrap_or(&image).components();
+        match (parts.next(), parts.next()) {
+            (Some(class), Some(_)) => {
+                let class = PathBuf::from(class.as_os_str());
+                classes.entry(class).or_default().push(image);
+            }
+            _ => loose.push(image),
+        }
+    }
+    for empty in folders_in(folder)? {
+        if !empty
+            .file_name()
+            .is_some_and(|class| classes.contains_key(Path::new(class)))
+        {
+            left_out.add(Reason::EmptyFolder, &empty);
         }
     }
     if classes.is_empty() {
-        let files = images_of(entries);
-        if files.is_empty() {
-            let reason = "neither it nor a folder in it holds a PNG or JPEG image";
+        if loose.is_empty() {
+            let mut reason =
+                "expected PNG, JPEG, BMP, TIFF or WebP images in it or in one folder for \
+                              each class, found none"
+                    .to_owned();
+            if !left_out.is_empty() {
+                reason = format!("{reason}; {left_out}");
+            }
             return Err(DataError::invalid(folder, reason));
         }
-        classes.push((name.to_owned(), files));
+        return Ok(vec![(name.to_owned(), loose)]);
     }
-    Ok(classes)
-}
-
-fn read(file: &Path, form: Form) -> Result<Vec<u8>, DataError> {
-    let invalid = |reason: String| DataError::invalid(file, reason);
-    let mut image = image::open(file).map_err(|error| invalid(error.to_string()))?;
-    if let Some(side) = form.crop {
-        let (width, height) = (image.width(), image.height());
-        if width < side || height < side {
-            return Err(invalid(format!(
-                "its {width} x {height} pixels hold no square of {side}; lower --crop"
-            )));
-        }
-        image = image.crop_imm((width - side) / 2, (height - side) / 2, side, side);
+    for image in &loose {
+        left_out.add(Reason::BesideClasses, image);
     }
-    let image = image.resize_exact(form.side, form.side, FilterType::Triangle);
-    Ok(pixels::image_bytes(&image, form.channels.into()))
+    let named = classes.into_iter();
+    Ok(named
+        .map(|(class, files)| (class.to_string_lossy().into_owned(), files))
+        .collect())
 }
 
-fn images_of(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    paths.retain(|path| is_image(path));
-    paths
-}
-
-fn is_image(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    path.is_file() && EXTENSIONS.contains(&extension.as_str())
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// Folders that are not hidden.
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?
             .map(|entry| Ok(entry?.path()))
             .collect()
     };
     let mut paths = read().map_err(DataError::io(folder))?;
+    paths.retain(|path| path.is_dir() && !folder::is_hidden(path));
     paths.sort();
     Ok(paths)
 }
 
+fn read(file: &Path, form: Form) -> Result<Vec<u8>, String> {
+    let bytes = fs::read(file).map_err(|error| error.to_string())?;
+    let image = lfbm_images::decode(&bytes, MAX_PIXELS);
+    let mut image = image.map_err(|error| error.to_string())?;
+    drop(bytes);
+    if let Some(side) = form.crop {
+        let (width, height) = (image.width(), image.height());
+        if width < side || height < side {
+            return Err(format!(
+                "its {width} x {height} pixels hold no square of {side}; lower --crop"
+            ));
+        }
+        image = image.crop_imm((width - side) / 2, (height - side) / 2, side, side);
+    }
+    let image = image.resize_exact(form.side, form.side, FilterType::Triangle);
+    Ok(lfbm_images::planes(&image, form.channels.into()))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use image::{GrayImage, Luma, Rgb, RgbImage};
 
@@ -125,6 +191,7 @@ mod tests {
         crop: None,
         side: 4,
         channels: 1,
+        skip_damaged: false,
     };
 
     #[test]
@@ -158,7 +225,7 @@ mod tests {
     fn without_folders_there_is_one_class() {
         let folder = tempfile::tempdir().unwrap();
         let error = load("celeba", folder.path(), FORM).unwrap_err();
-        assert!(error.to_string().contains("PNG or JPEG"), "{error}");
+        assert!(error.to_string().contains("found none"), "{error}");
         let blue = RgbImage::from_pixel(5, 5, Rgb([0, 0, 255]));
         blue.save(folder.path().join("a.png")).unwrap();
         let dataset = load("celeba", folder.path(), FORM).unwrap();
@@ -181,6 +248,7 @@ mod tests {
             crop: Some(4),
             side: 2,
             channels: 3,
+            ..FORM
         };
         let dataset = load("celeba", folder.path(), form).unwrap();
         assert_eq!(dataset.bytes, [0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
@@ -191,5 +259,107 @@ mod tests {
         };
         let error = load("celeba", folder.path(), larger).unwrap_err();
         assert!(error.to_string().contains("8 x 6") && error.to_string().contains("--crop"));
+    }
+
+    fn png(value: u8) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let image = GrayImage::from_pixel(6, 5, Luma([value]));
+        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    fn write(folder: &Path, name: &str, bytes: &[u8]) {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn content_decides_and_what_is_left_out_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for name in [
+            "good/a.jpg",
+            "good/deep/er/b",
+            "bad/._c.png",
+            "bad/d.PNG",
+            "loose.png",
+        ] {
+            write(root, name, &png(7));
+        }
+        write(root, "bad/.ipynb_checkpoints/e.png", &png(7));
+        write(root, "__MACOSX/f.png", &png(7));
+        write(root, "good/notes.txt", b"a text");
+        write(root, "good/empty.png", b"");
+        fs::create_dir(root.join("03")).unwrap();
+        symlink("nowhere", root.join("good/g.png")).unwrap();
+        symlink("..", root.join("good/loop")).unwrap();
+        let mut left_out = LeftOut::default();
+        let classes = classes_in("images", root, &mut left_out).unwrap();
+        let names: Vec<_> = classes
+            .iter()
+            .map(|(name, files)| (&name[..], files.len()))
+            .collect();
+        assert_eq!(names, [("bad", 1), ("good", 2)]);
+        for (reason, count) in [
+            (Reason::Hidden, 3),
+            (Reason::NotAnImage, 1),
+            (Reason::Empty, 1),
+            (Reason::DanglingLink, 1),
+            (Reason::Loop, 1),
+            (Reason::EmptyFolder, 1),
+            (Reason::BesideClasses, 1),
+        ] {
+            assert_eq!(left_out.count(reason), count, "{reason:?} in {left_out}");
+        }
+        let dataset = load("images", root, FORM).unwrap();
+        assert_eq!(dataset.files, ["bad/d.PNG", "good/a.jpg", "good/deep/er/b"]);
+    }
+
+    #[test]
+    fn every_damaged_image_is_named_or_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        for index in 0..30 {
+            let whole = png(index);
+            let damaged = index % 10 == 3;
+            let bytes = if damaged { &whole[..40] } else { &whole[..] };
+            write(folder.path(), &format!("good/{index}.png"), bytes);
+        }
+        let error = load("images", folder.path(), FORM).unwrap_err().to_string();
+        for part in [
+            "3 of 30",
+            "/3.png",
+            "/13.png",
+            "/23.png",
+            "too early",
+            "--skip-damaged",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let form = Form {
+            skip_damaged: true,
+            ..FORM
+        };
+        let dataset = load("images", folder.path(), form).unwrap();
+        assert_eq!((dataset.len(), dataset.bytes.len()), (27, 27 * 16));
+    }
+
+    #[test]
+    fn of_inspection_data_the_images_to_fit_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "train/good/a.png",
+            "train/good/b.png",
+            "test/good/c.png",
+            "test/cut/d.png",
+        ] {
+            write(folder.path(), name, &png(7));
+        }
+        write(folder.path(), "ground_truth/cut/d_mask.png", &png(0));
+        let dataset = load("images", folder.path(), FORM).unwrap();
+        assert_eq!(dataset.classes, ["good"]);
+        assert_eq!(dataset.files, ["good/a.png", "good/b.png"]);
+        let (_, left_out) = images_to_fit(folder.path()).unwrap();
+        assert_eq!(left_out.count(Reason::BesideTrain), 3);
     }
 }

@@ -40,6 +40,8 @@ pub struct Dataset {
     pub labels: Vec<u32>,
     /// The pixels, n x C H W.
     pub bytes: Vec<u8>,
+    /// The file of each image, within the folder of the data set; none where images are no files.
+    pub files: Vec<String>,
 }
 
 impl Dataset {

@@ -44,7 +44,7 @@ Ctrl-C and SIGTERM stop with what was measured so far, which is success if a req
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
-    /// PNG or JPEG files or folders of them, to be scored in turn; none for random pixels
+    /// Image files or folders of them, to be scored in turn; none for random pixels
     images: Vec<PathBuf>,
     /// Closed loop: requests that are under way at any time
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
