@@ -7,7 +7,7 @@
 //! * [`local`]: the local score, made of [`neighbours`] in pixels and in [`edges`], by their
 //!   [`normal_scores`];
 //! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle;
-//! * [`console`]: what programs say.
+//! * [`console`]: what programs say, [`scratch`]: files that are whole or not there.
 //!
 //! It depends neither on libtorch nor on gRPC.
 
@@ -26,6 +26,7 @@ pub mod pixels;
 pub mod posterior;
 pub mod runtime;
 pub mod sampler;
+pub mod scratch;
 pub mod store;
 pub mod tensor;
 pub mod testing;

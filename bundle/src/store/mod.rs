@@ -49,6 +49,14 @@ pub enum BundleError {
         /// What is there, and what to do.
         reason: &'static str,
     },
+    /// A whole bundle could not be put in its place.
+    #[error("{reason}; the bundle is whole in {}: move it to another place", staged.display())]
+    Unplaced {
+        /// Where it is.
+        staged: PathBuf,
+        /// Why it stays there.
+        reason: Box<BundleError>,
+    },
     /// What was to be written makes no bundle.
     #[error("the bundle cannot be written: {0}")]
     Spec(String),

@@ -86,6 +86,17 @@ impl Bundle {
         &self.calibration
     }
 
+    /// The content of a file that the manifest lists; `None` when it lists none of that name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not what the manifest says.
+    pub fn file(&self, name: &str) -> Result<Option<Vec<u8>>, BundleError> {
+        let entry = self.manifest.files.get(name);
+        entry
+            .map(|entry| read_checked(&self.dir.join(name), entry))
+            .transpose()
+    }
+
     /// Writes a summary of an evaluation into the manifest, in one step.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         classes: CLASSES.map(str::to_owned).into(),
         labels,
         bytes,
+        files: Vec::new(),
     })
 }
 

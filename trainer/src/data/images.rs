@@ -33,9 +33,14 @@ pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, Dat
     let mut classes = Vec::new();
     let mut labels = Vec::new();
     let mut bytes = Vec::new();
+    let mut names = Vec::new();
     for (class, files) in classes_in(name, folder)? {
         labels.extend(std::iter::repeat_n(classes.len() as u32, files.len()));
         classes.push(class);
+        names.extend(files.iter().map(|file| {
+            let file = file.strip_prefix(folder).unwrap_or(file);
+            file.to_string_lossy().into_owned()
+        }));
         let images: Vec<_> = files
             .par_iter()
             .map(|file| read(file, form))
@@ -50,6 +55,7 @@ pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, Dat
         classes,
         labels,
         bytes,
+        files: names,
     })
 }
 

@@ -52,6 +52,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
         classes: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         labels,
         bytes: images,
+        files: Vec::new(),
     })
 }
 

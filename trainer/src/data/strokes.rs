@@ -142,6 +142,7 @@ pub fn dataset(count: usize, seed: u64) -> Dataset {
         classes: (0..10).map(|digit| digit.to_string()).collect(),
         labels: digits.map(u32::from).collect(),
         bytes,
+        files: Vec::new(),
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         classes: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         labels,
         bytes,
+        files: Vec::new(),
     })
 }
 

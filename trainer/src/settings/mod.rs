@@ -55,7 +55,7 @@ pub enum SettingsError {
         /// Its value.
         value: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
 }
 
