@@ -30,7 +30,11 @@ pub fn fewest_images(false_positive_rate: f64) -> Option<usize> {
         ranked += 1;
     }
     // The second half of the images has the scores that others are ranked among.
-    Some((2 * ranked).saturating_sub(1).max(LocalCalibration::FEWEST_IMAGES))
+    Some(
+        (2 * ranked)
+            .saturating_sub(1)
+            .max(LocalCalibration::FEWEST_IMAGES),
+    )
 }
 
 impl Calibration {
@@ -87,6 +91,11 @@ impl Calibration {
     /// log p(x|z) of each image.
     pub fn log_likelihood(&self) -> &[f32] {
         &self.log_likelihood
+    }
+
+    /// log p(z) + log p(x|z) of each image, ascending.
+    pub fn log_joint(&self) -> &[f64] {
+        &self.log_joint
     }
 
     /// What says how unlike an image is to the normal images nearest to it.

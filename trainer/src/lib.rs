@@ -7,7 +7,7 @@
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
 //! * [`tasks`]: what a model makes of images, [`sweep`]: many fits,
 //!   [`compare`]: models side by side, [`plan`]: the files that say which;
-//! * [`settings`], [`device`], [`output`], [`stop`], [`commands`]: the program around them.
+//! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
 
 pub mod calibrate;
 pub mod commands;
@@ -26,3 +26,4 @@ pub mod settings;
 pub mod stop;
 pub mod sweep;
 pub mod tasks;
+pub mod waiting;

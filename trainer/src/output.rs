@@ -12,7 +12,7 @@ const TEMPORARY: &str = ".trainer-";
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// The system refuses.
-    #[error("{} cannot be written to: {source}; name another place", path.display())]
+    #[error("{} cannot be written to, name another place: {source}", path.display())]
     Io {
         /// The place.
         path: PathBuf,

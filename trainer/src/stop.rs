@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -33,9 +33,15 @@ static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 pub struct Stopped(i32);
 
 impl Stopped {
-    /// What the process ends with: 130 or 143.
-    pub fn exit_code(self) -> ExitCode {
-        ExitCode::from((EXIT_CODE_BASE + self.0) as u8)
+    /// Ends the process with 130 or 143, without what is not whole; says what is kept.
+    pub fn end(self) {
+        // Whoever comes second waits for the guard until the process is gone.
+        let _changing = scratch::remove_all();
+        let kept = lock(&KEPT);
+        let separator = if kept.is_empty() { "" } else { "; " };
+        // Whether anybody reads it or not.
+        let _ = writeln!(io::stderr(), "trainer: {self}{separator}{kept}");
+        signal_hook::low_level::exit(EXIT_CODE_BASE + self.0);
     }
 }
 
@@ -68,22 +74,9 @@ pub fn catch_signals() -> io::Result<()> {
             if let Some(second) = next {
                 signal_children(second);
             }
-            end(first)
+            Stopped(first).end();
         })?;
     Ok(())
-}
-
-fn end(signal: i32) {
-    let _changing = scratch::remove_all();
-    let kept = lock(&KEPT);
-    let separator = if kept.is_empty() { "" } else { "; " };
-    // Whether anybody reads it or not.
-    let _ = writeln!(
-        io::stderr(),
-        "trainer: {}{separator}{kept}",
-        Stopped(signal)
-    );
-    signal_hook::low_level::exit(EXIT_CODE_BASE + signal);
 }
 
 /// The signal that came, if one did.

@@ -41,6 +41,14 @@ pub enum BundleError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nothing can be made in a folder.
+    #[error("{} cannot be written to, name another place: {source}", path.display())]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The place to write to is taken.
     #[error("{}: {reason}", path.display())]
     Taken {

@@ -55,8 +55,12 @@ pub struct BundleSpec {
 pub fn check_out(out: &Path, overwrite: bool) -> Result<PathBuf, BundleError> {
     let out = may_replace(out, overwrite)?;
     let parent = folder_of(&out);
-    fs::create_dir_all(parent).map_err(BundleError::io(parent))?;
-    ScratchDir::new_in(parent, TEMPORARY).map_err(BundleError::io(parent))?;
+    fs::create_dir_all(parent)
+        .and_then(|()| ScratchDir::new_in(parent, TEMPORARY))
+        .map_err(|source| BundleError::Unwritable {
+            path: parent.to_path_buf(),
+            source,
+        })?;
     Ok(out)
 }
 
@@ -83,14 +87,10 @@ fn may_replace(out: &Path, overwrite: bool) -> Result<PathBuf, BundleError> {
     match (is_bundle, is_empty, overwrite) {
         (false, true, _) | (true, _, true) => {}
         (true, _, false) => {
-            return taken(
-                "holds a bundle already; name another folder or allow to overwrite it",
-            );
+            return taken("holds a bundle already; name another folder or allow to overwrite it");
         }
         (false, ..) => {
-            return taken(
-                "exists and is no bundle, so it is not replaced; name another folder",
-            );
+            return taken("exists and is no bundle, so it is not replaced; name another folder");
         }
     }
     if is_mount_point(&target) {
@@ -242,6 +242,16 @@ impl StagedBundle {
     /// What the bundle will be.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Makes it another version of the model.
+    pub fn set_version(&mut self, version: u64) {
+        self.manifest.version = version;
+    }
+
+    /// Says something else of the fit than the manifest does.
+    pub fn set_training(&mut self, name: &str, value: serde_json::Value) {
+        self.manifest.training[name] = value;
     }
 
     /// Opens the staged graphs, to score the calibration images.

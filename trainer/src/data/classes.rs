@@ -2,6 +2,9 @@ use clap::Args;
 
 use super::DataError;
 
+/// A class that is normal by its name.
+const GOOD: &str = "good";
+
 /// Which classes are normal.
 #[derive(Args, Clone, Debug, Default)]
 #[group(required = true, multiple = false)]
@@ -69,6 +72,17 @@ impl ClassSelection {
         let (normal, held_out) =
             (0..classes.len() as u32).partition(|label| chosen.contains(label));
         Ok(Self { normal, held_out })
+    }
+
+    /// The selection of classes that are among the `normal` names, or that say of themselves that they
+    /// are: inspection data have a folder `good`, and others by the names of defects.
+    pub fn of_known(classes: &[String], normal: &[String]) -> Self {
+        let is_normal = |label: &u32| {
+            let class = &classes[*label as usize];
+            normal.contains(class) || (class == GOOD && !classes.iter().any(|c| normal.contains(c)))
+        };
+        let (normal, held_out) = (0..classes.len() as u32).partition(is_normal);
+        Self { normal, held_out }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::{ClassSelection, Dataset, Split};
+use super::{CalibrationCount, ClassSelection, DataError, Dataset, Split};
 
 /// The beginning of the SHA-256 of an image's pixels: two images of a million share one with a
 /// probability below 1e-7.
@@ -75,7 +75,10 @@ impl fmt::Display for Change {
         write!(f, "the fit had {before} images, now there are {now}: ")?;
         match (added, removed) {
             (0, 0) => write!(f, "some were copied, or moved between classes"),
-            _ => write!(f, "{removed} of them are gone or altered, and {added} are new"),
+            _ => write!(
+                f,
+                "{removed} of them are gone or altered, and {added} are new"
+            ),
         }
     }
 }
@@ -90,6 +93,15 @@ impl Identity {
         }
     }
 
+    /// The same set with another number of calibration images, see [`Split::recalibrated`].
+    ///
+    /// # Errors
+    /// When there are not so many.
+    pub fn recalibrated(mut self, count: CalibrationCount) -> Result<Self, DataError> {
+        self.split = self.split.recalibrated(count)?;
+        Ok(self)
+    }
+
     /// How many images the set had.
     pub fn count(&self) -> usize {
         self.digests.len()
@@ -97,7 +109,10 @@ impl Identity {
 
     /// The SHA-256 of classes and images, hexadecimal.
     pub fn sha256(&self) -> String {
-        self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// What the images of `dataset` are to the fit; puts them into the order that they had, when they
@@ -153,7 +168,9 @@ impl Identity {
         }
         let mut take = |indices: &[usize]| -> Vec<usize> {
             let digests = indices.iter().map(|&index| self.digests[index]);
-            digests.filter_map(|digest| places.remove(&digest)).collect()
+            digests
+                .filter_map(|digest| places.remove(&digest))
+                .collect()
         };
         let (train, calibration) = (take(&self.split.train), take(&self.split.calibration));
         let mut test = take(&self.split.test);
@@ -234,6 +251,20 @@ impl Identity {
     }
 }
 
+/// How many images are equal to others, and how many different ones are in normal and in held-out
+/// classes alike.
+pub fn copies(dataset: &Dataset, digests: &[Digest], classes: &ClassSelection) -> (usize, usize) {
+    let of = |labels: &[u32]| -> HashSet<Digest> {
+        let images = dataset.labels.iter().zip(digests);
+        let images = images.filter(|(label, _)| labels.contains(label));
+        images.map(|(_, digest)| *digest).collect()
+    };
+    let (normal, held_out) = (of(&classes.normal), of(&classes.held_out));
+    let both = normal.intersection(&held_out).count();
+    let different = normal.len() + held_out.len() - both;
+    (dataset.len() - different, both)
+}
+
 /// The SHA-256 of the sorted digests of (class, image).
 fn set_digest(dataset: &Dataset, digests: &[Digest]) -> [u8; 32] {
     let mut entries: Vec<_> = dataset
@@ -255,7 +286,7 @@ fn set_digest(dataset: &Dataset, digests: &[Digest]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{CalibrationCount, split, strokes};
+    use crate::data::{split, strokes};
 
     const COUNT: usize = 300;
 
@@ -319,15 +350,26 @@ mod tests {
             panic!("not told");
         };
         let text = change.to_string();
-        assert!(text.contains("10 of them are gone") && text.contains("30 are new"), "{text}");
-        assert!(split.test.iter().all(|&i| !before.contains(changed.image(i))));
+        assert!(
+            text.contains("10 of them are gone") && text.contains("30 are new"),
+            "{text}"
+        );
+        assert!(
+            split
+                .test
+                .iter()
+                .all(|&i| !before.contains(changed.image(i)))
+        );
         assert!(seen(&changed, &split).is_subset(&before));
         assert_eq!(split.len(), COUNT - 10 + 30);
 
         // An image in another class is a change too.
         let mut moved = dataset.clone();
         moved.labels[7] = 4;
-        assert!(matches!(identity.relation(&mut moved, &classes), Relation::Changed(..)));
+        assert!(matches!(
+            identity.relation(&mut moved, &classes),
+            Relation::Changed(..)
+        ));
     }
 
     #[test]

@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 
 use lfbm_bundle::pixels::from_bytes;
 
-pub use args::{DataArgs, DatasetName};
+pub use args::{ChangedDataArg, DataArgs, DatasetName};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
-pub use identity::{Change, Digest, Identity, Relation};
+pub use identity::{Change, Digest, Identity, Relation, copies};
 pub use mask::Mask;
 pub use split::{CalibrationCount, Split, split};
 
@@ -42,8 +42,7 @@ pub struct Dataset {
     pub labels: Vec<u32>,
     /// The pixels, n x C H W.
     pub bytes: Vec<u8>,
-    /// Paths of the images' files, relative to the folder; none where images are in no files of
-    /// their own.
+    /// The file of each image, within the folder of the data set; none where images are no files.
     pub files: Vec<String>,
 }
 

@@ -57,6 +57,32 @@ impl Split {
         normal.unwrap_or(self.test.len())
     }
 
+    /// The split with another number of calibration images, taken from the normal ones of the test or
+    /// given to them: what was fitted stays.
+    ///
+    /// # Errors
+    /// When there are not so many.
+    pub fn recalibrated(&self, count: CalibrationCount) -> Result<Self, DataError> {
+        let now = self.calibration.len();
+        let count = count.wanted.unwrap_or(now.max(count.fewest));
+        let (normal_test, held_out) = self.test.split_at(self.normal_test_count());
+        let kept = [&self.calibration[..], normal_test].concat();
+        let Some((calibration, normal_test)) = kept.split_at_checked(count) else {
+            return Err(DataError::Usage(format!(
+                "{count} calibration images are wanted, and there are {} normal ones that were not \
+                 fitted; set calibration.count below {}, or raise calibration.false_positive_rate",
+                kept.len(),
+                kept.len() + 1
+            )));
+        };
+        Ok(Self::new(
+            self.train.clone(),
+            calibration.to_vec(),
+            normal_test.to_vec(),
+            held_out.to_vec(),
+        ))
+    }
+
     /// How many images have a place.
     pub fn len(&self) -> usize {
         self.train.len() + self.calibration.len() + self.test.len()
@@ -86,14 +112,20 @@ impl CalibrationCount {
         }
     }
 
+    /// As many of `available` as are wanted by who wants them all, up to what is worth it.
+    pub fn or_all_of(self, available: usize) -> Self {
+        let all = available.min(CALIBRATION_COUNT).max(self.fewest);
+        Self {
+            wanted: Some(self.wanted.unwrap_or(all)),
+            ..self
+        }
+    }
+
     /// How many of `available` normal images, which are for fitting and calibration.
     fn of(self, available: usize) -> Result<usize, DataError> {
         let most = available.saturating_sub(SMALLEST_FIT);
         let Some(count) = self.wanted else {
-            let count = (available / 4).clamp(
-                self.fewest,
-                CALIBRATION_COUNT.max(self.fewest),
-            );
+            let count = (available / 4).clamp(self.fewest, CALIBRATION_COUNT.max(self.fewest));
             if count > available / 2 {
                 return Err(DataError::Usage(format!(
                     "{available} different normal images to fit and to calibrate are too few: {} \
@@ -182,6 +214,30 @@ mod tests {
         let error = split_of(&dataset, 7, exactly(720)).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("set calibration.count below 710"), "{error}");
+    }
+
+    #[test]
+    fn calibration_images_come_from_the_test_and_not_from_the_fit() {
+        let dataset = strokes::dataset(500, 3);
+        let parts = split_of(&dataset, 7, CalibrationCount::exactly(60)).unwrap();
+        for count in [40, 60, 100] {
+            let exactly = CalibrationCount::exactly(count);
+            let changed = parts.recalibrated(exactly).unwrap();
+            assert_eq!(changed.train, parts.train);
+            assert_eq!(changed.calibration.len(), count);
+            assert_eq!(changed.len(), parts.len());
+            assert_eq!(
+                changed.recalibrated(CalibrationCount::exactly(60)).unwrap(),
+                parts
+            );
+        }
+        let error = parts
+            .recalibrated(CalibrationCount::exactly(151))
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("calibration.count below 151"),
+            "{error}"
+        );
     }
 
     const FIRST: [usize; 5] = [0, 0, 0, 0, 0];

@@ -105,7 +105,12 @@ impl Settings {
         )?;
         let rate = calibration.false_positive_rate;
         let Some(fewest) = fewest_images(rate) else {
-            return range("calibration.false_positive_rate", rate, false, "a share above 0");
+            return range(
+                "calibration.false_positive_rate",
+                rate,
+                false,
+                "a share above 0",
+            );
         };
         let count = calibration.count.unwrap_or(fewest);
         range(

@@ -176,7 +176,10 @@ mod tests {
             ("export.weights=int8", "int8"),
             ("calibration.false_positive_rate=2", "false_positive_rate"),
             ("calibration.false_positive_rate=0", "false_positive_rate"),
-            ("calibration.count=20", "calibration.count is 20, expected 40"),
+            (
+                "calibration.count=20",
+                "calibration.count is 20, expected 40",
+            ),
             (
                 "calibration={count=60, false_positive_rate=0.01}",
                 "calibration.count is 60, expected 197",
