@@ -22,6 +22,17 @@ fn ends(process: Child, code: i32) -> String {
     said
 }
 
+/// Whether the process has handlers for both signals.
+fn catches_signals(process: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:\t"));
+    let caught = u64::from_str_radix(caught.unwrap(), 16).unwrap();
+    let [interrupt, terminate] = [2, 15].map(|signal| caught >> (signal - 1) & 1 == 1);
+    interrupt && terminate
+}
+
 fn endless(out: &Path) -> Command {
     let iterations = format!("learning.iterations={FOR_EVER}");
     fit_strokes(out, &[&iterations, "run.checkpoint_every=5"])
@@ -113,14 +124,8 @@ fn what_takes_long_ends_and_leaves_nothing_half_written() {
         fs::remove_dir(&report).unwrap();
         // And while a data set is made.
         let mut drawing = trainer(["baselines", "--dataset", "strokes", "--holdout", "1"]);
-        let process = start(drawing.args(["--strokes-count", "100000000"]));
-        wait_until("a process of many pages", || {
-            let statm = fs::read_to_string(format!("/proc/{}/statm", process.id()));
-            let pages = statm.unwrap_or_default();
-            let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-            resident.unwrap_or(0) > 10_000
-        });
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        let process = start(drawing.args(["--strokes-count", "10000000"]));
+        wait_until("that signals are caught", || catches_signals(&process));
         signal(&process, name);
         ends(process, code);
     }

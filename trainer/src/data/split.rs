@@ -240,7 +240,7 @@ mod tests {
         );
     }
 
-    const FIRST: [usize; 5] = [0, 0, 0, 0, 0];
+    const FIRST: [usize; 5] = [582, 673, 683, 147, 28];
 
     #[test]
     fn of_equal_images_one_has_a_place() {
