@@ -23,6 +23,26 @@ const AGGREGATED: u64 = 1 << 63;
 /// Probabilities of the quantiles in the manifest.
 const PROBABILITIES: [f64; 11] = [0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0];
 
+/// The fewest normal images that tell a share `false_positive_rate` of them, and make a
+/// [`LocalCalibration`]; `None` for a share that no number tells.
+pub fn fewest_images(false_positive_rate: f64) -> Option<usize> {
+    let largest = f64::from(u32::MAX);
+    if !(1.0 / largest..1.0).contains(&false_positive_rate) {
+        return None;
+    }
+    let tells = |count: usize| false_positive_rate * (count + 1) as f64 >= 1.0;
+    let mut ranked = (1.0 / false_positive_rate) as usize - 1;
+    while !tells(ranked) {
+        ranked += 1;
+    }
+    // The second half of the images has the scores that others are ranked among.
+    Some(
+        (2 * ranked)
+            .saturating_sub(1)
+            .max(LocalCalibration::FEWEST_IMAGES),
+    )
+}
+
 impl Calibration {
     /// From the log-densities (n) of single chains, whose log-joint is their sum; `None` when their
     /// lengths do not fit.
@@ -88,6 +108,11 @@ impl Calibration {
     /// log p(x|z) of each image.
     pub fn log_likelihood(&self) -> &[f32] {
         &self.log_likelihood
+    }
+
+    /// log p(z) + log p(x|z) of each image, ascending.
+    pub fn log_joint(&self) -> &[f64] {
+        &self.log_joint
     }
 
     /// What says how unlike an image is to the normal images nearest to it.

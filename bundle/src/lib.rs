@@ -7,7 +7,8 @@
 //! * [`local`]: the local score, made of [`neighbours`] in pixels and in [`edges`], by their
 //!   [`normal_scores`];
 //! * [`pixels`], [`runtime`], [`noise`], [`inference`], [`sampler`]: running a bundle;
-//! * [`console`]: what programs say, [`environment`]: what they are told.
+//! * [`console`]: what programs say, [`environment`]: what they are told, [`scratch`]: files that are
+//!   whole or not there.
 //!
 //! It depends neither on libtorch nor on gRPC.
 
@@ -27,6 +28,7 @@ pub mod pixels;
 pub mod posterior;
 pub mod runtime;
 pub mod sampler;
+pub mod scratch;
 pub mod store;
 pub mod tensor;
 pub mod testing;

@@ -16,7 +16,7 @@
 
 use crate::edges::EdgeMaps;
 use crate::neighbours::{Neighbours, Remoteness};
-use crate::normal_scores::NormalScores;
+use crate::normal_scores::{NormalScores, SMALLEST_SCALE};
 
 /// Parts of a score.
 const PARTS: usize = 4;
@@ -135,6 +135,9 @@ pub struct LocalCalibration {
 }
 
 impl LocalCalibration {
+    /// Normal images that it needs at least.
+    pub const FEWEST_IMAGES: usize = 2 * SMALLEST_SCALE;
+
     /// From the images to compare with, and from the images x (n x D) and log-joints (n) of
     /// normal images that are not among them. The first half makes the scales; the second half
     /// has the scores that others are ranked among.

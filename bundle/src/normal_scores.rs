@@ -1,7 +1,7 @@
 //! Values of any scale as standard normal ones.
 
 /// Images that a scale needs at least: its tails are drawn through quantiles.
-const SMALLEST_SCALE: usize = 20;
+pub(crate) const SMALLEST_SCALE: usize = 20;
 /// The standard normal's 95 % quantile.
 const QUANTILE_95: f64 = 1.644_853_626_951_472_7;
 

@@ -20,7 +20,7 @@ const PIXEL_COMPONENTS: i64 = 30;
 const EDGE_COMPONENTS: i64 = 40;
 
 /// Scores the split's calibration images, and makes its training images the ones that others are
-/// compared with. Where the fit saw incomplete images, what it did not see of them is recovered by
+/// compared with, unless there are `references`. Where the fit saw incomplete images, what it did not see of them is recovered by
 /// the model, so that it does not come into the bundle either.
 ///
 /// # Errors
@@ -32,6 +32,7 @@ pub fn calibrate(
     incomplete: &IncompleteSettings,
     dataset: &Dataset,
     split: &Split,
+    references: Option<References>,
 ) -> anyhow::Result<Calibration> {
     let images = dataset.gather(&split.calibration);
     let scores = inference.score(&images, langevin, SCORE_SEED, &mut |_| ())?;
@@ -40,24 +41,40 @@ pub fn calibrate(
         "a calibration image has no finite score; inference diverges, lower inference.step_size"
     );
     let x = inference.preprocess(&images)?;
+    let references = match references {
+        Some(references) => Some(references),
+        None => references_of_fit(inference, langevin, settings, incomplete, dataset, split)?,
+    };
+    references
+        .and_then(|references| Calibration::from_scores(&scores, &x, references))
+        .with_context(|| {
+            format!(
+                "local scores need more than 10 images to compare with and 40 to calibrate on; \
+                 there are {} and {}: raise calibration.neighbours or calibration.count",
+                settings.neighbours.min(split.train.len()),
+                scores.len()
+            )
+        })
+}
+
+fn references_of_fit(
+    inference: &mut Inference,
+    langevin: &Langevin,
+    settings: &CalibrationSettings,
+    incomplete: &IncompleteSettings,
+    dataset: &Dataset,
+    split: &Split,
+) -> anyhow::Result<Option<References>> {
     let count = settings.neighbours.min(split.train.len());
     let mut references = dataset.gather(&split.train[..count]);
     if let Some(masks) = incomplete.masks(dataset, &split.train[..count]) {
         references = recover(inference, &references, &masks, langevin, SCORE_SEED)?;
     }
     let references = inference.preprocess(&references)?;
-    references_of(
+    Ok(references_of(
         &references,
         [dataset.channels, dataset.height, dataset.width],
-    )
-    .and_then(|references| Calibration::from_scores(&scores, &x, references))
-    .with_context(|| {
-        format!(
-            "local scores need more than 10 images to compare with and 40 to calibrate on; \
-                 there are {count} and {}: raise calibration.neighbours or calibration.count",
-            scores.len()
-        )
-    })
+    ))
 }
 
 fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {

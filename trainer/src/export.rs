@@ -9,9 +9,12 @@ use lfbm_bundle::store::{Bundle, BundleSpec, StagedBundle};
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::calibrate;
-use crate::data::{DataArgs, Dataset, Split};
+use crate::data::{DataArgs, Dataset, Identity, Split};
 use crate::fit::Learner;
 use crate::settings::{FloatType, Settings, recorded};
+
+/// The name of the file of a bundle with the identity of the images that it was fitted on.
+pub const IMAGES: &str = "images.bin";
 
 /// What a run is about: enough to continue it, to export it and to find its split again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,15 @@ pub struct Run {
     pub seconds: f64,
 }
 
+impl Run {
+    /// The run as a checkpoint knows it: data may move between folders.
+    pub fn without_folder(&self) -> Self {
+        let mut run = self.clone();
+        run.data.data_dir = None;
+        run
+    }
+}
+
 /// Writes the model of `learner` as a bundle, calibrated on the split's calibration images.
 ///
 /// # Errors
@@ -44,6 +56,7 @@ pub fn export(
     run: &Run,
     dataset: &Dataset,
     split: &Split,
+    images: &Identity,
     out: &Path,
     overwrite: bool,
 ) -> anyhow::Result<Bundle> {
@@ -63,7 +76,7 @@ pub fn export(
     if run.settings.export.weights == FloatType::Float16 {
         graphs.round_weights();
     }
-    let staged = StagedBundle::stage(
+    let mut staged = StagedBundle::stage(
         out,
         BundleSpec {
             name: run.name.clone(),
@@ -81,7 +94,8 @@ pub fn export(
             },
             training: serde_json::json!({
                 "split_seed": calibration.split_seed,
-                "calibration_count": calibration.count,
+                "calibration_count": split.calibration.len(),
+                "images": { "count": images.count(), "sha256": images.sha256() },
                 "data": run.data,
                 "settings": run.settings,
                 "iterations": learner.iteration(),
@@ -91,6 +105,7 @@ pub fn export(
         &graphs,
         overwrite,
     )?;
+    staged.write(IMAGES, &images.encode())?;
     let runtime = Runtime::load(None)?;
     let mut inferred = staged.open_inference(&runtime, &SessionOptions::default())?;
     let incomplete = &run.settings.learning.incomplete;
@@ -101,6 +116,7 @@ pub fn export(
         incomplete,
         dataset,
         split,
+        None,
     )?;
     Ok(staged.finish(
         &calibrated,

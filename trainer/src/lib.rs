@@ -7,7 +7,7 @@
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
 //! * [`tasks`]: what a model makes of images, [`sweep`]: many fits,
 //!   [`compare`]: models side by side, [`plan`]: the files that say which;
-//! * [`settings`], [`device`], [`commands`]: the program around them.
+//! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
 
 pub mod calibrate;
 pub mod commands;
@@ -19,8 +19,11 @@ pub mod export;
 pub mod fit;
 pub mod import_check;
 pub mod model;
+pub mod output;
 pub mod plan;
 pub mod principal;
 pub mod settings;
+pub mod stop;
 pub mod sweep;
 pub mod tasks;
+pub mod waiting;

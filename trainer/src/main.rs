@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lfbm_bundle::console::one_line;
-use lfbm_trainer::commands;
+use lfbm_trainer::waiting::wait_passively;
+use lfbm_trainer::{commands, stop};
 
 /// Learns what normal images look like, and writes bundles that lfbm-server scores with.
 #[derive(Parser)]
@@ -47,7 +48,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    wait_passively();
+    let command = Cli::parse().command;
+    if let Err(error) = stop::catch_signals() {
+        eprintln!("trainer: signals cannot be caught: {error}");
+        return ExitCode::FAILURE;
+    }
+    let result = match command {
         Command::Fit(args) => commands::fit::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Sweep(args) => commands::sweep::run(&args),
@@ -66,6 +73,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(stopped) = stop::requested() {
+                stopped.end();
+            }
             eprintln!("trainer: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }

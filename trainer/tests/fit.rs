@@ -82,6 +82,7 @@ fn stop_and_go_on(changes: &[&str]) {
         .unwrap();
     assert!(stopped.success());
     let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
     assert!(errors(&output).contains("--resume"), "{}", errors(&output));
     assert!(!broken.exists(), "a stopped run wrote a bundle");
 

@@ -41,6 +41,14 @@ pub enum BundleError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nothing can be made in a folder.
+    #[error("{} cannot be written to, name another place: {source}", path.display())]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The place to write to is taken.
     #[error("{}: {reason}", path.display())]
     Taken {
@@ -48,6 +56,14 @@ pub enum BundleError {
         path: PathBuf,
         /// What is there, and what to do.
         reason: &'static str,
+    },
+    /// A whole bundle could not be put in its place.
+    #[error("{reason}; the bundle is whole in {}: move it to another place", staged.display())]
+    Unplaced {
+        /// Where it is.
+        staged: PathBuf,
+        /// Why it stays there.
+        reason: Box<BundleError>,
     },
     /// What was to be written makes no bundle.
     #[error("the bundle cannot be written: {0}")]

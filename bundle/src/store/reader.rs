@@ -71,6 +71,22 @@ impl Bundle {
         })
     }
 
+    /// The content of a file that the manifest of the bundle in `dir` lists; `None` when it lists none
+    /// of that name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not what the manifest says.
+    pub fn read_file(
+        dir: &Path,
+        manifest: &Manifest,
+        name: &str,
+    ) -> Result<Option<Vec<u8>>, BundleError> {
+        let entry = manifest.files.get(name);
+        entry
+            .map(|entry| read_checked(&dir.join(name), entry))
+            .transpose()
+    }
+
     /// The bundle's folder.
     pub fn dir(&self) -> &Path {
         &self.dir

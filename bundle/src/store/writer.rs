@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use tempfile::TempDir;
 
 use super::reader::{read_checked, read_uncalibrated};
 use super::{BundleError, CALIBRATION, MANIFEST, WEIGHTS, graph_file, sha256_hex, valid_name};
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, fewest_images};
 use crate::inference::Inference;
 use crate::manifest::{
     CalibrationSummary, ChainStart, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec,
@@ -19,6 +17,7 @@ use crate::model::ForwardGraphs;
 use crate::onnx::{ExternalData, encode};
 use crate::posterior::posterior_graph;
 use crate::runtime::{Runtime, RuntimeError, SessionOptions};
+use crate::scratch::{ScratchDir, changing, folder_of, write_whole};
 use crate::store::Bundle;
 
 /// What a bundle's manifest says that does not follow from its files.
@@ -48,11 +47,25 @@ pub struct BundleSpec {
     pub training: serde_json::Value,
 }
 
-/// Says whether a bundle may be written to `out`, so that a long fit fails at its start.
+/// Where a bundle for `out` goes, which is where a link points to: checked and tried, so that a long
+/// fit fails at its start. The folder that it is to be in is made.
 ///
 /// # Errors
-/// When something is there that `overwrite` does not allow to replace.
-pub fn check_out(out: &Path, overwrite: bool) -> Result<(), BundleError> {
+/// When something is there that `overwrite` does not allow to replace, or nothing can be written.
+pub fn check_out(out: &Path, overwrite: bool) -> Result<PathBuf, BundleError> {
+    let out = may_replace(out, overwrite)?;
+    let parent = folder_of(&out);
+    fs::create_dir_all(parent)
+        .and_then(|()| ScratchDir::new_in(parent, TEMPORARY))
+        .map_err(|source| BundleError::Unwritable {
+            path: parent.to_path_buf(),
+            source,
+        })?;
+    Ok(out)
+}
+
+/// What is at `out`, or at its other end if it is a link, may be replaced by a bundle.
+fn may_replace(out: &Path, overwrite: bool) -> Result<PathBuf, BundleError> {
     let taken = |reason| {
         Err(BundleError::Taken {
             path: out.to_path_buf(),
@@ -60,22 +73,44 @@ pub fn check_out(out: &Path, overwrite: bool) -> Result<(), BundleError> {
         })
     };
     if out.file_name().is_none() {
-        return taken("is no name for a folder");
+        return taken("is no name for a new folder; add one, as in ./NAME");
     }
-    if !out.exists() {
-        return Ok(());
+    if !out.is_symlink() && !out.exists() {
+        return Ok(out.to_path_buf());
     }
-    let is_bundle = out.join(MANIFEST).is_file();
+    let Ok(target) = out.canonicalize() else {
+        return taken("is a link to a place that is not there; make that or name another folder");
+    };
+    let is_bundle = target.join(MANIFEST).is_file();
     let is_empty =
-        out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+        target.is_dir() && fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_none());
     match (is_bundle, is_empty, overwrite) {
-        (_, true, _) | (true, _, true) => Ok(()),
+        (false, true, _) | (true, _, true) => {}
         (true, _, false) => {
-            taken("holds a bundle already; name another folder or allow to overwrite it")
+            return taken("holds a bundle already; name another folder or allow to overwrite it");
         }
-        (false, ..) => taken("exists and is no bundle, so it is not replaced; name another folder"),
+        (false, ..) => {
+            return taken("exists and is no bundle, so it is not replaced; name another folder");
+        }
+    }
+    if is_mount_point(&target) {
+        return taken("is a mount point, which cannot be replaced; name a folder in it");
+    }
+    Ok(target)
+}
+
+/// Whether another file system begins at the folder.
+fn is_mount_point(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    match (device(folder), device(folder_of(folder))) {
+        (Ok(folder), Ok(parent)) => folder != parent,
+        _ => false,
     }
 }
+
+/// What the names of temporary folders begin with.
+const TEMPORARY: &str = ".lfbm-bundle-";
 
 /// Stands in a staged manifest until there is a calibration.
 const UNCALIBRATED: CalibrationSummary = CalibrationSummary {
@@ -90,7 +125,8 @@ const UNCALIBRATED: CalibrationSummary = CalibrationSummary {
 /// A bundle in a temporary folder, complete but for its calibration. It is removed when dropped.
 pub struct StagedBundle {
     out: PathBuf,
-    folder: TempDir,
+    overwrite: bool,
+    folder: ScratchDir,
     manifest: Manifest,
 }
 
@@ -105,7 +141,7 @@ impl StagedBundle {
         graphs: &ForwardGraphs,
         overwrite: bool,
     ) -> Result<Self, BundleError> {
-        check_out(out, overwrite)?;
+        let out = check_out(out, overwrite)?;
         if !valid_name(&spec.name) {
             return Err(BundleError::Spec(format!(
                 "the name {:?} is not 1 to 64 letters, digits, '-', '_' or '.'",
@@ -119,7 +155,7 @@ impl StagedBundle {
                 "sigma, step size and the number of chains must be positive".to_owned(),
             ));
         }
-        let folder = folder_beside(out)?;
+        let folder = folder_beside(&out)?;
         let posterior = posterior_graph(
             &graphs.generator,
             &graphs.flow,
@@ -133,7 +169,8 @@ impl StagedBundle {
         )]
         let now = SystemTime::now();
         let mut staged = Self {
-            out: out.to_path_buf(),
+            out,
+            overwrite,
             folder,
             manifest: Manifest {
                 format_version: FORMAT_VERSION,
@@ -182,11 +219,12 @@ impl StagedBundle {
     /// When the bundle's manifest or files do not fit, `out` may not be replaced, or the disk
     /// fails.
     pub fn of_bundle(bundle: &Path, out: &Path, overwrite: bool) -> Result<Self, BundleError> {
-        check_out(out, overwrite)?;
+        let out = check_out(out, overwrite)?;
         let manifest = read_uncalibrated(&bundle.join(MANIFEST), &UNCALIBRATED)?;
-        let folder = folder_beside(out)?;
+        let folder = folder_beside(&out)?;
         let mut staged = Self {
-            out: out.to_path_buf(),
+            out,
+            overwrite,
             folder,
             manifest,
         };
@@ -204,6 +242,16 @@ impl StagedBundle {
     /// What the bundle will be.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Makes it another version of the model.
+    pub fn set_version(&mut self, version: u64) {
+        self.manifest.version = version;
+    }
+
+    /// Says something else of the fit than the manifest does.
+    pub fn set_training(&mut self, name: &str, value: serde_json::Value) {
+        self.manifest.training[name] = value;
     }
 
     /// Opens the staged graphs, to score the calibration images.
@@ -244,21 +292,25 @@ impl StagedBundle {
         if !summary.threshold_log_joint.is_finite() || !summary.threshold_local_score.is_finite() {
             return Err(BundleError::Spec(format!(
                 "{} calibration images cannot tell a false-positive rate of {false_positive_rate}; \
-                 at least {} are needed and the rate must be below 1",
+                 at least {} are needed and the rate must be above 0 and below 1",
                 calibration.len(),
-                // Half of them rank local scores.
-                2.0 * ((1.0 / false_positive_rate).ceil() - 1.0),
+                fewest_images(false_positive_rate).unwrap_or(usize::MAX),
             )));
         }
         self.write(CALIBRATION, &calibration.encode())?;
         write_manifest(self.folder.path(), &self.manifest)?;
         sync(self.folder.path())?;
-        self.publish()?;
-        Bundle::open(&self.out)
+        let out = self.publish()?;
+        Bundle::open(&out)
     }
 
-    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
-        write_synced(&self.folder.path().join(name), bytes)?;
+    /// Adds a file that is the trainer's business, or replaces it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        let path = self.folder.path().join(name);
+        write_whole(&path, bytes).map_err(BundleError::io(&path))?;
         let entry = FileEntry {
             sha256: sha256_hex(bytes),
             size_bytes: bytes.len() as u64,
@@ -267,49 +319,58 @@ impl StagedBundle {
         Ok(())
     }
 
-    fn publish(&self) -> Result<(), BundleError> {
-        let out = &self.out;
-        // A folder cannot replace a folder with content in one step, so the old one moves away
-        // first; it is inside the temporary folder's neighbour, which is removed.
-        let retired = if out.exists() {
-            let parent = self.folder.path().parent().unwrap_or(Path::new("."));
-            let retired = tempfile::Builder::new()
-                .prefix(".lfbm-retired-")
-                .tempdir_in(parent)
-                .map_err(BundleError::io(parent))?;
-            fs::rename(out, retired.path().join("bundle")).map_err(BundleError::io(out))?;
-            Some(retired)
-        } else {
-            None
-        };
-        if let Err(error) = fs::rename(self.folder.path(), out) {
-            if let Some(retired) = &retired {
-                fs::rename(retired.path().join("bundle"), out).map_err(BundleError::io(out))?;
-            }
-            return Err(BundleError::io(out)(error));
-        }
+    /// Puts the folder in its place. Where that fails the folder stays, and the error names it.
+    fn publish(self) -> Result<PathBuf, BundleError> {
+        let out = self.out.clone();
         // Temporary folders are private; a bundle is for whoever may read the place it lies in.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(out, fs::Permissions::from_mode(0o755))
-                .map_err(BundleError::io(out))?;
+            let folder = self.folder.path();
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+                .map_err(BundleError::io(folder))?;
         }
-        Ok(())
+        // The place may have been taken since it was checked.
+        let placed = may_replace(&out, self.overwrite).and_then(|out| {
+            let place = || place(self.folder.path(), &out);
+            place().map_err(BundleError::io(&out))
+        });
+        let folder = self.folder.keep();
+        match placed {
+            Ok(()) => Ok(out),
+            Err(error) => Err(BundleError::Unplaced {
+                staged: folder,
+                reason: Box::new(error),
+            }),
+        }
     }
 }
 
-/// A temporary folder in the folder of `out`, which is made if it is missing.
-fn folder_beside(out: &Path) -> Result<TempDir, BundleError> {
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+/// Renames `folder` to `out`. A folder cannot replace a folder with content in one step, so the old
+/// one moves away first.
+fn place(folder: &Path, out: &Path) -> std::io::Result<()> {
+    let _changing = changing();
+    if !out.exists() {
+        return fs::rename(folder, out);
+    }
+    let retired = tempfile::Builder::new()
+        .prefix(".lfbm-retired-")
+        .tempdir_in(folder_of(out))?;
+    let old = retired.path().join("bundle");
+    fs::rename(out, &old)?;
+    let Err(error) = fs::rename(folder, out) else {
+        return Ok(());
     };
-    fs::create_dir_all(parent).map_err(BundleError::io(parent))?;
-    tempfile::Builder::new()
-        .prefix(".lfbm-bundle-")
-        .tempdir_in(parent)
-        .map_err(BundleError::io(parent))
+    if fs::rename(&old, out).is_err() {
+        let _ = retired.keep();
+    }
+    Err(error)
+}
+
+/// A temporary folder in the folder of `out`.
+fn folder_beside(out: &Path) -> Result<ScratchDir, BundleError> {
+    let parent = folder_of(out);
+    ScratchDir::new_in(parent, TEMPORARY).map_err(BundleError::io(parent))
 }
 
 pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), BundleError> {
@@ -317,18 +378,7 @@ pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), B
     let mut text = serde_json::to_string_pretty(manifest)
         .map_err(|error| BundleError::invalid(&path, error.to_string()))?;
     text.push('\n');
-    let temporary = folder.join(".manifest.json.new");
-    write_synced(&temporary, text.as_bytes())?;
-    fs::rename(&temporary, &path).map_err(BundleError::io(&path))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(BundleError::io(path))
+    write_whole(&path, text.as_bytes()).map_err(BundleError::io(&path))
 }
 
 fn sync(folder: &Path) -> Result<(), BundleError> {

@@ -3,8 +3,8 @@
 use clap::Args;
 use lfbm_bundle::console::print_line;
 
-use super::evaluate::table;
-use crate::data::{ClassArgs, DataArgs, split};
+use super::evaluation_report::table;
+use crate::data::{CalibrationCount, ClassArgs, DataArgs, split};
 use crate::evaluate::{baselines, detection};
 
 /// Arguments of `trainer baselines`.
@@ -30,7 +30,14 @@ pub fn run(args: &BaselinesArgs) -> anyhow::Result<()> {
     let dataset = args.data.load()?;
     let classes = args.classes.select(&dataset.classes)?;
     // One calibration image of the fewest: simple detectors are fitted on them too.
-    let parts = split(&dataset, &classes, args.split_seed, 1)?;
+    let count = CalibrationCount::exactly(1);
+    let parts = split(
+        &dataset,
+        &dataset.digests(),
+        &classes,
+        args.split_seed,
+        count,
+    )?;
     anyhow::ensure!(
         parts.anomalous.contains(&true),
         "the test has no anomaly; hold a class out that the data set has"

@@ -2,14 +2,24 @@
 
 use std::path::PathBuf;
 
+use anyhow::{bail, ensure};
 use clap::Args;
+use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::console::print_line;
+use lfbm_bundle::local::References;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::StagedBundle;
+use lfbm_bundle::store::{Bundle, StagedBundle};
 
-use super::evaluate::test_split;
+use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
 use crate::calibrate::calibrate;
+use crate::data::{ChangedDataArg, Dataset, Identity, Relation, Split};
+use crate::export::IMAGES;
 use crate::settings::{IncompleteSettings, Settings};
+
+/// Scores of images of one kind differ by less, as a Kolmogorov-Smirnov distance: small samples of
+/// them, by the critical value for one in a thousand.
+const ALIKE: f64 = 0.25;
+const CRITICAL: f64 = 1.95;
 
 /// Arguments of `trainer calibrate`.
 #[derive(Args, Clone, Debug)]
@@ -22,9 +32,17 @@ pub struct CalibrateArgs {
     /// The folder of the data set that was fitted; without it LFBM_DATA_DIR, then the cache
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Classes of other images that are normal: 0-3,5-9; without it those of the fit, or good
+    #[arg(long)]
+    normal_classes: Option<String>,
     /// One setting: calibration.false_positive_rate=0.01
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     changes: Vec<String>,
+    #[command(flatten)]
+    changed: ChangedDataArg,
+    /// Another version of the model: on other images than before, the same scores mean another thing
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    model_version: Option<u64>,
     /// Replace a bundle that is already there
     #[arg(long)]
     overwrite: bool,
@@ -33,12 +51,34 @@ pub struct CalibrateArgs {
 /// Writes the model of a bundle with another calibration, without fitting.
 ///
 /// # Errors
-/// When the bundle or its data set cannot be read, or the new bundle cannot be written.
+/// When the bundle or its data set cannot be read, the images are of another kind, or the new bundle
+/// cannot be written.
 pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let settings = Settings::load(None, &args.changes)?.calibration;
-    let staged = StagedBundle::of_bundle(&args.bundle, &args.out, args.overwrite)?;
+    let mut staged = StagedBundle::of_bundle(&args.bundle, &args.out, args.overwrite)?;
     let manifest = staged.manifest().clone();
-    let (dataset, parts) = test_split(&manifest, None, args.data_dir.as_deref())?;
+    let version = args.model_version.unwrap_or(manifest.version);
+    let sought = Sought {
+        data_dir: args.data_dir.as_deref(),
+        normal_classes: args.normal_classes.as_deref(),
+        calibration: Some(settings.images()),
+        ..Sought::default()
+    };
+    let Fitted {
+        dataset,
+        relation,
+        is_known,
+    } = images_of(&args.bundle, &manifest, &sought)?;
+    if !is_known {
+        warn_unknown();
+    }
+    // One of an older format has no calibration that can be read.
+    let before = Bundle::open(&args.bundle).ok();
+    let is_same = is_known && matches!(relation, Relation::Same(_));
+    let (parts, references) = match relation {
+        Relation::Other { split, seen } => others(args, split, seen, version, before.as_ref())?,
+        relation => (split_of_the_fit(relation, args.changed)?, None),
+    };
     let runtime = Runtime::load(None)?;
     let mut inference = staged.open_inference(&runtime, &SessionOptions::default())?;
     let calibrated = calibrate(
@@ -48,8 +88,113 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &IncompleteSettings::of(&manifest)?,
         &dataset,
         &parts,
+        references,
     )?;
+    if let Some(before) = before.as_ref().filter(|_| !is_same) {
+        check_alike(
+            args,
+            before.calibration(),
+            &calibrated,
+            version > manifest.version,
+        )?;
+    }
+    if !is_known {
+        identify(&mut staged, &dataset, &parts)?;
+    }
+    staged.set_training("calibration_count", parts.calibration.len().into());
+    staged.set_version(version);
     let bundle = staged.finish(&calibrated, settings.false_positive_rate, settings.decision)?;
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
+}
+
+/// Other images calibrate another version; what they are compared with stays.
+fn others(
+    args: &CalibrateArgs,
+    split: Split,
+    seen: usize,
+    version: u64,
+    before: Option<&Bundle>,
+) -> anyhow::Result<(Split, Option<References>)> {
+    let total = split.len() + seen;
+    let Some(before) = before.filter(|_| args.changed.changed_data) else {
+        bail!(
+            "these are other images than those of the fit, which has seen {seen} of {total}; name \
+             its folder with --data-dir, or, if these are meant, calibrate another version with \
+             --changed-data and --model-version"
+        );
+    };
+    let manifest = before.manifest();
+    ensure!(
+        version > manifest.version,
+        "on other images the scores mean another thing: give the model a version above {} with \
+         --model-version",
+        manifest.version
+    );
+    let count = Settings::load(None, &args.changes)?.calibration.images();
+    let normal = split.normal_test(usize::MAX).to_vec();
+    let split = Split::new(Vec::new(), Vec::new(), normal, Vec::new());
+    let count = count.or_all_of(split.len());
+    let references = before.calibration().local().references().clone();
+    Ok((split.recalibrated(count)?, Some(references)))
+}
+
+/// Refuses scores that are far from those before, unless they are meant to be.
+fn check_alike(
+    args: &CalibrateArgs,
+    before: &Calibration,
+    now: &Calibration,
+    is_new_version: bool,
+) -> anyhow::Result<()> {
+    let distance = kolmogorov_smirnov(before.log_joint(), now.log_joint());
+    let [n, m] = [before.len() as f64, now.len() as f64];
+    if distance <= ALIKE.max(CRITICAL * ((n + m) / (n * m)).sqrt()) {
+        return Ok(());
+    }
+    let unlike = format!(
+        "these images score unlike those that the model was calibrated on: the median log joint is \
+         {:.1} and was {:.1}, the Kolmogorov-Smirnov distance {distance:.2}",
+        now.quantile(0.5),
+        before.quantile(0.5)
+    );
+    ensure!(
+        args.changed.changed_data && is_new_version,
+        "{unlike}; are they of the same kind? If they are meant, calibrate another version with \
+         --changed-data and a higher --model-version"
+    );
+    eprintln!("{unlike}");
+    Ok(())
+}
+
+/// The largest distance between the distributions of two samples, both ascending.
+fn kolmogorov_smirnov(one: &[f64], other: &[f64]) -> f64 {
+    let share = |values: &[f64], at: f64| {
+        values.partition_point(|value| *value <= at) as f64 / values.len().max(1) as f64
+    };
+    let points = one.iter().chain(other);
+    points
+        .map(|&at| (share(one, at) - share(other, at)).abs())
+        .fold(0.0, f64::max)
+}
+
+/// Writes which images the bundle was fitted on, as far as is known.
+fn identify(staged: &mut StagedBundle, dataset: &Dataset, parts: &Split) -> anyhow::Result<()> {
+    let images = Identity::new(dataset, &dataset.digests(), parts);
+    staged.write(IMAGES, &images.encode())?;
+    let summary = serde_json::json!({ "count": images.count(), "sha256": images.sha256() });
+    staged.set_training("images", summary);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kolmogorov_smirnov;
+
+    #[test]
+    fn distances_between_distributions() {
+        let values = [1.0, 2.0, 3.0, 4.0];
+        assert_eq!(kolmogorov_smirnov(&values, &values), 0.0);
+        assert_eq!(kolmogorov_smirnov(&values, &[5.0, 6.0]), 1.0);
+        assert_eq!(kolmogorov_smirnov(&values, &[3.0, 4.0, 5.0, 6.0]), 0.5);
+    }
 }

@@ -1,6 +1,5 @@
 //! `trainer compare`.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -9,11 +8,12 @@ use lfbm_bundle::console::print_line;
 use lfbm_bundle::store::Bundle;
 use serde_json::Value;
 
-use super::evaluate::test_split;
+use super::fitted::fitted_images;
 use super::steps::{Steps, write_whole};
 use crate::compare::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
-use crate::data::Mask;
+use crate::data::{ChangedDataArg, Mask};
 use crate::device::DeviceChoice;
+use crate::output::prepare_folder;
 use crate::settings::InferenceName;
 
 /// Arguments of `trainer compare`.
@@ -40,7 +40,7 @@ pub struct CompareArgs {
 /// When the file describes no comparison, or a step fails.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let plan = Comparison::read(&args.file)?;
-    fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    prepare_folder(&args.out)?;
     let device = args.device.to_string();
     let steps = Steps {
         out: &args.out,
@@ -151,6 +151,7 @@ fn time(args: &CompareArgs, plan: &Comparison) -> anyhow::Result<Vec<Timing>> {
     }
     let first = bundles.first().context("there is no model")?;
     let manifest = Bundle::open(first)?.manifest().clone();
-    let (dataset, split) = test_split(&manifest, None, args.data_dir.as_deref())?;
+    let folder = args.data_dir.as_deref();
+    let (dataset, split) = fitted_images(first, &manifest, folder, ChangedDataArg::default())?;
     time_models(&models, &dataset, &split, args.device.resolve()?)
 }

@@ -11,6 +11,7 @@ use lfbm_bundle::store::Bundle;
 
 use crate::data::strokes;
 use crate::evaluate::shown;
+use crate::output::OutputFolder;
 
 /// Arguments of `trainer draw`.
 #[derive(Args, Clone, Debug)]
@@ -37,13 +38,13 @@ pub struct DrawArgs {
 /// # Errors
 /// When the bundle cannot be opened or the disk fails.
 pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let out = OutputFolder::prepare(&args.out)?;
     if let Some(digit) = args.digit {
         for index in 0..args.count {
             let side = strokes::SIDE as u32;
             let bytes = strokes::draw(digit, args.seed.wrapping_add(index as u64));
             save(
-                &args.out.join(format!("strokes-{digit}-{index}.png")),
+                &out.file(&format!("strokes-{digit}-{index}.png")),
                 1,
                 side,
                 side,
@@ -67,7 +68,7 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
                 .flat_map(|position| (0..image.channels).map(move |channel| (position, channel)))
                 .map(|(position, channel)| byte(position, channel))
                 .collect();
-            let file = args.out.join(format!("model-{index}.png"));
+            let file = out.file(&format!("model-{index}.png"));
             save(
                 &file,
                 image.channels,
@@ -77,6 +78,7 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
             )?;
         }
     }
+    out.publish()?;
     Ok(())
 }
 

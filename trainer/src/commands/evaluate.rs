@@ -1,32 +1,27 @@
 //! `trainer evaluate`.
 
-use std::fmt::Write;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{bail, ensure};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::ProgressBar;
 use lfbm_bundle::console::print_line;
-use lfbm_bundle::inference::{Inference, SCORE_SEED, Score};
-use lfbm_bundle::local::Parts;
-use lfbm_bundle::manifest::{ImageSpec, Manifest};
+use lfbm_bundle::inference::{Inference, SCORE_SEED};
+use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::runtime::{Precision, Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
-use serde::Deserialize;
-use serde_json::json;
 
-use crate::data::{ClassSelection, DataArgs, Dataset, DatasetName, Split, split};
-use crate::evaluate::{
-    Detection, curves, detection, draw_charts, draw_reconstructions, draw_samples,
-    nearest_neighbour,
-};
+use super::evaluation_report::{Row, Scored, draw_pictures, flagged, scores_csv, summary, table};
+use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
+use crate::data::{ChangedDataArg, Dataset, DatasetName, Relation, Split};
+use crate::evaluate::{Baseline, curves, detection, draw_charts, nearest_neighbour};
+use crate::output::{OutputFolder, prepare_folder};
 
-const SAMPLES: usize = 64;
-const SAMPLE_COLUMNS: usize = 16;
-/// Normal images, and as many anomalous ones.
-const RECONSTRUCTIONS: usize = 8;
+/// A share of normal images is called anomalous that is so many times the calibrated one, and by so
+/// many standard deviations more: the calibration does not fit them.
+const TOO_MANY: f64 = 2.0;
+const TOO_MANY_DEVIATIONS: f64 = 5.0;
 
 /// Arguments of `trainer evaluate`.
 #[derive(Args, Clone, Debug)]
@@ -36,10 +31,17 @@ pub struct EvaluateArgs {
     /// The data set; without it, the one that was fitted
     #[arg(long, value_enum)]
     dataset: Option<DatasetName>,
-    /// The folder of its files; without it LFBM_DATA_DIR, then the cache
+    /// The folder of its files, or one of other images, which are all tested; without it
+    /// LFBM_DATA_DIR, then the cache
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Where the report goes; without it, the folder report in the bundle
+    /// Classes of other images that are normal: 0-3,5-9; without it those of the fit, or good
+    #[arg(long)]
+    normal_classes: Option<String>,
+    #[command(flatten)]
+    changed: ChangedDataArg,
+    /// Where the report goes; without it, the folder report in the bundle, and that of other images
+    /// than those of the fit to a folder in it
     #[arg(long)]
     out: Option<PathBuf>,
     /// How exactly large matrix products are computed: f32, or bf16 as a server with --precision bf16
@@ -50,33 +52,24 @@ pub struct EvaluateArgs {
     json: bool,
 }
 
-/// What a fit writes into the manifest that finds its split again.
-#[derive(Deserialize)]
-struct Training {
-    split_seed: u64,
-    calibration_count: usize,
-    data: DataArgs,
-}
-
-/// What a test image got.
-struct Scored {
-    score: Score,
-    parts: Parts,
-    local_score: f64,
-}
-
-/// Scores the test split of the fit and reports how well anomalies are found.
+/// Scores the test split of the fit, or other images, and reports how well anomalies are found.
 ///
 /// # Errors
 /// When the bundle or its data set cannot be read, or the report cannot be written.
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let mut bundle = Bundle::open(&args.bundle)?;
     let manifest = bundle.manifest().clone();
-    let (dataset, parts) = test_split(&manifest, args.dataset, args.data_dir.as_deref())?;
-    ensure!(
-        parts.anomalous.contains(&true) && parts.anomalous.contains(&false),
-        "the test has images of one kind only; fit with a class held out to evaluate"
-    );
+    let own_report = bundle.dir().join("report");
+    if args.out.is_none() {
+        prepare_folder(bundle.dir())?;
+    }
+    prepare_folder(args.out.as_deref().unwrap_or(&own_report))?;
+    let (dataset, parts, is_own) = test_images(args, &manifest)?;
+    let report = match (&args.out, is_own) {
+        (Some(out), _) => OutputFolder::prepare(out)?,
+        (None, true) => OutputFolder::prepare(&own_report)?,
+        (None, false) => OutputFolder::prepare(&own_report.join(set_name(args, &dataset)))?,
+    };
     let runtime = Runtime::load(None)?;
     let options = SessionOptions {
         precision: args.precision,
@@ -90,19 +83,12 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     );
     let images = dataset.gather(&parts.test);
     let scores = score(&bundle, &mut inference, &images)?;
-
-    eprintln!("nearest neighbours, for comparison");
-    let train = [&parts.train[..], &parts.calibration].concat();
-    let baseline = nearest_neighbour(&dataset.gather(&train), &images, dataset.pixels());
-    ensure!(
-        baseline.values.len() == scores.len(),
-        "a distance is missing"
-    );
+    let baseline = baseline(&dataset, &parts, &images)?;
 
     let anomaly = |part: fn(&Scored) -> f64| -> Vec<f64> { scores.iter().map(part).collect() };
     let local = anomaly(|scored| scored.local_score);
     let joint = anomaly(|scored| -scored.score.log_joint);
-    let rows = [
+    let mut values = vec![
         ("local_score", "local score", local.clone()),
         ("log_joint", "log joint", joint.clone()),
         (
@@ -130,55 +116,146 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
             "distance to the 10 nearest edge maps over their own",
             anomaly(|scored| scored.parts.edges.relative),
         ),
-        (baseline.name, baseline.title, baseline.values.clone()),
-    ]
-    .map(|(name, title, values)| (name, title, detection(&values, &parts.anomalous)));
+    ];
+    let mut charts = vec![("local score", &local), ("log joint", &joint)];
+    if let Some(baseline) = &baseline {
+        values.push((baseline.name, baseline.title, baseline.values.clone()));
+        charts.push(("1-NN, PCA-50", &baseline.values));
+    }
+    let rows: Vec<_> = values
+        .into_iter()
+        .map(|(name, title, values)| (name, title, detection(&values, &parts.anomalous)))
+        .collect();
     let summary = summary(&manifest, &parts, &scores, &rows, args.precision);
+    let json = serde_json::to_string_pretty(&summary)?;
+    // The figures are told first: a disk that is full does not take them away, nor a closed output the
+    // report.
+    let told = tell(args.json, &json, &rows, &summary);
+    warn_of_false_alarms(&manifest, &parts, &scores);
 
-    let report = args
-        .out
-        .clone()
-        .unwrap_or_else(|| bundle.dir().join("report"));
-    fs::create_dir_all(&report).with_context(|| report.display().to_string())?;
     let log_joint: Vec<f64> = joint.iter().map(|value| -value).collect();
-    let curves = |values: &[f64]| curves(values, &parts.anomalous);
+    let charts: Vec<_> = charts
+        .into_iter()
+        .map(|(name, values)| (name, curves(values, &parts.anomalous)))
+        .collect();
     draw_charts(
-        &report,
-        &[
-            ("local score", curves(&local)),
-            ("log joint", curves(&joint)),
-            ("1-NN, PCA-50", curves(&baseline.values)),
-        ],
+        &report.file(""),
+        &charts,
         &log_joint,
         &parts.anomalous,
         manifest.calibration.threshold_log_joint,
     )?;
     draw_pictures(&report, &mut inference, &manifest, &images, &parts, &scores)?;
-    write(
-        &report.join("evaluation.json"),
-        &format!("{}\n", serde_json::to_string_pretty(&summary)?),
-    )?;
-    write(
-        &report.join("scores.csv"),
-        &scores_csv(&bundle, &dataset, &parts, &scores)?,
-    )?;
-    if args.out.is_none() {
+    report.write("evaluation.json", &format!("{json}\n"))?;
+    let csv = scores_csv(&bundle, &dataset, &parts, &scores)?;
+    report.write("scores.csv", &csv)?;
+    let folder = report.folder().to_path_buf();
+    report.publish()?;
+    if args.out.is_none() && is_own {
         bundle.set_evaluation(summary.clone())?;
     }
-    if args.json {
-        print_line(serde_json::to_string_pretty(&summary)?)?;
-    } else {
-        print_line(table(&rows))?;
-        print_line(format_args!(
-            "chance (share of anomalies) {:.3}; at the default threshold {:.1} % of normal and \
-             {:.1} % of anomalous images are called anomalous",
-            summary["anomaly_share"].as_f64().unwrap_or(f64::NAN),
-            100.0 * flagged(&manifest, &parts, &scores, false),
-            100.0 * flagged(&manifest, &parts, &scores, true),
-        ))?;
+    eprintln!("wrote {}", folder.display());
+    Ok(told?)
+}
+
+/// Prints the summary, as JSON or as a table.
+fn tell(as_json: bool, json: &str, rows: &[Row], summary: &serde_json::Value) -> io::Result<()> {
+    if as_json {
+        return print_line(json);
     }
-    eprintln!("wrote {}", report.display());
-    Ok(())
+    print_line(table(rows))?;
+    let share = |pointer: &str| summary.pointer(pointer).and_then(serde_json::Value::as_f64);
+    let share = |pointer: &str| share(pointer).unwrap_or(f64::NAN);
+    print_line(format_args!(
+        "chance (share of anomalies) {:.3}; at the default threshold {:.1} % of normal and {:.1} % of \
+         anomalous images are called anomalous",
+        share("/anomaly_share"),
+        100.0 * share("/threshold/false_positive_rate"),
+        100.0 * share("/threshold/true_positive_rate"),
+    ))
+}
+
+/// The images to test, and whether they are those that the fit left for it.
+fn test_images(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Dataset, Split, bool)> {
+    let sought = Sought {
+        name: args.dataset,
+        data_dir: args.data_dir.as_deref(),
+        normal_classes: args.normal_classes.as_deref(),
+        ..Sought::default()
+    };
+    let Fitted {
+        dataset,
+        relation,
+        is_known,
+    } = images_of(&args.bundle, manifest, &sought)?;
+    if !is_known {
+        warn_unknown();
+    }
+    let is_own = matches!(relation, Relation::Same(_));
+    let split = match relation {
+        Relation::Other { split, seen } => {
+            let equal = dataset.len() - split.len() - seen;
+            eprintln!(
+                "these are other images than those of the fit: {} of {} are tested; left out are \
+                 {seen} that the fit has seen and {equal} that are equal to others",
+                split.len(),
+                dataset.len()
+            );
+            split
+        }
+        relation => split_of_the_fit(relation, args.changed)?,
+    };
+    let missing = match [false, true].map(|kind| split.anomalous.contains(&kind)) {
+        [true, true] => return Ok((dataset, split, is_own)),
+        [false, true] => "normal",
+        [true, false] => "anomalous",
+        [false, false] => "",
+    };
+    bail!(
+        "the test has no {missing} image that the fit has not seen; its classes are {}: say which \
+         are normal with --normal-classes, or fit with a class held out",
+        dataset.classes.join(", ")
+    );
+}
+
+/// A name for a set of other images.
+fn set_name(args: &EvaluateArgs, dataset: &Dataset) -> PathBuf {
+    let folder = args.data_dir.as_deref().and_then(Path::file_name);
+    folder.map_or_else(|| PathBuf::from(&dataset.name), PathBuf::from)
+}
+
+/// The simple detector to beat, where its images are at hand.
+fn baseline(dataset: &Dataset, parts: &Split, images: &[f32]) -> anyhow::Result<Option<Baseline>> {
+    let train = [&parts.train[..], &parts.calibration].concat();
+    if train.is_empty() {
+        return Ok(None);
+    }
+    eprintln!("nearest neighbours, for comparison");
+    let baseline = nearest_neighbour(&dataset.gather(&train), images, dataset.pixels());
+    ensure!(
+        baseline.values.len() == parts.test.len(),
+        "a distance is missing"
+    );
+    Ok(Some(baseline))
+}
+
+/// Says so when the share of normal images that are called anomalous is not the calibrated one.
+fn warn_of_false_alarms(manifest: &Manifest, parts: &Split, scores: &[Scored]) {
+    let expected = manifest.calibration.false_positive_rate;
+    let share = flagged(manifest, parts, scores, false);
+    // Both samples are finite.
+    let [tested, calibrated] = [parts.normal_test_count(), manifest.calibration.count];
+    let variance = expected * (1.0 - expected);
+    let deviation = (variance / tested as f64 + 2.0 * variance / calibrated as f64).sqrt();
+    if share > TOO_MANY * expected && share > expected + TOO_MANY_DEVIATIONS * deviation {
+        eprintln!(
+            "{:.1} % of the {tested} normal images are called anomalous, where the calibration \
+             allows {:.1} %: it does not fit them; calibrate on images of their kind, see `trainer \
+             calibrate --help`",
+            100.0 * share,
+            100.0 * expected
+        );
+    }
 }
 
 fn score(
@@ -211,195 +288,4 @@ fn score(
             }
         })
         .collect())
-}
-
-/// The data set of a fit and its split.
-pub(super) fn test_split(
-    manifest: &Manifest,
-    name: Option<DatasetName>,
-    data_dir: Option<&Path>,
-) -> anyhow::Result<(Dataset, Split)> {
-    let Training {
-        split_seed,
-        calibration_count,
-        mut data,
-    } = Training::deserialize(&manifest.training)
-        .context("the bundle does not say how it was fitted, so its split is not known")?;
-    data.data_dir = data_dir.map(Path::to_path_buf);
-    if let Some(name) = name {
-        data.dataset = name;
-    }
-    let dataset = data.load()?;
-    check_size(&manifest.image, &dataset)?;
-    let classes = ClassSelection::of_names(&dataset.classes, &manifest.classes.normal)?;
-    let parts = split(&dataset, &classes, split_seed, calibration_count)?;
-    Ok((dataset, parts))
-}
-
-/// Whether a model for such images can score the data set's.
-pub(super) fn check_size(spec: &ImageSpec, dataset: &Dataset) -> anyhow::Result<()> {
-    ensure!(
-        (dataset.channels, dataset.height, dataset.width)
-            == (spec.channels, spec.height, spec.width),
-        "the model is for images of {} x {} x {} (C, H, W), the data set has {} x {} x {}",
-        spec.channels,
-        spec.height,
-        spec.width,
-        dataset.channels,
-        dataset.height,
-        dataset.width
-    );
-    Ok(())
-}
-
-/// The share of normal or of anomalous images that the verdict calls anomalous.
-fn flagged(manifest: &Manifest, parts: &Split, scores: &[Scored], anomalous: bool) -> f64 {
-    let of: Vec<_> = scores
-        .iter()
-        .zip(&parts.anomalous)
-        .filter(|(_, anomaly)| **anomaly == anomalous)
-        .collect();
-    let calibration = &manifest.calibration;
-    let called =
-        |scored: &Scored| calibration.anomalous(scored.score.log_joint, scored.local_score);
-    of.iter().filter(|(scored, _)| called(scored)).count() as f64 / of.len() as f64
-}
-
-fn summary(
-    manifest: &Manifest,
-    parts: &Split,
-    scores: &[Scored],
-    rows: &[Row],
-    precision: Precision,
-) -> serde_json::Value {
-    let anomalies = parts.anomalous.iter().filter(|&&anomaly| anomaly).count();
-    let metrics: serde_json::Map<_, _> = rows
-        .iter()
-        .map(|(name, _, metrics)| ((*name).to_owned(), json!(metrics)))
-        .collect();
-    json!({
-        "images": parts.test.len(),
-        "anomaly_share": anomalies as f64 / parts.test.len() as f64,
-        "seed": SCORE_SEED,
-        "inference": manifest.langevin,
-        "precision": precision.to_string(),
-        "metrics": metrics,
-        "threshold": {
-            "decision": manifest.calibration.decision,
-            "log_joint": manifest.calibration.threshold_log_joint,
-            "local_score": manifest.calibration.threshold_local_score,
-            "false_positive_rate": flagged(manifest, parts, scores, false),
-            "true_positive_rate": flagged(manifest, parts, scores, true),
-        },
-    })
-}
-
-/// A score's name in files, its name for people, and what it is worth.
-pub(super) type Row = (&'static str, &'static str, Detection);
-
-pub(super) fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["score", "AUPRC", "AUROC", "FPR at 95 % TPR"]);
-    for (_, title, metrics) in rows {
-        table.add_row([
-            (*title).to_owned(),
-            format!("{:.4}", metrics.auprc),
-            format!("{:.4}", metrics.auroc),
-            format!("{:.4}", metrics.fpr_at_95_tpr),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn scores_csv(
-    bundle: &Bundle,
-    dataset: &Dataset,
-    parts: &Split,
-    scores: &[Scored],
-) -> anyhow::Result<String> {
-    let mut text = String::from(
-        "index,class,anomalous,log_joint,log_prior,log_likelihood,p_value,nearest_distance,\
-         nearest_edge_distance,relative_edge_distance,local_score,local_p_value\n",
-    );
-    let calibration = bundle.calibration();
-    for ((index, anomalous), scored) in parts.test.iter().zip(&parts.anomalous).zip(scores) {
-        let Scored {
-            score,
-            parts,
-            local_score,
-        } = scored;
-        writeln!(
-            text,
-            "{index},{},{},{},{},{},{},{},{},{},{local_score},{}",
-            dataset.classes[dataset.labels[*index] as usize],
-            u8::from(*anomalous),
-            score.log_joint,
-            score.log_prior,
-            score.log_likelihood,
-            calibration.p_value(score.log_joint),
-            parts.pixels.nearest,
-            parts.edges.nearest,
-            parts.edges.relative,
-            calibration.local().p_value(*local_score),
-        )?;
-    }
-    Ok(text)
-}
-
-fn draw_pictures(
-    report: &Path,
-    inference: &mut Inference,
-    manifest: &Manifest,
-    images: &[f32],
-    parts: &Split,
-    scores: &[Scored],
-) -> anyhow::Result<()> {
-    let spec = &manifest.image;
-    if manifest.has_prior_graph() {
-        let samples = inference.sample_prior(SAMPLES, SCORE_SEED)?;
-        draw_samples(&report.join("samples.png"), spec, &samples, SAMPLE_COLUMNS)?;
-    }
-    let of = |anomalous: bool| -> Vec<usize> {
-        let indices = 0..parts.test.len();
-        indices
-            .filter(|&index| parts.anomalous[index] == anomalous)
-            .collect()
-    };
-    let (mut normal, mut anomalous) = (of(false), of(true));
-    let first = |indices: &[usize]| indices[..RECONSTRUCTIONS.min(indices.len())].to_vec();
-    let examples = [first(&normal), first(&anomalous)].concat();
-    let by_score = |&a: &usize, &b: &usize| scores[a].local_score.total_cmp(&scores[b].local_score);
-    normal.sort_by(|a, b| by_score(b, a));
-    anomalous.sort_by(by_score);
-    let worst = |mut indices: Vec<usize>| {
-        indices.truncate(2 * RECONSTRUCTIONS);
-        indices
-    };
-    for (name, chosen) in [
-        ("reconstructions.png", examples),
-        ("false_alarms.png", worst(normal)),
-        ("misses.png", worst(anomalous)),
-    ] {
-        let shown: Vec<f32> = chosen
-            .iter()
-            .flat_map(|&index| &images[index * spec.pixels()..][..spec.pixels()])
-            .copied()
-            .collect();
-        let z: Vec<f32> = chosen
-            .iter()
-            .flat_map(|&index| scores[index].score.z.iter().copied())
-            .collect();
-        let x = inference.preprocess(&shown)?;
-        let reconstructed = inference.reconstruct(&z)?;
-        draw_reconstructions(&report.join(name), spec, &x, &reconstructed)?;
-    }
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| path.display().to_string())
 }

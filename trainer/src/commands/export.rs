@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context, ensure};
 use clap::Args;
 use lfbm_bundle::console::print_line;
+use lfbm_bundle::store::check_out;
 use tch::Device;
 
 use super::fit::new_learner;
-use crate::data::{ClassSelection, split};
+use super::fitted::split_of_the_fit;
+use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, split};
 use crate::export::{Run, export};
-use crate::fit::read_checkpoint;
+use crate::fit::{Checkpoint, read_checkpoint};
+
+/// Settings that take effect when a bundle is written.
+const SECTIONS: [&str; 3] = ["inference", "calibration", "export"];
 
 /// Arguments of `trainer export`.
 #[derive(Args, Clone, Debug)]
@@ -22,27 +28,60 @@ pub struct ExportArgs {
     /// The folder of the data set that was fitted: calibration needs its images
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// One setting of inference, calibration or export: calibration.count=100
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    changes: Vec<String>,
+    #[command(flatten)]
+    changed: ChangedDataArg,
     /// Replace a bundle that is already there
     #[arg(long)]
     overwrite: bool,
 }
 
-/// Writes the model of a checkpoint as a bundle.
+/// Writes the model of a checkpoint as a bundle. More calibration images than the fit kept come from
+/// those that it kept for the test.
 ///
 /// # Errors
 /// When the checkpoint or its data set cannot be read, or the bundle cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    let (state, mut run) = read_checkpoint::<Run>(&args.checkpoint)?;
-    run.data.data_dir.clone_from(&args.data_dir);
-    let dataset = run.data.load()?;
-    let classes = ClassSelection::of_names(&dataset.classes, &run.normal)?;
+    check_out(&args.out, args.overwrite)?;
+    let Checkpoint {
+        state,
+        about: mut run,
+        images,
+    } = read_checkpoint::<Run>(&args.checkpoint)?;
+    let before = run.settings.calibration.clone();
+    run.settings = run.settings.changed(&args.changes, &SECTIONS)?;
     let calibration = &run.settings.calibration;
-    let parts = split(
-        &dataset,
-        &classes,
-        calibration.split_seed,
-        calibration.count,
-    )?;
+    ensure!(
+        calibration.split_seed == before.split_seed,
+        "calibration.split_seed has decided which images were fitted and cannot be changed now"
+    );
+    run.data.data_dir.clone_from(&args.data_dir);
+    let mut dataset = run.data.load()?;
+    let classes = ClassSelection::of_known(&dataset.classes, &run.normal);
+    let (images, parts) = match images {
+        Some(bytes) => {
+            let identity = Identity::decode(&bytes);
+            let identity = identity.context("the checkpoint does not say which images it is of")?;
+            let identity = identity.recalibrated(calibration.images())?;
+            let relation = identity.relation(&mut dataset, &classes);
+            ensure!(
+                run.settings.learning.incomplete.mask.is_none()
+                    || matches!(relation, Relation::Same(_)),
+                "the images have changed since the fit, and it hid pixels of them by their numbers; \
+                 give it the folder as it was"
+            );
+            (identity, split_of_the_fit(relation, args.changed)?)
+        }
+        None => {
+            let digests = dataset.digests();
+            let seed = before.split_seed;
+            let parts = split(&dataset, &digests, &classes, seed, before.images())?;
+            let parts = parts.recalibrated(calibration.images())?;
+            (Identity::new(&dataset, &digests, &parts), parts)
+        }
+    };
     let mut learner = new_learner(&run, Device::Cpu)?;
     learner.restore(&state)?;
     let bundle = export(
@@ -50,6 +89,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         &run,
         &dataset,
         &parts,
+        &images,
         &args.out,
         args.overwrite,
     )?;

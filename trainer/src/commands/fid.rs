@@ -13,7 +13,7 @@ use lfbm_bundle::store::Bundle;
 use serde_json::json;
 use tch::Tensor;
 
-use super::evaluate::check_size;
+use super::fitted::check_size;
 use crate::data::{DataArgs, Dataset, DatasetName, OptionalClassArgs};
 use crate::evaluate::{Moments, edge_features};
 

@@ -1,26 +1,29 @@
 //! `trainer fit`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
-use lfbm_bundle::console::print_line;
+use lfbm_bundle::console::{one_line, print_line};
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_bundle::model::preprocess_graph;
 use lfbm_bundle::runtime::{Runtime, evaluate};
 use lfbm_bundle::store::check_out;
 use tch::{Device, Kind, Tensor};
 
+use super::checkpoints::{Checkpoints, check_place};
+use super::fitted::{split_of_the_fit, tell_copies};
 use super::progress::FitProgress;
-use crate::data::{ClassArgs, DataArgs, Dataset, Split, split};
+use crate::data::{
+    ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, Identity, Relation, Split, split,
+};
 use crate::device::DeviceChoice;
 use crate::export::{Run, export};
-use crate::fit::{Batches, Learner, read_checkpoint, write_checkpoint};
+use crate::fit::{Batches, Checkpoint, Learner, read_checkpoint};
 use crate::model::{Observation, host};
 use crate::settings::Settings;
+use crate::stop;
 
 /// Images that are preprocessed at once.
 const PREPROCESSED_AT_ONCE: usize = 4096;
@@ -50,6 +53,9 @@ pub struct FitArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
+    /// Threads that learn; without it OMP_NUM_THREADS, or one a core
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     /// The model's name; without it, that of the data set
     #[arg(long)]
     name: Option<String>,
@@ -62,7 +68,9 @@ pub struct FitArgs {
     /// Go on from the checkpoint
     #[arg(long)]
     resume: bool,
-    /// Replace a bundle that is already there
+    #[command(flatten)]
+    changed: ChangedDataArg,
+    /// Replace a bundle, or a checkpoint, that is already there
     #[arg(long)]
     overwrite: bool,
 }
@@ -84,15 +92,21 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     .concat();
     let settings = Settings::load(args.config.as_deref(), &changes)?;
     check_out(&args.out, args.overwrite)?;
+    let default = || args.out.with_added_extension("checkpoint");
+    let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
+    check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
+    let resumed = args.resume.then(|| read_checkpoint::<Run>(&checkpoint));
+    let resumed = resumed.transpose()?;
+    if let Some(threads) = args.threads {
+        tch::set_num_threads(threads.into());
+    }
     let device = args.device.resolve()?;
-    let dataset = args.data.load()?;
+    let mut dataset = args.data.load()?;
     let classes = args.classes.select(&dataset.classes)?;
-    let parts = split(
-        &dataset,
-        &classes,
-        settings.calibration.split_seed,
-        settings.calibration.count,
-    )?;
+    let before = resumed
+        .as_ref()
+        .and_then(|resumed| resumed.images.as_deref());
+    let (images, parts) = images_of(args, &settings, &mut dataset, &classes, before)?;
     let batch_size = settings.learning.batch_size;
     ensure!(
         batch_size <= parts.train.len(),
@@ -128,34 +142,64 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         parts.test.len(),
     );
 
-    let checkpoint = args
-        .checkpoint
-        .clone()
-        .unwrap_or_else(|| args.out.with_added_extension("checkpoint"));
     let mut learner = new_learner(&run, device)?;
-    if args.resume {
-        run.seconds = resume(&mut learner, &run, &checkpoint)?;
+    let mut checkpoints = Checkpoints::new(checkpoint.clone(), &images);
+    if let Some(resumed) = resumed {
+        run.seconds = resume(&mut learner, &run, resumed, &checkpoint)?;
+        checkpoints.resumed(learner.iteration());
     }
-    if !learn(
+    learn(
         &mut learner,
         &mut run,
         &dataset,
         &parts,
-        &checkpoint,
-        device,
-    )? {
-        return Ok(());
-    }
+        &mut checkpoints,
+        args,
+    )?;
     let bundle = export(
         &mut learner,
         &run,
         &dataset,
         &parts,
+        &images,
         &args.out,
         args.overwrite,
-    )?;
+    );
+    let total = run.settings.learning.iterations;
+    let bundle = bundle.map_err(|error| {
+        let kept = checkpoints.kept(total, total, &args.out);
+        anyhow!("{}; {kept}", one_line(error.as_ref()))
+    })?;
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
+}
+
+/// The identity of the images of the fit, and their split: that of the checkpoint, if there is one.
+fn images_of(
+    args: &FitArgs,
+    settings: &Settings,
+    dataset: &mut Dataset,
+    classes: &ClassSelection,
+    before: Option<&[u8]>,
+) -> anyhow::Result<(Identity, Split)> {
+    if let Some(before) = before {
+        let identity = Identity::decode(before);
+        let identity = identity.context("the checkpoint does not say which images it is of")?;
+        let relation = identity.relation(dataset, classes);
+        ensure!(
+            settings.learning.incomplete.mask.is_none() || matches!(relation, Relation::Same(_)),
+            "the images have changed since the fit began, and it hides pixels of them by their \
+             numbers; give it the folder as it was"
+        );
+        let split = split_of_the_fit(relation, args.changed)?;
+        return Ok((identity, split));
+    }
+    let digests = dataset.digests();
+    tell_copies(dataset, &digests, classes);
+    let calibration = &settings.calibration;
+    let seed = calibration.split_seed;
+    let split = split(dataset, &digests, classes, seed, calibration.images())?;
+    Ok((Identity::new(dataset, &digests, &split), split))
 }
 
 /// A learner with the run's random weights.
@@ -174,47 +218,42 @@ pub(super) fn new_learner(run: &Run, device: Device) -> anyhow::Result<Learner> 
 }
 
 /// Puts the checkpoint's state into the learner; the seconds that it took so far.
-fn resume(learner: &mut Learner, run: &Run, checkpoint: &Path) -> anyhow::Result<f64> {
-    let (state, saved) = read_checkpoint::<Run>(checkpoint)?;
-    let seconds = saved.seconds;
+fn resume(
+    learner: &mut Learner,
+    run: &Run,
+    saved: Checkpoint<Run>,
+    path: &Path,
+) -> anyhow::Result<f64> {
+    let Checkpoint { state, about, .. } = saved;
+    let seconds = about.seconds;
     let same = Run {
         seconds: run.seconds,
-        ..saved.clone()
-    } == without_folder(run);
+        ..about
+    } == run.without_folder();
     ensure!(
         same,
         "{} is of a run with other data, classes or settings; resume with the flags and the \
          configuration that it was started with",
-        checkpoint.display()
+        path.display()
     );
     learner.restore(&state)?;
     eprintln!("resumed at iteration {}", learner.iteration());
     Ok(seconds)
 }
 
-/// The run as a checkpoint knows it: data may move between folders.
-fn without_folder(run: &Run) -> Run {
-    let mut run = run.clone();
-    run.data.data_dir = None;
-    run
-}
-
-/// Learns to the end; false when it was interrupted.
+/// Learns to the end; an error when a signal stopped it.
 fn learn(
     learner: &mut Learner,
     run: &mut Run,
     dataset: &Dataset,
     parts: &Split,
-    checkpoint: &Path,
-    device: Device,
-) -> anyhow::Result<bool> {
+    checkpoints: &mut Checkpoints,
+    args: &FitArgs,
+) -> anyhow::Result<()> {
+    let device = args.device.resolve()?;
     let settings = run.settings.clone();
     let x = preprocess(&run.image, dataset, &parts.train)?.to_device(device);
     let masks = visible(&settings, dataset, &parts.train).map(|masks| masks.to_device(device));
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("Ctrl-C cannot be caught")?;
 
     let total = settings.learning.iterations;
     let batch_size = settings.learning.batch_size;
@@ -226,7 +265,8 @@ fn learn(
         settings.run.log_every,
     );
     let (started, before) = (Instant::now(), run.seconds);
-    let mut saved = None;
+    // A signal waits for the checkpoint.
+    let held = stop::hold();
     while learner.iteration() < total {
         let iteration = learner.iteration();
         let indices = Tensor::from_slice(batches.batch(iteration)).to_device(device);
@@ -239,36 +279,27 @@ fn learn(
         };
         let losses = learner.iterate(&seen);
         if !losses.are_finite() {
-            let good = match saved {
-                Some(at) => format!(
-                    "the last good checkpoint, {}, is of iteration {at}",
-                    checkpoint.display()
-                ),
-                None => "there is no checkpoint yet".to_owned(),
-            };
             bail!(
-                "iteration {iteration} diverged ({losses}); {good}; lower \
-                 learning.langevin.step_size, raise model.sigma, or lower the learning rates"
+                "iteration {iteration} diverged ({losses}); {}; lower \
+                 learning.langevin.step_size, raise model.sigma, or lower the learning rates",
+                checkpoints.last_good()
             );
         }
         let done = learner.iteration();
         progress.iteration(done, &losses);
-        let stop = interrupted.load(Ordering::Relaxed);
-        if stop || done == total || done.is_multiple_of(settings.run.checkpoint_every) {
+        let stopped = stop::requested();
+        if stopped.is_some() || done == total || done.is_multiple_of(settings.run.checkpoint_every)
+        {
             run.seconds = before + started.elapsed().as_secs_f64();
-            write_checkpoint(checkpoint, learner.state(), &without_folder(run))?;
-            saved = Some(done);
+            checkpoints.save(learner, run);
+            stop::keep(checkpoints.kept(done, total, &args.out));
         }
-        if stop && done < total {
-            drop(progress);
-            eprintln!(
-                "stopped at iteration {done}; the same command with --resume goes on from {}",
-                checkpoint.display()
-            );
-            return Ok(false);
+        if let Some(stopped) = stopped {
+            bail!(stopped);
         }
     }
-    Ok(true)
+    drop(held);
+    Ok(())
 }
 
 /// The masks of incomplete images at `indices`, bytes of shape (n, 1, H, W).

@@ -10,9 +10,10 @@ use lfbm_bundle::model::{ModelFiles, imported_graphs};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::{BundleSpec, StagedBundle, check_out};
 
-use super::evaluate::check_size;
+use super::fitted::{check_size, tell_copies};
 use crate::calibrate::calibrate;
-use crate::data::{DataArgs, OptionalClassArgs, split};
+use crate::data::{DataArgs, Identity, OptionalClassArgs, split};
+use crate::export::IMAGES;
 use crate::import_check::{check_flow, check_inverse, check_lowering, check_rows};
 use crate::settings::{IncompleteSettings, Settings};
 
@@ -104,17 +105,16 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let dataset = data.load()?;
     check_size(&image, &dataset)?;
     let classes = args.classes.select(&dataset.classes)?;
-    let parts = split(
-        &dataset,
-        &classes,
-        calibration.split_seed,
-        calibration.count,
-    )?;
+    let digests = dataset.digests();
+    tell_copies(&dataset, &digests, &classes);
+    let count = calibration.images();
+    let parts = split(&dataset, &digests, &classes, calibration.split_seed, count)?;
+    let images = Identity::new(&dataset, &digests, &parts);
     let names = |labels: &[u32]| -> Vec<String> {
         let name = |&label: &u32| dataset.classes[label as usize].clone();
         labels.iter().map(name).collect()
     };
-    let staged = StagedBundle::stage(
+    let mut staged = StagedBundle::stage(
         &args.out,
         BundleSpec {
             name: args.name.clone(),
@@ -135,13 +135,15 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
             },
             training: serde_json::json!({
                 "split_seed": calibration.split_seed,
-                "calibration_count": calibration.count,
+                "calibration_count": parts.calibration.len(),
+                "images": { "count": images.count(), "sha256": images.sha256() },
                 "data": data,
             }),
         },
         &graphs,
         args.overwrite,
     )?;
+    staged.write(IMAGES, &images.encode())?;
     let mut inference = staged.open_inference(&runtime, &SessionOptions::default())?;
     let calibrated = calibrate(
         &mut inference,
@@ -150,6 +152,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         &IncompleteSettings::default(),
         &dataset,
         &parts,
+        None,
     )?;
     let bundle = staged.finish(
         &calibrated,

@@ -3,7 +3,7 @@
 use clap::Args;
 use lfbm_bundle::store::Bundle;
 
-use super::evaluate::test_split;
+use super::fitted::fitted_images;
 use crate::data::Mask;
 use crate::tasks::TaskArgs;
 
@@ -29,7 +29,8 @@ pub fn run(args: &InpaintArgs) -> anyhow::Result<()> {
     let InpaintArgs { task, mask, chains } = args;
     let bundle = Bundle::open(&task.bundle)?;
     let manifest = bundle.manifest();
-    let (dataset, parts) = test_split(manifest, None, task.data_dir.as_deref())?;
+    let folder = task.data_dir.as_deref();
+    let (dataset, parts) = fitted_images(&task.bundle, manifest, folder, task.changed)?;
     let images = parts.normal_test(task.count as usize);
     let masks = Some((mask.to_string(), dataset.masks(*mask, 0, images)));
     task.run("inpaint", manifest, &dataset, images, masks, *chains)

@@ -2,12 +2,15 @@
 
 pub mod baselines;
 pub mod calibrate;
+mod checkpoints;
 pub mod compare;
 pub mod draw;
 pub mod evaluate;
+mod evaluation_report;
 pub mod export;
 pub mod fid;
 pub mod fit;
+mod fitted;
 pub mod import;
 pub mod inpaint;
 mod progress;

@@ -3,7 +3,7 @@
 use clap::Args;
 use lfbm_bundle::store::Bundle;
 
-use super::evaluate::test_split;
+use super::fitted::fitted_images;
 use crate::tasks::TaskArgs;
 
 /// Arguments of `trainer reconstruct`.
@@ -24,7 +24,8 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     let ReconstructArgs { task, chains } = args;
     let bundle = Bundle::open(&task.bundle)?;
     let manifest = bundle.manifest();
-    let (dataset, parts) = test_split(manifest, None, task.data_dir.as_deref())?;
+    let folder = task.data_dir.as_deref();
+    let (dataset, parts) = fitted_images(&task.bundle, manifest, folder, task.changed)?;
     let images = parts.normal_test(task.count as usize);
     task.run("reconstruct", manifest, &dataset, images, None, *chains)
 }

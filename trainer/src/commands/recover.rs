@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use lfbm_bundle::store::Bundle;
 
-use super::evaluate::test_split;
+use super::fitted::fitted_images;
 use crate::settings::IncompleteSettings;
 use crate::tasks::TaskArgs;
 
@@ -29,7 +29,8 @@ pub fn run(args: &RecoverArgs) -> anyhow::Result<()> {
         "the model was fitted on whole images, so there is nothing to recover: fit with \
          learning.incomplete.mask, or see `trainer inpaint`",
     )?;
-    let (dataset, parts) = test_split(manifest, None, task.data_dir.as_deref())?;
+    let folder = task.data_dir.as_deref();
+    let (dataset, parts) = fitted_images(&task.bundle, manifest, folder, task.changed)?;
     let images = &parts.train[..parts.train.len().min(task.count as usize)];
     let masks = dataset.masks(mask, incomplete.seed, images);
     let masks = Some((mask.to_string(), masks));

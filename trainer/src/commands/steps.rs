@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
+use lfbm_bundle::scratch;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::data::DatasetName;
+use crate::stop::{self, Follower};
 
 /// Where steps work, and what they are all told.
 pub(super) struct Steps<'a> {
@@ -88,10 +90,13 @@ impl Steps<'_> {
 
     /// Runs to the end and gives what it prints.
     fn run(&self, name: &str, command: &mut Command) -> anyhow::Result<Vec<u8>> {
-        let output = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .and_then(|child| child.wait_with_output())?;
+        // A signal waits for the step, which gets it too and keeps what it has done.
+        let _held = stop::hold();
+        let (child, _follower) = Follower::spawn(command.stdout(Stdio::piped()))?;
+        let output = child.wait_with_output()?;
+        if let Some(stopped) = stop::requested() {
+            bail!(stopped);
+        }
         if !output.status.success() {
             bail!("{}; see {}", output.status, self.log(name).display());
         }
@@ -134,8 +139,5 @@ impl Steps<'_> {
 
 /// To a temporary name first: a file is there whole or not at all.
 pub(super) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    let temporary = path.with_added_extension("new");
-    fs::write(&temporary, text)
-        .and_then(|()| fs::rename(&temporary, path))
-        .with_context(|| path.display().to_string())
+    scratch::write_whole(path, text.as_bytes()).with_context(|| path.display().to_string())
 }

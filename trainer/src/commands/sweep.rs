@@ -1,15 +1,16 @@
 //! `trainer sweep`.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use lfbm_bundle::console::{one_line, print_line};
 
 use super::steps::{Steps, write_whole};
+use crate::output::prepare_folder;
+use crate::stop;
 use crate::sweep::{Cell, CellResult, Sweep, draw_vary, table};
 
 /// Arguments of `trainer sweep`.
@@ -45,7 +46,7 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let sweep = Sweep::read(&args.file)?;
     let cells = sweep.cells();
-    fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    prepare_folder(&args.out)?;
     if let Some(index) = args.cell {
         let cell = cells
             .get(index)
@@ -79,6 +80,9 @@ fn run_all(args: &SweepArgs, sweep: &Sweep, cells: &[Cell]) -> anyhow::Result<()
     let work = || {
         let mut failed = Vec::new();
         while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop::requested().is_some() {
+                break;
+            }
             if let Err(error) = run_cell(args, sweep, cell, Some(threads)) {
                 eprintln!("{}: {}", cell.name(), one_line(error.as_ref()));
                 failed.push(cell.name());
@@ -97,6 +101,9 @@ fn run_all(args: &SweepArgs, sweep: &Sweep, cells: &[Cell]) -> anyhow::Result<()
             })
             .collect()
     });
+    if let Some(stopped) = stop::requested() {
+        bail!(stopped);
+    }
     ensure!(
         failed.is_empty(),
         "{} of {} cells failed: {}; the same command tries them again",

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use lfbm_bundle::console::print_line;
 use lfbm_bundle::inference::SCORE_SEED;
@@ -12,6 +11,7 @@ use lfbm_bundle::store::Bundle;
 use serde_json::json;
 
 use crate::evaluate::draw_samples;
+use crate::output::OutputFolder;
 
 /// Arguments of `trainer synthesize`.
 #[derive(Args, Clone, Debug)]
@@ -47,17 +47,16 @@ pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     let manifest = bundle.manifest();
     let (spec, d) = (&manifest.image, manifest.latent_dim);
+    let own_report = || bundle.dir().join("report");
+    let out = OutputFolder::prepare(&args.out.clone().unwrap_or_else(own_report))?;
     let runtime = Runtime::load(None)?;
     let options = SessionOptions::default();
     let mut sampler = Sampler::open(&runtime, bundle.dir(), manifest, &options)?;
-    let out = args.out.clone();
-    let out = out.unwrap_or_else(|| bundle.dir().join("report"));
-    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
 
     let latents = sampler.latents(args.count as usize, args.seed)?;
     let samples = sampler.generate(&latents)?;
     let columns = args.columns as usize;
-    draw_samples(&out.join("samples.png"), spec, &samples, columns)?;
+    draw_samples(&out.file("samples.png"), spec, &samples, columns)?;
 
     let ends = sampler.latents(2 * args.interpolations as usize, args.seed)?;
     let steps = args.interpolation_steps;
@@ -71,7 +70,7 @@ pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
         }
     }
     let images = sampler.generate(&between)?;
-    let path = out.join("interpolation.png");
+    let path = out.file("interpolation.png");
     draw_samples(&path, spec, &images, steps as usize)?;
 
     let report = json!({
@@ -82,8 +81,9 @@ pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
         "latents": latents.chunks(d).collect::<Vec<_>>(),
         "interpolation_latents": between.chunks(d).collect::<Vec<_>>(),
     });
-    let path = out.join("synthesize.json");
-    std::fs::write(&path, format!("{report}\n")).with_context(|| path.display().to_string())?;
-    print_line(format_args!("wrote {}", out.display()))?;
+    out.write("synthesize.json", &format!("{report}\n"))?;
+    let folder = out.folder().to_path_buf();
+    out.publish()?;
+    print_line(format_args!("wrote {}", folder.display()))?;
     Ok(())
 }

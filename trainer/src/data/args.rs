@@ -34,6 +34,14 @@ impl fmt::Display for DatasetName {
     }
 }
 
+/// Whether other images than those of the fit will do.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct ChangedDataArg {
+    /// Go on although the images differ from those of the fit: what it has not seen is for the test
+    #[arg(long)]
+    pub changed_data: bool,
+}
+
 /// Which images.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,12 +121,15 @@ impl DataArgs {
     /// The folder that was named, for a data set that has no other place.
     fn folder(&self, files: &str, origin: &str) -> Result<PathBuf, DataError> {
         let named = self.data_dir.clone();
-        named
-            .or_else(|| lfbm_bundle::environment::variable("LFBM_DATA_DIR").map(Into::into))
-            .ok_or_else(|| {
-                DataError::Usage(format!(
-                    "name the folder with {files}, from {origin}, with --data-dir or LFBM_DATA_DIR"
-                ))
-            })
+        named.or_else(data_dir_variable).ok_or_else(|| {
+            DataError::Usage(format!(
+                "name the folder with {files}, from {origin}, with --data-dir or LFBM_DATA_DIR"
+            ))
+        })
     }
+}
+
+/// The folder that the environment names; an empty name is none.
+pub(super) fn data_dir_variable() -> Option<PathBuf> {
+    lfbm_bundle::environment::variable("LFBM_DATA_DIR").map(Into::into)
 }

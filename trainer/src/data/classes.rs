@@ -4,6 +4,8 @@ use super::DataError;
 
 /// As many classes are named in an error.
 const LISTED: usize = 20;
+/// A class that is normal by its name.
+const GOOD: &str = "good";
 
 /// Which classes are normal.
 #[derive(Args, Clone, Debug, Default)]
@@ -72,6 +74,17 @@ impl ClassSelection {
         let (normal, held_out) =
             (0..classes.len() as u32).partition(|label| chosen.contains(label));
         Ok(Self { normal, held_out })
+    }
+
+    /// The selection of classes that are among the `normal` names, or that say of themselves that they
+    /// are: inspection data have a folder `good`, and others by the names of defects.
+    pub fn of_known(classes: &[String], normal: &[String]) -> Self {
+        let is_normal = |label: &u32| {
+            let class = &classes[*label as usize];
+            normal.contains(class) || (class == GOOD && !classes.iter().any(|c| normal.contains(c)))
+        };
+        let (normal, held_out) = (0..classes.len() as u32).partition(is_normal);
+        Self { normal, held_out }
     }
 }
 

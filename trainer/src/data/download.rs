@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use lfbm_bundle::environment::variable;
+use lfbm_bundle::scratch::write_whole;
 use sha2::{Digest, Sha256};
 
 use super::DataError;
@@ -79,10 +80,7 @@ pub(super) fn mnist(folder: &Path) -> Result<(), DataError> {
             )));
         }
         let path = folder.join(name);
-        let draft = folder.join(format!("{name}.part"));
-        fs::write(&draft, &bytes)
-            .and_then(|()| fs::rename(&draft, &path))
-            .map_err(DataError::io(&path))?;
+        write_whole(&path, &bytes).map_err(DataError::io(&path))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
+use super::args::data_dir_variable;
 use super::{DataError, Dataset, download};
 
 const PARTS: [&str; 2] = ["train", "t10k"];
@@ -66,7 +67,7 @@ fn cache() -> Option<PathBuf> {
 }
 
 fn find(data_dir: Option<&Path>) -> Result<PathBuf, DataError> {
-    let named = lfbm_bundle::environment::variable("LFBM_DATA_DIR").map(PathBuf::from);
+    let named = data_dir_variable();
     let searched: Vec<PathBuf> = match data_dir {
         Some(folder) => vec![folder.to_path_buf()],
         None => named.iter().cloned().chain(cache()).collect(),

@@ -5,6 +5,7 @@ mod cifar10;
 mod classes;
 mod download;
 mod error;
+mod identity;
 mod images;
 mod mask;
 mod mat;
@@ -17,11 +18,12 @@ use std::path::{Path, PathBuf};
 
 use lfbm_bundle::pixels::from_bytes;
 
-pub use args::{DataArgs, DatasetName};
+pub use args::{ChangedDataArg, DataArgs, DatasetName};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
+pub use identity::{Change, Digest, Identity, Relation, copies};
 pub use mask::Mask;
-pub use split::{Split, split};
+pub use split::{CalibrationCount, Split, split};
 
 /// Images of one shape, with labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +65,15 @@ impl Dataset {
     /// The pixels of one image.
     pub fn image(&self, index: usize) -> &[u8] {
         &self.bytes[index * self.pixels()..][..self.pixels()]
+    }
+
+    /// Puts the images into the order of `order`, and leaves out those that are not in it.
+    pub fn reorder(&mut self, order: &[usize]) {
+        let bytes = order.iter().flat_map(|&index| self.image(index));
+        self.bytes = bytes.copied().collect();
+        self.labels = order.iter().map(|&index| self.labels[index]).collect();
+        let files = order.iter().filter_map(|&index| self.files.get(index));
+        self.files = files.cloned().collect();
     }
 
     /// The masks of the images at `indices` under `seed`, n x H W with 1 for a visible pixel: the

@@ -1,11 +1,17 @@
+use std::collections::HashSet;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{ClassSelection, DataError, Dataset};
+use super::{ClassSelection, DataError, Dataset, Digest};
 
 /// Share of the normal images that is for fitting and calibration.
 const TRAIN_SHARE: f64 = 0.8;
+/// Images that the local score compares with need as many neighbours, and one of their own.
+const SMALLEST_FIT: usize = 11;
+/// Normal images that are kept for calibration where there are plenty.
+const CALIBRATION_COUNT: usize = 2000;
 
 /// Which images are for what, as indices of the data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,51 +27,154 @@ pub struct Split {
 }
 
 impl Split {
+    /// From the images of each kind.
+    pub fn new(
+        train: Vec<usize>,
+        calibration: Vec<usize>,
+        normal_test: Vec<usize>,
+        held_out: Vec<usize>,
+    ) -> Self {
+        let mut anomalous = vec![false; normal_test.len()];
+        let test = [normal_test, held_out].concat();
+        anomalous.resize(test.len(), true);
+        Self {
+            train,
+            calibration,
+            test,
+            anomalous,
+        }
+    }
+
     /// The first normal images of the test, `count` at most.
     pub fn normal_test(&self, count: usize) -> &[usize] {
-        let normal = self.anomalous.iter().position(|&anomalous| anomalous);
-        let normal = normal.unwrap_or(self.test.len());
+        let normal = self.normal_test_count();
         &self.test[..normal.min(count)]
+    }
+
+    /// How many normal images the test has.
+    pub fn normal_test_count(&self) -> usize {
+        let normal = self.anomalous.iter().position(|&anomalous| anomalous);
+        normal.unwrap_or(self.test.len())
+    }
+
+    /// The split with another number of calibration images, taken from the normal ones of the test or
+    /// given to them: what was fitted stays.
+    ///
+    /// # Errors
+    /// When there are not so many.
+    pub fn recalibrated(&self, count: CalibrationCount) -> Result<Self, DataError> {
+        let now = self.calibration.len();
+        let count = count.wanted.unwrap_or(now.max(count.fewest));
+        let (normal_test, held_out) = self.test.split_at(self.normal_test_count());
+        let kept = [&self.calibration[..], normal_test].concat();
+        let Some((calibration, normal_test)) = kept.split_at_checked(count) else {
+            return Err(DataError::Usage(format!(
+                "{count} calibration images are wanted, and there are {} normal ones that were not \
+                 fitted; set calibration.count below {}, or raise calibration.false_positive_rate",
+                kept.len(),
+                kept.len() + 1
+            )));
+        };
+        Ok(Self::new(
+            self.train.clone(),
+            calibration.to_vec(),
+            normal_test.to_vec(),
+            held_out.to_vec(),
+        ))
+    }
+
+    /// How many images have a place.
+    pub fn len(&self) -> usize {
+        self.train.len() + self.calibration.len() + self.test.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How many normal images are kept for calibration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CalibrationCount {
+    /// So many; without it, as many as the data allow.
+    pub wanted: Option<usize>,
+    /// That many are needed.
+    pub fewest: usize,
+}
+
+impl CalibrationCount {
+    /// So many, whatever they are for.
+    pub fn exactly(count: usize) -> Self {
+        Self {
+            wanted: Some(count),
+            fewest: 0,
+        }
+    }
+
+    /// As many of `available` as are wanted by who wants them all, up to what is worth it.
+    pub fn or_all_of(self, available: usize) -> Self {
+        let all = available.min(CALIBRATION_COUNT).max(self.fewest);
+        Self {
+            wanted: Some(self.wanted.unwrap_or(all)),
+            ..self
+        }
+    }
+
+    /// How many of `available` normal images, which are for fitting and calibration.
+    fn of(self, available: usize) -> Result<usize, DataError> {
+        let most = available.saturating_sub(SMALLEST_FIT);
+        let Some(count) = self.wanted else {
+            let count = (available / 4).clamp(self.fewest, CALIBRATION_COUNT.max(self.fewest));
+            if count > available / 2 {
+                return Err(DataError::Usage(format!(
+                    "{available} different normal images to fit and to calibrate are too few: {} \
+                     are needed to calibrate, and at least as many to fit; add images, or raise \
+                     calibration.false_positive_rate",
+                    self.fewest
+                )));
+            }
+            return Ok(count);
+        };
+        if count == 0 || count > most {
+            return Err(DataError::Usage(format!(
+                "calibration.count keeps {count} of {available} different normal images for \
+                 calibration, which leaves nothing to calibrate or to fit; set calibration.count \
+                 below {}",
+                most + 1
+            )));
+        }
+        Ok(count)
     }
 }
 
 /// The protocol of the literature: normal images are shuffled by `seed`; the first 80 % train, and
-/// of these the last `calibration_count` are kept for calibration; the other 20 % and all images
-/// of held-out classes are the test.
+/// of these the last ones are kept for calibration; the other 20 % and all images of held-out
+/// classes are the test. Of images that are equal, one has a place; a normal one before others.
 ///
 /// # Errors
 /// When calibration would leave nothing to fit.
 pub fn split(
     dataset: &Dataset,
+    digests: &[Digest],
     classes: &ClassSelection,
     seed: u64,
-    calibration_count: usize,
+    calibration: CalibrationCount,
 ) -> Result<Split, DataError> {
-    let of = |labels: &[u32]| -> Vec<usize> {
+    let mut seen = HashSet::with_capacity(dataset.len());
+    let mut of = |labels: &[u32]| -> Vec<usize> {
         (0..dataset.len())
             .filter(|&index| labels.contains(&dataset.labels[index]))
+            .filter(|&index| seen.insert(digests[index]))
             .collect()
     };
     let mut train = of(&classes.normal);
+    let held_out = of(&classes.held_out);
     train.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut test = train.split_off((train.len() as f64 * TRAIN_SHARE) as usize);
-    if calibration_count == 0 || calibration_count >= train.len() {
-        return Err(DataError::Usage(format!(
-            "{calibration_count} calibration images of {} normal ones to train with leave nothing \
-             to calibrate or to fit; change calibration_count",
-            train.len()
-        )));
-    }
-    let calibration = train.split_off(train.len() - calibration_count);
-    let mut anomalous = vec![false; test.len()];
-    test.extend(of(&classes.held_out));
-    anomalous.resize(test.len(), true);
-    Ok(Split {
-        train,
-        calibration,
-        test,
-        anomalous,
-    })
+    let test = train.split_off((train.len() as f64 * TRAIN_SHARE) as usize);
+    let count = calibration.of(train.len())?;
+    let calibration = train.split_off(train.len() - count);
+    Ok(Split::new(train, calibration, test, held_out))
 }
 
 #[cfg(test)]
@@ -73,16 +182,26 @@ mod tests {
     use super::*;
     use crate::data::strokes;
 
+    fn without_4() -> ClassSelection {
+        ClassSelection {
+            normal: vec![0, 1, 2, 3, 5, 6, 7, 8, 9],
+            held_out: vec![4],
+        }
+    }
+
+    fn split_of(dataset: &Dataset, seed: u64, count: CalibrationCount) -> Result<Split, DataError> {
+        split(dataset, &dataset.digests(), &without_4(), seed, count)
+    }
+
     #[test]
     fn every_image_has_one_place() {
         let dataset = strokes::dataset(1000, 3);
-        let classes = ClassSelection {
-            normal: vec![0, 1, 2, 3, 5, 6, 7, 8, 9],
-            held_out: vec![4],
-        };
-        let parts = split(&dataset, &classes, 7, 100).unwrap();
+        let exactly = CalibrationCount::exactly;
+        let parts = split_of(&dataset, 7, exactly(100)).unwrap();
         assert_eq!((parts.train.len(), parts.calibration.len()), (620, 100));
         assert_eq!(parts.test.len(), 180 + 100);
+        // The split of bundles that are out: a change of it would test what they were fitted on.
+        assert_eq!(parts.train[..5], FIRST);
         for (&index, &anomalous) in parts.test.iter().zip(&parts.anomalous) {
             assert_eq!(dataset.labels[index] == 4, anomalous);
         }
@@ -90,8 +209,70 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..1000).collect::<Vec<_>>());
 
-        assert_eq!(split(&dataset, &classes, 7, 100).unwrap(), parts);
-        assert_ne!(split(&dataset, &classes, 8, 100).unwrap(), parts);
-        assert!(split(&dataset, &classes, 7, 720).is_err());
+        assert_eq!(split_of(&dataset, 7, exactly(100)).unwrap(), parts);
+        assert_ne!(split_of(&dataset, 8, exactly(100)).unwrap(), parts);
+        let error = split_of(&dataset, 7, exactly(720)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("set calibration.count below 710"), "{error}");
+    }
+
+    #[test]
+    fn calibration_images_come_from_the_test_and_not_from_the_fit() {
+        let dataset = strokes::dataset(500, 3);
+        let parts = split_of(&dataset, 7, CalibrationCount::exactly(60)).unwrap();
+        for count in [40, 60, 100] {
+            let exactly = CalibrationCount::exactly(count);
+            let changed = parts.recalibrated(exactly).unwrap();
+            assert_eq!(changed.train, parts.train);
+            assert_eq!(changed.calibration.len(), count);
+            assert_eq!(changed.len(), parts.len());
+            assert_eq!(
+                changed.recalibrated(CalibrationCount::exactly(60)).unwrap(),
+                parts
+            );
+        }
+        let error = parts
+            .recalibrated(CalibrationCount::exactly(151))
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("calibration.count below 151"),
+            "{error}"
+        );
+    }
+
+    const FIRST: [usize; 5] = [582, 673, 683, 147, 28];
+
+    #[test]
+    fn of_equal_images_one_has_a_place() {
+        let mut dataset = strokes::dataset(500, 3);
+        let once = split_of(&dataset, 7, CalibrationCount::exactly(60)).unwrap();
+        // Each image twice more, and a normal one that is also called an anomaly.
+        for _ in 0..2 {
+            dataset.bytes.extend(strokes::dataset(500, 3).bytes);
+            dataset.labels.extend(strokes::dataset(500, 3).labels);
+        }
+        let normal = dataset.image(0).to_vec();
+        dataset.bytes.extend(normal);
+        dataset.labels.push(4);
+        assert_eq!(
+            split_of(&dataset, 7, CalibrationCount::exactly(60)).unwrap(),
+            once
+        );
+    }
+
+    #[test]
+    fn the_count_follows_the_data() {
+        let count = |available| {
+            let count = CalibrationCount {
+                wanted: None,
+                fewest: 40,
+            };
+            count.of(available)
+        };
+        for (available, expected) in [(50_000, 2000), (486, 121), (100, 40), (80, 40)] {
+            assert_eq!(count(available).unwrap(), expected);
+        }
+        let error = count(79).unwrap_err().to_string();
+        assert!(error.contains("79 different normal images"), "{error}");
     }
 }

@@ -18,13 +18,13 @@ const BINS: usize = 60;
 const POINTS: usize = 1000;
 const FONT: &str = "sans-serif";
 
-/// Draws `curves.svg` (of three scores, by name) and `histogram.svg` (of the log-joint) into `dir`.
+/// Draws `curves.svg` (of three scores at most, by name) and `histogram.svg` (of the log-joint) into `dir`.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn draw_charts(
     dir: &Path,
-    scores: &[(&str, Curves); 3],
+    scores: &[(&str, Curves)],
     log_joint: &[f64],
     anomalous: &[bool],
     threshold: f64,
@@ -35,9 +35,11 @@ pub fn draw_charts(
         root.fill(&WHITE)?;
         let (left, right) = root.split_horizontally(500);
         let series = |pick: for<'a> fn(&'a Curves) -> &'a [(f64, f64)]| {
-            let [first, second, third] = scores;
-            [(first, NORMAL), (second, ANOMALOUS), (third, BASELINE)]
+            scores
+                .iter()
+                .zip([NORMAL, ANOMALOUS, BASELINE])
                 .map(|((name, curves), color)| (*name, color, pick(curves)))
+                .collect::<Vec<_>>()
         };
         curve(
             &left,
@@ -62,7 +64,7 @@ pub fn draw_charts(
 fn curve(
     area: &Area<'_>,
     labels: [&str; 3],
-    series: [(&str, RGBColor, &[(f64, f64)]); 3],
+    series: Vec<(&str, RGBColor, &[(f64, f64)])>,
 ) -> DrawResult {
     let [title, x, y] = labels;
     let mut chart = ChartBuilder::on(area)

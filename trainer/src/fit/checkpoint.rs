@@ -1,8 +1,10 @@
 //! A run on disk: one safetensors file with the state of the learner and, as bytes, what the run
-//! is about. It is written to a temporary name and renamed, so the last good one is never lost.
+//! is about and on which images. It is written to a temporary name and renamed, so the last good one
+//! is never lost.
 
 use std::path::{Path, PathBuf};
 
+use lfbm_bundle::scratch::ScratchFile;
 use serde::{Serialize, de::DeserializeOwned};
 use tch::Tensor;
 
@@ -10,6 +12,7 @@ use super::state::LearnerState;
 
 const ABOUT: &str = "about";
 const ITERATION: &str = "iteration";
+const IMAGES: &str = "images";
 
 /// Why a checkpoint cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -29,54 +32,73 @@ impl CheckpointError {
     }
 }
 
-/// Writes the state of a learner, and `about` to know the run by.
+/// What a checkpoint holds.
+#[derive(Debug)]
+pub struct Checkpoint<T> {
+    /// The learner.
+    pub state: LearnerState,
+    /// What the run is about.
+    pub about: T,
+    /// The identity of its images; `None` of a run from before it was kept.
+    pub images: Option<Vec<u8>>,
+}
+
+/// Writes the state of a learner, `about` to know the run by, and the identity of its images.
 ///
 /// # Errors
 /// When the disk fails.
 pub fn write_checkpoint(
     path: &Path,
-    state: LearnerState,
+    state: &LearnerState,
     about: &impl Serialize,
+    images: Option<&[u8]>,
 ) -> Result<(), CheckpointError> {
     let failed = CheckpointError::at(path);
     let about = serde_json::to_vec(about).map_err(|error| failed(error.to_string()))?;
-    let mut tensors = state.tensors;
-    tensors.push((ABOUT.to_owned(), Tensor::from_slice(&about)));
-    tensors.push((
-        ITERATION.to_owned(),
-        Tensor::from_slice(&[state.iteration as i64]),
-    ));
-    let temporary = path.with_added_extension("new");
-    Tensor::write_safetensors(&tensors, &temporary).map_err(|error| failed(error.to_string()))?;
-    std::fs::File::open(&temporary)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| failed(error.to_string()))
+    let about = Tensor::from_slice(&about);
+    let iteration = Tensor::from_slice(&[state.iteration as i64]);
+    let images = images.map(Tensor::from_slice);
+    let mut tensors: Vec<(&str, &Tensor)> = state
+        .tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor))
+        .collect();
+    tensors.extend([(ABOUT, &about), (ITERATION, &iteration)]);
+    tensors.extend(images.iter().map(|images| (IMAGES, images)));
+    let file = ScratchFile::beside(path).map_err(|error| failed(error.to_string()))?;
+    Tensor::write_safetensors(&tensors, file.path()).map_err(|error| failed(error.to_string()))?;
+    file.publish().map_err(|error| failed(error.to_string()))
 }
 
 /// Reads what [`write_checkpoint`] wrote.
 ///
 /// # Errors
 /// When it is not there, or is none.
-pub fn read_checkpoint<T: DeserializeOwned>(
-    path: &Path,
-) -> Result<(LearnerState, T), CheckpointError> {
+pub fn read_checkpoint<T: DeserializeOwned>(path: &Path) -> Result<Checkpoint<T>, CheckpointError> {
     let failed = CheckpointError::at(path);
     let mut tensors = Tensor::read_safetensors(path).map_err(|error| failed(error.to_string()))?;
     let mut take = |name: &str| {
         let position = tensors.iter().position(|(saved, _)| saved == name);
-        let position = position.ok_or_else(|| failed(format!("it has no {name}")))?;
-        Ok(tensors.swap_remove(position).1)
+        position.map(|position| tensors.swap_remove(position).1)
     };
-    let (about, iteration) = (take(ABOUT)?, take(ITERATION)?);
-    let mut bytes = vec![0_u8; about.numel()];
-    about.copy_data(&mut bytes, about.numel());
-    let about = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
-    Ok((
-        LearnerState {
+    let missing = |name: &str| failed(format!("it has no {name}"));
+    let about = take(ABOUT).ok_or_else(|| missing(ABOUT))?;
+    let iteration = take(ITERATION).ok_or_else(|| missing(ITERATION))?;
+    let images = take(IMAGES).map(|images| bytes(&images));
+    let about =
+        serde_json::from_slice(&bytes(&about)).map_err(|error| failed(error.to_string()))?;
+    Ok(Checkpoint {
+        state: LearnerState {
             iteration: iteration.int64_value(&[0]) as u64,
             tensors,
         },
         about,
-    ))
+        images,
+    })
+}
+
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let mut bytes = vec![0_u8; tensor.numel()];
+    tensor.copy_data(&mut bytes, tensor.numel());
+    bytes
 }

@@ -12,7 +12,7 @@ mod state;
 
 pub use adam::Adam;
 pub use batches::Batches;
-pub use checkpoint::{CheckpointError, read_checkpoint, write_checkpoint};
+pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use inference::{EncoderLearning, InferenceSpec};
 pub use learner::{Learner, Learning};
 pub use losses::{Loss, Losses};

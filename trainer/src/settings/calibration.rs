@@ -1,7 +1,10 @@
 //! What scores are compared with.
 
+use lfbm_bundle::calibration::fewest_images;
 use lfbm_bundle::manifest::Decision;
 use serde::{Deserialize, Serialize};
+
+use crate::data::CalibrationCount;
 
 /// What scores are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -9,8 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct CalibrationSettings {
     /// Decides the split.
     pub split_seed: u64,
-    /// Normal images kept out of fitting.
-    pub count: usize,
+    /// Normal images kept out of fitting; without it as many as the data allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
     /// Share of normal images that the default threshold calls anomalous.
     pub false_positive_rate: f64,
     /// Images of the fit, at most, that others are compared with.
@@ -19,6 +23,16 @@ pub struct CalibrationSettings {
     /// The score that makes the verdict.
     #[serde(default = "local")]
     pub decision: Decision,
+}
+
+impl CalibrationSettings {
+    /// How many normal images are kept out of fitting.
+    pub fn images(&self) -> CalibrationCount {
+        CalibrationCount {
+            wanted: self.count,
+            fewest: fewest_images(self.false_positive_rate).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// For runs from before the setting was.

@@ -1,5 +1,8 @@
 //! The ranges of settings.
 
+use lfbm_bundle::calibration::fewest_images;
+use lfbm_bundle::neighbours::NEIGHBOURS;
+
 use super::{InferenceName, Settings, SettingsError};
 
 impl Settings {
@@ -123,6 +126,28 @@ impl Settings {
                 });
             }
         }
+        let rate = calibration.false_positive_rate;
+        let Some(fewest) = fewest_images(rate) else {
+            return range(
+                "calibration.false_positive_rate",
+                rate,
+                false,
+                "a share above 0",
+            );
+        };
+        let count = calibration.count.unwrap_or(fewest);
+        range(
+            "calibration.count",
+            count,
+            count >= fewest,
+            format!("{fewest} or more with calibration.false_positive_rate = {rate}"),
+        )?;
+        range(
+            "calibration.neighbours",
+            calibration.neighbours,
+            calibration.neighbours > NEIGHBOURS,
+            format!("more than {NEIGHBOURS}: local scores compare with so many"),
+        )?;
         let normalized = model.prior.is_normalized();
         range(
             "model.prior",
@@ -150,7 +175,7 @@ fn range(
     name: &'static str,
     value: impl ToString,
     inside: bool,
-    expected: &'static str,
+    expected: impl Into<String>,
 ) -> Result<(), SettingsError> {
     if inside {
         Ok(())
@@ -158,7 +183,7 @@ fn range(
         Err(SettingsError::Range {
             name,
             value: value.to_string(),
-            expected,
+            expected: expected.into(),
         })
     }
 }

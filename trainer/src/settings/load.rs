@@ -48,14 +48,42 @@ impl Settings {
         let inference = changed.get("inference");
         let chosen = inference.is_some_and(|inference| inference.get("noise_free_steps").is_some());
         merge(&mut table, changed);
-        let mut settings =
-            Self::deserialize(table).map_err(|e| SettingsError::Type(e.to_string()))?;
+        let mut settings = Self::read(table)?;
         if !chosen {
             // The default follows the number of steps.
             settings.inference = settings.inference.normalized();
         }
         settings.check()?;
         Ok(settings)
+    }
+
+    /// These settings, changed by each `section.key=value` of `changes`: of one of `sections`, for the
+    /// others have had their effect.
+    ///
+    /// # Errors
+    /// When something is no TOML, is unknown, of another section or out of its range.
+    pub fn changed(&self, changes: &[String], sections: &[&str]) -> Result<Self, SettingsError> {
+        let table = toml::Table::try_from(self);
+        let mut table = table.map_err(|error| SettingsError::Type(error.to_string()))?;
+        for change in changes {
+            let place = format!("--set {change}");
+            let change = parse(&place, &quoted(change))?;
+            if let Some(other) = change.keys().find(|key| !sections.contains(&key.as_str())) {
+                let reason = format!(
+                    "{other} has had its effect; only {} can be changed now",
+                    sections.join(", ")
+                );
+                return Err(SettingsError::Syntax { place, reason });
+            }
+            merge(&mut table, change);
+        }
+        let settings = Self::read(table)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn read(table: toml::Table) -> Result<Self, SettingsError> {
+        Self::deserialize(table).map_err(|error| SettingsError::Type(error.to_string()))
     }
 }
 
@@ -184,6 +212,16 @@ mod tests {
             ("inference.aggregation=median", "median"),
             ("export.weights=int8", "int8"),
             ("calibration.false_positive_rate=2", "false_positive_rate"),
+            ("calibration.false_positive_rate=0", "false_positive_rate"),
+            (
+                "calibration.count=20",
+                "calibration.count is 20, expected 40",
+            ),
+            (
+                "calibration={count=60, false_positive_rate=0.01}",
+                "calibration.count is 60, expected 197",
+            ),
+            ("calibration.neighbours=10", "calibration.neighbours"),
             ("nonsense", "--set nonsense"),
         ] {
             let error = change(text).unwrap_err().to_string();

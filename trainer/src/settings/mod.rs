@@ -69,7 +69,7 @@ pub enum SettingsError {
         /// Its value.
         value: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
 }
 

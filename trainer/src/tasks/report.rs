@@ -1,10 +1,8 @@
 //! What `trainer reconstruct`, `inpaint` and `recover` have in common: their arguments, and the
 //! report that they write.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use lfbm_bundle::console::print_line;
@@ -15,8 +13,9 @@ use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use serde::Serialize;
 
 use super::completions::{Completions, MeanSquaredError, complete};
-use crate::data::Dataset;
+use crate::data::{ChangedDataArg, Dataset};
 use crate::evaluate::draw_rows;
+use crate::output::OutputFolder;
 
 /// Langevin steps: the paper's in testing.
 const STEPS: u32 = 400;
@@ -33,6 +32,8 @@ pub struct TaskArgs {
     /// The folder of the data set that was fitted; without it LFBM_DATA_DIR, then the cache
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changed: ChangedDataArg,
     /// The folder for the picture and the JSON file; without it, the folder report in the bundle
     #[arg(long)]
     out: Option<PathBuf>,
@@ -85,6 +86,8 @@ impl TaskArgs {
         masks: Option<(String, Vec<f32>)>,
         chains: u32,
     ) -> anyhow::Result<()> {
+        let own_report = || self.bundle.join("report");
+        let out = OutputFolder::prepare(&self.out.clone().unwrap_or_else(own_report))?;
         let runtime = Runtime::load(None)?;
         let options = SessionOptions::default();
         let mut inference = Inference::open(&runtime, &self.bundle, manifest, &options)?;
@@ -118,15 +121,6 @@ impl TaskArgs {
             mean_squared_error: made.error(&truth, seen, spec),
         };
         let json = serde_json::to_string_pretty(&report)?;
-        let default = || self.bundle.join("report");
-        let out = self.out.clone().unwrap_or_else(default);
-        fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
-        write(&out.join(format!("{task}.json")), &format!("{json}\n"))?;
-
-        let rows = picture(&truth, seen, &made, spec);
-        draw_rows(&out.join(format!("{task}.png")), spec, &rows)?;
-        eprintln!("wrote {}", out.display());
-
         if self.json {
             print_line(&json)?;
         } else {
@@ -145,6 +139,14 @@ impl TaskArgs {
                 report.images
             ))?;
         }
+        out.write(&format!("{task}.json"), &format!("{json}\n"))?;
+
+        let rows = picture(&truth, seen, &made, spec);
+        draw_rows(&out.file(&format!("{task}.png")), spec, &rows)?;
+        let folder = out.folder().to_path_buf();
+        out.publish()?;
+        eprintln!("wrote {}", folder.display());
+
         Ok(())
     }
 }
@@ -176,8 +178,4 @@ fn picture(
     pixels::hide_all(&mut seen, masks, spec);
     let rows = [seen].into_iter().chain(completed);
     rows.chain([truth.to_vec()]).collect()
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| path.display().to_string())
 }

@@ -1,0 +1,131 @@
+//! Where a fit keeps what it has learned.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use lfbm_bundle::console::one_line;
+
+use crate::data::Identity;
+use crate::export::Run;
+use crate::fit::{Learner, write_checkpoint};
+use crate::output::prepare_file;
+
+/// The checkpoint of a fit.
+pub(super) struct Checkpoints {
+    path: PathBuf,
+    images: Vec<u8>,
+    /// Where the last one was written, and of which iteration it is.
+    saved: Option<(PathBuf, u64)>,
+}
+
+impl Checkpoints {
+    /// Checkpoints at `path`, of a fit on such images.
+    pub(super) fn new(path: PathBuf, images: &Identity) -> Self {
+        Self {
+            path,
+            images: images.encode(),
+            saved: None,
+        }
+    }
+
+    /// The checkpoint at the path is of this run's `iteration`.
+    pub(super) fn resumed(&mut self, iteration: u64) {
+        self.saved = Some((self.path.clone(), iteration));
+    }
+
+    /// Writes one; where that fails, among temporary files. Learning goes on without one: it may be
+    /// written later, and what was learned is still here.
+    pub(super) fn save(&mut self, learner: &mut Learner, run: &Run) {
+        let state = learner.state();
+        let run = run.without_folder();
+        for path in [self.path.clone(), self.fallback()] {
+            match write_checkpoint(&path, &state, &run, Some(&self.images)) {
+                Ok(()) => {
+                    if path != self.path {
+                        eprintln!(
+                            "the checkpoint of iteration {} is in {}",
+                            state.iteration,
+                            path.display()
+                        );
+                    }
+                    self.saved = Some((path, state.iteration));
+                    return;
+                }
+                Err(error) => eprintln!("{}", one_line(&error)),
+            }
+        }
+    }
+
+    /// A place of this process among temporary files.
+    fn fallback(&self) -> PathBuf {
+        let name = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        env::temp_dir().join(format!("{name}-{}.checkpoint", std::process::id()))
+    }
+
+    /// What is kept and how the user goes on, in a sentence; `run` ended, or stopped, at `iteration`.
+    pub(super) fn kept(&self, iteration: u64, total: u64, out: &Path) -> String {
+        let Some((path, saved)) = &self.saved else {
+            return "there is no checkpoint yet".to_owned();
+        };
+        let path = path.display();
+        if *saved == total {
+            return format!(
+                "what was learned is in {path}: `trainer export {path} --out {}` writes the bundle, \
+                 or another --out where there is room (with the --data-dir of the fit, if it had one)",
+                out.display()
+            );
+        }
+        let stopped = if *saved == iteration {
+            format!("stopped at iteration {iteration}")
+        } else {
+            format!("the last checkpoint is of iteration {saved}")
+        };
+        let elsewhere = if *path.to_string() == self.path.display().to_string() {
+            String::new()
+        } else {
+            format!(" --checkpoint {path}")
+        };
+        format!("{stopped}; the same command with --resume{elsewhere} goes on from {path}")
+    }
+
+    /// The last one, for who must begin anew.
+    pub(super) fn last_good(&self) -> String {
+        match &self.saved {
+            Some((path, at)) => format!(
+                "the last good checkpoint, {}, is of iteration {at}",
+                path.display()
+            ),
+            None => "there is no checkpoint yet".to_owned(),
+        }
+    }
+}
+
+/// Refuses a place where no checkpoint can be written or read, or that another fit needs.
+pub(super) fn check_place(
+    checkpoint: &Path,
+    out: &Path,
+    resume: bool,
+    overwrite: bool,
+) -> anyhow::Result<()> {
+    let place = checkpoint.display();
+    let absolute = |path: &Path| std::path::absolute(path);
+    ensure!(
+        !absolute(checkpoint)?.starts_with(absolute(out)?),
+        "the checkpoint {place} would be where the bundle comes to; name another place with \
+         --checkpoint"
+    );
+    prepare_file(checkpoint)?;
+    let there = checkpoint.is_file();
+    ensure!(
+        there || !resume,
+        "there is no checkpoint {place} to resume from; name it with --checkpoint, or leave --resume \
+         out"
+    );
+    ensure!(
+        !there || resume || overwrite,
+        "{place} is there, the checkpoint of a fit; go on from it with --resume, begin anew with \
+         --overwrite, or name another place with --checkpoint"
+    );
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The images that a model was fitted on, found again.
+
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use lfbm_bundle::manifest::{ImageSpec, Manifest};
+use lfbm_bundle::store::Bundle;
+use serde::Deserialize;
+
+use crate::data::{
+    CalibrationCount, ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, DatasetName,
+    Digest, Identity, Relation, Split, split,
+};
+use crate::export::IMAGES;
+use crate::settings::IncompleteSettings;
+
+/// What a fit writes into the manifest that finds its split again.
+#[derive(Deserialize)]
+struct Training {
+    split_seed: u64,
+    calibration_count: usize,
+    data: DataArgs,
+}
+
+/// Images, and what they are to a fit.
+pub(super) struct Fitted {
+    pub(super) dataset: Dataset,
+    pub(super) relation: Relation,
+    /// Whether that is known, and not taken for granted.
+    pub(super) is_known: bool,
+}
+
+/// Which images are looked for; by default those of the fit.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sought<'a> {
+    /// Another data set than that of the fit.
+    pub(super) name: Option<DatasetName>,
+    /// The folder of its files.
+    pub(super) data_dir: Option<&'a Path>,
+    /// Normal classes; without it those of the fit, or else the one that is called good.
+    pub(super) normal_classes: Option<&'a str>,
+    /// Another number of calibration images than the fit kept.
+    pub(super) calibration: Option<CalibrationCount>,
+}
+
+/// Images for the bundle in the folder `bundle`, and what they are to its fit.
+pub(super) fn images_of(
+    bundle: &Path,
+    manifest: &Manifest,
+    sought: &Sought<'_>,
+) -> anyhow::Result<Fitted> {
+    let Training {
+        split_seed,
+        calibration_count,
+        mut data,
+    } = Training::deserialize(&manifest.training)
+        .context("the bundle does not say how it was fitted, so its split is not known")?;
+    data.data_dir = sought.data_dir.map(Path::to_path_buf);
+    if let Some(name) = sought.name {
+        data.dataset = name;
+    }
+    let mut dataset = data.load()?;
+    check_size(&manifest.image, &dataset)?;
+    let classes = match sought.normal_classes {
+        Some(list) => ClassArgs {
+            normal_classes: Some(list.to_owned()),
+            holdout: None,
+        }
+        .select(&dataset.classes)?,
+        None => ClassSelection::of_known(&dataset.classes, &manifest.classes.normal),
+    };
+    let recalibrated = sought.calibration;
+    if let Some(mut identity) = identity_of(bundle, manifest)? {
+        if let Some(count) = recalibrated {
+            identity = identity.recalibrated(count)?;
+        }
+        let relation = identity.relation(&mut dataset, &classes);
+        let masked = IncompleteSettings::of(manifest)?.mask.is_some();
+        ensure!(
+            !masked || !matches!(relation, Relation::Changed(..)),
+            "the images have changed since the fit, and it hid pixels of them by their numbers; give \
+             it the folder as it was"
+        );
+        return Ok(Fitted {
+            dataset,
+            relation,
+            is_known: true,
+        });
+    }
+    let classes = ClassSelection::of_names(&dataset.classes, &manifest.classes.normal)?;
+    let count = CalibrationCount::exactly(calibration_count);
+    let mut split = split(&dataset, &dataset.digests(), &classes, split_seed, count)?;
+    if let Some(count) = recalibrated {
+        split = split.recalibrated(count)?;
+    }
+    Ok(Fitted {
+        dataset,
+        relation: Relation::Same(split),
+        is_known: false,
+    })
+}
+
+fn identity_of(bundle: &Path, manifest: &Manifest) -> anyhow::Result<Option<Identity>> {
+    let Some(bytes) = Bundle::read_file(bundle, manifest, IMAGES)? else {
+        return Ok(None);
+    };
+    let identity = Identity::decode(&bytes);
+    let identity = identity.with_context(|| format!("{IMAGES} of the bundle is damaged"))?;
+    Ok(Some(identity))
+}
+
+/// The images of the fit of a bundle, and their split.
+pub(super) fn fitted_images(
+    bundle: &Path,
+    manifest: &Manifest,
+    data_dir: Option<&Path>,
+    changed: ChangedDataArg,
+) -> anyhow::Result<(Dataset, Split)> {
+    let sought = Sought {
+        data_dir,
+        ..Sought::default()
+    };
+    let fitted = images_of(bundle, manifest, &sought)?;
+    if !fitted.is_known {
+        warn_unknown();
+    }
+    let split = split_of_the_fit(fitted.relation, changed)?;
+    Ok((fitted.dataset, split))
+}
+
+/// Says that a bundle has no identity of its images.
+pub(super) fn warn_unknown() {
+    eprintln!(
+        "the bundle does not say which images it was fitted on, so they are taken to be these, as \
+         they were; `trainer calibrate` writes it"
+    );
+}
+
+/// The split of images that must be those of the fit, changed only if `changed` says so.
+pub(super) fn split_of_the_fit(
+    relation: Relation,
+    changed: ChangedDataArg,
+) -> anyhow::Result<Split> {
+    match relation {
+        Relation::Same(split) => Ok(split),
+        Relation::Changed(split, change) if changed.changed_data => {
+            eprintln!("the images have changed since the fit: {change}");
+            Ok(split)
+        }
+        Relation::Changed(_, change) => bail!(
+            "the images have changed since the fit: {change}; restore the folder, or go on with \
+             --changed-data, by which what the fit has not seen is for the test"
+        ),
+        Relation::Other { split, seen } => bail!(
+            "these are other images than those of the fit, which has seen {seen} of {}; name the \
+             folder that was fitted with --data-dir",
+            split.len() + seen
+        ),
+    }
+}
+
+/// Whether a model for such images can score the data set's.
+pub(super) fn check_size(spec: &ImageSpec, dataset: &Dataset) -> anyhow::Result<()> {
+    ensure!(
+        (dataset.channels, dataset.height, dataset.width)
+            == (spec.channels, spec.height, spec.width),
+        "the model is for images of {} x {} x {} (C, H, W), the data set has {} x {} x {}",
+        spec.channels,
+        spec.height,
+        spec.width,
+        dataset.channels,
+        dataset.height,
+        dataset.width
+    );
+    Ok(())
+}
+
+/// Says how many images are equal to others.
+pub(super) fn tell_copies(dataset: &Dataset, digests: &[Digest], classes: &ClassSelection) {
+    let (equal, contradictory) = crate::data::copies(dataset, digests, classes);
+    if equal > 0 {
+        eprintln!(
+            "{equal} of {} images are equal to others and left out",
+            dataset.len()
+        );
+    }
+    if contradictory > 0 {
+        eprintln!(
+            "{contradictory} images are in normal and in held-out classes alike; they count as normal"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Places for what a command makes: made and tried before it begins to work.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lfbm_bundle::scratch::{ScratchDir, changing, folder_of};
+
+/// What the names of temporary folders begin with.
+const TEMPORARY: &str = ".trainer-";
+
+/// Why nothing can be written to a place.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The system refuses.
+    #[error("{} cannot be written to, name another place: {source}", path.display())]
+    Io {
+        /// The place.
+        path: PathBuf,
+        /// What it says.
+        source: std::io::Error,
+    },
+    /// The place is of no use.
+    #[error("{} {reason}", path.display())]
+    Taken {
+        /// The place.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> OutputError {
+    let path = path.to_path_buf();
+    move |source| OutputError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+/// Makes a folder, and tries whether files can be written to it.
+///
+/// # Errors
+/// When they cannot.
+pub fn prepare_folder(folder: &Path) -> Result<(), OutputError> {
+    scratch_in(folder).map(drop)
+}
+
+fn scratch_in(folder: &Path) -> Result<ScratchDir, OutputError> {
+    fs::create_dir_all(folder).map_err(io(folder))?;
+    let scratch = ScratchDir::new_in(folder, TEMPORARY).map_err(io(folder))?;
+    let probe = scratch.path().join("probe");
+    fs::write(&probe, "a disk that is full takes no byte")
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(io(folder))?;
+    Ok(scratch)
+}
+
+/// Makes the folder of a file, and tries whether the file can be written there.
+///
+/// # Errors
+/// When it cannot.
+pub fn prepare_file(file: &Path) -> Result<(), OutputError> {
+    let taken = |reason| {
+        Err(OutputError::Taken {
+            path: file.to_path_buf(),
+            reason,
+        })
+    };
+    if file.file_name().is_none() {
+        return taken("is no name for a file; name another");
+    }
+    if file.exists() && !file.is_file() {
+        return taken("is there and is no file; name another");
+    }
+    prepare_folder(folder_of(file))
+}
+
+/// Files that come to a folder all together, once they are whole.
+#[derive(Debug)]
+pub struct OutputFolder {
+    folder: PathBuf,
+    scratch: ScratchDir,
+}
+
+impl OutputFolder {
+    /// Makes `folder` if it is not there, and a place for files that are not whole.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn prepare(folder: &Path) -> Result<Self, OutputError> {
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            scratch: scratch_in(folder)?,
+        })
+    }
+
+    /// The folder that the files come to.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the file `name` is written.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Writes the file `name`.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), OutputError> {
+        fs::write(self.file(name), text).map_err(io(&self.folder.join(name)))
+    }
+
+    /// Puts the files in their place, over those of the same names.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn publish(self) -> Result<(), OutputError> {
+        let _changing = changing();
+        for entry in fs::read_dir(self.scratch.path()).map_err(io(&self.folder))? {
+            let entry = entry.map_err(io(&self.folder))?;
+            let target = self.folder.join(entry.file_name());
+            fs::rename(entry.path(), &target).map_err(io(&target))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_made_or_refused_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        prepare_folder(&folder.path().join("a/b")).unwrap();
+        prepare_file(&folder.path().join("c/d.checkpoint")).unwrap();
+        prepare_file(&file).unwrap();
+        for error in [
+            prepare_folder(&file).unwrap_err(),
+            prepare_folder(&file.join("below")).unwrap_err(),
+            prepare_file(&file.join("below")).unwrap_err(),
+            prepare_file(folder.path()).unwrap_err(),
+        ] {
+            let path = folder.path().display().to_string();
+            assert!(error.to_string().contains(&path), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_come_all_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("report");
+        let output = OutputFolder::prepare(&out).unwrap();
+        output.write("a.txt", "a").unwrap();
+        fs::write(output.file("b.txt"), "b").unwrap();
+        assert!(!out.join("a.txt").exists());
+        output.publish().unwrap();
+        let mut names: Vec<_> = fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["a.txt", "b.txt"]);
+    }
+}

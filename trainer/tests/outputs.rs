@@ -1,0 +1,164 @@
+//! Places for what commands make are made, or refused before any work; work that is done is not lost.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod process;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use lfbm_bundle::store::Bundle;
+use process::{done, fit_strokes, names, refused, start, trainer, wait_until};
+
+#[test]
+fn folders_that_are_missing_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("not/there/yet");
+    let checkpoint = folder.path().join("nor/this/one.checkpoint");
+    done(fit_strokes(&out, &[]).arg("--checkpoint").arg(&checkpoint));
+    assert!(checkpoint.is_file());
+    Bundle::open(&out).unwrap();
+    let report = folder.path().join("a/b/report");
+    done(trainer(["evaluate"]).arg(&out).arg("--out").arg(&report));
+    assert!(report.join("scores.csv").is_file());
+}
+
+#[test]
+fn a_place_of_no_use_is_refused_before_the_first_iteration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let link = folder.path().join("link");
+    symlink(folder.path().join("nowhere"), &link).unwrap();
+    fs::write(folder.path().join("old.checkpoint"), "a fit").unwrap();
+    let fit = |out: &str, checkpoint: Option<&str>| {
+        let mut command = fit_strokes(out.as_ref(), &[]);
+        command.current_dir(folder.path());
+        if let Some(checkpoint) = checkpoint {
+            command.args(["--checkpoint", checkpoint]);
+        }
+        command
+    };
+    for (out, checkpoint, awaited) in [
+        ("file", None, "file"),
+        ("file/below", None, "file cannot be written to"),
+        (".", None, "./NAME"),
+        ("..", None, "./NAME"),
+        ("link", None, "is a link"),
+        ("new", Some("file/below"), "file cannot be written to"),
+        ("new", Some("."), "no name for a file"),
+        ("new", Some("new"), "would be where the bundle comes to"),
+        (
+            "new",
+            Some("./new/checkpoint"),
+            "would be where the bundle comes to",
+        ),
+        ("old", None, "--resume"),
+    ] {
+        let said = refused(&mut fit(out, checkpoint));
+        assert!(said.contains(awaited), "{out} {checkpoint:?}: {said}");
+        assert!(!said.contains("fitting"), "{out} {checkpoint:?}: {said}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    assert_eq!(names(folder.path()), ["file", "link", "old.checkpoint"]);
+}
+
+#[test]
+fn every_command_refuses_a_place_of_no_use_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle");
+    done(&mut fit_strokes(&bundle, &[]));
+    fs::write(folder.path().join("file"), "mine").unwrap();
+    let plan = "dataset = \"strokes\"\nholdouts = [\"1\"]\nseeds = [1]\n[settings]\nsmall = []\n";
+    fs::write(folder.path().join("plan.toml"), plan).unwrap();
+    let before = names(folder.path());
+    for arguments in [
+        &["evaluate", "bundle"][..],
+        &["reconstruct", "bundle"],
+        &["inpaint", "bundle"],
+        &["synthesize", "bundle"],
+        &["calibrate", "bundle"],
+        &["export", "bundle.checkpoint"],
+        &["draw", "--digit", "3"],
+        &["sweep", "plan.toml"],
+    ] {
+        for out in ["file", "file/below"] {
+            let mut command = trainer([]);
+            command
+                .args(arguments)
+                .args(["--out", out])
+                .current_dir(folder.path());
+            let said = refused(&mut command);
+            assert!(said.contains("file"), "{arguments:?}: {said}");
+        }
+    }
+    assert_eq!(names(folder.path()), before);
+}
+
+#[test]
+fn a_bundle_goes_where_a_link_points_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let [target, link] = ["target", "link"].map(|name| folder.path().join(name));
+    fs::create_dir(&target).unwrap();
+    symlink(&target, &link).unwrap();
+    done(&mut fit_strokes(&link, &[]));
+    Bundle::open(&target).unwrap();
+    assert!(link.is_symlink());
+}
+
+/// A fit that is slow enough to be met while it learns.
+fn long(folder: &std::path::Path) -> Command {
+    let changes = ["learning.iterations=300", "run.checkpoint_every=5"];
+    fit_strokes(&folder.join("bundle"), &changes)
+}
+
+#[test]
+fn what_was_learned_is_kept_elsewhere_when_its_place_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let place = folder.path().join("place");
+    let mut fit = long(&place);
+    let process = start(fit.env("TMPDIR", elsewhere.path()));
+    wait_until("a checkpoint", || place.join("bundle.checkpoint").is_file());
+    // As a disk is that is full or gone: nothing can be written there any more.
+    while fs::remove_dir_all(&place).is_err() {}
+    fs::write(&place, "").unwrap();
+    let output = process.wait_with_output().unwrap();
+    let said = process::text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let mut kept = names(elsewhere.path());
+    kept.retain(|name| name.ends_with(".checkpoint"));
+    let [kept] = &kept[..] else {
+        panic!("{kept:?}: {said}");
+    };
+    let kept = elsewhere.path().join(kept);
+    let command = format!("trainer export {}", kept.display());
+    assert!(said.contains(&command), "{said}");
+    let out = elsewhere.path().join("bundle");
+    done(trainer(["export"]).arg(&kept).arg("--out").arg(&out));
+    let training = Bundle::open(&out).unwrap().manifest().training.clone();
+    assert_eq!(training["iterations"], 300);
+}
+
+#[test]
+fn a_name_that_is_taken_while_learning_stays_who_took_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = start(&mut long(folder.path()));
+    let checkpoint = folder.path().join("bundle.checkpoint");
+    wait_until("a checkpoint", || checkpoint.is_file());
+    let taken = folder.path().join("bundle");
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("notes.txt"), "mine").unwrap();
+    let output = process.wait_with_output().unwrap();
+    let said = process::text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("trainer export"), "{said}");
+    assert_eq!(fs::read(taken.join("notes.txt")).unwrap(), b"mine");
+    let out = folder.path().join("elsewhere");
+    done(trainer(["export"]).arg(&checkpoint).arg("--out").arg(&out));
+    assert_eq!(
+        names(folder.path()),
+        ["bundle", "bundle.checkpoint", "elsewhere"]
+    );
+}
