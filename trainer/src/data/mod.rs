@@ -21,6 +21,7 @@ pub use args::{DataArgs, DatasetName};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
 pub use mask::Mask;
+pub use mnist::write_idx;
 pub use split::{Split, split};
 
 /// Images of one shape, with labels.
