@@ -323,6 +323,8 @@ def main():
     args = parser.parse_args()
     names = args.files or [path.relative_to(ROOT) for path in
                            [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy/README.md"]]
+    # So that what was started ends with this, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="check-docs-"))
     try:
         check = Check(scratch, args.shared_target)
