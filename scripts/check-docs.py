@@ -107,9 +107,10 @@ class Shell:
             return None
         timer = threading.Timer(BLOCK_LIMIT_S, self.kill)
         timer.start()
-        answer = self.bash.stdout.readline().strip()
-        timer.cancel()
-        return answer or None
+        try:
+            return self.bash.stdout.readline().strip() or None
+        finally:
+            timer.cancel()
 
     def files(self, commands: str) -> tuple[pathlib.Path, pathlib.Path]:
         self.count += 1
