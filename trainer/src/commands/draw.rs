@@ -9,7 +9,7 @@ use lfbm_bundle::inference::Inference;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 
-use crate::data::{strokes, write_idx};
+use crate::data::{mnist, strokes};
 use crate::evaluate::shown;
 
 /// Arguments of `trainer draw`.
@@ -55,7 +55,7 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
         }
     }
     if args.idx {
-        write_idx(&args.out, &strokes::dataset(args.count, args.seed))?;
+        mnist::write_idx(&args.out, &strokes::dataset(args.count, args.seed))?;
     }
     if let Some(path) = &args.bundle {
         let bundle = Bundle::open(path)?;

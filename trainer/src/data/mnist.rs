@@ -122,7 +122,7 @@ fn read(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
 ///
 /// # Errors
 /// When the disk fails.
-pub fn write_idx(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
+pub(crate) fn write_idx(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
     for (part, is_test) in PARTS.into_iter().zip([false, true]) {
         let indices: Vec<usize> = (0..dataset.len())
             .filter(|index| (index % 7 == 6) == is_test)

@@ -8,7 +8,7 @@ mod error;
 mod images;
 mod mask;
 mod mat;
-mod mnist;
+pub(crate) mod mnist;
 mod split;
 pub mod strokes;
 mod svhn;
@@ -21,7 +21,6 @@ pub use args::{DataArgs, DatasetName};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
 pub use mask::Mask;
-pub use mnist::write_idx;
 pub use split::{Split, split};
 
 /// Images of one shape, with labels.
