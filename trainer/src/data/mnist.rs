@@ -223,10 +223,7 @@ mod tests {
         write_idx(folder.path(), &drawn).unwrap();
         let dataset = load(Some(folder.path())).unwrap();
         // The two images of t10k come last.
-        assert_eq!(
-            dataset.labels,
-            [0, 1, 2, 3, 4, 5, 7, 8, 9, 0, 1, 2, 6, 3]
-        );
+        assert_eq!(dataset.labels, [0, 1, 2, 3, 4, 5, 7, 8, 9, 0, 1, 2, 6, 3]);
         assert_eq!(dataset.image(7), drawn.image(8));
         assert_eq!(dataset.image(13), drawn.image(13));
     }
