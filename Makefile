@@ -12,6 +12,8 @@ DEPLOY_TOOLS := third_party/deploy-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
 ONNXRUNTIME ?= onnxruntime
+# Which tests `make test` runs.
+TESTS ?= --workspace
 FUZZ_TARGETS := calibration image manifest onnx request
 # Seconds for each fuzz target, and for the soak test.
 FUZZ_S ?= 60
@@ -64,12 +66,18 @@ trainer: native-libs ## Build the trainer, optimised
 test: export OMP_NUM_THREADS = 1
 test: native-libs python promtool ## Run every test
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test $(TESTS)
 
 .PHONY: deploy-check
 deploy-check: onnxruntime $(PROMTOOL) $(DEPLOY_TOOLS)/.installed ## Check deploy/ by schemas and against a real server
 	cargo build
 	$(PYTHON) scripts/check-deploy.py
+
+# DOCS_CHECK_ARGS=--shared-target=target builds unoptimised, with the dependencies that are built already.
+.PHONY: docs-check
+docs-check: ## Run the commands of README and docs in a fresh clone
+	$(PYTHON) scripts/check_docs_test.py
+	$(PYTHON) scripts/check-docs.py $(DOCS_CHECK_ARGS)
 
 .PHONY: fuzz-check
 fuzz-check: ## Compile the fuzz targets, without the fuzzer

@@ -43,7 +43,7 @@ enum Command {
     Import(commands::import::ImportArgs),
     /// Calibrate a bundle anew, without fitting; brings one of an older format up to date
     Calibrate(commands::calibrate::CalibrateArgs),
-    /// Draw digits, or sample a bundle's model, as a PNG file each
+    /// Draw digits, or sample a bundle's model, as a PNG file each; or a data set of digits
     Draw(commands::draw::DrawArgs),
 }
 

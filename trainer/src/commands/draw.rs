@@ -1,4 +1,4 @@
-//! `trainer draw`: single images, to try a server with.
+//! `trainer draw`: single images to try a server with, or a data set to try a fit with.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use lfbm_bundle::inference::Inference;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 
-use crate::data::strokes;
+use crate::data::{mnist, strokes};
 use crate::evaluate::shown;
 use crate::output::OutputFolder;
 
@@ -17,18 +17,21 @@ use crate::output::OutputFolder;
 #[derive(Args, Clone, Debug)]
 pub struct DrawArgs {
     /// Sample this bundle's prior
-    #[arg(long, conflicts_with = "digit", required_unless_present = "digit")]
+    #[arg(long, group = "what", required = true)]
     bundle: Option<PathBuf>,
     /// Draw this digit with the generator of the data set strokes
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
+    #[arg(long, group = "what", value_parser = clap::value_parser!(u8).range(0..=9))]
     digit: Option<u8>,
+    /// Draw the data set strokes as the four IDX files that `--dataset mnist` reads
+    #[arg(long, group = "what")]
+    idx: bool,
     /// How many images
     #[arg(long, default_value_t = 1)]
     count: usize,
     /// Decides what they look like
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The folder for the PNG files
+    /// The folder for the files
     #[arg(long)]
     out: PathBuf,
 }
@@ -51,6 +54,9 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
                 bytes,
             )?;
         }
+    }
+    if args.idx {
+        mnist::write_idx(&args.out, &strokes::dataset(args.count, args.seed))?;
     }
     if let Some(path) = &args.bundle {
         let bundle = Bundle::open(path)?;

@@ -121,6 +121,36 @@ fn read(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
     Ok((path, bytes))
 }
 
+/// Writes grey images of up to ten classes as the four files; every seventh image is in `t10k`.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn write_idx(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
+    for (part, is_test) in PARTS.into_iter().zip([false, true]) {
+        let indices: Vec<usize> = (0..dataset.len())
+            .filter(|index| (index % 7 == 6) == is_test)
+            .collect();
+        let images = indices.iter().flat_map(|&index| dataset.image(index));
+        let labels = indices.iter().map(|&index| dataset.labels[index] as u8);
+        let size = [indices.len(), dataset.height, dataset.width];
+        for (name, bytes) in [
+            ("images-idx3", idx(&size, images.copied())),
+            ("labels-idx1", idx(&size[..1], labels)),
+        ] {
+            let path = folder.join(format!("{part}-{name}-ubyte"));
+            fs::write(&path, bytes).map_err(DataError::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// An IDX file of unsigned bytes.
+fn idx(sizes: &[usize], values: impl Iterator<Item = u8>) -> Vec<u8> {
+    let head = [0, 0, 8, sizes.len() as u8].into_iter();
+    let sizes = sizes.iter().flat_map(|&size| (size as u32).to_be_bytes());
+    head.chain(sizes).chain(values).collect()
+}
+
 /// Sizes and values of an IDX file of unsigned bytes with `N` dimensions.
 fn parse<'a, const N: usize>(
     path: &Path,
@@ -157,11 +187,8 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
     use std::io::Write;
 
-    fn idx(sizes: &[u32], values: &[u8]) -> Vec<u8> {
-        let head = [0, 0, 8, sizes.len() as u8].into_iter();
-        head.chain(sizes.iter().flat_map(|size| size.to_be_bytes()))
-            .chain(values.iter().copied())
-            .collect()
+    fn idx(sizes: &[usize], values: &[u8]) -> Vec<u8> {
+        super::idx(sizes, values.iter().copied())
     }
 
     fn write(folder: &Path, train_labels: &[u8]) {
@@ -190,6 +217,18 @@ mod tests {
         assert_eq!((dataset.height, dataset.width), (1, 2));
         assert_eq!(dataset.bytes, [0, 255, 51, 102, 255, 0]);
         assert_eq!(dataset.gather(&[2, 0]), [1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let drawn = crate::data::strokes::dataset(14, 3);
+        write_idx(folder.path(), &drawn).unwrap();
+        let dataset = load(Some(folder.path())).unwrap();
+        // The two images of t10k come last.
+        assert_eq!(dataset.labels, [0, 1, 2, 3, 4, 5, 7, 8, 9, 0, 1, 2, 6, 3]);
+        assert_eq!(dataset.image(7), drawn.image(8));
+        assert_eq!(dataset.image(13), drawn.image(13));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod identity;
 mod images;
 mod mask;
 mod mat;
-mod mnist;
+pub(crate) mod mnist;
 mod split;
 pub mod strokes;
 mod svhn;

@@ -169,7 +169,11 @@ mod tests {
 
     #[test]
     fn the_shipped_sweeps_are_some() {
-        for file in ["sweep-mnist.toml", "sweep-analysis.toml"] {
+        for file in [
+            "sweep-mnist.toml",
+            "sweep-analysis.toml",
+            "sweep-paper.toml",
+        ] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join("configs")
                 .join(file);
