@@ -12,7 +12,7 @@ DEPLOY_TOOLS := third_party/deploy-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
 ONNXRUNTIME ?= onnxruntime
-FUZZ_TARGETS := calibration image manifest onnx request
+FUZZ_TARGETS := calibration image import manifest onnx request
 # Seconds for each fuzz target, and for the soak test.
 FUZZ_S ?= 60
 LFBM_SOAK_S ?= 600
