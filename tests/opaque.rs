@@ -59,7 +59,10 @@ async fn a_graph_that_cannot_be_read_is_served_and_logged_once() {
     let reply = client(&server).await.score(encoded(image)).await;
     assert!(reply.is_ok(), "{reply:?}");
     let text = fs::read_to_string(&log).unwrap();
-    let said: Vec<_> = text.lines().filter(|line| line.contains("Hardmax")).collect();
+    let said: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("Hardmax"))
+        .collect();
     assert_eq!(said.len(), 1, "{text}");
     for part in ["posterior", "another-node", "WARN"] {
         assert!(said[0].contains(part), "{}", said[0]);

@@ -101,7 +101,10 @@ imports("Acosh", node("Add", "p one", "above"), node("Acosh", "above", "y"), one
 imports("Tan", node("Tanh", "v", "inside"), node("Tan", "inside", "y"))
 imports("Atanh", node("Tanh", "v", "inside"), node("Atanh", "inside", "y"))
 for op in ["Floor", "Ceil", "Round", "Sign"]:
-    imports(op, node(op, "v", "stepped"), node("Mul", "stepped v", "y"))
+    # Nowhere near a step.
+    imports(op, node("Sigmoid", "v", "s"), node("Mul", "s by", "t"), node("Add", "t offsets", "u"),
+            node(op, "u", "stepped"), node("Mul", "stepped v", "y"), by=numpy.float32(0.3),
+            offsets=numpy.array([0.1, 1.1, -1.9], numpy.float32))
 imports("Celu_alpha", node("Celu", "v", "y", alpha=0.6))
 imports("Selu_given", node("Selu", "v", "y", alpha=1.1, gamma=0.9))
 imports("LeakyRelu_steep", node("LeakyRelu", "v", "y", alpha=1.5))

@@ -138,11 +138,16 @@ fn check(runtime: &Runtime, path: &Path, z: &[f32]) -> Result<(), String> {
     }
     if outputs[0].shape[1..] != file.shape[1..] {
         let (got, wanted) = (&outputs[0].shape, &file.shape);
-        return Err(format!("the shape {got:?}, expected {wanted:?} but for the rows"));
+        return Err(format!(
+            "the shape {got:?}, expected {wanted:?} but for the rows"
+        ));
     }
     let apart = difference(&outputs[0].data, &expected);
     if apart > 1e-4 * largest(&expected).max(1e-3) {
-        return Err(format!("values differ by {apart} of {}", largest(&expected)));
+        return Err(format!(
+            "values differ by {apart} of {}",
+            largest(&expected)
+        ));
     }
     let scale = largest(&outputs[1].data).max(1e-3);
     for (at, &slope) in outputs[1].data.iter().enumerate() {
@@ -171,7 +176,12 @@ fn operators_have_onnx_runtimes_values_and_numerical_slopes() {
             wrong.push(format!("{name}: {reason}"));
         }
     }
-    assert!(wrong.is_empty(), "{} models:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} models:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]

@@ -311,7 +311,9 @@ fn weights_beside_a_model_are_read_from_its_folder_alone() {
         Err(error) => error.to_string(),
     };
     fs::write(&model, &original).unwrap();
-    let shown = fs::canonicalize(&place).unwrap().join("dcgan.dynamo.onnx.data");
+    let shown = fs::canonicalize(&place)
+        .unwrap()
+        .join("dcgan.dynamo.onnx.data");
     let message = refusal();
     assert!(message.contains(&shown.display().to_string()), "{message}");
     assert!(message.contains("tensor "), "{message}");
@@ -325,7 +327,10 @@ fn weights_beside_a_model_are_read_from_its_folder_alone() {
     fs::remove_file(&weights).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &weights).unwrap();
     let message = refusal();
-    assert!(message.contains("a link out of the model's folder"), "{message}");
+    assert!(
+        message.contains("a link out of the model's folder"),
+        "{message}"
+    );
 
     fs::remove_file(&weights).unwrap();
     fs::create_dir(&weights).unwrap();
@@ -340,13 +345,20 @@ fn weights_beside_a_model_are_read_from_its_folder_alone() {
     for name in ["../elsewhere/is/what/x", "/tmp/elsewhere/is/wher"] {
         let named = "dcgan.dynamo.onnx.data";
         assert_eq!(name.len(), named.len());
-        let at = |bytes: &[u8]| bytes.windows(named.len()).position(|w| w == named.as_bytes());
+        let at = |bytes: &[u8]| {
+            bytes
+                .windows(named.len())
+                .position(|w| w == named.as_bytes())
+        };
         let mut bytes = original.clone();
         while let Some(at) = at(&bytes) {
             bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
         }
         fs::write(&model, &bytes).unwrap();
         let message = refusal();
-        assert!(message.contains("a file in the model's folder"), "{message}");
+        assert!(
+            message.contains("a file in the model's folder"),
+            "{message}"
+        );
     }
 }

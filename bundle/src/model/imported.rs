@@ -119,14 +119,11 @@ fn open(path: &Path, name: &str, input: &str) -> Result<(Graph, Vec<Output>), Mo
 }
 
 /// Bytes of a file in the folder of the model, where larger models keep their weights.
-fn read_beside(
-    model: &Path,
-    file: &str,
-    offset: usize,
-    length: usize,
-) -> Result<Vec<u8>, String> {
+fn read_beside(model: &Path, file: &str, offset: usize, length: usize) -> Result<Vec<u8>, String> {
     let parts: Vec<_> = Path::new(file).components().collect();
-    let inside = parts.iter().all(|part| matches!(part, Component::Normal(_)));
+    let inside = parts
+        .iter()
+        .all(|part| matches!(part, Component::Normal(_)));
     if parts.is_empty() || !inside {
         return Err(format!(
             "is in {file:?}, expected the name of a file in the model's folder"

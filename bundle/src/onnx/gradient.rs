@@ -59,7 +59,9 @@ pub fn pullback(
                 let one = graph.scalar(1.0);
                 let inputs = node.inputs.iter().flatten();
                 for input in inputs.filter(|input| path.values.contains(input)) {
-                    cotangents.entry(input.clone()).or_insert_with(|| one.clone());
+                    cotangents
+                        .entry(input.clone())
+                        .or_insert_with(|| one.clone());
                 }
                 continue;
             }

@@ -56,7 +56,9 @@ pub fn signature(bytes: &[u8]) -> Result<Signature, DecodeError> {
     })
 }
 
-pub(in crate::onnx) fn read_info(info: &ValueInfoProto) -> Result<(String, ValueType), DecodeError> {
+pub(in crate::onnx) fn read_info(
+    info: &ValueInfoProto,
+) -> Result<(String, ValueType), DecodeError> {
     let name = info.name.clone().unwrap_or_default();
     let tensor = info
         .r#type
@@ -171,7 +173,10 @@ fn read(bytes: &[u8], external: &External) -> Result<Model, DecodeError> {
 /// A tensor of a type that this crate writes.
 fn own_tensor(proto: &TensorProto, external: &External) -> Result<Constant, DecodeError> {
     let written = [DataType::Float, DataType::Int64, DataType::Int32];
-    if !written.iter().any(|&code| proto.data_type == Some(code.into())) {
+    if !written
+        .iter()
+        .any(|&code| proto.data_type == Some(code.into()))
+    {
         return Err(content(format!(
             "tensor {} has elements of the type {}; float32, int64 and int32 are expected",
             proto.name.as_deref().unwrap_or("constant"),

@@ -85,7 +85,11 @@ pub(in crate::onnx) fn read_tensor(
     .map_err(|value| {
         failed(format!(
             "of the type {described} holds {value}, which does not fit into {}",
-            if data_type == DataType::Double { "float32" } else { "int64" }
+            if data_type == DataType::Double {
+                "float32"
+            } else {
+                "int64"
+            }
         ))
     })?;
     if elements.len() != count {
@@ -126,7 +130,9 @@ fn read_external(
         None => Ok(None),
         Some(text) => match text.parse::<usize>() {
             Ok(number) => Ok(Some(number)),
-            Err(_) => Err(format!("has the {key} {text:?}, expected a number of bytes")),
+            Err(_) => Err(format!(
+                "has the {key} {text:?}, expected a number of bytes"
+            )),
         },
     };
     let file = entry("location").ok_or("is in another file, which it does not name")?;

@@ -19,6 +19,8 @@ const MAX_RANK: usize = 16;
 const MAX_ROW: usize = 1 << 27;
 /// Elements of all tensors that lowering makes of few bytes of the file.
 const MAX_FILLED: usize = 1 << 27;
+/// Elements of known tensors that all nodes may read and make.
+const MAX_FOLDED: usize = 1 << 24;
 
 pub(super) struct Importer<'a> {
     pub graph: Graph,
@@ -34,6 +36,10 @@ pub(super) struct Importer<'a> {
     missing: Missing,
     /// Elements of tensors that were made so far.
     filled: usize,
+    /// Elements of known tensors that were computed with so far.
+    folded: usize,
+    /// Branches that were taken so far.
+    branches: usize,
 }
 
 impl<'a> Importer<'a> {
@@ -47,6 +53,8 @@ impl<'a> Importer<'a> {
             lost: HashSet::new(),
             missing: Missing::default(),
             filled: 0,
+            folded: 0,
+            branches: 0,
         }
     }
 
@@ -151,21 +159,26 @@ impl<'a> Importer<'a> {
 
     /// Imports a node, or notes what is missing.
     fn step(&mut self, proto: &NodeProto) -> Result<(), DecodeError> {
-        if let Some(twice) = proto.output.iter().map(|o| Value::new(o)).find(|output| {
-            !output.name().is_empty() && self.is_defined(output)
-        }) {
+        if let Some(twice) = proto
+            .output
+            .iter()
+            .map(|o| Value::new(o))
+            .find(|output| !output.name().is_empty() && self.is_defined(output))
+        {
             return Err(content(format!(
                 "the value {} is given twice; every value has one node",
                 shortened(twice.name(), 80)
             )));
         }
         let before = self.graph.nodes.len();
-        let result = self.imported(proto).and_then(|()| self.check_sizes(proto, before));
+        let result = self
+            .imported(proto)
+            .and_then(|()| Ok(self.check_sizes(proto, before)?));
         if let Err(error) = result {
             match error {
-                DecodeError::Graph(GraphError::UnknownValue(_)) if self.reads_lost(proto) => {}
-                DecodeError::Graph(error) => self.missing.add(error),
-                other => self.missing.add_reason(other.to_string()),
+                Failure::Told => {}
+                Failure::New(DecodeError::Graph(error)) => self.missing.add(error),
+                Failure::New(other) => self.missing.add_reason(other.to_string()),
             }
             for output in &proto.output {
                 let output = Value::new(output);
@@ -179,11 +192,13 @@ impl<'a> Importer<'a> {
 
     fn reads_lost(&self, proto: &NodeProto) -> bool {
         let mut lost = false;
-        super::source::reads(proto, &mut |name| lost |= self.lost.contains(&Value::new(name)));
+        super::source::reads(proto, &mut |name| {
+            lost |= self.lost.contains(&Value::new(name))
+        });
         lost
     }
 
-    fn imported(&mut self, proto: &NodeProto) -> Result<(), DecodeError> {
+    fn imported(&mut self, proto: &NodeProto) -> Result<(), Failure> {
         let op = proto.op_type.as_deref().unwrap_or_default();
         let name = proto.name.clone().filter(|name| !name.is_empty());
         let name = name.or_else(|| proto.output.first().cloned());
@@ -212,6 +227,10 @@ impl<'a> Importer<'a> {
             return Err(unknown(op.to_owned(), "import rule").into());
         }
         if op == "If" {
+            let condition = Value::new(proto.input.first().map_or("", String::as_str));
+            if self.lost.contains(&condition) {
+                return Err(Failure::Told);
+            }
             return self.branch(proto);
         }
         if op == "Constant" && self.constant_tensor(proto) {
@@ -223,13 +242,15 @@ impl<'a> Importer<'a> {
         };
         let mut node = read_node(proto, &tensor)?;
         if self.reads_lost(proto) {
-            return Err(GraphError::UnknownValue(String::new()).into());
+            return Err(Failure::Told);
         }
         self.name_outputs(&mut node);
-        if op == "ConstantOfShape" {
-            self.name_fill(proto, &mut node);
+        if op == "ConstantOfShape" && !self.name_fill(proto, &mut node) {
+            return Err(Failure::Told);
         }
+        self.count_folded(&node)?;
         if let Some(known) = fold(self, &node)? {
+            self.folded += known.values.len();
             self.known.insert(node.output(0)?.clone(), known);
             return Ok(());
         }
@@ -250,6 +271,18 @@ impl<'a> Importer<'a> {
                 .into());
         }
         Ok(self.copy(&node)?)
+    }
+
+    /// Counts the known elements that `node` reads: many nodes may read the same.
+    fn count_folded(&mut self, node: &Node) -> Result<(), GraphError> {
+        let inputs = node.inputs.iter().flatten();
+        let known = inputs.filter_map(|input| self.known.get(input));
+        self.folded += known.map(|known| known.values.len()).sum::<usize>();
+        if self.folded > MAX_FOLDED {
+            let reason = "the file computes too much of what is known before the latents are";
+            return Err(node.error(reason));
+        }
+        Ok(())
     }
 
     /// An optional output that nobody wants has no name in the file.
@@ -278,20 +311,22 @@ impl<'a> Importer<'a> {
         true
     }
 
-    /// Makes what a `ConstantOfShape` is filled with its second input.
-    fn name_fill(&mut self, proto: &NodeProto, node: &mut Node) {
+    /// Makes what a `ConstantOfShape` is filled with its second input, if it can be read.
+    fn name_fill(&mut self, proto: &NodeProto, node: &mut Node) -> bool {
         let fill = Value::new(&self.graph.fresh(&format!("{}.value", node.name)));
         let given = proto.attribute.iter().find_map(|a| a.t.as_ref());
         match given {
             Some(tensor) => self.tensor(fill.clone(), tensor),
             None => self.constant(fill.clone(), vec![1], Elements::Floats(vec![0.0])),
         }
+        let is_read = !self.lost.contains(&fill);
         node.inputs.truncate(1);
         node.inputs.push(Some(fill));
+        is_read
     }
 
     /// An `If` whose condition is known is one of its graphs.
-    fn branch(&mut self, proto: &NodeProto) -> Result<(), DecodeError> {
+    fn branch(&mut self, proto: &NodeProto) -> Result<(), Failure> {
         let failed = |reason: &str| GraphError::Node {
             node: proto.name.clone().unwrap_or_default(),
             op: "If".to_owned(),
@@ -301,7 +336,9 @@ impl<'a> Importer<'a> {
         let condition = self.known.get(&condition).and_then(Known::floats);
         let holds = match condition.as_deref() {
             Some([value]) => *value != 0.0,
-            _ => return Err(failed("its condition depends on the latents, or on the batch").into()),
+            _ => {
+                return Err(failed("its condition depends on the latents, or on the batch").into());
+            }
         };
         let name = if holds { "then_branch" } else { "else_branch" };
         let graph = proto.attribute.iter().find(|attribute| {
@@ -310,8 +347,8 @@ impl<'a> Importer<'a> {
         });
         let graph = graph.and_then(|attribute| attribute.g.as_deref());
         let graph = graph.ok_or_else(|| failed("the branch that is taken is not there"))?;
-        let prefix = self.graph.fresh("branch");
-        let graph = in_a_scope(graph, &prefix);
+        self.branches += 1;
+        let graph = in_a_scope(graph, &format!("branch{}", self.branches));
         let outputs: Vec<String> = graph
             .output
             .iter()
@@ -365,7 +402,10 @@ impl<'a> Importer<'a> {
         self.filled = total.filter(|&total| total <= MAX_FILLED).ok_or_else(|| {
             node.error(format!(
                 "it needs a table of {}, which is too large",
-                elements.map_or_else(|| "more elements than can be counted".to_owned(), |n| format!("{n} elements"))
+                elements.map_or_else(
+                    || "more elements than can be counted".to_owned(),
+                    |n| format!("{n} elements")
+                )
             ))
         })?;
         Ok(())
@@ -552,6 +592,25 @@ impl<'a> Importer<'a> {
     }
 }
 
+/// Why a node is not imported.
+enum Failure {
+    /// What it reads is not, which was said.
+    Told,
+    New(DecodeError),
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        Self::New(error)
+    }
+}
+
+impl From<GraphError> for Failure {
+    fn from(error: GraphError) -> Self {
+        Self::New(error.into())
+    }
+}
+
 /// What a constant of the file is called in the graph, whose outputs may be called as they like.
 fn own_name(value: &Value) -> String {
     format!("{}.constant", value.name())
@@ -577,7 +636,10 @@ fn rename(graph: &mut GraphProto, own: &HashSet<String>, prefix: &str) {
         }
     };
     for node in &mut graph.node {
-        node.input.iter_mut().chain(&mut node.output).for_each(renamed);
+        node.input
+            .iter_mut()
+            .chain(&mut node.output)
+            .for_each(renamed);
         for attribute in &mut node.attribute {
             if let Some(inner) = &mut attribute.g {
                 rename(inner, own, prefix);

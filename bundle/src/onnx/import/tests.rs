@@ -130,7 +130,10 @@ fn sizes_that_do_not_fit_are_refused() {
         (node("DepthToSpace", &["x"], &side(0)), "squares of side 0"),
         (node("DepthToSpace", &["x"], &side(3)), "squares of side 3"),
         (node("DepthToSpace", &["x"], &side(1 << 32)), "squares"),
-        (node("SpaceToDepth", &["x"], &side(-2)), "squares of side -2"),
+        (
+            node("SpaceToDepth", &["x"], &side(-2)),
+            "squares of side -2",
+        ),
         (node("Split", &["x"], &at(4)), "axis 4 is outside of rank 4"),
         (node("Split", &["x"], &at(-5)), "axis -5 is outside"),
         (node("Split", &["x"], &at(i64::MIN)), "is outside"),

@@ -89,12 +89,7 @@ pub(super) fn sum_square_vjp(
 }
 
 /// The largest elements share the cotangent.
-pub(super) fn max_vjp(
-    graph: &mut Graph,
-    node: &Node,
-    cotangents: Cotangents,
-    _: usize,
-) -> Product {
+pub(super) fn max_vjp(graph: &mut Graph, node: &Node, cotangents: Cotangents, _: usize) -> Product {
     let x = node.input(0)?;
     let rank = graph.shape(x)?.len();
     let axes: Vec<i64> = reduced(graph, node, rank)?

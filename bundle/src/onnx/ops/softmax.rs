@@ -8,7 +8,9 @@ fn axis(graph: &Graph, node: &Node) -> Result<i64, GraphError> {
     let shape = graph.shape(node.input(0)?)?;
     let axis = normalize_axis(node, node.int("axis", -1), shape.len())?;
     if shape[axis] == Dim::Batch {
-        return Err(node.error("it compares the rows of the batch, which do not influence each other"));
+        return Err(
+            node.error("it compares the rows of the batch, which do not influence each other")
+        );
     }
     Ok(axis as i64)
 }

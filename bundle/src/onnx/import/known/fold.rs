@@ -37,15 +37,19 @@ pub(in crate::onnx::import) fn fold(
         ("ConstantOfShape", [shape, value]) => filled(shape, value),
         ("Range", [start, limit, step]) => range(start, limit, step),
         ("Where", [condition, a, b]) => select(condition, a, b),
-        ("Size", [a]) => i64::try_from(a.values.len()).ok().map(|size| Known::scalar(Scalar::number(size))),
+        ("Size", [a]) => i64::try_from(a.values.len())
+            .ok()
+            .map(|size| Known::scalar(Scalar::number(size))),
         ("NonZero", [a]) => non_zero(a),
         ("Trilu", [a, ..]) => triangle(a, at(1), node.int("upper", 1) != 0),
         ("ReduceSum" | "ReduceProd" | "ReduceMax" | "ReduceMin", [a, ..]) if a.shape.len() < 2 => {
             reduce(node, a, at(1))
         }
-        ("Min" | "Max", [first, rest @ ..]) => rest
-            .iter()
-            .try_fold((*first).clone(), |all, next| binary(&node.op, node, &all, next)),
+        ("Min" | "Max", [first, rest @ ..]) => {
+            rest.iter().try_fold((*first).clone(), |all, next| {
+                binary(&node.op, node, &all, next)
+            })
+        }
         (op, [a]) => unary(op, a),
         (op, [a, b]) => binary(op, node, a, b),
         _ => None,
@@ -65,7 +69,12 @@ fn code_of(kind: Kind) -> i64 {
 fn shape(importer: &Importer, node: &Node) -> Result<Known, GraphError> {
     let input = node.input(0)?;
     let whole = match importer.known.get(input) {
-        Some(known) => known.shape.iter().map(|&size| i64::try_from(size).ok().map(Scalar::number)).collect::<Option<_>>().map(Known::list),
+        Some(known) => known
+            .shape
+            .iter()
+            .map(|&size| i64::try_from(size).ok().map(Scalar::number))
+            .collect::<Option<_>>()
+            .map(Known::list),
         None => {
             let value = importer.present(input)?;
             Known::of_shape(importer.graph.shape(value)?)
@@ -73,28 +82,48 @@ fn shape(importer: &Importer, node: &Node) -> Result<Known, GraphError> {
     };
     let whole = whole.ok_or_else(|| node.error("a size is too large"))?;
     let rank = whole.values.len() as i64;
-    let bound = |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
+    let bound =
+        |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
     let (start, end) = (bound(node.int("start", 0)), bound(node.int("end", rank)));
-    Ok(Known::list(whole.values.get(start..end).unwrap_or_default().to_vec()))
+    Ok(Known::list(
+        whole.values.get(start..end).unwrap_or_default().to_vec(),
+    ))
 }
 
 fn axis_of(axis: i64, rank: usize) -> Option<usize> {
-    let counted = if axis < 0 { axis.checked_add(rank as i64)? } else { axis };
+    let counted = if axis < 0 {
+        axis.checked_add(rank as i64)?
+    } else {
+        axis
+    };
     usize::try_from(counted).ok().filter(|&axis| axis < rank)
 }
 
 fn unsqueeze(a: &Known, axes: &[i64]) -> Option<Known> {
     let rank = a.shape.len() + axes.len();
-    let axes: Vec<usize> = axes.iter().map(|&axis| axis_of(axis, rank)).collect::<Option<_>>()?;
+    let axes: Vec<usize> = axes
+        .iter()
+        .map(|&axis| axis_of(axis, rank))
+        .collect::<Option<_>>()?;
     let mut rest = a.shape.iter().copied();
-    let size = |axis| if axes.contains(&axis) { Some(1) } else { rest.next() };
+    let size = |axis| {
+        if axes.contains(&axis) {
+            Some(1)
+        } else {
+            rest.next()
+        }
+    };
     a.reshaped((0..rank).map(size).collect::<Option<_>>()?)
 }
 
 fn squeeze(a: &Known, axes: Option<&Known>) -> Option<Known> {
     let rank = a.shape.len();
     let axes: Vec<usize> = match axes {
-        Some(axes) => axes.numbers()?.iter().map(|&axis| axis_of(axis, rank)).collect::<Option<_>>()?,
+        Some(axes) => axes
+            .numbers()?
+            .iter()
+            .map(|&axis| axis_of(axis, rank))
+            .collect::<Option<_>>()?,
         None => (0..rank).filter(|&axis| a.shape[axis] == 1).collect(),
     };
     let kept = (0..rank).filter(|axis| !axes.contains(axis));
@@ -119,7 +148,11 @@ fn reshape(a: &Known, sizes: &Known, node: &Node) -> Option<Known> {
 }
 
 fn flatten(a: &Known, axis: i64) -> Option<Known> {
-    let axis = if axis == a.shape.len() as i64 { a.shape.len() } else { axis_of(axis, a.shape.len())? };
+    let axis = if axis == a.shape.len() as i64 {
+        a.shape.len()
+    } else {
+        axis_of(axis, a.shape.len())?
+    };
     let (before, after) = a.shape.split_at(axis);
     a.reshaped(vec![count(before)?, count(after)?])
 }
@@ -127,7 +160,10 @@ fn flatten(a: &Known, axis: i64) -> Option<Known> {
 fn transpose(a: &Known, perm: Option<&[i64]>) -> Option<Known> {
     let rank = a.shape.len();
     let perm: Vec<usize> = match perm {
-        Some(perm) if perm.len() == rank => perm.iter().map(|&axis| axis_of(axis, rank)).collect::<Option<_>>()?,
+        Some(perm) if perm.len() == rank => perm
+            .iter()
+            .map(|&axis| axis_of(axis, rank))
+            .collect::<Option<_>>()?,
         Some(_) => return None,
         None => (0..rank).rev().collect(),
     };
@@ -240,7 +276,9 @@ fn tile(a: &Known, repeats: &Known) -> Option<Known> {
     for (axis, &times) in repeats.iter().enumerate() {
         let times = usize::try_from(times).ok()?;
         let size = tiled.shape[axis];
-        let total = size.checked_mul(times).filter(|&total| total <= MAX_LENGTH)?;
+        let total = size
+            .checked_mul(times)
+            .filter(|&total| total <= MAX_LENGTH)?;
         let indices: Vec<usize> = (0..total).map(|at| at % size.max(1)).collect();
         tiled = pick_along(&tiled, axis, &indices, &[total])?;
     }
@@ -249,14 +287,22 @@ fn tile(a: &Known, repeats: &Known) -> Option<Known> {
 
 fn filled(shape: &Known, value: &Known) -> Option<Known> {
     let sizes = shape.numbers()?;
-    let sizes: Vec<usize> = sizes.into_iter().map(usize::try_from).collect::<Result<_, _>>().ok()?;
+    let sizes: Vec<usize> = sizes
+        .into_iter()
+        .map(usize::try_from)
+        .collect::<Result<_, _>>()
+        .ok()?;
     let total = count(&sizes).filter(|&total| total <= MAX_LENGTH)?;
     let value = *value.values.first()?;
     Some(Known::new(sizes, value.kind(), vec![value; total]))
 }
 
 fn range(start: &Known, limit: &Known, step: &Known) -> Option<Known> {
-    let values: Vec<Scalar> = match (start.values.first()?, limit.values.first()?, step.values.first()?) {
+    let values: Vec<Scalar> = match (
+        start.values.first()?,
+        limit.values.first()?,
+        step.values.first()?,
+    ) {
         (Scalar::Float(start), Scalar::Float(limit), Scalar::Float(step)) => {
             let length = ((f64::from(*limit) - f64::from(*start)) / f64::from(*step)).ceil();
             // The comparison fails for what is not a number, too.
@@ -264,17 +310,29 @@ fn range(start: &Known, limit: &Known, step: &Known) -> Option<Known> {
                 return None;
             }
             let length = length.max(0.0) as usize;
-            (0..length).map(|at| Scalar::Float(start + at as f32 * step)).collect()
+            (0..length)
+                .map(|at| Scalar::Float(start + at as f32 * step))
+                .collect()
         }
-        (Scalar::Int(Size::Number(start)), Scalar::Int(Size::Number(limit)), Scalar::Int(Size::Number(step))) => {
+        (
+            Scalar::Int(Size::Number(start)),
+            Scalar::Int(Size::Number(limit)),
+            Scalar::Int(Size::Number(step)),
+        ) => {
             let (start, limit, step) = (i128::from(*start), i128::from(*limit), i128::from(*step));
             let length = match step.signum() {
                 1 => (limit - start + step - 1).div_euclid(step),
                 -1 => (start - limit - step - 1).div_euclid(-step),
                 _ => return None,
             };
-            let length = usize::try_from(length.max(0)).ok().filter(|&n| n <= MAX_LENGTH)?;
-            let value = |at: usize| i64::try_from(start + at as i128 * step).ok().map(Scalar::number);
+            let length = usize::try_from(length.max(0))
+                .ok()
+                .filter(|&n| n <= MAX_LENGTH)?;
+            let value = |at: usize| {
+                i64::try_from(start + at as i128 * step)
+                    .ok()
+                    .map(Scalar::number)
+            };
             (0..length).map(value).collect::<Option<_>>()?
         }
         _ => return None,
@@ -299,10 +357,16 @@ fn non_zero(a: &Known) -> Option<Known> {
     let strides = strides(&a.shape);
     let along = |axis: usize| {
         let (stride, size) = (strides[axis].max(1), a.shape[axis].max(1));
-        places.iter().map(move |&flat| Scalar::number((flat / stride % size) as i64))
+        places
+            .iter()
+            .map(move |&flat| Scalar::number((flat / stride % size) as i64))
     };
     let values = (0..a.shape.len()).flat_map(along).collect();
-    Some(Known::new(vec![a.shape.len(), places.len()], Kind::Int, values))
+    Some(Known::new(
+        vec![a.shape.len(), places.len()],
+        Kind::Int,
+        values,
+    ))
 }
 
 /// The upper or the lower triangle; the rest is zero.
@@ -321,7 +385,9 @@ fn triangle(a: &Known, diagonal: Option<&Known>, upper: bool) -> Option<Known> {
         super::super::lower::in_triangle(row, column, diagonal, upper)
     };
     let values = a.values.iter().enumerate();
-    let values = values.map(|(flat, &value)| if keep(flat) { value } else { zero }).collect();
+    let values = values
+        .map(|(flat, &value)| if keep(flat) { value } else { zero })
+        .collect();
     Some(Known::new(a.shape.clone(), a.kind, values))
 }
 

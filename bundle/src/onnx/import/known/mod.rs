@@ -154,11 +154,7 @@ impl Known {
     }
 
     /// A tensor of `shape` with the elements at `places`, if those are there and not too many.
-    fn pick(
-        &self,
-        shape: Vec<usize>,
-        places: impl Iterator<Item = Option<usize>>,
-    ) -> Option<Self> {
+    fn pick(&self, shape: Vec<usize>, places: impl Iterator<Item = Option<usize>>) -> Option<Self> {
         let picked = places.map(|place| self.values.get(place?).copied());
         let values: Vec<_> = picked.take(MAX_LENGTH + 1).collect::<Option<_>>()?;
         let fits = values.len() == count(&shape)? && values.len() <= MAX_LENGTH;

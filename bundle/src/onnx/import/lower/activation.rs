@@ -119,7 +119,10 @@ pub(super) fn thresholded_relu(importer: &mut Importer, node: &Node) -> Lowered 
 pub(super) fn shrink(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let graph = &mut importer.graph;
-    let (limit, bias) = (node.float("lambd", 0.5), graph.scalar(node.float("bias", 0.0)));
+    let (limit, bias) = (
+        node.float("lambd", 0.5),
+        graph.scalar(node.float("bias", 0.0)),
+    );
     let (high, low, zero) = (graph.scalar(limit), graph.scalar(-limit), graph.scalar(0.0));
     let above = graph.greater(&x, &high)?;
     let below = graph.apply("Less", &[&x, &low], [])?;
@@ -158,7 +161,10 @@ pub(super) fn cosh(importer: &mut Importer, node: &Node) -> Lowered {
 pub(super) fn tan(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let graph = &mut importer.graph;
-    let (sine, cosine) = (graph.apply("Sin", &[&x], [])?, graph.apply("Cos", &[&x], [])?);
+    let (sine, cosine) = (
+        graph.apply("Sin", &[&x], [])?,
+        graph.apply("Cos", &[&x], [])?,
+    );
     graph.div(&sine, &cosine).map(Some)
 }
 

@@ -15,7 +15,9 @@ pub(super) fn attention(importer: &mut Importer, node: &Node) -> Lowered {
     if node.outputs.len() > 1 {
         return Err(node.error("only its first output is supported"));
     }
-    let joined = importer.input(node, 0).and_then(|q| Ok(importer.graph.shape(&q)?.len() == 3))?;
+    let joined = importer
+        .input(node, 0)
+        .and_then(|q| Ok(importer.graph.shape(&q)?.len() == 3))?;
     let q = heads(importer, node, 0, "q_num_heads")?;
     let k = heads(importer, node, 1, "kv_num_heads")?;
     let v = heads(importer, node, 2, "kv_num_heads")?;
@@ -25,7 +27,10 @@ pub(super) fn attention(importer: &mut Importer, node: &Node) -> Lowered {
     };
     let k = shared(importer, node, &k, query_heads)?;
     let v = shared(importer, node, &v, query_heads)?;
-    let keys = fixed(node, &importer.graph.shape(&k)?[2..])?.first().copied().unwrap_or_default();
+    let keys = fixed(node, &importer.graph.shape(&k)?[2..])?
+        .first()
+        .copied()
+        .unwrap_or_default();
     let default = 1.0 / (size as f32).sqrt();
     let scale = match node.float("scale", default) {
         0.0 => default,
@@ -47,7 +52,9 @@ pub(super) fn attention(importer: &mut Importer, node: &Node) -> Lowered {
             if seen { 0.0 } else { MASKED }
         };
         let mask = Tensor::new([queries, keys], (0..queries * keys).map(hidden).collect());
-        let mask = importer.graph.weights(&format!("{}.causal", node.name), mask);
+        let mask = importer
+            .graph
+            .weights(&format!("{}.causal", node.name), mask);
         scores = importer.graph.add(&scores, &mask)?;
     }
     if node.optional_input(3).is_some() {
@@ -55,13 +62,18 @@ pub(super) fn attention(importer: &mut Importer, node: &Node) -> Lowered {
         scores = importer.graph.add(&scores, &mask)?;
     }
     let axis = Attribute::Int(3);
-    let shares = importer.graph.apply("Softmax", &[&scores], [("axis", axis)])?;
+    let shares = importer
+        .graph
+        .apply("Softmax", &[&scores], [("axis", axis)])?;
     let seen = importer.graph.matmul(&shares, &v)?;
     if !joined {
         return Ok(Some(seen));
     }
     let moved = importer.transposed(&seen, &[0, 2, 1, 3])?;
-    importer.graph.reshape(&moved, &[0, queries as i64, -1]).map(Some)
+    importer
+        .graph
+        .reshape(&moved, &[0, queries as i64, -1])
+        .map(Some)
 }
 
 /// Input `index` as B x heads x length x size.

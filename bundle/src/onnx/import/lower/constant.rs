@@ -29,7 +29,9 @@ pub(super) fn constant(importer: &mut Importer, node: &Node) -> Lowered {
 pub(super) fn constant_of_shape(importer: &mut Importer, node: &Node) -> Lowered {
     let sizes = importer.ints(node, 0)?.unwrap_or_default();
     let fill = importer.floats(node, 1)?;
-    let number = importer.graph.scalar(fill.first().copied().unwrap_or_default());
+    let number = importer
+        .graph
+        .scalar(fill.first().copied().unwrap_or_default());
     broadcast_to(importer, node, &number, &sizes).map(Some)
 }
 

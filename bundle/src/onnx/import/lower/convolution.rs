@@ -16,7 +16,9 @@ impl Sides {
     pub fn pads(&self) -> Vec<usize> {
         let before = self.given.iter().map(|pads| pads.0);
         let after = self.given.iter().zip(&self.extra);
-        before.chain(after.map(|(pads, extra)| pads.1 + extra)).collect()
+        before
+            .chain(after.map(|(pads, extra)| pads.1 + extra))
+            .collect()
     }
 
     pub fn without_given(&self) -> Self {
@@ -49,7 +51,11 @@ fn per_axis(node: &Node, name: &str, rank: usize) -> Result<Vec<usize>, GraphErr
     };
     let values: Option<Vec<usize>> = values
         .iter()
-        .map(|&v| usize::try_from(v).ok().filter(|v| (1..=MAX_SIDE).contains(v)))
+        .map(|&v| {
+            usize::try_from(v)
+                .ok()
+                .filter(|v| (1..=MAX_SIDE).contains(v))
+        })
         .collect();
     values
         .filter(|values| values.len() == rank)
@@ -117,7 +123,9 @@ fn written(node: &Node, rank: usize) -> Result<Vec<(usize, usize)>, GraphError> 
         .collect();
     let values = values.filter(|values| values.len() == 2 * rank);
     let values = values.ok_or_else(|| node.error(format!("pads do not fit {rank} axes")))?;
-    Ok((0..rank).map(|axis| (values[axis], values[axis + rank])).collect())
+    Ok((0..rank)
+        .map(|axis| (values[axis], values[axis + rank]))
+        .collect())
 }
 
 /// `total` as pads before and after; the odd one comes after, or before.
@@ -140,7 +148,8 @@ fn sizes(importer: &mut Importer, node: &Node) -> Result<(Vec<usize>, Vec<usize>
 
 fn set(node: &mut Node, name: &str, values: impl Iterator<Item = usize>) {
     let values = values.map(|v| v as i64).collect();
-    node.attributes.insert(name.to_owned(), Attribute::Ints(values));
+    node.attributes
+        .insert(name.to_owned(), Attribute::Ints(values));
 }
 
 pub(super) fn conv(importer: &mut Importer, node: &Node) -> Lowered {
@@ -169,14 +178,20 @@ pub(super) fn conv_transpose(importer: &mut Importer, node: &Node) -> Lowered {
         (Some(_), _) => {
             // Older exporters write batch and channels too.
             let given = node.ints("output_shape").unwrap_or_default();
-            let spatial = given.get(given.len().saturating_sub(rank)..).unwrap_or_default();
+            let spatial = given
+                .get(given.len().saturating_sub(rank)..)
+                .unwrap_or_default();
             let sizes = spatial.iter().map(|&side| usize::try_from(side).ok());
-            let sizes = sizes.collect::<Option<Vec<_>>>().filter(|sizes| sizes.len() == rank);
+            let sizes = sizes
+                .collect::<Option<Vec<_>>>()
+                .filter(|sizes| sizes.len() == rank);
             sizes.ok_or_else(|| node.error("output_shape does not fit"))?
         }
         (None, "SAME_UPPER" | "SAME_LOWER") => {
             let pairs = sides.iter().zip(&strides);
-            pairs.map(|(&side, &stride)| side.saturating_mul(stride)).collect()
+            pairs
+                .map(|(&side, &stride)| side.saturating_mul(stride))
+                .collect()
         }
         (None, "NOTSET") => return importer.copy(&plain).map(|()| None),
         (None, "VALID") => {
@@ -195,7 +210,9 @@ pub(super) fn conv_transpose(importer: &mut Importer, node: &Node) -> Lowered {
     };
     let mut pads = vec![0; 2 * rank];
     for axis in 0..rank {
-        let reach = dilations[axis].saturating_mul(kernel[axis] - 1).saturating_add(1);
+        let reach = dilations[axis]
+            .saturating_mul(kernel[axis] - 1)
+            .saturating_add(1);
         let full = sides[axis]
             .saturating_sub(1)
             .saturating_mul(strides[axis])

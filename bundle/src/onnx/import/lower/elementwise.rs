@@ -2,6 +2,7 @@
 
 use super::{Importer, Lowered};
 use crate::onnx::graph::{ElementType, GraphError, Node, Value};
+use crate::onnx::proto::DataType;
 
 pub(super) fn identity(importer: &mut Importer, node: &Node) -> Lowered {
     importer.present(node.input(0)?).cloned().map(Some)
@@ -10,11 +11,13 @@ pub(super) fn identity(importer: &mut Importer, node: &Node) -> Lowered {
 /// Nothing, unless it draws what it leaves out.
 pub(super) fn dropout(importer: &mut Importer, node: &Node) -> Lowered {
     if let Some(training) = node.optional_input(2) {
-        let known = importer.known.get(training).and_then(|known| known.floats());
+        let known = importer
+            .known
+            .get(training)
+            .and_then(|known| known.floats());
         if known.is_none_or(|values| values != [0.0]) {
-            return Err(node.error(
-                "it is in training mode and draws noise; call .eval() before the export",
-            ));
+            return Err(node
+                .error("it is in training mode and draws noise; call .eval() before the export"));
         }
     }
     importer.input(node, 0).map(Some)
@@ -27,8 +30,14 @@ const BOOL: i64 = 9;
 pub(super) fn cast(importer: &mut Importer, node: &Node) -> Lowered {
     let to = node.int("to", 0);
     let value = node.input(0)?;
-    if importer.known.contains_key(value) {
-        return Err(node.error("the batch's size takes part in arithmetic"));
+    if let Some(known) = importer.known.get(value) {
+        if known.floats().is_none() {
+            return Err(node.error("the batch's size takes part in arithmetic"));
+        }
+        let to = DataType::describe(i32::try_from(to).ok());
+        return Err(node.error(format!(
+            "it makes elements of the type {to}, which are not computed with"
+        )));
     }
     let input = importer.present(value)?.clone();
     let element = importer.graph.value_type(&input)?.element;

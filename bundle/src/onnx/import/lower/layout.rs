@@ -82,7 +82,9 @@ pub(super) fn concat(importer: &mut Importer, node: &Node) -> Lowered {
             parts.push(part);
         }
     }
-    let first = parts.first().ok_or_else(|| node.error("it joins nothing"))?;
+    let first = parts
+        .first()
+        .ok_or_else(|| node.error("it joins nothing"))?;
     let rank = importer.graph.shape(first)?.len();
     let axis = normalize_axis(node, node.int("axis", 0), rank)?;
     let parts: Vec<_> = parts.iter().collect();
@@ -118,8 +120,15 @@ pub(super) fn depth_to_space(importer: &mut Importer, node: &Node) -> Lowered {
     let graph = &mut importer.graph;
     let split = graph.reshape(&x, &sizes)?;
     let moved = graph.transpose(&split, &order)?;
-    let sizes = [0, left, height.saturating_mul(block), width.saturating_mul(block)];
-    graph.reshape(&moved, &sizes.map(|size| size as i64)).map(Some)
+    let sizes = [
+        0,
+        left,
+        height.saturating_mul(block),
+        width.saturating_mul(block),
+    ];
+    graph
+        .reshape(&moved, &sizes.map(|size| size as i64))
+        .map(Some)
 }
 
 /// Squares of `blocksize` positions become channels.
@@ -127,12 +136,14 @@ pub(super) fn space_to_depth(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let [channels, height, width] = image_sizes(importer, node, &x)?;
     let divides = |block: usize| height.is_multiple_of(block) && width.is_multiple_of(block);
-    let (block, square) = block_of(node).filter(|(block, _)| divides(*block)).ok_or_else(|| {
-        let block = node.int("blocksize", 0);
-        node.error(format!(
-            "{height} x {width} positions make no squares of side {block}"
-        ))
-    })?;
+    let (block, square) = block_of(node)
+        .filter(|(block, _)| divides(*block))
+        .ok_or_else(|| {
+            let block = node.int("blocksize", 0);
+            node.error(format!(
+                "{height} x {width} positions make no squares of side {block}"
+            ))
+        })?;
     let (rows, columns) = (height / block, width / block);
     let sizes = [0, channels, rows, block, columns, block].map(|size| size as i64);
     let graph = &mut importer.graph;

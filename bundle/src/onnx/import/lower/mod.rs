@@ -165,7 +165,9 @@ fn image_sizes(importer: &Importer, node: &Node, x: &Value) -> Result<[usize; 3]
 fn fixed(node: &Node, dims: &[Dim]) -> Result<Vec<usize>, GraphError> {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => Ok(*size),
-        Dim::Batch => Err(node.error("it mixes the rows of the batch, which do not influence each other")),
+        Dim::Batch => {
+            Err(node.error("it mixes the rows of the batch, which do not influence each other"))
+        }
     };
     dims.iter().map(size).collect()
 }

@@ -54,7 +54,9 @@ pub(super) fn pad(importer: &mut Importer, node: &Node) -> Lowered {
         let total = size.checked_add(before).and_then(|n| n.checked_add(after));
         let total = total.filter(|&total| size > 0 && total <= MAX_SIDE);
         let total = total.ok_or_else(|| {
-            node.error(format!("{size} and pads of {before} and {after} are too many"))
+            node.error(format!(
+                "{size} and pads of {before} and {after} are too many"
+            ))
         })?;
         let places: Option<Vec<usize>> =
             (0..total).map(|at| place(mode, at, before, size)).collect();
@@ -80,7 +82,11 @@ fn place(mode: &str, at: usize, before: usize, size: usize) -> Option<usize> {
         "wrap" => inside.rem_euclid(size as i64),
         "reflect" => {
             let mirrored = if inside < 0 { -inside } else { inside };
-            if mirrored > last { 2 * last - mirrored } else { mirrored }
+            if mirrored > last {
+                2 * last - mirrored
+            } else {
+                mirrored
+            }
         }
         _ => return None,
     };
@@ -116,7 +122,9 @@ fn filled(
     amounts: &[[usize; 2]],
 ) -> Result<Value, GraphError> {
     let befores = amounts.iter().map(|pads| pads[0] as i64);
-    let pads: Vec<i64> = befores.chain(amounts.iter().map(|pads| pads[1] as i64)).collect();
+    let pads: Vec<i64> = befores
+        .chain(amounts.iter().map(|pads| pads[1] as i64))
+        .collect();
     let pads = importer.graph.int_list(&pads);
     let fill = match node.optional_input(2) {
         Some(_) => match importer.floats(node, 2)?[..] {

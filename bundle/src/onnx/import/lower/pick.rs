@@ -13,13 +13,18 @@ pub(super) fn gather(importer: &mut Importer, node: &Node) -> Lowered {
     let at = importer
         .numbers(node, 1)?
         .ok_or_else(|| node.error("it has no indices"))?;
-    let known = node.optional_input(1).and_then(|value| importer.known.get(value));
+    let known = node
+        .optional_input(1)
+        .and_then(|value| importer.known.get(value));
     let inner = known.map_or_else(Vec::new, |known| known.shape.clone());
     let places = places(node, &at, shape[axis])?;
     let picked = pick(importer, node, &x, axis, &places)?;
     let inner = inner.into_iter().map(Dim::Fixed);
     let before = shape[..axis].iter().copied();
-    let whole: Vec<Dim> = before.chain(inner).chain(shape[axis + 1..].iter().copied()).collect();
+    let whole: Vec<Dim> = before
+        .chain(inner)
+        .chain(shape[axis + 1..].iter().copied())
+        .collect();
     if importer.graph.shape(&picked)? == whole {
         return Ok(Some(picked));
     }
@@ -30,7 +35,9 @@ pub(super) fn gather(importer: &mut Importer, node: &Node) -> Lowered {
 pub(super) fn gather_nd(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let at = importer.numbers(node, 1)?.unwrap_or_default();
-    let known = node.optional_input(1).and_then(|value| importer.known.get(value));
+    let known = node
+        .optional_input(1)
+        .and_then(|value| importer.known.get(value));
     if !known.is_some_and(|known| matches!(known.shape[..], [_, 1])) {
         return Err(node.error("only constant indices along the first axis are supported"));
     }
@@ -50,7 +57,9 @@ fn places(node: &Node, indices: &[i64], dim: Dim) -> Result<Vec<usize>, GraphErr
     };
     let place = |&index: &i64| {
         let counted = if index < 0 {
-            i64::try_from(size).ok().and_then(|size| index.checked_add(size))
+            i64::try_from(size)
+                .ok()
+                .and_then(|size| index.checked_add(size))
         } else {
             Some(index)
         };
@@ -95,7 +104,9 @@ pub(super) fn pick(
         [(start, end)] => return importer.graph.slice(x, axis, start, end),
         _ if pieces.len() <= MAX_PIECES && !small => {
             let graph = &mut importer.graph;
-            let slices = pieces.iter().map(|&(start, end)| graph.slice(x, axis, start, end));
+            let slices = pieces
+                .iter()
+                .map(|&(start, end)| graph.slice(x, axis, start, end));
             let slices: Vec<Value> = slices.collect::<Result<_, _>>()?;
             return graph.concat(&slices.iter().collect::<Vec<_>>(), axis);
         }
@@ -162,12 +173,17 @@ pub(in crate::onnx::import) fn indices(
 ) -> Option<Vec<usize>> {
     let size = i64::try_from(size).ok()?;
     let counted = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
-    let stride = usize::try_from(step.unsigned_abs()).ok().filter(|&stride| stride > 0)?;
+    let stride = usize::try_from(step.unsigned_abs())
+        .ok()
+        .filter(|&stride| stride > 0)?;
     let range: Box<dyn Iterator<Item = i64>> = if step > 0 {
         let (start, end) = (counted(start).clamp(0, size), counted(end).clamp(0, size));
         Box::new((start..end).step_by(stride))
     } else {
-        let (start, end) = (counted(start).clamp(-1, size - 1), counted(end).clamp(-1, size - 1));
+        let (start, end) = (
+            counted(start).clamp(-1, size - 1),
+            counted(end).clamp(-1, size - 1),
+        );
         Box::new((end + 1..=start).rev().step_by(stride))
     };
     let indices: Vec<usize> = range.take(MAX_INDICES + 1).map(|at| at as usize).collect();
@@ -193,16 +209,19 @@ pub(super) fn slice(importer: &mut Importer, node: &Node) -> Lowered {
             if start == 0 && end >= i64::from(i32::MAX) && step == 1 {
                 continue;
             }
-            return Err(node.error(
-                "it cuts the rows of the batch, which do not influence each other",
-            ));
+            return Err(
+                node.error("it cuts the rows of the batch, which do not influence each other")
+            );
         };
         if step == 1 {
             let size = size as i64;
-            let counted = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size);
+            let counted =
+                |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size);
             let (start, end) = (counted(start), counted(end));
             if (start, end) != (0, size) {
-                x = importer.graph.slice(&x, axis, start as usize, end.max(start) as usize)?;
+                x = importer
+                    .graph
+                    .slice(&x, axis, start as usize, end.max(start) as usize)?;
             }
             continue;
         }

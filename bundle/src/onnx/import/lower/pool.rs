@@ -73,7 +73,10 @@ impl Pool {
     }
 
     fn window(&self, node: &Node) -> Result<usize, GraphError> {
-        let window = self.kernel.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
+        let window = self
+            .kernel
+            .iter()
+            .try_fold(1_usize, |n, &side| n.checked_mul(side));
         let window = window.filter(|&window| window <= MAX_WINDOW);
         window.ok_or_else(|| node.error("its window is too large"))
     }
@@ -102,10 +105,17 @@ pub(super) fn average_pool(importer: &mut Importer, node: &Node) -> Lowered {
     let mut ones = vec![Dim::Fixed(1), Dim::Fixed(1)];
     ones.extend(&shape[1..]);
     let lengths = super::fixed(node, &ones)?;
-    importer.fill(node, lengths.iter().try_fold(1_usize, |n, &side| n.checked_mul(side)))?;
+    importer.fill(
+        node,
+        lengths
+            .iter()
+            .try_fold(1_usize, |n, &side| n.checked_mul(side)),
+    )?;
     let count = lengths.iter().product();
     let name = format!("{}.ones", node.name);
-    let ones = importer.graph.weights(&name, Tensor::new(lengths, vec![1.0; count]));
+    let ones = importer
+        .graph
+        .weights(&name, Tensor::new(lengths, vec![1.0; count]));
     let alone = Pool {
         x: ones.clone(),
         channels: 1,
@@ -165,5 +175,8 @@ pub(super) fn max_pool(importer: &mut Importer, node: &Node) -> Lowered {
         ("axes", Attribute::Ints(vec![2])),
         ("keepdims", Attribute::Int(0)),
     ];
-    importer.graph.apply("ReduceMax", &[&split], attributes).map(Some)
+    importer
+        .graph
+        .apply("ReduceMax", &[&split], attributes)
+        .map(Some)
 }

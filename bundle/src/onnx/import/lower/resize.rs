@@ -140,12 +140,14 @@ fn nearest(
             .into_iter()
             .map(|at| rounded(at, rounding).map(|at| at.clamp(0.0, last) as usize))
             .collect();
-        let places = places.ok_or_else(|| {
-            node.error(format!("the rounding {rounding} is not supported"))
-        })?;
+        let places = places
+            .ok_or_else(|| node.error(format!("the rounding {rounding} is not supported")))?;
         let whole = stretch.to / stretch.from;
         let repeats = stretch.to.is_multiple_of(stretch.from)
-            && places.iter().enumerate().all(|(to, &from)| to / whole == from);
+            && places
+                .iter()
+                .enumerate()
+                .all(|(to, &from)| to / whole == from);
         if repeats {
             times[stretch.axis] = whole;
         } else {
@@ -211,13 +213,22 @@ fn cubic_weights(places: &[f64], from: usize, sharpness: f64, inside: bool) -> V
     for (row, place) in weights.chunks_mut(from).zip(places) {
         let below = place.floor();
         let share = place - below;
-        let taps = [far(1.0 + share), near(share), near(1.0 - share), far(2.0 - share)];
+        let taps = [
+            far(1.0 + share),
+            near(share),
+            near(1.0 - share),
+            far(2.0 - share),
+        ];
         let neighbours = (-1..3).map(|step| below + f64::from(step));
         let taps: Vec<(f64, f64)> = neighbours
             .zip(taps)
             .filter(|(at, _)| !inside || (0.0..=last).contains(at))
             .collect();
-        let total: f64 = if inside { taps.iter().map(|tap| tap.1).sum() } else { 1.0 };
+        let total: f64 = if inside {
+            taps.iter().map(|tap| tap.1).sum()
+        } else {
+            1.0
+        };
         for (at, weight) in taps {
             row[at.clamp(0.0, last) as usize] += (weight / total) as f32;
         }
