@@ -9,6 +9,7 @@ mod importer;
 mod known;
 mod lower;
 mod source;
+mod walk;
 
 use std::collections::HashSet;
 
@@ -21,6 +22,7 @@ use super::ops;
 use super::proto::{ModelProto, ValueInfoProto};
 use importer::Importer;
 use source::inline_functions;
+use walk::Walk;
 
 /// The oldest operator set that is read: since then, axes are inputs.
 const OLDEST_OPSET: i64 = 13;
@@ -58,7 +60,7 @@ pub fn import(
         )));
     }
     let nodes = inline_functions(std::mem::take(&mut graph.node), &model.functions)?;
-    let mut importer = Importer::new(Graph::new(name), opset, external);
+    let mut importer = Importer::new(Graph::new(name), opset);
     let constants: HashSet<&str> = graph
         .initializer
         .iter()
@@ -75,8 +77,9 @@ pub fn import(
         .iter()
         .map(|info| info.name.clone().unwrap_or_default())
         .collect();
-    importer.run(&nodes, &graph.initializer, &outputs)?;
-    importer.finish(outputs)
+    let mut walk = Walk::new(importer, external);
+    walk.run(&nodes, &graph.initializer, &outputs)?;
+    walk.finish(outputs)
 }
 
 /// The operators that [`import`] can read.

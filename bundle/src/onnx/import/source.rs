@@ -267,3 +267,36 @@ pub(super) fn reads<'a>(node: &'a NodeProto, seen: &mut dyn FnMut(&'a str)) {
         }
     }
 }
+
+/// `graph` with the names of its own values made unlike all others.
+pub(super) fn in_a_scope(graph: &GraphProto, prefix: &str) -> GraphProto {
+    let nodes = graph.node.iter().flat_map(|node| &node.output);
+    let tensors = graph.initializer.iter().filter_map(|t| t.name.as_ref());
+    let own: HashSet<String> = nodes.chain(tensors).cloned().collect();
+    let mut graph = graph.clone();
+    rename(&mut graph, &own, prefix);
+    graph
+}
+
+fn rename(graph: &mut GraphProto, own: &HashSet<String>, prefix: &str) {
+    let renamed = |name: &mut String| {
+        if !name.is_empty() && own.contains(name) {
+            *name = format!("{prefix}/{name}");
+        }
+    };
+    for node in &mut graph.node {
+        node.input
+            .iter_mut()
+            .chain(&mut node.output)
+            .for_each(renamed);
+        for attribute in &mut node.attribute {
+            if let Some(inner) = &mut attribute.g {
+                rename(inner, own, prefix);
+            }
+        }
+    }
+    let tensors = graph.initializer.iter_mut().filter_map(|t| t.name.as_mut());
+    tensors.for_each(renamed);
+    let outputs = graph.output.iter_mut().filter_map(|o| o.name.as_mut());
+    outputs.for_each(renamed);
+}

@@ -305,8 +305,7 @@ fn range(start: &Known, limit: &Known, step: &Known) -> Option<Known> {
     ) {
         (Scalar::Float(start), Scalar::Float(limit), Scalar::Float(step)) => {
             let length = ((f64::from(*limit) - f64::from(*start)) / f64::from(*step)).ceil();
-            // The comparison fails for what is not a number, too.
-            if !(length <= MAX_LENGTH as f64) {
+            if length.is_nan() || length > MAX_LENGTH as f64 {
                 return None;
             }
             let length = length.max(0.0) as usize;
