@@ -14,7 +14,7 @@ PROMTOOL := third_party/bin/promtool
 ONNXRUNTIME ?= onnxruntime
 # Which tests `make test` runs.
 TESTS ?= --workspace
-FUZZ_TARGETS := calibration image manifest onnx request
+FUZZ_TARGETS := calibration image import manifest onnx request
 # Seconds for each fuzz target, and for the soak test.
 FUZZ_S ?= 60
 LFBM_SOAK_S ?= 600

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
+use std::process::Command;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use lfbm_bundle::calibration::Calibration;
@@ -67,14 +68,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, graph) in graphs()? {
         write("onnx", name, &encode(&graph, None)?)?;
     }
-    // As PyTorch's two exporters write them.
+    // As PyTorch's two exporters write them, and an operator each where Python has the package.
+    fs::create_dir_all(out.join("import"))?;
     let exported = Path::new(env!("CARGO_MANIFEST_DIR")).join("../trainer/tests/exported");
     for entry in fs::read_dir(exported)? {
         let entry = entry?;
         let path = entry.path();
         if path.extension().is_some_and(|ending| ending == "onnx") {
-            fs::copy(&path, out.join("onnx").join(entry.file_name()))?;
+            fs::copy(&path, out.join("import").join(entry.file_name()))?;
         }
+    }
+    operators(&out.join("import"))
+}
+
+/// Copies the models of the tests of `bundle/` to `out`.
+fn operators(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = std::env::temp_dir().join(format!("lfbm-seeds-{}", std::process::id()));
+    let written = Command::new("python3")
+        .arg(root.join("bundle/tests/operators.py"))
+        .arg(&folder)
+        .env("PYTHONPATH", root.join("third_party/python"))
+        .status();
+    if written.is_ok_and(|status| status.success()) {
+        for part in ["imported", "refused"] {
+            for entry in fs::read_dir(folder.join(part))? {
+                let entry = entry?;
+                fs::copy(entry.path(), out.join(entry.file_name()))?;
+            }
+        }
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
     }
     Ok(())
 }

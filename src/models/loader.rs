@@ -69,6 +69,17 @@ impl Loader {
             result => (result?, self.options),
         };
         let device = options.device;
+        let opaque = bundle.opaque_graphs().iter();
+        // Elsewhere there are no layers of our own.
+        for graph in opaque.filter(|_| device == Device::Cpu) {
+            tracing::warn!(
+                model = name,
+                version,
+                graph = graph.name,
+                reason = graph.reason,
+                "the graph runs as it is, more slowly: it has parts that lfbm cannot read"
+            );
+        }
         let sampler = SessionOptions {
             // Samples are rare: threads that wait for them are not worth their stacks.
             threads: 1,

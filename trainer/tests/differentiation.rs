@@ -80,6 +80,18 @@ fn unary(input: Tensor, op: &'static str, torch: impl Fn(&Torch) -> Torch + 'sta
     case(vec![input], apply(op), move |v| torch(&v[0]))
 }
 
+/// A function of steps, times its input.
+fn stepped(input: Tensor, op: &'static str, torch: impl Fn(&Torch) -> Torch + 'static) -> Case {
+    case(
+        vec![input],
+        move |graph, v| {
+            let steps = graph.apply(op, &[&v[0]], [])?;
+            graph.mul(&steps, &v[0])
+        },
+        move |v| torch(&v[0]) * &v[0],
+    )
+}
+
 fn binary(
     draw: &mut Draw,
     op: &'static str,
@@ -270,6 +282,7 @@ fn reduction(draw: &mut Draw, op: &'static str) -> Case {
             }
         },
         move |v| match op {
+            "ReduceMax" => v[0].amax(axes, keep),
             "ReduceMean" => v[0].mean_dim(axes, keep, None),
             "ReduceSum" => v[0].sum_dim_intlist(axes, keep, None),
             _ => v[0].square().sum_dim_intlist(axes, keep, None),
@@ -283,6 +296,15 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
     let positive = draw.positive(&shape);
     Some(match op {
         "Abs" => unary(x, op, Torch::abs),
+        "Atan" => unary(x, op, Torch::atan),
+        "Cos" => unary(x, op, Torch::cos),
+        "Sin" => unary(x, op, Torch::sin),
+        "Softmax" => unary(x, op, |v| v.softmax(-1, None)),
+        "LogSoftmax" => case(
+            vec![x],
+            |graph, v| graph.apply("LogSoftmax", &[&v[0]], [("axis", Attribute::Int(0))]),
+            |v| v[0].log_softmax(0, None),
+        ),
         "Elu" => unary(x, op, |v| {
             v.maximum(&v.zeros_like()) + (v.minimum(&v.zeros_like()).exp() - 1.0)
         }),
@@ -296,7 +318,10 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
         "Softplus" => unary(x, op, Torch::softplus),
         "Sqrt" => unary(positive, op, Torch::sqrt),
         "Tanh" => unary(x, op, Torch::tanh),
-        // Its own slope is zero: times x, the other factor's must come through.
+        // Their own slope is zero: times x, the other factor's must come through.
+        "Ceil" => stepped(x, op, Torch::ceil),
+        "Floor" => stepped(x, op, Torch::floor),
+        "Round" => stepped(x, op, Torch::round),
         "Sign" => case(
             vec![x],
             |graph, v| {
@@ -318,14 +343,7 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
             },
             |v| v[0].clamp(f64::from(-0.7_f32), f64::from(0.9_f32)),
         ),
-        "Pow" => case(
-            vec![positive],
-            |graph, v| {
-                let exponent = graph.scalar(2.5);
-                graph.apply("Pow", &[&v[0], &exponent], [])
-            },
-            |v| v[0].pow_tensor_scalar(2.5),
-        ),
+        "Pow" => case(vec![positive, x], apply(op), |v| v[0].pow(&v[1])),
         "Where" => {
             let [a, b] = draw.pair();
             case(
@@ -347,7 +365,7 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
         "Conv" => convolution(draw, false),
         "ConvTranspose" => convolution(draw, true),
         "Gemm" | "MatMul" => product(draw, op),
-        "ReduceMean" | "ReduceSum" | "ReduceSumSquare" => reduction(draw, op),
+        "ReduceMax" | "ReduceMean" | "ReduceSum" | "ReduceSumSquare" => reduction(draw, op),
         "Concat" | "Expand" | "Flatten" | "Pad" | "Reshape" | "Slice" | "Split" | "Squeeze"
         | "Transpose" | "Unsqueeze" => layout(draw, op),
         _ => return None,

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -45,7 +46,7 @@ fn the_posterior_of_an_exported_model_is_pytorchs() {
     let expected: Value = serde_json::from_str(&text).unwrap();
     let sigma = expected["sigma"].as_f64().unwrap() as f32;
     let runtime = Runtime::load(None).unwrap();
-    for name in ["dcgan", "upsampling", "activations"] {
+    for name in ["dcgan", "upsampling", "activations", "attending"] {
         let expected = &expected[name];
         let shape = floats(&expected["shape"]);
         let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
@@ -114,7 +115,7 @@ fn spoiled(graph: &Graph, output: usize, factor: f32) -> Graph {
 #[test]
 fn an_imported_graph_is_what_onnx_runtime_makes_of_its_file() {
     let runtime = Runtime::load(None).unwrap();
-    for name in ["dcgan", "upsampling", "activations"] {
+    for name in ["dcgan", "upsampling", "activations", "attending"] {
         for exporter in EXPORTERS {
             let [generator, flow, prior] =
                 [name, "glow", "inverse"].map(|name| exported(&format!("{name}.{exporter}.onnx")));
@@ -287,5 +288,77 @@ fn mistakes_are_named() {
         for part in parts {
             assert!(message.contains(part), "{flags:?}: {message}");
         }
+    }
+}
+
+/// The weights of a generator beside it, in the places that a file may name and in others.
+#[test]
+fn weights_beside_a_model_are_read_from_its_folder_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("model");
+    fs::create_dir(&place).unwrap();
+    let model = place.join("dcgan.dynamo.onnx");
+    let weights = place.join("dcgan.dynamo.onnx.data");
+    let original = fs::read(exported("dcgan.dynamo.onnx")).unwrap();
+    let data = fs::read(exported("dcgan.dynamo.onnx.data")).unwrap();
+    let files = ModelFiles {
+        generator: model.clone(),
+        flow: None,
+        prior: None,
+    };
+    let refusal = || match imported_graphs(&files, [0.0, 1.0]) {
+        Ok(_) => panic!("it is imported"),
+        Err(error) => error.to_string(),
+    };
+    fs::write(&model, &original).unwrap();
+    let shown = fs::canonicalize(&place)
+        .unwrap()
+        .join("dcgan.dynamo.onnx.data");
+    let message = refusal();
+    assert!(message.contains(&shown.display().to_string()), "{message}");
+    assert!(message.contains("tensor "), "{message}");
+
+    fs::write(&weights, &data[..data.len() - 1]).unwrap();
+    let message = refusal();
+    assert!(message.contains("cut off"), "{message}");
+
+    let elsewhere = folder.path().join("elsewhere");
+    fs::write(&elsewhere, &data).unwrap();
+    fs::remove_file(&weights).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &weights).unwrap();
+    let message = refusal();
+    assert!(
+        message.contains("a link out of the model's folder"),
+        "{message}"
+    );
+
+    fs::remove_file(&weights).unwrap();
+    fs::create_dir(&weights).unwrap();
+    let message = refusal();
+    assert!(message.contains("which is no file"), "{message}");
+
+    fs::remove_dir(&weights).unwrap();
+    fs::write(&weights, &data).unwrap();
+    assert!(imported_graphs(&files, [0.0, 1.0]).is_ok());
+
+    // Of the same length, so that the file stays a message.
+    for name in ["../elsewhere/is/what/x", "/tmp/elsewhere/is/wher"] {
+        let named = "dcgan.dynamo.onnx.data";
+        assert_eq!(name.len(), named.len());
+        let at = |bytes: &[u8]| {
+            bytes
+                .windows(named.len())
+                .position(|w| w == named.as_bytes())
+        };
+        let mut bytes = original.clone();
+        while let Some(at) = at(&bytes) {
+            bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
+        }
+        fs::write(&model, &bytes).unwrap();
+        let message = refusal();
+        assert!(
+            message.contains("a file in the model's folder"),
+            "{message}"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Models that other programs exported as ONNX.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
 
 use super::{ForwardGraphs, ModelError, flow, preprocess_graph};
 use crate::manifest::{Contrast, ImageSpec};
@@ -119,18 +119,54 @@ fn open(path: &Path, name: &str, input: &str) -> Result<(Graph, Vec<Output>), Mo
 }
 
 /// Bytes of a file in the folder of the model, where larger models keep their weights.
-fn read_beside(model: &Path, file: &str, offset: usize, length: usize) -> Option<Vec<u8>> {
-    // A name, and no way out of the folder.
-    let name = Path::new(file).file_name().filter(|name| *name == file)?;
-    let mut file = File::open(model.with_file_name(name)).ok()?;
-    let (start, length) = (offset as u64, length as u64);
-    if file.metadata().ok()?.len() < start.checked_add(length)? {
-        return None;
+fn read_beside(model: &Path, file: &str, offset: usize, length: usize) -> Result<Vec<u8>, String> {
+    let parts: Vec<_> = Path::new(file).components().collect();
+    let inside = parts
+        .iter()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if parts.is_empty() || !inside {
+        return Err(format!(
+            "is in {file:?}, expected the name of a file in the model's folder"
+        ));
     }
-    file.seek(SeekFrom::Start(start)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    let folder = match model.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let path = folder.join(file);
+    let absent = |error: io::Error| {
+        let shown = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        format!(
+            "is in another file, which was looked for at {} ({error}); copy it there beside the \
+             model",
+            shown.display()
+        )
+    };
+    let real = path.canonicalize().map_err(absent)?;
+    if !real.starts_with(folder.canonicalize().map_err(absent)?) {
+        return Err(format!(
+            "is in {}, a link out of the model's folder; copy the file there",
+            path.display()
+        ));
+    }
+    // A pipe would be waited for.
+    if !real.metadata().map_err(absent)?.is_file() {
+        return Err(format!("is in {}, which is no file", path.display()));
+    }
+    let mut file = File::open(&real).map_err(absent)?;
+    let (start, wanted) = (offset as u64, length as u64);
+    let there = file.metadata().map_err(absent)?.len();
+    if start.checked_add(wanted).is_none_or(|end| end > there) {
+        return Err(format!(
+            "is {length} bytes at {offset} of {}, which has {there}; it is cut off, or of another \
+             model",
+            path.display()
+        ));
+    }
+    file.seek(SeekFrom::Start(start)).map_err(absent)?;
+    let mut bytes = Vec::with_capacity(length);
+    file.take(wanted).read_to_end(&mut bytes).map_err(absent)?;
+    Ok(bytes)
 }
 
 fn with_outputs(

@@ -12,6 +12,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::graph::{Graph, GraphError, Value};
+use super::missing::Missing;
 use super::ops;
 
 /// Appends the gradient of the sum of `of` with respect to `by`, and returns it, in `by`'s shape.
@@ -20,8 +21,7 @@ use super::ops;
 /// gradient of row `i`.
 ///
 /// # Errors
-/// [`GraphError::UnknownOperator`] names a node whose operator has no rule, and
-/// [`GraphError::Independent`] says that `of` does not depend on `by`.
+/// [`GraphError::Several`] names every node that has no rule, and [`GraphError::Independent`] says that `of` does not depend on `by`.
 pub fn gradient(graph: &mut Graph, of: &Value, by: &Value) -> Result<Value, GraphError> {
     let one = graph.scalar(1.0);
     pullback(graph, of, &one, by)
@@ -40,6 +40,7 @@ pub fn pullback(
 ) -> Result<Value, GraphError> {
     let path = between(graph, of, by);
     let mut cotangents = HashMap::from([(of.clone(), cotangent.clone())]);
+    let mut missing = Missing::default();
     for index in path.nodes.iter().rev() {
         let node = graph.nodes[*index].clone();
         let outputs: Vec<_> = node
@@ -50,7 +51,21 @@ pub fn pullback(
         if outputs.iter().all(Option::is_none) {
             continue;
         }
-        let rule = ops::vjp(&node)?;
+        let rule = match ops::vjp(&node) {
+            Ok(rule) => rule,
+            Err(error) => {
+                missing.add(error);
+                // What comes before is looked at as well.
+                let one = graph.scalar(1.0);
+                let inputs = node.inputs.iter().flatten();
+                for input in inputs.filter(|input| path.values.contains(input)) {
+                    cotangents
+                        .entry(input.clone())
+                        .or_insert_with(|| one.clone());
+                }
+                continue;
+            }
+        };
         for position in 0..node.inputs.len() {
             let Some(input) = node.inputs[position]
                 .clone()
@@ -58,8 +73,13 @@ pub fn pullback(
             else {
                 continue;
             };
-            let Some(part) = rule(graph, &node, &outputs, position)? else {
-                continue;
+            let part = match rule(graph, &node, &outputs, position) {
+                Ok(Some(part)) => part,
+                Ok(None) => continue,
+                Err(error) => {
+                    missing.add(error);
+                    graph.scalar(1.0)
+                }
             };
             let sum = match cotangents.remove(&input) {
                 Some(present) => graph.add(&present, &part)?,
@@ -67,6 +87,9 @@ pub fn pullback(
             };
             cotangents.insert(input, sum);
         }
+    }
+    if !missing.is_empty() {
+        return Err(GraphError::Several(missing.to_string()));
     }
     let slope = cotangents
         .remove(by)

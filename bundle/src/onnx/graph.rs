@@ -216,6 +216,9 @@ pub enum GraphError {
         /// The operators that have it.
         known: String,
     },
+    /// More than one thing does not fit or is not known.
+    #[error("{0}")]
+    Several(String),
     /// A value is used that nothing produces.
     #[error("value {0} is used and nothing produces it")]
     UnknownValue(String),

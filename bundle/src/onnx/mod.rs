@@ -21,6 +21,7 @@ mod gradient;
 mod graph;
 mod half;
 mod import;
+mod missing;
 mod ops;
 mod program;
 mod proto;
@@ -28,7 +29,7 @@ mod rewrite;
 
 pub use build::ConvGeometry;
 pub(crate) use codec::decode_shapes;
-pub use codec::{DecodeError, ExternalData, Signature, decode, encode, signature};
+pub use codec::{DecodeError, External, ExternalData, Signature, decode, encode, signature};
 pub(crate) use geometry::Geometry;
 pub use gradient::{differentiable_ops, gradient, pullback};
 pub use graph::{

@@ -15,6 +15,28 @@ pub struct ModelProto {
     pub graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<FunctionProto>,
+}
+
+/// An operator that is made of others.
+#[derive(Clone, PartialEq, Message)]
+pub struct FunctionProto {
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
+    #[prost(string, optional, tag = "10")]
+    pub domain: Option<String>,
+    /// Attributes that a call may leave out.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<AttributeProto>,
+    #[prost(string, optional, tag = "13")]
+    pub overload: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -53,6 +75,8 @@ pub struct NodeProto {
     pub attribute: Vec<AttributeProto>,
     #[prost(string, optional, tag = "7")]
     pub domain: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub overload: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -67,12 +91,17 @@ pub struct AttributeProto {
     pub s: Option<Vec<u8>>,
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub g: Option<Box<GraphProto>>,
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(enumeration = "AttributeType", optional, tag = "20")]
     pub r#type: Option<i32>,
+    /// In a function: the attribute of the call that this one is.
+    #[prost(string, optional, tag = "21")]
+    pub ref_attr_name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
@@ -83,6 +112,7 @@ pub enum AttributeType {
     Int = 2,
     String = 3,
     Tensor = 4,
+    Graph = 5,
     Floats = 6,
     Ints = 7,
 }
@@ -103,6 +133,10 @@ pub struct TensorProto {
     pub name: Option<String>,
     #[prost(bytes = "vec", optional, tag = "9")]
     pub raw_data: Option<Vec<u8>>,
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub uint64_data: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
     #[prost(enumeration = "DataLocation", optional, tag = "14")]
@@ -121,10 +155,44 @@ pub enum DataLocation {
 pub enum DataType {
     Undefined = 0,
     Float = 1,
+    Uint8 = 2,
+    Int8 = 3,
+    Uint16 = 4,
+    Int16 = 5,
     Int32 = 6,
     Int64 = 7,
+    String = 8,
     Bool = 9,
     Float16 = 10,
+    Double = 11,
+    Uint32 = 12,
+    Uint64 = 13,
+    Complex64 = 14,
+    Complex128 = 15,
+    Bfloat16 = 16,
+    Float8e4m3fn = 17,
+    Float8e4m3fnuz = 18,
+    Float8e5m2 = 19,
+    Float8e5m2fnuz = 20,
+    Uint4 = 21,
+    Int4 = 22,
+    Float4e2m1 = 23,
+    Float8e8m0 = 24,
+    Uint2 = 25,
+    Int2 = 26,
+}
+
+impl DataType {
+    /// What the type of elements with this code is called.
+    pub fn describe(code: Option<i32>) -> String {
+        match code.map(Self::try_from) {
+            Some(Ok(Self::Double)) => "float64".to_owned(),
+            Some(Ok(Self::Float)) => "float32".to_owned(),
+            Some(Ok(known)) => format!("{known:?}").to_lowercase(),
+            Some(Err(_)) => format!("unknown type {}", code.unwrap_or_default()),
+            None => "undefined".to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

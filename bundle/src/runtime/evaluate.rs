@@ -32,7 +32,8 @@ pub fn evaluate(
         .map_err(|error| failed(error.to_string()))
 }
 
-/// The same for the ONNX file at `path`, as it is; its outputs are of floats.
+/// The same for the ONNX file at `path`, as it is; its outputs are of floats, in single
+/// precision or double, which is narrowed.
 ///
 /// # Errors
 /// When ONNX Runtime refuses the file, or the run fails.
@@ -67,9 +68,15 @@ pub(super) fn run(mut session: Session, inputs: &[Tensor]) -> ort::Result<Vec<Te
     results
         .values()
         .map(|output| {
-            let (shape, values) = output.try_extract_tensor::<f32>()?;
+            let (shape, values) = match output.try_extract_tensor::<f64>() {
+                Ok((shape, values)) => (shape, values.iter().map(|&v| v as f32).collect()),
+                Err(_) => {
+                    let (shape, values) = output.try_extract_tensor::<f32>()?;
+                    (shape, values.to_vec())
+                }
+            };
             let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
-            Ok(Tensor::new(shape, values.to_vec()))
+            Ok(Tensor::new(shape, values))
         })
         .collect()
 }

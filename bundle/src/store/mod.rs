@@ -3,7 +3,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{Bundle, parse_manifest};
+pub use reader::{Bundle, OpaqueGraph, parse_manifest};
 pub use writer::{BundleSpec, StagedBundle, check_out};
 
 use std::io;

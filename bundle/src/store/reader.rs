@@ -12,7 +12,7 @@ use crate::calibration::Calibration;
 use crate::manifest::{
     CalibrationSummary, ChainStart, FORMAT_VERSION, FileEntry, Manifest, PriorKind, PriorSampling,
 };
-use crate::onnx::{Dim, signature};
+use crate::onnx::{Dim, decode_shapes, signature};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// A sample takes them all while its caller waits.
@@ -24,6 +24,16 @@ pub struct Bundle {
     dir: PathBuf,
     manifest: Manifest,
     calibration: Calibration,
+    opaque: Vec<OpaqueGraph>,
+}
+
+/// A graph that ONNX Runtime may run, but this crate cannot read: it runs without layers of our own.
+#[derive(Clone, Debug)]
+pub struct OpaqueGraph {
+    /// Its file, without the extension.
+    pub name: String,
+    /// What cannot be read.
+    pub reason: String,
 }
 
 impl Bundle {
@@ -48,6 +58,7 @@ impl Bundle {
             }
         }
         let mut calibration = None;
+        let mut opaque = Vec::new();
         for (name, entry) in &manifest.files {
             if !valid_name(name) {
                 let reason = format!("the file name {name:?} leaves the bundle");
@@ -57,6 +68,12 @@ impl Bundle {
             let bytes = read_checked(&path, entry)?;
             if let Some(graph) = name.strip_suffix(".onnx") {
                 check_signature(&path, graph, &bytes, &manifest)?;
+                if let Err(error) = decode_shapes(&bytes) {
+                    opaque.push(OpaqueGraph {
+                        name: graph.to_owned(),
+                        reason: error.to_string(),
+                    });
+                }
             }
             if name == CALIBRATION {
                 calibration = Some(read_calibration(&path, &bytes, &manifest)?);
@@ -68,6 +85,7 @@ impl Bundle {
             dir: dir.to_path_buf(),
             manifest,
             calibration,
+            opaque,
         })
     }
 
@@ -85,6 +103,11 @@ impl Bundle {
         entry
             .map(|entry| read_checked(&dir.join(name), entry))
             .transpose()
+    }
+
+    /// The graphs that run without layers of our own, and so more slowly.
+    pub fn opaque_graphs(&self) -> &[OpaqueGraph] {
+        &self.opaque
     }
 
     /// The bundle's folder.

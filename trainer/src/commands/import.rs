@@ -7,6 +7,7 @@ use clap::Args;
 use lfbm_bundle::console::print_line;
 use lfbm_bundle::manifest::{Classes, PriorKind};
 use lfbm_bundle::model::{ModelFiles, imported_graphs};
+use lfbm_bundle::posterior::posterior_graph;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::{BundleSpec, StagedBundle, check_out};
 
@@ -79,6 +80,15 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     };
     let value_range = [args.value_range[0], args.value_range[1]];
     let (graphs, image, latent_dim) = imported_graphs(&files, value_range)?;
+    // What has no gradient is said before images are read.
+    posterior_graph(
+        &graphs.generator,
+        &graphs.flow,
+        &image,
+        latent_dim,
+        args.sigma,
+    )
+    .context("the model cannot be differentiated")?;
     let runtime = Runtime::load(None)?;
     for (path, graph) in [
         (Some(&args.generator), Some(&graphs.generator)),

@@ -36,7 +36,8 @@ pub fn check_lowering(
             difference.is_rounding(),
             "{}: the graph {} that was imported of it is not the same: {output} differs by up to \
              {:.3e} from what ONNX Runtime makes of the file, whose values go to {:.3e}; \
-             {TOLERANCE} of that is allowed",
+             {TOLERANCE} of that is allowed. A file that computes in half precision must be exported \
+             in single precision",
             path.display(),
             graph.name(),
             difference.largest,

@@ -28,7 +28,8 @@ def shaken(model):
             nn.init.uniform_(module.running_var, 0.5, 2)
         if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)):
             nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
+            if module.bias is not None:
+                nn.init.normal_(module.bias, std=0.3)
     return model.eval()
 
 
@@ -77,6 +78,32 @@ class Activations(nn.Module):
         parts = self.layer(z).split(2, dim=-1)
         parts = [f(part) for f, part in zip(self.functions, parts)]
         return self.norm(torch.stack(parts, 1)).transpose(1, 2).unsqueeze(1).contiguous()
+
+
+class Attending(nn.Module):
+    """16 x 16 grey images: patches that look at each other, on top of a constant that is learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(D, 16 * 8)
+        self.positions = nn.Parameter(torch.randn(1, 16, 8))
+        self.constant = nn.Parameter(torch.randn(1, 4, 4, 4))
+        self.before, self.after = nn.LayerNorm(8), nn.LayerNorm(8, bias=False)
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.mix = nn.Sequential(
+            nn.Conv2d(12, 8, 3, padding="same", padding_mode="reflect"), nn.GroupNorm(4, 8), nn.GELU(),
+            nn.Upsample(scale_factor=2, mode="bicubic"), nn.ReflectionPad2d(1), nn.Conv2d(8, 4, 3),
+            nn.PixelShuffle(2), nn.AvgPool2d(3, 1, 1), nn.Softsign())
+
+    def forward(self, z):
+        rows = z.shape[0]
+        tokens = self.embed(z).view(rows, 16, 8) + torch.sin(self.positions)
+        q, k, v = self.qkv(self.before(tokens)).view(rows, 16, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        seen = nn.functional.scaled_dot_product_attention(q, k, v)
+        tokens = tokens + self.out(seen.transpose(1, 2).reshape(rows, 16, 8))
+        shares = torch.log_softmax(self.after(tokens), dim=-1)
+        maps = shares.transpose(1, 2).reshape(rows, 8, 4, 4)
+        return self.mix(torch.cat([maps, self.constant.expand(rows, -1, -1, -1)], dim=1))
 
 
 class Step(nn.Module):
@@ -164,7 +191,7 @@ class Cumulative(nn.Module):
         return self.layer(z).cumsum(1).view(-1, 1, 3, 3)
 
 
-def export(name, model, exporters=("torchscript", "dynamo")):
+def export(name, model, exporters=("torchscript", "dynamo"), opset=None):
     z = torch.randn(ROWS, D)
     for exporter in exporters:
         path = folder / f"{name}.{exporter}.onnx"
@@ -173,7 +200,8 @@ def export(name, model, exporters=("torchscript", "dynamo")):
         else:
             options = {"dynamic_axes": {"latent": {0: "batch"}}}
         torch.onnx.export(
-            model, (z,), path, input_names=["latent"], dynamo=exporter == "dynamo", **options)
+            model, (z,), path, input_names=["latent"], dynamo=exporter == "dynamo", opset_version=opset,
+            **options)
         strip(path)
 
 
@@ -200,7 +228,10 @@ export("log_det_alone", LogDetAlone(glow), ["torchscript"])
 export("cumulative", Cumulative(), ["torchscript"])
 
 expected = {"sigma": SIGMA, "latent_dim": D}
-for name, generator in generators.items():
+
+
+def record(name, generator):
+    """What PyTorch makes of the generator with the flow."""
     z = torch.randn(ROWS, D, requires_grad=True)
     with torch.no_grad():
         made = generator(z)
@@ -220,4 +251,13 @@ for name, generator in generators.items():
         "shape": list(image.shape),
         **{key: [float(f"{v:.6g}") for v in value.flatten().tolist()] for key, value in values.items()},
     }
+
+
+for name, generator in generators.items():
+    record(name, generator)
+# After the others, whose random numbers it leaves as they are.
+attending = shaken(Attending())
+export("attending", attending, ["torchscript"], 20)
+export("attending", attending, ["dynamo"], 23)
+record("attending", attending)
 (folder / "expected.json").write_text(json.dumps(expected))

@@ -2,17 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use half::f16;
 use prost::Message;
 
 use crate::onnx::graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Value, ValueType,
 };
 use crate::onnx::proto::{
-    AttributeType, DataLocation, DataType, DimensionValue, ModelProto, NodeProto, TensorProto,
-    ValueInfoProto,
+    AttributeType, DataType, DimensionValue, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
-use crate::tensor::Tensor;
+
+use super::tensor::{External, read_tensor};
 
 /// What is wrong with the bytes of an `.onnx` file.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +27,7 @@ pub enum DecodeError {
     Graph(#[from] GraphError),
 }
 
-fn content(reason: impl Into<String>) -> DecodeError {
+pub(in crate::onnx) fn content(reason: impl Into<String>) -> DecodeError {
     DecodeError::Content(reason.into())
 }
 
@@ -57,7 +56,9 @@ pub fn signature(bytes: &[u8]) -> Result<Signature, DecodeError> {
     })
 }
 
-fn read_info(info: &ValueInfoProto) -> Result<(String, ValueType), DecodeError> {
+pub(in crate::onnx) fn read_info(
+    info: &ValueInfoProto,
+) -> Result<(String, ValueType), DecodeError> {
     let name = info.name.clone().unwrap_or_default();
     let tensor = info
         .r#type
@@ -73,7 +74,8 @@ fn read_info(info: &ValueInfoProto) -> Result<(String, ValueType), DecodeError> 
         Some(DataType::Bool) => ElementType::Bool,
         _ => {
             return Err(content(format!(
-                "{name} has an element type that is not supported"
+                "{name} has elements of the type {}; float32, int64 and bool are supported",
+                DataType::describe(tensor.elem_type)
             )));
         }
     };
@@ -92,44 +94,42 @@ fn read_info(info: &ValueInfoProto) -> Result<(String, ValueType), DecodeError> 
 
 /// What a file holds, before anybody looks at what its operators mean.
 #[derive(Debug)]
-pub(in crate::onnx) struct Model {
-    pub name: String,
-    /// The version of the standard operators.
-    pub opset: i64,
+struct Model {
+    name: String,
     /// Inputs that are no constants.
-    pub inputs: Vec<(String, ValueType)>,
-    pub constants: Vec<(Value, Constant)>,
-    pub nodes: Vec<Node>,
-    pub outputs: Vec<Value>,
+    inputs: Vec<(String, ValueType)>,
+    constants: Vec<(Value, Constant)>,
+    nodes: Vec<Node>,
+    outputs: Vec<Value>,
 }
 
 /// Reads a file as it is, but for weights in half precision: they are in single precision, which a
-/// `Cast` makes them. `external` returns `length` bytes at `offset` of the named file beside it.
-///
-/// # Errors
-/// When the bytes are no ONNX model, or a tensor or an attribute is of a type that is not
-/// supported.
-pub(in crate::onnx) fn read(
-    bytes: &[u8],
-    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
-) -> Result<Model, DecodeError> {
+/// `Cast` makes them.
+fn read(bytes: &[u8], external: &External) -> Result<Model, DecodeError> {
     let model = ModelProto::decode(bytes)?;
     let graph = model.graph.ok_or_else(|| content("it holds no graph"))?;
-    let standard = |domain: &Option<String>| domain.as_deref().is_none_or(is_standard);
-    let opset = model.opset_import.iter().find(|set| standard(&set.domain));
     let mut constants = Vec::new();
     let mut halves = HashMap::new();
     for tensor in &graph.initializer {
         let name = Value::new(tensor.name.as_deref().unwrap_or_default());
         if tensor.data_type == Some(DataType::Float16.into()) {
-            halves.insert(name, read_tensor(&widened(tensor, external)?, external)?);
+            let (shape, elements) = read_tensor(tensor, external)?;
+            halves.insert(name, elements.constant(shape));
         } else {
-            constants.push((name, read_tensor(tensor, external)?));
+            constants.push((name, own_tensor(tensor, external)?));
         }
     }
     let mut nodes = Vec::new();
     for node in &graph.node {
-        let node = read_node(node, external)?;
+        if !node.domain.as_deref().is_none_or(is_standard) {
+            let (name, op) = (node.name.as_deref(), node.op_type.as_deref());
+            return Err(content(format!(
+                "node {} ({}) is not of the standard ONNX domain",
+                name.unwrap_or_default(),
+                op.unwrap_or_default()
+            )));
+        }
+        let node = read_node(node, &|tensor| own_tensor(tensor, external))?;
         let mut inputs = node.inputs.iter().flatten();
         match inputs.find_map(|input| halves.get(input)) {
             None => nodes.push(node),
@@ -159,7 +159,6 @@ pub(in crate::onnx) fn read(
         .collect::<Result<_, _>>()?;
     Ok(Model {
         name: graph.name.clone().unwrap_or_else(|| "graph".to_owned()),
-        opset: opset.and_then(|set| set.version).unwrap_or_default(),
         inputs,
         nodes,
         outputs: graph
@@ -169,6 +168,23 @@ pub(in crate::onnx) fn read(
             .collect(),
         constants,
     })
+}
+
+/// A tensor of a type that this crate writes.
+fn own_tensor(proto: &TensorProto, external: &External) -> Result<Constant, DecodeError> {
+    let written = [DataType::Float, DataType::Int64, DataType::Int32];
+    if !written
+        .iter()
+        .any(|&code| proto.data_type == Some(code.into()))
+    {
+        return Err(content(format!(
+            "tensor {} has elements of the type {}; float32, int64 and int32 are expected",
+            proto.name.as_deref().unwrap_or("constant"),
+            DataType::describe(proto.data_type)
+        )));
+    }
+    let (shape, elements) = read_tensor(proto, external)?;
+    Ok(elements.constant(shape))
 }
 
 /// Reads a graph that this crate wrote. `external` returns `length` bytes at `offset` of the named
@@ -181,7 +197,10 @@ pub fn decode(
     bytes: &[u8],
     external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
 ) -> Result<Graph, DecodeError> {
-    let model = read(bytes, external)?;
+    let external = |file: &str, offset, length| {
+        external(file, offset, length).ok_or_else(|| format!("is not in {file}"))
+    };
+    let model = read(bytes, &external)?;
     let mut graph = Graph::new(&model.name);
     for (name, constant) in model.constants {
         graph.constant(name.name(), constant);
@@ -212,20 +231,19 @@ pub(in crate::onnx) fn is_standard(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 
-fn read_node(
+/// A node, its tensors read by `tensor`.
+///
+/// # Errors
+/// When an attribute is of a kind that is not supported.
+pub(in crate::onnx) fn read_node(
     proto: &NodeProto,
-    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
+    tensor: &dyn Fn(&TensorProto) -> Result<Constant, DecodeError>,
 ) -> Result<Node, DecodeError> {
     let op = proto.op_type.clone().unwrap_or_default();
     let name = proto.name.clone().filter(|name| !name.is_empty());
     let name = name
         .or_else(|| proto.output.first().cloned())
         .unwrap_or_default();
-    if !proto.domain.as_deref().is_none_or(is_standard) {
-        return Err(content(format!(
-            "node {name} ({op}) is not of the standard ONNX domain"
-        )));
-    }
     let attributes = proto
         .attribute
         .iter()
@@ -244,11 +262,8 @@ fn read_node(
                 Some(AttributeType::Ints) => Attribute::Ints(attribute.ints.clone()),
                 Some(AttributeType::Floats) => Attribute::Floats(attribute.floats.clone()),
                 Some(AttributeType::Tensor) => {
-                    let tensor = attribute
-                        .t
-                        .as_ref()
-                        .ok_or_else(|| content(format!("{key} is empty")))?;
-                    Attribute::Tensor(read_tensor(tensor, external)?)
+                    let empty = || content(format!("{key} is empty"));
+                    Attribute::Tensor(tensor(attribute.t.as_ref().ok_or_else(empty)?)?)
                 }
                 _ => {
                     return Err(content(format!(
@@ -271,122 +286,4 @@ fn read_node(
 
 fn is_cast_to_float(node: &Node) -> bool {
     node.op == "Cast" && node.int("to", 0) == DataType::Float as i64
-}
-
-/// A tensor in half precision as one in single precision.
-fn widened(
-    proto: &TensorProto,
-    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
-) -> Result<TensorProto, DecodeError> {
-    let half = read_raw(proto, external)?.unwrap_or_default();
-    let single = from_le(&half, f16::from_le_bytes).into_iter();
-    Ok(TensorProto {
-        dims: proto.dims.clone(),
-        data_type: Some(DataType::Float.into()),
-        name: proto.name.clone(),
-        raw_data: Some(single.flat_map(|v| v.to_f32().to_le_bytes()).collect()),
-        ..TensorProto::default()
-    })
-}
-
-fn read_tensor(
-    proto: &TensorProto,
-    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
-) -> Result<Constant, DecodeError> {
-    let name = proto.name.as_deref().unwrap_or("constant");
-    let shape: Vec<usize> = proto
-        .dims
-        .iter()
-        .map(|&size| {
-            usize::try_from(size).map_err(|_| content(format!("tensor {name} has the size {size}")))
-        })
-        .collect::<Result<_, _>>()?;
-    let raw = read_raw(proto, external)?;
-    let constant = match proto
-        .data_type
-        .and_then(|code| DataType::try_from(code).ok())
-    {
-        Some(DataType::Float) => Constant::F32(Tensor {
-            shape,
-            data: raw.map_or_else(
-                || proto.float_data.clone(),
-                |raw| from_le(&raw, f32::from_le_bytes),
-            ),
-        }),
-        Some(DataType::Int64) => Constant::I64 {
-            shape,
-            data: raw.map_or_else(
-                || proto.int64_data.clone(),
-                |raw| from_le(&raw, i64::from_le_bytes),
-            ),
-        },
-        // Axes and counts, which this crate keeps as int64.
-        Some(DataType::Int32) => Constant::I64 {
-            shape,
-            data: raw
-                .map_or_else(
-                    || proto.int32_data.clone(),
-                    |raw| from_le(&raw, i32::from_le_bytes),
-                )
-                .into_iter()
-                .map(i64::from)
-                .collect(),
-        },
-        _ => {
-            return Err(content(format!(
-                "tensor {name} has elements of a type that is not supported; float32, int64 and \
-                 int32 are"
-            )));
-        }
-    };
-    let count = match &constant {
-        Constant::F32(tensor) => tensor.data.len(),
-        Constant::I64 { data, .. } => data.len(),
-    };
-    let wanted = constant
-        .shape()
-        .iter()
-        .try_fold(1_usize, |total, &size| total.checked_mul(size));
-    if wanted == Some(count) {
-        Ok(constant)
-    } else {
-        Err(content(format!(
-            "tensor {name} of shape {:?} holds {count} values",
-            constant.shape()
-        )))
-    }
-}
-
-/// The bytes of the values, unless they are in a field of their type.
-fn read_raw(
-    proto: &TensorProto,
-    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
-) -> Result<Option<Vec<u8>>, DecodeError> {
-    if proto.data_location != Some(DataLocation::External.into()) {
-        return Ok(proto.raw_data.clone());
-    }
-    let entry = |key: &str| {
-        let found = proto
-            .external_data
-            .iter()
-            .find(|entry| entry.key.as_deref() == Some(key));
-        found.and_then(|entry| entry.value.as_deref())
-    };
-    let number = |key: &str| entry(key).and_then(|text| text.parse::<usize>().ok());
-    let file = entry("location").unwrap_or_default();
-    let bytes = number("length")
-        .and_then(|length| external(file, number("offset").unwrap_or(0), length))
-        .ok_or_else(|| {
-            let name = proto.name.as_deref().unwrap_or("constant");
-            content(format!("tensor {name} is not in {file}"))
-        })?;
-    Ok(Some(bytes))
-}
-
-fn from_le<T, const N: usize>(raw: &[u8], convert: fn([u8; N]) -> T) -> Vec<T> {
-    raw.as_chunks::<N>()
-        .0
-        .iter()
-        .map(|bytes| convert(*bytes))
-        .collect()
 }

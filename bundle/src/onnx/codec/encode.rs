@@ -2,7 +2,7 @@
 
 use half::f16;
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::onnx::OPSET;
 use crate::onnx::graph::{
@@ -88,6 +88,7 @@ pub fn encode(
         ));
     }
     node.extend(graph.nodes().iter().map(node_proto));
+    name_apart(&mut node);
     let info = |values: &[Value]| -> Result<Vec<_>, GraphError> {
         values
             .iter()
@@ -109,8 +110,26 @@ pub fn encode(
             input: info(graph.inputs())?,
             output: info(graph.outputs())?,
         }),
+        functions: Vec::new(),
     };
     Ok(model.encode_to_vec())
+}
+
+/// Gives nodes of the same name other names, as ONNX Runtime wants it: those of a file that was
+/// imported may be anything.
+fn name_apart(nodes: &mut [NodeProto]) {
+    let mut taken = HashSet::new();
+    for node in nodes {
+        let name = node.name.get_or_insert_default();
+        if taken.contains(name) {
+            let output = node.output.first().map(String::as_str);
+            name.push_str(&format!(".{}", output.unwrap_or_default()));
+        }
+        while taken.contains(name) {
+            name.push('_');
+        }
+        taken.insert(name.clone());
+    }
 }
 
 fn value_info(value: &Value, value_type: &ValueType) -> ValueInfoProto {
@@ -222,7 +241,7 @@ fn node_proto(node: &Node) -> NodeProto {
             .iter()
             .map(|(name, value)| attribute_proto(name, value))
             .collect(),
-        domain: None,
+        ..NodeProto::default()
     }
 }
 

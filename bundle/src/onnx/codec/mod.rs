@@ -2,8 +2,11 @@
 
 mod decode;
 mod encode;
+mod tensor;
 
 pub(crate) use decode::decode_shapes;
 pub use decode::{DecodeError, Signature, decode, signature};
-pub(super) use decode::{Model, is_standard, read};
+pub(super) use decode::{content, is_standard, read_info, read_node};
 pub use encode::{ExternalData, encode};
+pub use tensor::External;
+pub(super) use tensor::{Elements, read_tensor};

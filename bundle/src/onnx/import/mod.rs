@@ -3,17 +3,26 @@
 //! Exporters write three things that this crate does not. Sizes computed from the batch's, which
 //! are followed here and disappear (`known`); layers as one node, which become several that can be
 //! differentiated (`lower`); and newer operator sets, whose nodes are brought to
-//! [`OPSET`](super::OPSET) (`lower` too).
+//! [`OPSET`](super::OPSET) (`lower` too). What the outputs do not need is not looked at (`source`).
 
+mod importer;
 mod known;
 mod lower;
+mod source;
+mod walk;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use super::codec::{DecodeError, Model, read};
-use super::graph::{Constant, Dim, ElementType, Graph, GraphError, Node, Value, ValueType};
+use prost::Message;
+
+use super::codec::{DecodeError, External, content, is_standard, read_info};
+use super::graph::{Dim, ElementType, Graph, Value, ValueType};
+use super::missing::shortened;
 use super::ops;
-use known::{Known, Size, fold};
+use super::proto::{ModelProto, ValueInfoProto};
+use importer::Importer;
+use source::inline_functions;
+use walk::Walk;
 
 /// The oldest operator set that is read: since then, axes are inputs.
 const OLDEST_OPSET: i64 = 13;
@@ -28,207 +37,98 @@ pub struct Imported {
 }
 
 /// Reads a model with one input of floats, as another program exported it. The graph is called
-/// `name` and its input `input`. `external` returns `length` bytes at `offset` of the named file
-/// beside it.
+/// `name` and its input `input`.
 ///
 /// # Errors
-/// When the bytes are no ONNX model, or it has an operator that cannot be brought to this crate's;
-/// the message names the node and lists those that can.
+/// When the bytes are no ONNX model, or it needs something that cannot be brought to this crate's
+/// operators; the message names all of that, and lists the operators that can.
 pub fn import(
     bytes: &[u8],
-    external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
+    external: &External,
     name: &str,
     input: &str,
 ) -> Result<Imported, DecodeError> {
-    let model = read(bytes, external)?;
-    if model.opset < OLDEST_OPSET {
-        return Err(DecodeError::Content(format!(
-            "it is written in operator set {}, and {OLDEST_OPSET} and later are read; export it \
-             with a newer one",
-            model.opset
+    let model = ModelProto::decode(bytes)?;
+    let mut opsets = model.opset_import.iter();
+    let opset = opsets.find(|set| set.domain.as_deref().is_none_or(is_standard));
+    let opset = opset.and_then(|set| set.version).unwrap_or_default();
+    let mut graph = model.graph.ok_or_else(|| content("it holds no graph"))?;
+    if opset < OLDEST_OPSET {
+        return Err(content(format!(
+            "it is written in operator set {opset}, and {OLDEST_OPSET} and later are read; export \
+             it with a newer one"
         )));
     }
-    let mut importer = Importer {
-        graph: Graph::new(name),
-        names: HashMap::new(),
-        known: HashMap::new(),
-    };
-    importer.bind_input(&model, input)?;
-    for (name, constant) in model.constants {
-        importer.constant(name, constant);
-    }
-    for node in &model.nodes {
-        importer.node(node)?;
-    }
-    let outputs = model
-        .outputs
+    let nodes = inline_functions(std::mem::take(&mut graph.node), &model.functions)?;
+    let mut importer = Importer::new(Graph::new(name), opset);
+    let constants: HashSet<&str> = graph
+        .initializer
         .iter()
-        .map(|output| Ok((output.to_string(), importer.value(output)?)))
-        .collect::<Result<_, GraphError>>()?;
-    Ok(Imported {
-        graph: importer.graph,
-        outputs,
-    })
+        .filter_map(|tensor| tensor.name.as_deref())
+        .collect();
+    let is_given = |info: &&ValueInfoProto| {
+        let name = info.name.as_deref().unwrap_or_default();
+        !constants.contains(name)
+    };
+    let given: Vec<_> = graph.input.iter().filter(is_given).collect();
+    bind_input(&mut importer, &given, input)?;
+    let outputs: Vec<String> = graph
+        .output
+        .iter()
+        .map(|info| info.name.clone().unwrap_or_default())
+        .collect();
+    let mut walk = Walk::new(importer, external);
+    walk.run(&nodes, &graph.initializer, &outputs)?;
+    walk.finish(outputs)
 }
 
 /// The operators that [`import`] can read.
-fn readable() -> Vec<&'static str> {
+fn readable() -> String {
     let mut names: Vec<_> = ops::names().chain(lower::names()).collect();
+    names.push("If");
     names.sort_unstable();
     names.dedup();
-    names
+    names.join(", ")
 }
 
-struct Importer {
-    graph: Graph,
-    /// What the file's values are called in the graph.
-    names: HashMap<Value, Value>,
-    /// The file's values that are integers known by now.
-    known: HashMap<Value, Known>,
-}
-
-impl Importer {
-    /// A generator of images may take its latents as images of one position.
-    fn bind_input(&mut self, model: &Model, input: &str) -> Result<(), DecodeError> {
-        let [(name, value_type)] = &model.inputs[..] else {
-            return Err(DecodeError::Content(format!(
-                "it has {} inputs, expected one, the latents",
-                model.inputs.len()
-            )));
-        };
-        let ValueType { element, shape } = value_type;
-        let (shape, positions): (&[Dim], &[i64]) = match &shape[..] {
-            [rows, size, Dim::Fixed(1), Dim::Fixed(1)] => (&[*rows, *size], &[2, 3]),
-            shape => (shape, &[]),
-        };
-        let [Dim::Batch, Dim::Fixed(_)] = shape else {
-            let sizes: Vec<_> = shape.iter().map(Dim::to_string).collect();
-            return Err(DecodeError::Content(format!(
-                "its input {name} has the shape [{}], expected [B, d] with a free number of rows B \
-                 and a fixed d; export it with a dynamic first dimension",
-                sizes.join(", ")
-            )));
-        };
-        if *element != ElementType::F32 {
-            let reason = format!("its input {name} is not of float32");
-            return Err(DecodeError::Content(reason));
-        }
-        let mut value = self.graph.input(input, shape);
-        if !positions.is_empty() {
-            value = self.graph.unsqueeze(&value, positions)?;
-        }
-        self.names.insert(Value::new(name), value);
-        Ok(())
+/// A generator of images may take its latents as images of one position.
+fn bind_input(
+    importer: &mut Importer,
+    given: &[&ValueInfoProto],
+    input: &str,
+) -> Result<(), DecodeError> {
+    let [info] = given else {
+        let names = given.iter().map(|info| info.name.as_deref());
+        let names: Vec<_> = names.map(Option::unwrap_or_default).collect();
+        return Err(content(format!(
+            "it has {} inputs ({}), expected one, the latents",
+            given.len(),
+            shortened(&names.join(", "), 200)
+        )));
+    };
+    let (name, ValueType { element, shape }) = read_info(info)?;
+    let (shape, positions): (&[Dim], &[i64]) = match &shape[..] {
+        [rows, size, Dim::Fixed(1), Dim::Fixed(1)] => (&[*rows, *size], &[2, 3]),
+        shape => (shape, &[]),
+    };
+    let [Dim::Batch, Dim::Fixed(1..)] = shape else {
+        let sizes: Vec<_> = shape.iter().map(Dim::to_string).collect();
+        return Err(content(format!(
+            "its input {} has the shape [{}], expected [B, d] with a free number of rows B and a \
+             fixed d; export it with a dynamic first dimension",
+            shortened(&name, 80),
+            shortened(&sizes.join(", "), 80)
+        )));
+    };
+    if element != ElementType::F32 {
+        return Err(content(format!("its input {name} is not of float32")));
     }
-
-    fn constant(&mut self, name: Value, constant: Constant) {
-        if let Some(known) = Known::of(&constant) {
-            self.known.insert(name, known);
-        } else {
-            let value = self.graph.constant(name.name(), constant);
-            self.names.insert(name, value);
-        }
+    let mut value = importer.graph.input(input, shape);
+    if !positions.is_empty() {
+        value = importer.graph.unsqueeze(&value, positions)?;
     }
-
-    fn node(&mut self, node: &Node) -> Result<(), GraphError> {
-        if let Some(known) = fold(&self.graph, &self.names, &self.known, node)? {
-            self.known.insert(node.output(0)?.clone(), known);
-            return Ok(());
-        }
-        if let Some(rule) = lower::rule(&node.op) {
-            // What goes wrong inside is about this node of the file.
-            let value = rule(self, node).map_err(|error| match error {
-                GraphError::Node { reason, .. } => node.error(reason),
-                other => other,
-            })?;
-            if let Some(value) = value {
-                self.names.insert(node.output(0)?.clone(), value);
-            }
-            return Ok(());
-        }
-        if !ops::names().any(|name| name == node.op) {
-            return Err(GraphError::UnknownOperator {
-                node: node.name.clone(),
-                op: node.op.clone(),
-                what: "import rule",
-                known: readable().join(", "),
-            });
-        }
-        self.copy(node)
-    }
-
-    /// Appends a node of an operator that this crate has.
-    fn copy(&mut self, node: &Node) -> Result<(), GraphError> {
-        let inputs = node
-            .inputs
-            .iter()
-            .map(|input| input.as_ref().map(|value| self.value(value)).transpose())
-            .collect::<Result<_, _>>()?;
-        let mut outputs = Vec::with_capacity(node.outputs.len());
-        for output in &node.outputs {
-            let fresh = Value::new(&self.graph.fresh(output.name()));
-            self.names.insert(output.clone(), fresh.clone());
-            outputs.push(fresh);
-        }
-        self.graph.append(Node {
-            inputs,
-            outputs,
-            ..node.clone()
-        })
-    }
-
-    /// Where one of the file's values is in the graph.
-    fn value(&mut self, value: &Value) -> Result<Value, GraphError> {
-        if let Some(present) = self.names.get(value) {
-            return Ok(present.clone());
-        }
-        let constant = self.known.get(value).and_then(Known::constant);
-        let constant = constant.ok_or_else(|| GraphError::UnknownValue(value.to_string()))?;
-        let present = self.graph.constant(value.name(), constant);
-        self.names.insert(value.clone(), present.clone());
-        Ok(present)
-    }
-
-    /// Input `index` of a node of the file, in the graph.
-    fn input(&mut self, node: &Node, index: usize) -> Result<Value, GraphError> {
-        self.value(node.input(index)?)
-    }
-
-    /// The integers that input `index` holds, if the node has it.
-    fn ints(&self, node: &Node, index: usize) -> Result<Option<Vec<Size>>, GraphError> {
-        let Some(value) = node.optional_input(index) else {
-            return Ok(None);
-        };
-        match self.known.get(value) {
-            Some(known) => Ok(Some(known.sizes.clone())),
-            None => Err(node.error(format!("its input {value} depends on the latents"))),
-        }
-    }
-
-    /// The same, where all are numbers.
-    fn numbers(&self, node: &Node, index: usize) -> Result<Option<Vec<i64>>, GraphError> {
-        let Some(sizes) = self.ints(node, index)? else {
-            return Ok(None);
-        };
-        let number = |size| match size {
-            Size::Number(number) => Ok(number),
-            Size::Batch => Err(node.error(format!("its input {index} depends on the batch"))),
-        };
-        sizes
-            .into_iter()
-            .map(number)
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-
-    /// The floats that input `index` holds, where it is a constant.
-    fn floats(&mut self, node: &Node, index: usize) -> Result<Vec<f32>, GraphError> {
-        let value = self.input(node, index)?;
-        match self.graph.constants().get(&value) {
-            Some(Constant::F32(tensor)) => Ok(tensor.data.clone()),
-            _ => Err(node.error(format!("its input {value} is not a constant"))),
-        }
-    }
+    importer.names.insert(Value::new(&name), value);
+    Ok(())
 }
 
 #[cfg(test)]

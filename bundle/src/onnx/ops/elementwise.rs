@@ -124,10 +124,12 @@ pub(super) fn div_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: u
 }
 
 pub(super) fn pow_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    if position != 0 {
-        return Err(node.error("the exponent depends on the variable, which has no rule"));
-    }
     let (base, exponent) = (node.input(0)?, node.input(1)?);
+    if position != 0 {
+        let log = graph.log(base)?;
+        let slope = graph.mul(node.output(0)?, &log)?;
+        return chain(graph, node, &single(node, c)?, &slope, position);
+    }
     let one = graph.scalar(1.0);
     let reduced = graph.sub(exponent, &one)?;
     let power = graph.apply("Pow", &[base, &reduced], [])?;
@@ -188,8 +190,29 @@ pub(super) fn abs_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: u
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
+/// Of what is constant between steps.
 pub(super) fn sign_vjp(_: &mut Graph, _: &Node, _: Cotangents, _: usize) -> Product {
     Ok(None)
+}
+
+pub(super) fn sin_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
+    let slope = graph.apply("Cos", &[node.input(0)?], [])?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+pub(super) fn cos_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
+    let sine = graph.apply("Sin", &[node.input(0)?], [])?;
+    let slope = graph.neg(&sine)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
+}
+
+/// `atan' = 1 / (1 + x^2)`
+pub(super) fn atan_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
+    let square = graph.mul(node.input(0)?, node.input(0)?)?;
+    let one = graph.scalar(1.0);
+    let divisor = graph.add(&square, &one)?;
+    let slope = graph.div(&one, &divisor)?;
+    chain(graph, node, &single(node, c)?, &slope, position)
 }
 
 /// `elu' = elu + alpha` below zero, and 1 above.

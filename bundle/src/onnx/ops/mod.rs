@@ -6,6 +6,7 @@ mod layout;
 mod matrix;
 mod parts;
 mod reduce;
+mod softmax;
 
 pub(super) use conv::window;
 pub(super) use reduce::reduced;
@@ -31,6 +32,17 @@ pub(super) type Vjp =
 const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
     ("Abs", elementwise::unary_shape, Some(elementwise::abs_vjp)),
     ("Add", elementwise::binary_shape, Some(elementwise::add_vjp)),
+    ("And", elementwise::comparison_shape, None),
+    (
+        "Atan",
+        elementwise::unary_shape,
+        Some(elementwise::atan_vjp),
+    ),
+    (
+        "Ceil",
+        elementwise::unary_shape,
+        Some(elementwise::sign_vjp),
+    ),
     (
         "Clip",
         elementwise::unary_shape,
@@ -44,14 +56,22 @@ const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
         conv::conv_transpose_shape,
         Some(conv::conv_transpose_vjp),
     ),
+    ("Cos", elementwise::unary_shape, Some(elementwise::cos_vjp)),
     ("Div", elementwise::binary_shape, Some(elementwise::div_vjp)),
     ("Elu", elementwise::unary_shape, Some(elementwise::elu_vjp)),
+    ("Equal", elementwise::comparison_shape, None),
     ("Erf", elementwise::unary_shape, Some(elementwise::erf_vjp)),
     ("Exp", elementwise::unary_shape, Some(elementwise::exp_vjp)),
     ("Expand", layout::expand_shape, Some(layout::expand_vjp)),
     ("Flatten", layout::flatten_shape, Some(layout::reshape_vjp)),
+    (
+        "Floor",
+        elementwise::unary_shape,
+        Some(elementwise::sign_vjp),
+    ),
     ("Gemm", matrix::gemm_shape, Some(matrix::gemm_vjp)),
     ("Greater", elementwise::comparison_shape, None),
+    ("GreaterOrEqual", elementwise::comparison_shape, None),
     (
         "Identity",
         elementwise::unary_shape,
@@ -63,14 +83,23 @@ const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
         Some(elementwise::leaky_relu_vjp),
     ),
     ("Less", elementwise::comparison_shape, None),
+    ("LessOrEqual", elementwise::comparison_shape, None),
     ("Log", elementwise::unary_shape, Some(elementwise::log_vjp)),
+    (
+        "LogSoftmax",
+        softmax::softmax_shape,
+        Some(softmax::log_softmax_vjp),
+    ),
     ("MatMul", matrix::matmul_shape, Some(matrix::matmul_vjp)),
     ("Max", elementwise::binary_shape, Some(elementwise::max_vjp)),
     ("Min", elementwise::binary_shape, Some(elementwise::min_vjp)),
     ("Mul", elementwise::binary_shape, Some(elementwise::mul_vjp)),
     ("Neg", elementwise::unary_shape, Some(elementwise::neg_vjp)),
+    ("Not", elementwise::unary_shape, None),
+    ("Or", elementwise::comparison_shape, None),
     ("Pad", parts::pad_shape, Some(parts::pad_vjp)),
     ("Pow", elementwise::binary_shape, Some(elementwise::pow_vjp)),
+    ("ReduceMax", reduce::reduce_shape, Some(reduce::max_vjp)),
     ("ReduceMean", reduce::reduce_shape, Some(reduce::mean_vjp)),
     ("ReduceSum", reduce::reduce_shape, Some(reduce::sum_vjp)),
     (
@@ -84,6 +113,11 @@ const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
         Some(elementwise::relu_vjp),
     ),
     ("Reshape", layout::reshape_shape, Some(layout::reshape_vjp)),
+    (
+        "Round",
+        elementwise::unary_shape,
+        Some(elementwise::sign_vjp),
+    ),
     ("Shape", layout::shape_shape, None),
     (
         "Sigmoid",
@@ -95,7 +129,13 @@ const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
         elementwise::unary_shape,
         Some(elementwise::sign_vjp),
     ),
+    ("Sin", elementwise::unary_shape, Some(elementwise::sin_vjp)),
     ("Slice", parts::slice_shape, Some(parts::slice_vjp)),
+    (
+        "Softmax",
+        softmax::softmax_shape,
+        Some(softmax::softmax_vjp),
+    ),
     (
         "Softplus",
         elementwise::unary_shape,
@@ -129,6 +169,7 @@ const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
         elementwise::select_shape,
         Some(elementwise::select_vjp),
     ),
+    ("Xor", elementwise::comparison_shape, None),
 ];
 
 /// Types of the outputs of `node`, whose inputs are in `graph`.
@@ -230,7 +271,11 @@ pub(in crate::onnx) fn normalize_axis(
     axis: i64,
     rank: usize,
 ) -> Result<usize, GraphError> {
-    let counted = if axis < 0 { axis + rank as i64 } else { axis };
+    let counted = if axis < 0 {
+        axis.saturating_add(rank as i64)
+    } else {
+        axis
+    };
     usize::try_from(counted)
         .ok()
         .filter(|&axis| axis < rank)

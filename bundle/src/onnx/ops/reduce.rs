@@ -87,3 +87,28 @@ pub(super) fn sum_square_vjp(
     let twice = graph.scale(&cotangent, 2.0)?;
     graph.mul(&twice, node.input(0)?).map(Some)
 }
+
+/// The largest elements share the cotangent.
+pub(super) fn max_vjp(graph: &mut Graph, node: &Node, cotangents: Cotangents, _: usize) -> Product {
+    let x = node.input(0)?;
+    let rank = graph.shape(x)?.len();
+    let axes: Vec<i64> = reduced(graph, node, rank)?
+        .into_iter()
+        .map(|axis| axis as i64)
+        .collect();
+    let cotangent = restored(graph, node, cotangents)?;
+    if axes.is_empty() {
+        return Ok(Some(cotangent));
+    }
+    let largest = if node.int("keepdims", 1) == 0 {
+        graph.unsqueeze(node.output(0)?, &axes)?
+    } else {
+        node.output(0)?.clone()
+    };
+    let is_largest = graph.apply("Equal", &[x, &largest], [])?;
+    let (one, zero) = (graph.scalar(1.0), graph.scalar(0.0));
+    let chosen = graph.select(&is_largest, &one, &zero)?;
+    let count = graph.reduce_sum(&chosen, &axes, true)?;
+    let share = graph.div(&chosen, &count)?;
+    graph.mul(&cotangent, &share).map(Some)
+}

@@ -81,12 +81,124 @@ pub(super) fn hard_swish(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// `relu(x) - slope relu(-x)`
+fn rectified(importer: &mut Importer, x: &Value, slope: &Value) -> Result<Value, GraphError> {
+    let graph = &mut importer.graph;
+    let above = graph.relu(x)?;
+    let negative = graph.neg(x)?;
+    let below = graph.relu(&negative)?;
+    let scaled = graph.mul(&below, slope)?;
+    graph.sub(&above, &scaled)
+}
+
 pub(super) fn prelu(importer: &mut Importer, node: &Node) -> Lowered {
     let (x, slope) = (importer.input(node, 0)?, importer.input(node, 1)?);
+    rectified(importer, &x, &slope).map(Some)
+}
+
+/// Outside of slopes from 0 to 1, `relu(x) - alpha relu(-x)`.
+pub(super) fn leaky_relu(importer: &mut Importer, node: &Node) -> Lowered {
+    let alpha = node.float("alpha", 0.01);
+    if (0.0..=1.0).contains(&alpha) {
+        return importer.copy(node).map(|()| None);
+    }
+    let x = importer.input(node, 0)?;
+    let slope = importer.graph.scalar(alpha);
+    rectified(importer, &x, &slope).map(Some)
+}
+
+/// `x` where it is larger than `alpha`, else 0.
+pub(super) fn thresholded_relu(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
     let graph = &mut importer.graph;
-    let above = graph.relu(&x)?;
+    let (alpha, zero) = (graph.scalar(node.float("alpha", 1.0)), graph.scalar(0.0));
+    let above = graph.greater(&x, &alpha)?;
+    graph.select(&above, &x, &zero).map(Some)
+}
+
+/// Soft and hard shrinkage: nothing up to `lambd`, and `bias` nearer to zero beyond.
+pub(super) fn shrink(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let graph = &mut importer.graph;
+    let (limit, bias) = (
+        node.float("lambd", 0.5),
+        graph.scalar(node.float("bias", 0.0)),
+    );
+    let (high, low, zero) = (graph.scalar(limit), graph.scalar(-limit), graph.scalar(0.0));
+    let above = graph.greater(&x, &high)?;
+    let below = graph.apply("Less", &[&x, &low], [])?;
+    let (less, more) = (graph.sub(&x, &bias)?, graph.add(&x, &bias)?);
+    let outer = graph.select(&below, &more, &zero)?;
+    graph.select(&above, &less, &outer).map(Some)
+}
+
+/// `x / (1 + |x|)`
+pub(super) fn softsign(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let graph = &mut importer.graph;
+    let (size, one) = (graph.apply("Abs", &[&x], [])?, graph.scalar(1.0));
+    let divisor = graph.add(&size, &one)?;
+    graph.div(&x, &divisor).map(Some)
+}
+
+/// `(exp(x) + sign exp(-x)) / 2`
+fn hyperbolic(importer: &mut Importer, node: &Node, sign: f32) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let graph = &mut importer.graph;
     let negative = graph.neg(&x)?;
-    let below = graph.relu(&negative)?;
-    let scaled = graph.mul(&below, &slope)?;
-    graph.sub(&above, &scaled).map(Some)
+    let (up, down) = (graph.exp(&x)?, graph.exp(&negative)?);
+    let (up, down) = (graph.scale(&up, 0.5)?, graph.scale(&down, sign / 2.0)?);
+    graph.add(&up, &down).map(Some)
+}
+
+pub(super) fn sinh(importer: &mut Importer, node: &Node) -> Lowered {
+    hyperbolic(importer, node, -1.0)
+}
+
+pub(super) fn cosh(importer: &mut Importer, node: &Node) -> Lowered {
+    hyperbolic(importer, node, 1.0)
+}
+
+pub(super) fn tan(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let graph = &mut importer.graph;
+    let (sine, cosine) = (
+        graph.apply("Sin", &[&x], [])?,
+        graph.apply("Cos", &[&x], [])?,
+    );
+    graph.div(&sine, &cosine).map(Some)
+}
+
+/// `ln(x + sqrt(x^2 + shift))`
+fn inverse_hyperbolic(importer: &mut Importer, x: &Value, shift: f32) -> Result<Value, GraphError> {
+    let graph = &mut importer.graph;
+    let (square, shift) = (graph.mul(x, x)?, graph.scalar(shift));
+    let under = graph.add(&square, &shift)?;
+    let root = graph.sqrt(&under)?;
+    let sum = graph.add(x, &root)?;
+    graph.log(&sum)
+}
+
+/// Of the absolute value, with the sign put back: below zero the sum would cancel.
+pub(super) fn asinh(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let size = importer.graph.apply("Abs", &[&x], [])?;
+    let value = inverse_hyperbolic(importer, &size, 1.0)?;
+    let sign = importer.graph.sign(&x)?;
+    importer.graph.mul(&sign, &value).map(Some)
+}
+
+pub(super) fn acosh(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    inverse_hyperbolic(importer, &x, -1.0).map(Some)
+}
+
+/// `ln((1 + x) / (1 - x)) / 2`
+pub(super) fn atanh(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let graph = &mut importer.graph;
+    let one = graph.scalar(1.0);
+    let (above, below) = (graph.add(&one, &x)?, graph.sub(&one, &x)?);
+    let ratio = graph.div(&above, &below)?;
+    let log = graph.log(&ratio)?;
+    graph.scale(&log, 0.5).map(Some)
 }

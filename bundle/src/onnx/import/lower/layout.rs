@@ -1,29 +1,21 @@
 //! What moves elements and computes nothing.
 
-use super::{Importer, Lowered, Size, broadcast_sizes, image_sizes};
-use crate::onnx::graph::{Dim, Node};
+use super::{Importer, Lowered, Size, image_sizes};
+use crate::onnx::graph::{Attribute, Dim, Node};
 use crate::onnx::ops::normalize_axis;
-
-/// To where broadcasting cannot tell, a dimension of the batch stays what it is.
-pub(super) fn expand(importer: &mut Importer, node: &Node) -> Lowered {
-    let input = importer.input(node, 0)?;
-    let sizes = importer
-        .ints(node, 1)?
-        .ok_or_else(|| node.error("it has no shape"))?;
-    let sizes: Vec<i64> = broadcast_sizes(sizes).collect();
-    let sizes = importer.graph.int_list(&sizes);
-    importer
-        .graph
-        .apply("Expand", &[&input, &sizes], [])
-        .map(Some)
-}
 
 pub(super) fn reshape(importer: &mut Importer, node: &Node) -> Lowered {
     let input = importer.input(node, 0)?;
     let sizes = importer
         .ints(node, 1)?
         .ok_or_else(|| node.error("it has no shape"))?;
+    if node.int("allowzero", 0) != 0 && sizes.contains(&Size::Number(0)) {
+        return Err(node.error("its shape has no elements"));
+    }
     let present = importer.graph.shape(&input)?.to_vec();
+    if sizes.len() > MAX_RANK {
+        return Err(node.error(format!("its shape has {} dimensions", sizes.len())));
+    }
     let rest_is_taken = sizes.contains(&Size::Number(-1));
     let sizes: Vec<i64> = sizes
         .iter()
@@ -38,31 +30,126 @@ pub(super) fn reshape(importer: &mut Importer, node: &Node) -> Lowered {
     importer.graph.reshape(&input, &sizes).map(Some)
 }
 
+/// Dimensions that a shape may ask for.
+const MAX_RANK: usize = 16;
+
+/// As a reshaping, whose axis may be counted from the end.
+pub(super) fn flatten(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let rank = importer.graph.shape(&x)?.len();
+    let axis = match node.int("axis", 1) {
+        axis if usize::try_from(axis) == Ok(rank) => rank,
+        axis => normalize_axis(node, axis, rank)?,
+    };
+    let axis = Attribute::Int(axis as i64);
+    let graph = &mut importer.graph;
+    graph.apply("Flatten", &[&x], [("axis", axis)]).map(Some)
+}
+
+pub(super) fn squeeze(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let axes: Vec<i64> = match importer.axes(node, 1)? {
+        Some(axes) => axes,
+        None => {
+            let dims = importer.graph.shape(&x)?.iter().enumerate();
+            let ones = dims.filter(|(_, dim)| **dim == Dim::Fixed(1));
+            ones.map(|(axis, _)| axis as i64).collect()
+        }
+    };
+    if axes.is_empty() {
+        return Ok(Some(x));
+    }
+    let axes = importer.graph.int_list(&axes);
+    importer.graph.apply("Squeeze", &[&x, &axes], []).map(Some)
+}
+
+pub(super) fn unsqueeze(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let axes = importer.axes(node, 1)?;
+    let axes = axes.ok_or_else(|| node.error("it has no axes"))?;
+    if axes.len() > MAX_RANK {
+        return Err(node.error(format!("it makes {} dimensions", axes.len())));
+    }
+    importer.graph.unsqueeze(&x, &axes).map(Some)
+}
+
+/// Parts without elements add nothing.
+pub(super) fn concat(importer: &mut Importer, node: &Node) -> Lowered {
+    let mut parts = Vec::with_capacity(node.inputs.len());
+    for index in 0..node.inputs.len() {
+        let part = importer.input(node, index)?;
+        if !importer.graph.shape(&part)?.contains(&Dim::Fixed(0)) {
+            parts.push(part);
+        }
+    }
+    let first = parts
+        .first()
+        .ok_or_else(|| node.error("it joins nothing"))?;
+    let rank = importer.graph.shape(first)?.len();
+    let axis = normalize_axis(node, node.int("axis", 0), rank)?;
+    let parts: Vec<_> = parts.iter().collect();
+    importer.graph.concat(&parts, axis).map(Some)
+}
+
+/// The side of the squares that channels become or are made of.
+fn block_of(node: &Node) -> Option<(usize, usize)> {
+    let block = usize::try_from(node.int("blocksize", 0)).ok()?;
+    let square = block.checked_mul(block).filter(|&square| square > 0)?;
+    Some((block, square))
+}
+
 /// Channels become squares of `blocksize` positions.
 pub(super) fn depth_to_space(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let [channels, height, width] = image_sizes(importer, node, &x)?;
-    let block = usize::try_from(node.int("blocksize", 0)).unwrap_or_default();
-    let square = block.checked_mul(block).filter(|&square| square > 0);
-    let square = square.filter(|&square| channels.is_multiple_of(square));
-    let left = channels
-        / square.ok_or_else(|| {
-            node.error(format!(
-                "{channels} channels make no squares of side {block}"
-            ))
-        })?;
-    let (sizes, order) = if node.string("mode") == Some("CRD") {
-        ([left, block, block], [0, 1, 4, 2, 5, 3])
-    } else {
-        ([block, block, left], [0, 3, 4, 1, 5, 2])
+    let fits = block_of(node).filter(|(_, square)| channels.is_multiple_of(*square));
+    let (block, square) = fits.ok_or_else(|| {
+        let block = node.int("blocksize", 0);
+        node.error(format!(
+            "{channels} channels make no squares of side {block}"
+        ))
+    })?;
+    let left = channels / square;
+    let (sizes, order) = match node.string("mode").unwrap_or("DCR") {
+        "CRD" => ([left, block, block], [0, 1, 4, 2, 5, 3]),
+        "DCR" => ([block, block, left], [0, 3, 4, 1, 5, 2]),
+        other => return Err(node.error(format!("the mode {other} is not DCR or CRD"))),
     };
     let sizes = [&[0], &sizes[..], &[height, width]].concat();
     let sizes: Vec<i64> = sizes.into_iter().map(|size| size as i64).collect();
-    let sizes = [&[0, sizes[1], sizes[2], sizes[3]], &sizes[4..]].concat();
     let graph = &mut importer.graph;
     let split = graph.reshape(&x, &sizes)?;
     let moved = graph.transpose(&split, &order)?;
-    let sizes = [0, left, height * block, width * block].map(|size| size as i64);
+    let sizes = [
+        0,
+        left,
+        height.saturating_mul(block),
+        width.saturating_mul(block),
+    ];
+    graph
+        .reshape(&moved, &sizes.map(|size| size as i64))
+        .map(Some)
+}
+
+/// Squares of `blocksize` positions become channels.
+pub(super) fn space_to_depth(importer: &mut Importer, node: &Node) -> Lowered {
+    let x = importer.input(node, 0)?;
+    let [channels, height, width] = image_sizes(importer, node, &x)?;
+    let divides = |block: usize| height.is_multiple_of(block) && width.is_multiple_of(block);
+    let (block, square) = block_of(node)
+        .filter(|(block, _)| divides(*block))
+        .ok_or_else(|| {
+            let block = node.int("blocksize", 0);
+            node.error(format!(
+                "{height} x {width} positions make no squares of side {block}"
+            ))
+        })?;
+    let (rows, columns) = (height / block, width / block);
+    let sizes = [0, channels, rows, block, columns, block].map(|size| size as i64);
+    let graph = &mut importer.graph;
+    let split = graph.reshape(&x, &sizes)?;
+    let moved = graph.transpose(&split, &[0, 3, 5, 1, 2, 4])?;
+    let sizes = [0, channels.saturating_mul(square), rows, columns].map(|size| size as i64);
     graph.reshape(&moved, &sizes).map(Some)
 }
 
@@ -82,19 +169,16 @@ pub(super) fn split(importer: &mut Importer, node: &Node) -> Lowered {
             .map_err(|_| node.error("a size is negative"))?,
         None => {
             let part = size.div_ceil(node.outputs.len().max(1));
-            let starts = (0..node.outputs.len()).map(|index| (index * part).min(size));
+            let starts = (0..node.outputs.len()).map(|index| index.saturating_mul(part).min(size));
             starts.map(|start| part.min(size - start)).collect()
         }
     };
+    if sizes.len() != node.outputs.len() {
+        let (parts, outputs) = (sizes.len(), node.outputs.len());
+        return Err(node.error(format!("it makes {parts} parts for {outputs} outputs")));
+    }
     let parts = importer.graph.split(&x, axis, &sizes)?;
     let parts = node.outputs.iter().cloned().zip(parts);
     importer.names.extend(parts);
     Ok(None)
-}
-
-pub(super) fn pad(importer: &mut Importer, node: &Node) -> Lowered {
-    if node.optional_input(3).is_some() {
-        return Err(node.error("only pads of all axes are supported"));
-    }
-    importer.copy(node).map(|()| None)
 }

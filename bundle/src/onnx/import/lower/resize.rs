@@ -1,133 +1,186 @@
-//! `Resize` along rows and columns.
+//! `Resize`, an axis after the other.
 
-use super::{Importer, Lowered, Size, image_sizes};
-use crate::onnx::graph::Node;
+use super::pick::{along, pick};
+use super::repeat::repeated;
+use super::{Importer, Lowered, Size};
+use crate::onnx::graph::{Dim, GraphError, Node, Value};
+use crate::onnx::ops::normalize_axis;
 use crate::tensor::Tensor;
 
+/// How an axis changes.
+struct Stretch {
+    axis: usize,
+    from: usize,
+    to: usize,
+    /// Not `to / from` where that was rounded.
+    scale: f64,
+}
+
 /// Whole multiples by the nearest neighbour, which is what upsampling layers do, repeat elements;
-/// what is linear in between is a product with a matrix of weights on either side.
+/// what lies in between is a product with a matrix of weights.
 ///
 /// # Errors
 /// When it does anything else, or its sizes are not known or too large.
 pub(super) fn resize(importer: &mut Importer, node: &Node) -> Lowered {
-    let mut x = importer.input(node, 0)?;
-    let [channels, height, width] = image_sizes(importer, node, &x)?;
-    let from = [height, width];
-    let stretches = node.string("keep_aspect_ratio_policy").unwrap_or("stretch") == "stretch";
-    let plain = stretches && node.int("antialias", 0) == 0 && node.int("exclude_outside", 0) == 0;
-    if !plain || node.ints("axes").is_some() {
-        return Err(node.error(
-            "antialias, exclude_outside, keep_aspect_ratio_policy and axes are not supported",
-        ));
+    let x = importer.input(node, 0)?;
+    let stretches = stretches(importer, node, &x)?;
+    let how = node.string("coordinate_transformation_mode");
+    let how = how.unwrap_or("half_pixel");
+    match node.string("mode").unwrap_or("nearest") {
+        "nearest" => nearest(importer, node, x, &stretches, how).map(Some),
+        mode @ ("linear" | "cubic") => {
+            let mut x = x;
+            for stretch in &stretches {
+                let at = coordinates(how, stretch.from, stretch.to, stretch.scale)
+                    .ok_or_else(|| unknown_coordinates(node, how))?;
+                importer.fill(node, stretch.from.checked_mul(stretch.to))?;
+                let weights = if mode == "linear" {
+                    linear_weights(&at, stretch.from)
+                } else {
+                    let sharpness = f64::from(node.float("cubic_coeff_a", -0.75));
+                    let inside = node.int("exclude_outside", 0) != 0;
+                    cubic_weights(&at, stretch.from, sharpness, inside)
+                };
+                let matrix = Tensor::new([stretch.to, stretch.from], weights);
+                x = along(importer, node, &x, stretch.axis, matrix)?;
+            }
+            Ok(Some(x))
+        }
+        other => Err(node.error(format!(
+            "the mode {other} is not supported; nearest, linear and cubic are"
+        ))),
     }
+}
+
+fn unknown_coordinates(node: &Node, how: &str) -> GraphError {
+    node.error(format!("the coordinates {how} are not supported"))
+}
+
+/// The axes that change.
+fn stretches(importer: &mut Importer, node: &Node, x: &Value) -> Result<Vec<Stretch>, GraphError> {
+    let policy = node.string("keep_aspect_ratio_policy").unwrap_or("stretch");
+    if policy != "stretch" || node.int("antialias", 0) != 0 {
+        return Err(node.error("antialias and keep_aspect_ratio_policy are not supported"));
+    }
+    let shape = importer.graph.shape(x)?.to_vec();
+    let axes: Vec<usize> = match node.ints("axes") {
+        Some(axes) => axes
+            .iter()
+            .map(|&axis| normalize_axis(node, axis, shape.len()))
+            .collect::<Result<_, _>>()?,
+        None => (0..shape.len()).collect(),
+    };
     let scales = match node.optional_input(2) {
         Some(_) => importer.floats(node, 2)?,
         None => Vec::new(),
     };
     let sizes = importer.ints(node, 3)?.unwrap_or_default();
-    let (to, scales) = match (&sizes[..], &scales[..]) {
-        (
-            &[
-                Size::Batch,
-                Size::Number(same),
-                Size::Number(height),
-                Size::Number(width),
-            ],
-            [],
-        ) if usize::try_from(same) == Ok(channels) => {
-            let to = [height, width].map(|size| usize::try_from(size).unwrap_or_default());
-            (to, [0, 1].map(|axis| to[axis] as f64 / from[axis] as f64))
-        }
-        ([], &[1.0, 1.0, down, right]) => {
-            let scales = [down, right].map(f64::from);
-            // A scale that is negative or not finite makes a size that is refused below.
-            let to = [0, 1].map(|axis| (from[axis] as f64 * scales[axis]) as usize);
-            (to, scales)
-        }
-        _ => {
-            return Err(node.error(
-                "it has neither scales nor sizes that are known and leave batch and channels as \
-                 they are",
-            ));
-        }
-    };
-    if to
-        .iter()
-        .chain(&from)
-        .any(|side| !(1..=MAX_SIDE).contains(side))
-    {
-        return Err(node.error(format!(
-            "{height} x {width} to {} x {}: sides from 1 to {MAX_SIDE} are supported",
-            to[0], to[1]
-        )));
+    let (by_scales, by_sizes) = (scales.len() == axes.len(), sizes.len() == axes.len());
+    if by_scales == by_sizes {
+        return Err(node.error("it has neither scales nor sizes that are known for each axis"));
     }
-    let how = node.string("coordinate_transformation_mode");
-    let how = how.unwrap_or("half_pixel");
-    match node.string("mode").unwrap_or("nearest") {
-        "nearest" => {
-            let rounding = node.string("nearest_mode").unwrap_or("round_prefer_floor");
-            let repeats = matches!(
-                (how, rounding),
-                ("asymmetric", "floor") | ("half_pixel", "round_prefer_floor")
-            );
-            if !repeats || scales.iter().any(|scale| scale.fract() != 0.0) {
-                return Err(node.error(format!(
-                    "{height} x {width} to {} x {} by {how} and {rounding}: of the nearest \
-                     neighbour, only whole multiples are supported",
-                    to[0], to[1]
-                )));
+    let mut stretches = Vec::new();
+    for (index, &axis) in axes.iter().enumerate() {
+        let dim = shape[axis];
+        let (to, scale) = match (dim, by_scales) {
+            (Dim::Batch, true) if scales[index] == 1.0 => continue,
+            (Dim::Batch, false) if sizes[index] == Size::Batch => continue,
+            (Dim::Batch, _) => {
+                return Err(node.error("scales and sizes must leave the batch as it is"));
             }
-            let repeat = [to[0] / height, to[1] / width];
-            let graph = &mut importer.graph;
-            let sizes = |sizes: [usize; 5]| sizes.map(|size| size as i64);
-            let apart = [&[0][..], &sizes([channels, height, 1, width, 1])].concat();
-            let spread = graph.reshape(&x, &apart)?;
-            let full = sizes([channels, height, repeat[0], width, repeat[1]]);
-            let full = graph.int_list(&[&[1][..], &full].concat());
-            let repeated = graph.apply("Expand", &[&spread, &full], [])?;
-            let together = [channels, to[0], to[1]].map(|size| size as i64);
-            let together = [&[0][..], &together].concat();
-            graph.reshape(&repeated, &together).map(Some)
-        }
-        "linear" => {
-            for (axis, name) in ["rows", "columns"].into_iter().enumerate() {
-                if scales[axis] == 1.0 {
-                    continue;
-                }
-                let place =
-                    coordinates(how, from[axis], to[axis], scales[axis]).ok_or_else(|| {
-                        node.error(format!("the coordinates {how} are not supported"))
-                    })?;
-                let weights = linear_weights(&place, from[axis]);
-                let matrix = if axis == 0 {
-                    Tensor::new([to[0], from[0]], weights)
-                } else {
-                    transposed(&weights, from[1])
-                };
-                let graph = &mut importer.graph;
-                let matrix = graph.weights(&format!("{}.{name}", node.name), matrix);
-                x = if axis == 0 {
-                    graph.matmul(&matrix, &x)?
-                } else {
-                    graph.matmul(&x, &matrix)?
-                };
+            (Dim::Fixed(from), true) => {
+                let scale = f64::from(scales[index]);
+                // A scale that is negative or not finite makes a size that is refused below.
+                ((from as f64 * scale) as usize, scale)
             }
-            Ok(Some(x))
+            (Dim::Fixed(from), false) => {
+                let Size::Number(to) = sizes[index] else {
+                    return Err(node.error("its sizes take the batch's size to another axis"));
+                };
+                let to = usize::try_from(to).unwrap_or_default();
+                (to, to as f64 / from as f64)
+            }
+        };
+        let Dim::Fixed(from) = dim else { continue };
+        if to == from && scale == 1.0 {
+            continue;
         }
-        other => Err(node.error(format!("the mode {other} is not supported"))),
+        if !(1..=MAX_SIDE).contains(&to) || !(1..=MAX_SIDE).contains(&from) {
+            return Err(node.error(format!(
+                "{from} to {to} along axis {axis}: sides from 1 to {MAX_SIDE} are supported"
+            )));
+        }
+        stretches.push(Stretch {
+            axis,
+            from,
+            to,
+            scale,
+        });
     }
+    Ok(stretches)
 }
 
 /// Rows or columns of an image.
 const MAX_SIDE: usize = 1 << 14;
 
+fn nearest(
+    importer: &mut Importer,
+    node: &Node,
+    mut x: Value,
+    stretches: &[Stretch],
+    how: &str,
+) -> Result<Value, GraphError> {
+    let rounding = node.string("nearest_mode").unwrap_or("round_prefer_floor");
+    let mut times = vec![1; importer.graph.shape(&x)?.len()];
+    for stretch in stretches {
+        let at = coordinates(how, stretch.from, stretch.to, stretch.scale)
+            .ok_or_else(|| unknown_coordinates(node, how))?;
+        let last = (stretch.from - 1) as f64;
+        let places: Option<Vec<usize>> = at
+            .into_iter()
+            .map(|at| rounded(at, rounding).map(|at| at.clamp(0.0, last) as usize))
+            .collect();
+        let places = places
+            .ok_or_else(|| node.error(format!("the rounding {rounding} is not supported")))?;
+        let whole = stretch.to / stretch.from;
+        let repeats = stretch.to.is_multiple_of(stretch.from)
+            && places
+                .iter()
+                .enumerate()
+                .all(|(to, &from)| to / whole == from);
+        if repeats {
+            times[stretch.axis] = whole;
+        } else {
+            x = pick(importer, node, &x, stretch.axis, &places)?;
+        }
+    }
+    repeated(importer, &x, &times, true)
+}
+
+fn rounded(at: f64, how: &str) -> Option<f64> {
+    Some(match how {
+        "floor" => at.floor(),
+        "ceil" => at.ceil(),
+        "round_prefer_floor" => (at - 0.5).ceil(),
+        "round_prefer_ceil" => (at + 0.5).floor(),
+        _ => return None,
+    })
+}
+
 /// Where each of `to` places lies among `from`. `scale` is not `to / from` where that was rounded.
 fn coordinates(how: &str, from: usize, to: usize, scale: f64) -> Option<Vec<f64>> {
     let centres = |at: f64| (at + 0.5) / scale - 0.5;
     let corners = |at: f64| at * (from as f64 - 1.0) / (to as f64 - 1.0);
+    let middle = |at: f64| {
+        // What rounding cut off is shared by both ends.
+        let full = from as f64 * scale;
+        let offset = from as f64 / 2.0 * (1.0 - to as f64 / full);
+        offset + (at + 0.5) / scale - 0.5
+    };
     let place: &dyn Fn(f64) -> f64 = match how {
         "pytorch_half_pixel" | "align_corners" if to == 1 => &|_| 0.0,
         "half_pixel" | "pytorch_half_pixel" => &centres,
+        "half_pixel_symmetric" => &middle,
         "align_corners" => &corners,
         "asymmetric" => &|at| at / scale,
         _ => return None,
@@ -149,10 +202,38 @@ fn linear_weights(places: &[f64], from: usize) -> Vec<f32> {
     weights
 }
 
-fn transposed(weights: &[f32], columns: usize) -> Tensor {
-    let rows = weights.len() / columns;
-    let at = |index: usize| weights[index % rows * columns + index / rows];
-    Tensor::new([columns, rows], (0..weights.len()).map(at).collect())
+/// The same of a cubic convolution over four neighbours. Those beyond the border are the border's, or
+/// left out.
+fn cubic_weights(places: &[f64], from: usize, sharpness: f64, inside: bool) -> Vec<f32> {
+    let a = sharpness;
+    let near = |t: f64| ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0;
+    let far = |t: f64| ((t - 5.0) * t + 8.0) * t * a - 4.0 * a;
+    let last = from as f64 - 1.0;
+    let mut weights = vec![0.0; places.len() * from];
+    for (row, place) in weights.chunks_mut(from).zip(places) {
+        let below = place.floor();
+        let share = place - below;
+        let taps = [
+            far(1.0 + share),
+            near(share),
+            near(1.0 - share),
+            far(2.0 - share),
+        ];
+        let neighbours = (-1..3).map(|step| below + f64::from(step));
+        let taps: Vec<(f64, f64)> = neighbours
+            .zip(taps)
+            .filter(|(at, _)| !inside || (0.0..=last).contains(at))
+            .collect();
+        let total: f64 = if inside {
+            taps.iter().map(|tap| tap.1).sum()
+        } else {
+            1.0
+        };
+        for (at, weight) in taps {
+            row[at.clamp(0.0, last) as usize] += (weight / total) as f32;
+        }
+    }
+    weights
 }
 
 #[cfg(test)]
