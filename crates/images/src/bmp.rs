@@ -28,7 +28,17 @@ pub(crate) fn header(file: &[u8]) -> Result<Header, ImageError> {
     Header::new(FORMAT, file, size, Orientation::NoTransforms)
 }
 
+/// Where pixels end that are packed: the decoder is content with those that it has.
+fn packed_end(file: &[u8]) -> Option<u64> {
+    let is_packed = u32_le(file, 14)? > CORE_HEADER_BYTES && matches!(u32_le(file, 30)?, 1 | 2);
+    let (start, length) = (u32_le(file, 10)?, u32_le(file, 34)?);
+    is_packed.then_some(u64::from(start) + u64::from(length))
+}
+
 pub(crate) fn decode(file: &[u8]) -> Result<Raw, ImageError> {
+    if packed_end(file).is_some_and(|end| end > file.len() as u64) {
+        return Err(ENDS);
+    }
     let decoder = BmpDecoder::new(Cursor::new(file)).map_err(failed)?;
     let (width, height) = decoder.dimensions();
     let channels = match decoder.color_type() {

@@ -65,6 +65,28 @@ impl<'a> Directory<'a> {
         self.number(offset, bytes).map(|value| value as u64)
     }
 
+    /// Whether all values lie within the file.
+    pub(crate) fn is_whole(&self) -> bool {
+        let lies_within = |index| {
+            let start = self.start + index * self.entry_bytes();
+            let value = self.value_offset(start);
+            let room = if self.is_big_tiff { 8 } else { 4 };
+            let bytes = match self.number(start + 2, 2)? {
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16..=18 => 8,
+                _ => 1,
+            };
+            let length = self.number(start + 4, room)?.checked_mul(bytes)?;
+            if length > room {
+                let offset = self.number(value, room)?;
+                self.file.get(offset..offset.checked_add(length)?)?;
+            }
+            Some(())
+        };
+        (0..self.count).all(|index| lies_within(index).is_some())
+    }
+
     /// The same file with another value of a tag that has one of two bytes.
     pub(crate) fn with_value(&self, tag: u16, value: u16) -> Option<Vec<u8>> {
         let offset = self.value_offset(self.find(tag)?);

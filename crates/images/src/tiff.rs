@@ -46,6 +46,9 @@ pub(crate) fn header(file: &[u8]) -> Result<Header, ImageError> {
 pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
     // The decoder reads palettes as greys, when told that they are.
     let directory = Directory::first(file).ok_or(ENDS)?;
+    if !directory.is_whole() {
+        return Err(ENDS);
+    }
     let is_palette = directory.value(ifd::PHOTOMETRIC) == Some(PALETTE);
     let greys = is_palette
         .then(|| directory.with_value(ifd::PHOTOMETRIC, BLACK_IS_ZERO))
@@ -95,7 +98,7 @@ pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
         (ColorType::CMYK(_), Samples::Bytes(inks)) => (3, Samples::Bytes(from_cmyk(&inks))),
         (_, Samples::Bytes(indices)) if is_palette => {
             let colours = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failed)?;
-            (3, Samples::Words(from_palette(&indices, &colours)))
+            (3, Samples::Bytes(from_palette(&indices, &colours)))
         }
         (_, Samples::Bytes(greys)) if depth < 8 => {
             let factor = u8::MAX / ((1 << depth) - 1);
@@ -181,12 +184,18 @@ fn interleave<T: Copy>(samples: Vec<T>, plane: Option<usize>) -> Vec<T> {
         .collect()
 }
 
-/// RGB of indices; the palette has all reds first.
-fn from_palette(indices: &[u8], colours: &[u16]) -> Vec<u16> {
+/// RGB of indices; the palette has all reds first. Its words hold a byte each, most in their upper
+/// half, and of some writers in the lower one.
+fn from_palette(indices: &[u8], colours: &[u16]) -> Vec<u8> {
+    let is_low = colours.iter().all(|&colour| colour <= 0xff);
+    let shift = if is_low { 0 } else { 8 };
     let count = colours.len() / 3;
     let colour = |index: &u8| {
         let index = usize::from(*index);
-        [0, 1, 2].map(|channel| *colours.get(channel * count + index).unwrap_or(&0))
+        [0, 1, 2].map(|channel| {
+            let colour = colours.get(channel * count + index).unwrap_or(&0);
+            (colour >> shift) as u8
+        })
     };
     indices.iter().flat_map(colour).collect()
 }

@@ -56,18 +56,18 @@ fn checksums_find_all() {
 }
 
 /// Codes find their way back after damage, so that some of it looks like an image. libjpeg warns of
-/// a third of what is tried here.
+/// half as much.
 #[test]
 fn codes_find_what_they_can() {
     for (name, percent) in [
         ("baseline.jpg", 55),
-        ("4-1-1.jpg", 55),
-        ("restarts.jpg", 55),
-        ("one-scan-a-component.jpg", 55),
-        ("grey.jpg", 55),
-        ("ycck.jpg", 55),
-        ("progressive.jpg", 90),
-        ("progressive-restarts.jpg", 90),
+        ("4-1-1.jpg", 85),
+        ("restarts.jpg", 95),
+        ("one-scan-a-component.jpg", 50),
+        ("grey.jpg", 90),
+        ("ycck.jpg", 90),
+        ("progressive.jpg", 98),
+        ("progressive-restarts.jpg", 98),
     ] {
         let whole = file(name);
         let scan = whole
