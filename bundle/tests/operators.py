@@ -345,6 +345,12 @@ imports("Dropout", node("Dropout", "v ratio training", "y "), ratio=numpy.float3
 imports("names", node("Mul", "v slope", "value"), node("Add", "value z0", "x"), node("Neg", "x", "y"), slope=weights(3), z0=weights(3))
 imports("unused", node("Neg", "v", "y"), node("CumSum", "v axis", "unused"), axis=numpy.int64(1))
 
+for opset in range(13, 26):
+    imports(f"opset_{opset}", node("Softmax", "v", "a", axis=1), node("Unsqueeze", "a axes", "b"), node("Squeeze", "b axes", "c"),
+            node("Pad", "c pads", "d"), node("ReduceSum", "d axes", "e", keepdims=0), node("Reshape", "e shape", "f"),
+            node("Clip", "f  high", "g"), node("Min", "g high", "y"), opset=opset, axes=ints(2), pads=ints(0, 1, 0, 0, 0, 2),
+            shape=ints(0, -1, 1), high=numpy.float32(9))
+
 # What cannot be.
 refuses("one", ["CumSum", "/CumSum", "ConvTranspose, "], node("CumSum", "v axis", "y"), axis=numpy.int64(1))
 refuses("all_at_once",

@@ -13,7 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
     let external = |file: &str, offset: usize, length: usize| {
         let end = offset.checked_add(length);
         let bytes = end.and_then(|end| WEIGHTS.get(offset..end));
-        bytes.map(<[u8]>::to_vec).ok_or_else(|| format!("is not in {file}"))
+        bytes
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| format!("is not in {file}"))
     };
     let Ok(imported) = import(bytes, &external, "generator", "z") else {
         return;

@@ -22,12 +22,20 @@ pub(super) struct Missing {
 
 #[derive(Debug)]
 struct Entry {
-    /// The operator, or nothing where the reason says what it is about.
-    op: String,
+    about: About,
     reason: String,
-    /// The first node, and how many there are.
-    node: String,
+    /// The first of those that it is about, and how many there are.
+    first: String,
     count: usize,
+}
+
+#[derive(Debug, PartialEq)]
+enum About {
+    /// Nodes of an operator.
+    Nodes(String),
+    Tensors,
+    /// What the reason says.
+    Other,
 }
 
 impl Missing {
@@ -37,7 +45,7 @@ impl Missing {
 
     pub(super) fn add(&mut self, error: GraphError) {
         match error {
-            GraphError::Node { node, op, reason } => self.enter(op, node, reason),
+            GraphError::Node { node, op, reason } => self.add_node(&op, &node, &reason),
             GraphError::UnknownOperator {
                 node,
                 op,
@@ -46,28 +54,36 @@ impl Missing {
             } => {
                 self.known
                     .get_or_insert_with(|| format!("operators with one: {known}"));
-                self.enter(op, node, format!("no {what} for this operator"));
+                self.add_node(&op, &node, &format!("no {what} for this operator"));
             }
-            other => self.add_reason(other.to_string()),
+            other => self.add_reason(&other.to_string()),
         }
     }
 
-    /// Something that is not about one node.
-    pub(super) fn add_reason(&mut self, reason: String) {
-        self.enter(String::new(), String::new(), reason);
+    fn add_node(&mut self, op: &str, node: &str, reason: &str) {
+        self.enter(About::Nodes(shortened(op, MAX_NAME)), node, reason);
     }
 
-    fn enter(&mut self, op: String, node: String, reason: String) {
-        let reason = shortened(&reason, MAX_REASON);
-        let op = shortened(&op, MAX_NAME);
+    /// What is wrong with a tensor.
+    pub(super) fn add_tensor(&mut self, name: &str, reason: &str) {
+        self.enter(About::Tensors, name, reason);
+    }
+
+    /// Something that is about neither.
+    pub(super) fn add_reason(&mut self, reason: &str) {
+        self.enter(About::Other, "", reason);
+    }
+
+    fn enter(&mut self, about: About, name: &str, reason: &str) {
+        let reason = shortened(reason, MAX_REASON);
         let mut present = self.entries.iter_mut();
-        if let Some(entry) = present.find(|entry| entry.op == op && entry.reason == reason) {
+        if let Some(entry) = present.find(|entry| entry.about == about && entry.reason == reason) {
             entry.count += 1;
         } else if self.entries.len() < MAX_ENTRIES {
             self.entries.push(Entry {
-                op,
+                about,
                 reason,
-                node: shortened(&node, MAX_NAME),
+                first: shortened(name, MAX_NAME),
                 count: 1,
             });
         } else {
@@ -94,18 +110,24 @@ impl fmt::Display for Missing {
         }
         for (index, entry) in self.entries.iter().enumerate() {
             let Entry {
-                op,
+                about,
                 reason,
-                node,
+                first,
                 count,
             } = entry;
             if index > 0 {
                 write!(f, "; ")?;
             }
-            match (op.is_empty(), count) {
-                (true, _) => write!(f, "{reason}")?,
-                (false, 1) => write!(f, "node {node} ({op}): {reason}")?,
-                (false, _) => write!(f, "{op} ({count} nodes, the first is {node}): {reason}")?,
+            match (about, count) {
+                (About::Other, _) => write!(f, "{reason}")?,
+                (About::Tensors, 1) => write!(f, "tensor {first} {reason}")?,
+                (About::Tensors, _) => {
+                    write!(f, "tensor {first} and {} more: it {reason}", count - 1)?
+                }
+                (About::Nodes(op), 1) => write!(f, "node {first} ({op}): {reason}")?,
+                (About::Nodes(op), _) => {
+                    write!(f, "{op} ({count} nodes, the first is {first}): {reason}")?;
+                }
             }
         }
         if self.more > 0 {

@@ -113,8 +113,7 @@ fn read(bytes: &[u8], external: &External) -> Result<Model, DecodeError> {
     for tensor in &graph.initializer {
         let name = Value::new(tensor.name.as_deref().unwrap_or_default());
         if tensor.data_type == Some(DataType::Float16.into()) {
-            let (shape, elements) = read_tensor(tensor, external)?;
-            halves.insert(name, elements.constant(shape));
+            halves.insert(name, whole_tensor(tensor, external)?);
         } else {
             constants.push((name, own_tensor(tensor, external)?));
         }
@@ -183,7 +182,19 @@ fn own_tensor(proto: &TensorProto, external: &External) -> Result<Constant, Deco
             DataType::describe(proto.data_type)
         )));
     }
-    let (shape, elements) = read_tensor(proto, external)?;
+    whole_tensor(proto, external)
+}
+
+/// A tensor of any type that can be read, or a message with its name.
+pub(in crate::onnx) fn whole_tensor(
+    proto: &TensorProto,
+    external: &External,
+) -> Result<Constant, DecodeError> {
+    let named = |reason| {
+        let name = proto.name.as_deref().filter(|name| !name.is_empty());
+        content(format!("tensor {} {reason}", name.unwrap_or("constant")))
+    };
+    let (shape, elements) = read_tensor(proto, external).map_err(named)?;
     Ok(elements.constant(shape))
 }
 

@@ -2,12 +2,12 @@
 
 use half::{bf16, f16};
 
-use super::DecodeError;
 use crate::onnx::graph::Constant;
 use crate::onnx::proto::{DataLocation, DataType, TensorProto};
 use crate::tensor::Tensor;
 
-/// Returns `length` bytes at `offset` of the named file beside the model, or why it does not.
+/// Returns `length` bytes at `offset` of the named file beside the model, or why it does not, as a
+/// sentence about the tensor goes on.
 pub type External<'a> = dyn Fn(&str, usize, usize) -> Result<Vec<u8>, String> + 'a;
 
 /// Values of a tensor, in the type that a graph of this crate computes with.
@@ -40,42 +40,39 @@ impl Elements {
     }
 }
 
+/// What is wrong with a tensor: how a sentence about it goes on.
+pub(in crate::onnx) type TensorError = String;
+
 /// Reads a tensor. Floats are narrowed, or widened, to single precision, and integers widened.
 ///
 /// # Errors
-/// When its elements are of a type that has no such form, or not as many as its shape says; the
-/// message names the tensor.
+/// When its elements are of a type that has no such form, or not as many as its shape says.
 pub(in crate::onnx) fn read_tensor(
     proto: &TensorProto,
     external: &External,
-) -> Result<(Vec<usize>, Elements), DecodeError> {
-    let name = proto.name.as_deref().filter(|name| !name.is_empty());
-    let name = name.unwrap_or("constant");
-    let failed = |reason: String| DecodeError::Content(format!("tensor {name} {reason}"));
+) -> Result<(Vec<usize>, Elements), TensorError> {
     let shape: Vec<usize> = proto
         .dims
         .iter()
-        .map(|&size| usize::try_from(size).map_err(|_| failed(format!("has the size {size}"))))
+        .map(|&size| usize::try_from(size).map_err(|_| format!("has the size {size}")))
         .collect::<Result<_, _>>()?;
     let count = shape
         .iter()
         .try_fold(1_usize, |total, &size| total.checked_mul(size))
-        .ok_or_else(|| failed(format!("has the shape {shape:?}, which is too large")))?;
+        .ok_or_else(|| format!("has the shape {shape:?}, which is too large"))?;
     let described = DataType::describe(proto.data_type);
     let data_type = proto
         .data_type
         .and_then(|code| DataType::try_from(code).ok())
         .filter(|&known| bytes_per_element(known).is_some())
         .ok_or_else(|| {
-            failed(format!(
+            format!(
                 "has elements of the type {described}; float16, bfloat16, float32, float64, \
                  integers of 8 to 64 bits and bool can be read"
-            ))
+            )
         })?;
-    let raw = match read_external(proto, data_type, count).map_err(&failed)? {
-        Some((file, offset, length)) => {
-            Some(external(file, offset, length).map_err(|reason| failed(reason.clone()))?)
-        }
+    let raw = match read_external(proto, data_type, count)? {
+        Some((file, offset, length)) => Some(external(file, offset, length)?),
         None => proto.raw_data.clone(),
     };
     let elements = match raw {
@@ -83,18 +80,18 @@ pub(in crate::onnx) fn read_tensor(
         None => from_fields(data_type, proto),
     }
     .map_err(|value| {
-        failed(format!(
-            "of the type {described} holds {value}, which does not fit into {}",
+        format!(
+            "has the type {described} and holds {value}, which does not fit into {}",
             if data_type == DataType::Double {
                 "float32"
             } else {
                 "int64"
             }
-        ))
+        )
     })?;
     if elements.len() != count {
         let holds = elements.len();
-        return Err(failed(format!("of shape {shape:?} holds {holds} values")));
+        return Err(format!("has the shape {shape:?} and holds {holds} values"));
     }
     Ok((shape, elements))
 }

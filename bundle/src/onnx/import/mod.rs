@@ -84,8 +84,8 @@ pub fn import(
 
 /// The operators that [`import`] can read.
 fn readable() -> String {
-    let mut names: Vec<_> = ops::names().chain(lower::names()).collect();
-    names.push("If");
+    let rules = ops::names().chain(lower::names());
+    let mut names: Vec<_> = rules.chain(walk::alone()).collect();
     names.sort_unstable();
     names.dedup();
     names.join(", ")

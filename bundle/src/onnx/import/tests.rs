@@ -52,6 +52,33 @@ fn node(op: &str, inputs: &[&str], attributes: &[(&str, Attribute)]) -> Node {
 }
 
 #[test]
+fn the_documentation_lists_the_operators() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("../docs/import.md")).unwrap();
+    let (_, text) = text.split_once("| kind | operators |").unwrap();
+    let rows = text
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|') || line.is_empty());
+    let mut listed = Vec::new();
+    for row in rows.filter(|row| !row.starts_with("|---")) {
+        // Without what is said of an operator in brackets.
+        let cells = row.split('|').nth(2).unwrap_or_default();
+        let plain: String = cells
+            .split('(')
+            .map(|part| part.split(')').next_back().unwrap())
+            .collect();
+        let words = plain.split(|c: char| !c.is_alphanumeric());
+        let operators = words.filter(|word| word.starts_with(char::is_uppercase));
+        listed.extend(operators.map(str::to_owned));
+    }
+    listed.sort_unstable();
+    let readable = super::readable();
+    let readable: Vec<&str> = readable.split(", ").collect();
+    assert_eq!(listed, readable);
+}
+
+#[test]
 fn integers_are_followed_as_far_as_they_are_sure() {
     for (node, expected) in [
         (

@@ -7,7 +7,7 @@ use super::known::{Known, fold};
 use super::source::{in_a_scope, needed, reads};
 use super::{Imported, lower, readable};
 use crate::onnx::codec::{
-    DecodeError, Elements, External, content, is_standard, read_node, read_tensor,
+    DecodeError, Elements, External, content, is_standard, read_node, read_tensor, whole_tensor,
 };
 use crate::onnx::graph::{Dim, ElementType, GraphError, Node, Value};
 use crate::onnx::missing::{Missing, shortened};
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
                 Ok(_) => {
                     let output = shortened(&output, 80);
                     let reason = format!("the output {output} holds no floats");
-                    self.missing.add_reason(reason);
+                    self.missing.add_reason(&reason);
                 }
                 Err(error) => self.missing.add(error),
             }
@@ -125,8 +125,8 @@ impl<'a> Walk<'a> {
     fn tensor(&mut self, value: Value, tensor: &TensorProto) {
         match read_tensor(tensor, self.external) {
             Ok((shape, elements)) => self.importer.constant(value, shape, elements),
-            Err(error) => {
-                self.missing.add_reason(error.to_string());
+            Err(reason) => {
+                self.missing.add_tensor(value.name(), &reason);
                 self.lost.insert(value);
             }
         }
@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
             match error {
                 Failure::Told => {}
                 Failure::New(DecodeError::Graph(error)) => self.missing.add(error),
-                Failure::New(other) => self.missing.add_reason(other.to_string()),
+                Failure::New(other) => self.missing.add_reason(&other.to_string()),
             }
             for output in &proto.output {
                 let output = Value::new(output);
@@ -211,10 +211,7 @@ impl<'a> Walk<'a> {
         if op == "Constant" && self.constant_tensor(proto) {
             return Ok(());
         }
-        let tensor = |tensor: &TensorProto| {
-            let (shape, elements) = read_tensor(tensor, self.external)?;
-            Ok(elements.constant(shape))
-        };
+        let tensor = |tensor: &TensorProto| whole_tensor(tensor, self.external);
         let mut node = read_node(proto, &tensor)?;
         if self.reads_lost(proto) {
             return Err(Failure::Told);
@@ -395,5 +392,10 @@ impl From<GraphError> for Failure {
     }
 }
 
-/// Operators of sizes, which have no form in the graph.
-const KNOWN_ALONE: &[&str] = &["CastLike", "NonZero", "Range", "ReduceProd", "Size"];
+/// Operators of what is known, which have no form in the graph.
+const KNOWN_ALONE: &[&str] = &["CastLike", "Mod", "NonZero", "Range", "ReduceProd", "Size"];
+
+/// The operators that have no rule.
+pub(super) fn alone() -> impl Iterator<Item = &'static str> {
+    KNOWN_ALONE.iter().copied().chain(["If"])
+}
