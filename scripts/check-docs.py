@@ -136,9 +136,12 @@ class Shell:
         self.background = self.ask(
             f"set -m; source {script} </dev/null >{log} 2>&1 & set +m; echo $!")
         limit = time.monotonic() + BLOCK_LIMIT_S
+        ended = False
         while text not in (output := log.read_text(errors="replace") if log.exists() else ""):
-            if self.ask(f"kill -0 {self.background} 2>/dev/null && echo runs || echo ended") != "runs":
+            if ended:
                 raise Failure(f"it ended:\n{commands}\nIts output:\n{output}")
+            # What it said last is read once more.
+            ended = self.ask(f"kill -0 {self.background} 2>/dev/null && echo runs || echo ended") != "runs"
             if time.monotonic() > limit:
                 raise Failure(f"{BLOCK_LIMIT_S} s without {text!r}:\n{commands}\nIts output:\n{output}")
             time.sleep(0.2)

@@ -32,6 +32,12 @@ def block(language: str, text: str, comment: str = "") -> str:
     return f"Text.\n\n{comment}```{language}\n{text}\n```\n"
 
 
+def server(word: str) -> str:
+    """A command that says a word and stays. It is one process, as a server is: bash itself passes over a
+    SIGINT that comes while it starts another."""
+    return f"bash -c 'echo {word}; exec sleep 1000'"
+
+
 class Passes(unittest.TestCase):
     def passes(self, *parts: str) -> str:
         code, output = check("\n".join(parts))
@@ -52,8 +58,8 @@ class Passes(unittest.TestCase):
             block("bash", "kubectl apply -f x", "skip needs a cluster"),
             block("bash", "ls made", "first touch made"),
             block("bash", "false", "exit 1"),
-            block("bash", "echo up; sleep 1000", "background until up"),
-            block("bash", "echo again; sleep 1000", "background until again"))
+            block("bash", server("up"), "background until up"),
+            block("bash", server("again"), "background until again"))
         for text in ["with '1000' => '0'", "needs a cluster", "first touch made", "1 skipped"]:
             self.assertIn(text, output)
 
