@@ -2,10 +2,13 @@
 
 #![no_main]
 
+use std::sync::{Arc, LazyLock};
+
 use lfbm_bundle::manifest::{Aggregation, Contrast, ImageSpec, Langevin};
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::{Image, ScoreRequest};
-use lfbm_server::wire::{self, Limits, open_inference};
+use lfbm_server::proto::DESCRIPTORS;
+use lfbm_server::wire::{self, Limits, Scan, Schema, Unfit, open_inference};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -30,7 +33,21 @@ const LIMITS: Limits = Limits {
     stream_in_flight: 64,
 };
 
+/// Whether the scan takes the bytes for a message of the method.
+fn is_message(bytes: &[u8], method: &str) -> bool {
+    static SCHEMA: LazyLock<Arc<Schema>> =
+        LazyLock::new(|| Arc::new(Schema::new(&[DESCRIPTORS]).expect("our descriptors")));
+    let input = SCHEMA.method(method).expect("our method").input();
+    let mut scan = Scan::new(Arc::clone(&SCHEMA), input, usize::MAX);
+    let read = bytes.chunks(7).try_for_each(|piece| scan.read(piece));
+    !matches!(read.and_then(|()| scan.end()), Err(Unfit::Malformed(_)))
+}
+
 fuzz_target!(|bytes: &[u8]| {
+    let scored = is_message(bytes, "/lfbm.v1.AnomalyDetector/Score");
+    assert!(scored || ScoreRequest::decode(bytes).is_err());
+    let inferred = is_message(bytes, "/inference.GRPCInferenceService/ModelInfer");
+    assert!(inferred || ModelInferRequest::decode(bytes).is_err());
     if let Ok(request) = ScoreRequest::decode(bytes) {
         score(&request);
     }

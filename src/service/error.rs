@@ -75,7 +75,7 @@ pub enum ServiceError {
     #[error("the server stops; send the rest of the stream again")]
     Draining,
     /// A message has more bytes than the server takes.
-    #[error("a message may have as many bytes as --max-message-bytes says: {0}")]
+    #[error("the message is too long: {0} (--max-message-bytes; 65536 for health and reflection)")]
     TooLong(String),
     /// A message is not what the method takes.
     #[error("the message cannot be read: {0}")]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use crate::memory::Reservation;
 
 /// A stream is not read further while its messages hold more than this part of the budget.
-const STREAM_PART: usize = 2;
+const STREAM_PART: usize = 4;
 
 /// What the messages of one call hold: the layer that reads them puts it in, and the service that
 /// answers a stream takes it out, message by message.
@@ -64,6 +64,16 @@ impl Held {
     pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if state.taken <= state.most {
+            return Poll::Ready(());
+        }
+        state.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready when no message is being answered; else wakes its reader at the next answer.
+    pub(super) fn poll_answer(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if state.taken == 0 {
             return Poll::Ready(());
         }
         state.reader = Some(context.waker().clone());

@@ -17,15 +17,15 @@ use super::ServiceError;
 use super::held::Held;
 use crate::memory::{Exhausted, Memory, Reservation};
 use crate::telemetry::Metrics;
-use crate::wire::{Encoding, Method, Scan, Schema, UnpackError};
+use crate::wire::{Encoding, Method, Scan, Schema, Unfit, UnpackError};
 
 /// Of a message of gRPC: whether it is packed, and its length.
 const HEAD_BYTES: usize = 5;
 /// How long a message may take to arrive, however short it is, and how fast a long one must be.
 const ARRIVAL_TIME: Duration = Duration::from_secs(20);
 const ARRIVAL_BYTES_PER_SECOND: usize = 64 << 10;
-/// What a client that says how long its message is gets for it at once.
-const FIRST_BYTES: usize = 16 << 10;
+/// Messages of services that are not ours hold names and nothing else.
+const FOREIGN_MESSAGE_BYTES: usize = 64 << 10;
 /// What a message becomes: the service's copy of it, and what is decoded from that.
 const COPIES: usize = 2;
 
@@ -55,6 +55,7 @@ pub(super) struct Messages {
     metrics: Metrics,
     input: usize,
     streaming: bool,
+    max_message_bytes: usize,
     encoding: Option<Encoding>,
     held: Held,
     refusal: Refusal,
@@ -77,8 +78,6 @@ struct Message {
     bytes: Vec<u8>,
     scan: Scan,
     reservation: Reservation,
-    /// What the packed message takes beside, while it is unpacked.
-    packed_bytes: usize,
 }
 
 /// When a message must be whole.
@@ -140,6 +139,11 @@ impl hyper::body::Body for IncomingBody {
             match messages.read() {
                 Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
                 Ok(None) => {}
+                // A stream waits for room until its own messages are answered, which need nothing more.
+                Err(ServiceError::Memory(_)) if messages.held.poll_answer(context).is_pending() => {
+                    messages.arrival.begin();
+                    return Poll::Pending;
+                }
                 Err(error) => return Poll::Ready(Some(Err(messages.refuse(error)))),
             }
             let polled = self.poll_inner(context);
@@ -195,6 +199,12 @@ impl Messages {
             copy: intake.memory.reservation(),
             input: method.input(),
             streaming: method.streaming,
+            max_message_bytes: if method.foreign {
+                // Replies repeat it several times.
+                intake.max_message_bytes.min(FOREIGN_MESSAGE_BYTES)
+            } else {
+                intake.max_message_bytes
+            },
             intake,
             metrics,
             encoding,
@@ -221,27 +231,28 @@ impl Messages {
         status
     }
 
-    /// Reads on in what came, to the end of a message.
+    /// Reads on in what came, to the end of a message. After [`ServiceError::Memory`] it can be tried
+    /// again.
     fn read(&mut self) -> Result<Option<Bytes>, ServiceError> {
-        while !self.unread.is_empty() {
-            let Some(message) = &mut self.message else {
-                self.read_head()?;
-                if let Some(message) = &self.message
-                    && message.length == 0
-                {
+        loop {
+            if let Some(message) = &mut self.message {
+                let left = message.length - message.taken();
+                if left == 0 {
                     return self.finish().map(Some);
                 }
-                continue;
-            };
-            let left = message.length - message.taken();
-            let piece = self.unread.split_to(left.min(self.unread.len()));
-            self.arrival.bytes += piece.len();
-            message.take(&piece)?;
-            if piece.len() == left {
-                return self.finish().map(Some);
+                if self.unread.is_empty() {
+                    return Ok(None);
+                }
+                let piece = left.min(self.unread.len());
+                message.pay_for(piece)?;
+                message.take(&self.unread.split_to(piece))?;
+                self.arrival.bytes += piece;
+            } else if self.unread.is_empty() {
+                return Ok(None);
+            } else {
+                self.read_head()?;
             }
         }
-        Ok(None)
     }
 
     fn read_head(&mut self) -> Result<(), ServiceError> {
@@ -270,36 +281,41 @@ impl Messages {
             _ => return unreadable("its flag is neither 0 nor 1"),
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let max = self.intake.max_message_bytes;
+        let max = self.max_message_bytes;
         if length > max {
             return Err(too_long(&length.to_string(), max));
         }
-        let mut bytes = Vec::with_capacity((HEAD_BYTES + length).min(FIRST_BYTES));
-        if flag == 0 {
-            bytes.extend([0; HEAD_BYTES]);
-        }
+        let scan = Scan::new(Arc::clone(&self.intake.schema), self.input, COPIES * max);
         self.head.clear();
         self.message = Some(Message {
             packed: flag == 1,
             length,
-            bytes,
-            scan: Scan::new(Arc::clone(&self.intake.schema), self.input, COPIES * max),
-            reservation: self.intake.memory.take(FIRST_BYTES.min(length))?,
-            packed_bytes: 0,
+            bytes: match flag {
+                0 => vec![0; HEAD_BYTES],
+                _ => Vec::new(),
+            },
+            scan,
+            reservation: self.intake.memory.reservation(),
         });
         Ok(())
     }
 
     /// A message that is whole, as the service reads it.
     fn finish(&mut self) -> Result<Bytes, ServiceError> {
-        self.arrival = Arrival::default();
-        let Some(mut message) = self.message.take() else {
+        if let (Some(message), Some(encoding)) = (&mut self.message, self.encoding)
+            && message.packed
+        {
+            message.unpack(encoding, self.max_message_bytes)?;
+        }
+        if let Some(message) = &mut self.message {
+            // For what its last piece decodes to.
+            message.pay_for(0)?;
+        }
+        let Some(message) = self.message.take() else {
             return Ok(Bytes::new());
         };
-        if let (true, Some(encoding)) = (message.packed, self.encoding) {
-            message.unpack(encoding, self.intake.max_message_bytes)?;
-        }
         message.scan.end()?;
+        self.arrival = Arrival::default();
         let decoded = message.scan.decoded_bytes();
         let Message {
             mut bytes,
@@ -328,47 +344,67 @@ impl Message {
         self.bytes.len() - if self.packed { 0 } else { HEAD_BYTES }
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<(), ServiceError> {
-        if self.packed {
-            self.pay(self.bytes.len() + piece.len())?;
-            self.bytes.extend_from_slice(piece);
-            return Ok(());
+    /// Makes the reservation as large as the message needs it with so many bytes more.
+    fn pay_for(&mut self, piece: usize) -> Result<(), Exhausted> {
+        let taken = self.taken() + piece;
+        let needed = if self.packed {
+            taken
+        } else {
+            COPIES * taken + self.scan.decoded_bytes()
+        };
+        pay(&mut self.reservation, needed)
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), Unfit> {
+        if !self.packed {
+            self.scan.read(piece)?;
         }
-        self.keep(piece)
-    }
-
-    /// Makes the reservation as large as what the message needs.
-    fn pay(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let missing = bytes.saturating_sub(self.reservation.bytes());
-        self.reservation.grow(missing)
-    }
-
-    /// Counts and keeps a piece of the message as it is when nothing packs it.
-    fn keep(&mut self, piece: &[u8]) -> Result<(), ServiceError> {
-        self.scan.read(piece)?;
-        let length = self.bytes.len() - HEAD_BYTES + piece.len();
-        self.pay(self.packed_bytes + COPIES * length + self.scan.decoded_bytes())?;
         self.bytes.extend_from_slice(piece);
         Ok(())
     }
 
+    /// Makes it a message that is not packed; leaves it as it is if there is no memory.
     fn unpack(&mut self, encoding: Encoding, max: usize) -> Result<(), ServiceError> {
-        let packed = std::mem::replace(&mut self.bytes, vec![0; HEAD_BYTES]);
-        self.packed_bytes = packed.len();
-        let unpacked = encoding.unpack(&packed, max, |piece| {
-            if self.bytes.len() - HEAD_BYTES + piece.len() > max {
+        let Self {
+            bytes: packed,
+            scan: unread,
+            reservation,
+            ..
+        } = self;
+        let mut scan = unread.clone();
+        let mut bytes = vec![0; HEAD_BYTES];
+        let unpacked = encoding.unpack(packed, max, |piece| {
+            bytes.extend_from_slice(piece);
+            let length = bytes.len() - HEAD_BYTES;
+            if length > max {
                 return Err(too_long("more when it is unpacked", max));
             }
-            self.keep(piece)
+            scan.read(piece)?;
+            let needed = packed.len() + COPIES * length + scan.decoded_bytes();
+            Ok(pay(reservation, needed)?)
         });
-        unpacked.map_err(|error| match error {
-            UnpackError::Piece(error) => error,
-            UnpackError::Packed(error) => ServiceError::Unreadable(error.to_string()),
-        })
+        match unpacked {
+            Ok(()) => {
+                (self.bytes, self.scan, self.packed) = (bytes, scan, false);
+                self.length = self.taken();
+                Ok(())
+            }
+            Err(UnpackError::Packed(error)) => Err(ServiceError::Unreadable(error.to_string())),
+            Err(UnpackError::Piece(error)) => {
+                reservation.shrink_to(packed.len());
+                Err(error)
+            }
+        }
     }
 }
 
+/// Makes a reservation as large as what is needed.
+fn pay(reservation: &mut Reservation, needed: usize) -> Result<(), Exhausted> {
+    reservation.grow(needed.saturating_sub(reservation.bytes()))
+}
+
 impl Arrival {
+    /// Counts from now on.
     fn begin(&mut self) {
         self.began = Some(Instant::now());
     }

@@ -1,5 +1,6 @@
 //! Requests of the Open Inference Protocol, as what `lfbm.v1` has for them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -99,14 +100,14 @@ fn count(shape: &[i64], spec: &ImageSpec) -> Result<u64, Violation> {
 }
 
 /// The values of the input as bytes.
-fn contents(
-    request: &ModelInferRequest,
+fn contents<'a>(
+    request: &'a ModelInferRequest,
     input: &InferInputTensor,
     data_type: DataType,
-) -> Result<Vec<u8>, Violation> {
+) -> Result<Cow<'a, [u8]>, Violation> {
     match (request.raw_input_contents.as_slice(), &input.contents) {
-        ([raw], None) => Ok(raw.clone()),
-        ([], Some(contents)) => typed(contents, data_type),
+        ([raw], None) => Ok(Cow::Borrowed(raw)),
+        ([], Some(contents)) => typed(contents, data_type).map(Cow::Owned),
         (raw, contents) => {
             let description = format!(
                 "expected the values once, here or in {CONTENTS}, got {} here and {} there",

@@ -26,6 +26,8 @@ pub struct Method {
     pub name: String,
     /// Whether it takes any number of messages.
     pub streaming: bool,
+    /// Whether it is of one of gRPC's own services, health or reflection.
+    pub foreign: bool,
     input: usize,
 }
 
@@ -100,6 +102,7 @@ impl Schema {
                     let input = places.get(method.input_type()).copied();
                     let known = Method {
                         name: method.name().to_owned(),
+                        foreign: file.package().starts_with("grpc."),
                         streaming: method.client_streaming(),
                         input: input.unwrap_or(UNKNOWN),
                     };

@@ -101,3 +101,30 @@ async fn a_stream_that_is_given_up_frees_its_rows() {
     drop((requests, replies.unwrap()));
     eventually("the rows are free", || running() == 0.0).await;
 }
+
+#[tokio::test]
+async fn an_id_that_is_too_long_is_an_error_of_its_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let (long, longest) = ("i".repeat(2000), "j".repeat(1024));
+    let requests = [&long, &longest].map(|id| in_stream(id, request.clone()));
+    let replies = client.score_stream(stream::iter(requests)).await.unwrap();
+    let mut replies = replies.into_inner();
+    let mut by_id = BTreeMap::new();
+    while let Some(reply) = replies.message().await.unwrap() {
+        by_id.insert(reply.id, reply.result.unwrap());
+    }
+    assert!(matches!(by_id[&longest], Scored::Score(_)));
+    let cut = format!("{}...", &long[..100]);
+    let Scored::Error(RpcStatus { code, message, .. }) = &by_id[&cut] else {
+        panic!("{by_id:?}");
+    };
+    assert_eq!(*code, Code::InvalidArgument as i32);
+    assert!(
+        message.starts_with("id: expected at most 1024 bytes"),
+        "{message}"
+    );
+}

@@ -44,7 +44,7 @@ pub enum Unfit {
 }
 
 /// A message that arrives in pieces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scan {
     schema: Arc<Schema>,
     max_value_bytes: usize,
@@ -213,8 +213,12 @@ impl Scan {
         }
         let innermost = self.innermost();
         let wire_type = key & 7;
-        if matches!(wire_type, 0 | 1 | 5) {
+        if let 0 | 1 | 5 = wire_type {
             self.count_numbers(number, 1)?;
+            if self.holds_values(number) {
+                // A byte for the key, and one for the number at least.
+                self.value_wire_bytes += 2;
+            }
         }
         self.state = match wire_type {
             0 => State::Number(Varint::default()),
@@ -315,10 +319,14 @@ impl Scan {
             _ => 0,
         };
         self.count_numbers(number, count)?;
-        if self.field(number).is_some_and(|field| field.values) {
+        if self.holds_values(number) {
             self.value_wire_bytes += read.len();
         }
         Ok(())
+    }
+
+    fn holds_values(&self, number: u32) -> bool {
+        self.field(number).is_some_and(|field| field.values)
     }
 
     fn count_numbers(&mut self, number: u32, count: usize) -> Result<(), Unfit> {
