@@ -34,6 +34,10 @@ impl Statistics {
         ended.count.fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         ended.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a date for clients; nothing is timed by it"
+        )]
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_millis() as u64);
         self.last_ms.fetch_max(now, Ordering::Relaxed);

@@ -11,7 +11,9 @@ use lfbm_server::proto::image::Content;
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::{DataType, GetModelRequest, Image, ScoreRequest, Tensor, Verdict};
+use lfbm_server::proto::{
+    DataType, GetModelRequest, Image, ScoreRequest, ScoreResponse, Tensor, Verdict,
+};
 
 use crate::common::{Server, bundle, client, encoded, pixels, png};
 
@@ -55,6 +57,7 @@ async fn a_calibration_image_has_the_rank_that_it_must_have() {
             });
             let scores = join_all(scores).await;
             let ranks = (scores.len() + 1) as f64;
+            let mut by_parts = 0;
             for score in &scores {
                 let within = |limit: f64| {
                     let below = scores.iter().filter(|other| other.log_joint <= limit);
@@ -67,7 +70,15 @@ async fn a_calibration_image_has_the_rank_that_it_must_have() {
                     (least..=most).contains(&rank),
                     "{aggregation:?} of {chains}: {rank} is not from {least} to {most}"
                 );
+                let sum = |other: &&ScoreResponse| {
+                    other.log_prior + other.log_likelihood <= score.log_joint
+                };
+                let rank = (1 + scores.iter().filter(sum).count()) as f64;
+                by_parts += usize::from(!(least..=most).contains(&rank));
             }
+            // The parts would give other ranks where chains are weighted: the test tells.
+            let weighted = aggregation == Aggregation::LogMeanExp && chains > 1;
+            assert_eq!(by_parts > 0, weighted, "{aggregation:?} of {chains}");
         }
     }
 }

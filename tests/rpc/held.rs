@@ -78,9 +78,8 @@ async fn a_batch_is_answered_by_the_version_that_it_came_to() {
         let mut client = client.clone();
         async move { client.model_infer(batch(steps)).await }
     };
-    let mut version = 1;
     // As long as it takes for the call to be under way while its version is replaced.
-    for steps in [500, 5_000, 50_000, 500_000] {
+    for (version, steps) in (1_u64..).zip([500, 5_000, 50_000, 500_000]) {
         let in_flight = tokio::spawn(infer(steps));
         let running = format!(r#"version="{version}""#);
         eventually("the call is under way", || {
@@ -112,7 +111,6 @@ async fn a_batch_is_answered_by_the_version_that_it_came_to() {
             }
             return;
         }
-        version += 1;
     }
     panic!("no call was under way while its version was replaced");
 }
