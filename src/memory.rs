@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// A request that holds no more than this is small.
-const SMALL_BYTES: usize = 256 << 10;
+/// A request that holds no more than this is small; decoding a file of a small image takes most of it.
+const SMALL_BYTES: usize = 768 << 10;
 /// Large requests leave so small a part of the budget to small ones.
 const SMALL_PART: usize = 8;
 
@@ -209,7 +209,7 @@ mod tests {
         let refused = large.grow(1).unwrap_err();
         assert_eq!((refused.used, refused.limit), (7 << 20, 7 << 20));
         assert!(memory.take(SMALL_BYTES + 1).is_err());
-        let small: Vec<_> = (0..4).map(|_| memory.take(SMALL_BYTES).unwrap()).collect();
+        let small = [SMALL_BYTES, (1 << 20) - SMALL_BYTES].map(|bytes| memory.take(bytes).unwrap());
         assert!(memory.take(1).is_err());
         drop(small);
         let mut other = memory.reservation();

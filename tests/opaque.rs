@@ -52,8 +52,6 @@ async fn a_graph_that_cannot_be_read_is_served_and_logged_once() {
 
     let log = folder.path().join("log");
     let mut command = command(bundle.dir());
-    // Layers in bfloat16 are ours alone, and such a graph is refused.
-    command.args(["--precision", "f32"]);
     command.stderr(Stdio::from(fs::File::create(&log).unwrap()));
     command.stdout(Stdio::null());
     let server = Server::spawn(command, folder.path());

@@ -104,7 +104,7 @@ fn an_image_that_ends_the_stream_keeps_no_other_from_its_score() {
     assert_eq!(scores.lines().count(), 12, "{errors}");
     let refused = errors
         .lines()
-        .filter(|line| line.contains("large.png: INVALID_ARGUMENT: a message may have"));
+        .filter(|line| line.contains("large.png: INVALID_ARGUMENT: the message is too long"));
     assert_eq!(refused.count(), 2, "{errors}");
 }
 

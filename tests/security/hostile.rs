@@ -172,7 +172,7 @@ async fn hostile_images_get_a_precise_error_and_little_memory() {
         (blank(1, 1), "got 1 x 1"),
         (blank(10_000, 10_000), "got 10000 x 10000"),
         (encoded(Vec::new()), "no bytes"),
-        (encoded(b"\x89PNG\r\n\x1a\n".to_vec()), "broken"),
+        (encoded(b"\x89PNG\r\n\x1a\n".to_vec()), "ends too early"),
         (tensor(&[1, 28, 28], filled(f32::NAN)), "NaN at index 0"),
         (
             tensor(&[1, 28, 28], filled(f32::INFINITY)),

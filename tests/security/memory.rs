@@ -198,7 +198,7 @@ async fn large_requests_share_a_budget_and_small_ones_have_room() {
         "--max-message-bytes",
         "1048576",
         "--max-request-memory-bytes",
-        "4194304",
+        "8388608",
     ];
     let server = Server::start(bundle.dir(), folder.path(), &flags);
     let good = encoded(png(pixels(&bundle.manifest().image, 0)));
@@ -207,10 +207,10 @@ async fn large_requests_share_a_budget_and_small_ones_have_room() {
     let score = |frames: Vec<u8>| call(&channel, SCORE, "identity", frames);
     assert_eq!(score(large.clone()).await.code(), Code::Ok);
     let held = large[..900_000].to_vec();
-    let begun = [
-        begin(&channel, SCORE, held.clone()).await,
-        begin(&channel, SCORE_STREAM, held).await,
-    ];
+    let mut begun = vec![begin(&channel, SCORE_STREAM, held.clone()).await];
+    for _ in 0..6 {
+        begun.push(begin(&channel, SCORE, held.clone()).await);
+    }
     let deadline = Instant::now() + Duration::from_secs(15);
     let refused = loop {
         let reply = score(large.clone()).await;

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use ::tiff::decoder::{Decoder, DecodingResult, Limits};
+use ::tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use ::tiff::tags::Tag;
 use ::tiff::{ColorType, TiffError};
 use flate2::read::ZlibDecoder;
@@ -14,6 +14,8 @@ use crate::{Format, Header, ImageError};
 
 const FORMAT: Format = Format::Tiff;
 const ENDS: ImageError = ImageError::EndsTooEarly { format: FORMAT };
+/// Of a tile of an image that is smaller; most are of 256 x 256.
+const MAX_TILE_PIXELS: u64 = 1 << 20;
 /// Of the tag PhotometricInterpretation.
 const BLACK_IS_ZERO: u16 = 1;
 const PALETTE: u64 = 3;
@@ -21,6 +23,9 @@ const PALETTE: u64 = 3;
 const UNASSOCIATED_ALPHA: u16 = 2;
 /// Of the tag Compression: Deflate, by its present and its former number.
 const DEFLATE: [u16; 2] = [8, 32_946];
+const NONE: u16 = 1;
+/// Of the tag PlanarConfiguration: the samples of a pixel lie together.
+const CHUNKY: u16 = 1;
 
 type Tiff<'a> = Decoder<Cursor<&'a [u8]>>;
 
@@ -37,9 +42,12 @@ pub(crate) fn header(file: &[u8]) -> Result<Header, ImageError> {
     // A tile is decoded whole, and may be larger than the image.
     let tile = side(ifd::TILE_WIDTH).zip(side(ifd::TILE_HEIGHT));
     let (tile_width, tile_height) = tile.unwrap_or((0, 0));
-    let tile =
-        Header::TILE_PIXEL_BYTES.saturating_mul(u64::from(tile_width) * u64::from(tile_height));
-    header.peak_bytes = header.peak_bytes.saturating_add(tile);
+    let pixels = u64::from(tile_width) * u64::from(tile_height);
+    if pixels > MAX_TILE_PIXELS.max(2 * header.pixels()) {
+        let feature = format!("tiles of {tile_width} x {tile_height} pixels");
+        return Err(unsupported(feature));
+    }
+    header.peak_bytes += Header::TILE_PIXEL_BYTES * pixels;
     Ok(header)
 }
 
@@ -71,7 +79,7 @@ pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
             return Err(unsupported(format!("pixels of the kind {colour:?}")));
         }
     };
-    check_chunks(file, &mut decoder, header.peak_bytes)?;
+    check_chunks(file, &mut decoder, depth, header.peak_bytes)?;
     let bytes = usize::try_from(header.peak_bytes).unwrap_or(usize::MAX);
     let mut limits = Limits::default();
     limits.decoding_buffer_size = bytes;
@@ -121,21 +129,36 @@ pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
     Ok(if has_alpha { raw } else { raw.without_alpha() })
 }
 
-/// Looks for what the decoder passes over: strips or tiles that lie beyond the end of the file, and
-/// checksums that do not fit. `most` bounds what they may unpack to.
-fn check_chunks(file: &[u8], decoder: &mut Tiff<'_>, most: u64) -> Result<(), ImageError> {
-    let (offsets, lengths) = match decoder.find_tag(Tag::TileOffsets).map_err(failed)? {
-        Some(_) => (Tag::TileOffsets, Tag::TileByteCounts),
-        None => (Tag::StripOffsets, Tag::StripByteCounts),
+/// Looks for what the decoder passes over: strips or tiles that lie beyond the end of the file or are
+/// shorter than their pixels, and checksums that do not fit. `most` bounds what they may unpack to.
+fn check_chunks(
+    file: &[u8],
+    decoder: &mut Tiff<'_>,
+    depth: u8,
+    most: u64,
+) -> Result<(), ImageError> {
+    let is_tiled = decoder.get_chunk_type() == ChunkType::Tile;
+    let (offsets, lengths) = if is_tiled {
+        (Tag::TileOffsets, Tag::TileByteCounts)
+    } else {
+        (Tag::StripOffsets, Tag::StripByteCounts)
     };
     let offsets = decoder.get_tag_u64_vec(offsets).map_err(failed)?;
     let lengths = decoder.get_tag_u64_vec(lengths).map_err(failed)?;
-    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression);
-    let is_deflate = compression
-        .map_err(failed)?
-        .is_some_and(|number| DEFLATE.contains(&number));
+    let mut number = |tag, default: u16| {
+        let value = decoder.find_tag_unsigned::<u16>(tag).map_err(failed)?;
+        Ok(value.unwrap_or(default))
+    };
+    let compression = number(Tag::Compression, NONE)?;
+    let samples = match number(Tag::PlanarConfiguration, CHUNKY)? {
+        CHUNKY => number(Tag::SamplesPerPixel, 1)?,
+        _ => 1,
+    };
+    let (_, height) = decoder.dimensions().map_err(failed)?;
+    let (width, rows) = decoder.chunk_dimensions();
+    let row_bits = u64::from(width) * u64::from(samples) * u64::from(depth);
     let (mut packed, mut unpacked) = (0, 0);
-    for (offset, length) in offsets.into_iter().zip(lengths) {
+    for (index, (offset, length)) in (0..).zip(offsets.into_iter().zip(lengths)) {
         let range = || {
             let start = usize::try_from(offset).ok()?;
             let end = start.checked_add(usize::try_from(length).ok()?)?;
@@ -147,7 +170,18 @@ fn check_chunks(file: &[u8], decoder: &mut Tiff<'_>, most: u64) -> Result<(), Im
         if packed > 4 * file.len() {
             return Err(damaged("its strips overlap"));
         }
-        if is_deflate {
+        // The last strip has the rows that are left; tiles are whole.
+        let before = index % height.div_ceil(rows) * rows;
+        let rows = if is_tiled {
+            rows
+        } else {
+            rows.min(height - before)
+        };
+        let needed = row_bits.div_ceil(8) * u64::from(rows);
+        if compression == NONE && length < needed {
+            return Err(damaged("a strip is shorter than its pixels"));
+        }
+        if DEFLATE.contains(&compression) {
             let mut bytes = ZlibDecoder::new(chunk).take(most.saturating_sub(unpacked));
             unpacked += std::io::copy(&mut bytes, &mut std::io::sink())
                 .map_err(|error| damaged(format!("a strip cannot be unpacked ({error})")))?;
