@@ -33,7 +33,7 @@ pub(super) async fn sample(
         let spec = &manifest.image;
         let images = x.chunks(spec.pixels()).map(|x| {
             let intensities = pixels::from_x(x, spec, None);
-            Ok(rendered(&intensities, spec, form, picture)?)
+            rendered(&intensities, spec, form, picture)
         });
         Ok(proto::SampleResponse {
             images: images.collect::<Result<_, ServiceError>>()?,

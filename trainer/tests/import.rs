@@ -160,7 +160,7 @@ fn import(out: &Path, flags: &[(&str, PathBuf)]) -> Output {
             "--set",
             "calibration.count=60",
             "--set",
-            "inference.steps=5",
+            "inference.steps=12",
         ])
         .arg("--out")
         .arg(out);
