@@ -326,6 +326,9 @@ def main():
     args = parser.parse_args()
     names = args.files or [path.relative_to(ROOT) for path in
                            [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy/README.md"]]
+    # Whoever started this may ignore SIGINT, as shells do for what they put in the background; what a
+    # block starts is ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # So that what was started ends with this, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="check-docs-"))
