@@ -16,9 +16,15 @@ fuzz_target!(|file: &[u8]| {
     let header = Header::read(file);
     if let Ok(image) = lfbm_images::decode(file, PIXELS) {
         let header = header.expect("what is decoded has a header");
-        assert_eq!((image.width(), image.height()), (header.width, header.height));
+        assert_eq!(
+            (image.width(), image.height()),
+            (header.width, header.height)
+        );
         assert!(header.pixels() <= PIXELS);
-        assert_eq!(lfbm_images::planes(&image, 3).len() as u64, 3 * header.pixels());
+        assert_eq!(
+            lfbm_images::planes(&image, 3).len() as u64,
+            3 * header.pixels()
+        );
     }
     let image = Image {
         content: Some(Content::Encoded(file.to_vec())),

@@ -5,9 +5,9 @@
 use std::sync::{Arc, LazyLock};
 
 use lfbm_bundle::manifest::{Aggregation, Contrast, ImageSpec, Langevin};
+use lfbm_server::proto::DESCRIPTORS;
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::{Image, ScoreRequest};
-use lfbm_server::proto::DESCRIPTORS;
 use lfbm_server::wire::{self, Limits, Scan, Schema, Unfit, open_inference};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
