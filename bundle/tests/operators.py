@@ -272,6 +272,10 @@ imports("Split_sizes", node("Split", "i s", "a b", axis=-1), node("Concat", "b a
 imports("Gather", node("Gather", "i at", "y", axis=-1), at=ints(4, 0, -2))
 imports("Gather_one", node("Gather", "i at", "y", axis=1), at=numpy.int64(1))
 imports("Gather_table", node("Gather", "i at", "y", axis=2), at=numpy.array([[0, 1], [4, 2]], numpy.int32))
+imports("GatherND", node("Transpose", "i", "t", perm=[2, 3, 0, 1]), node("GatherND", "t at", "g"), node("Transpose", "g", "y", perm=[2, 3, 0, 1]),
+        at=numpy.array([[[0, 1], [4, 4]], [[2, -1], [3, 0]], [[1, 1], [1, 1]]], numpy.int64))
+imports("GatherND_first", node("Transpose", "v", "t", perm=[2, 0, 1]), node("GatherND", "t at", "g"), node("Transpose", "g", "y", perm=[1, 2, 0]),
+        at=numpy.array([[2], [0]], numpy.int64))
 imports("Expand", node("Unsqueeze", "v axes", "a"), node("Expand", "a shape", "y"), axes=ints(1), shape=ints(1, 4, 2, 3))
 imports("Expand_constant_to_rows", node("Shape", "z", "s"), node("Gather", "s zero", "b"), node("Concat", "b rest", "shape", axis=0),
         node("Expand", "c shape", "e"), node("Concat", "e v", "y", axis=1), zero=ints(0), rest=ints(1, 3), c=weights(1, 1, 3))
@@ -374,6 +378,10 @@ refuses("float8", ["tensor c", "float8e4m3fn"], node("Cast", "c", "d", to=FLOAT)
 refuses("integers_of_latents", ["/Cast", "integers"], node("Cast", "v", "a", to=INT64), node("Cast", "a", "y", to=FLOAT))
 refuses("If_unknown", ["If", "condition depends on the latents"], node("ReduceSum", "v", "a", keepdims=0), node("Cast", "a", "is", to=BOOL),
         node("If", "is", "y", **branches))
+refuses("rows_merged", ["MultiheadAttention", "rows of the batch"], node("Reshape", "i shape", "a"), node("ReduceSum", "a", "s"),
+        node("Add", "v s", "y"), shape=ints(-1, 5, 5))
+refuses("rows_times", ["number of the batch's rows"], node("Shape", "v", "s", end=1), node("Mul", "s two", "n"), node("Reshape", "v n", "y"),
+        two=ints(2))
 refuses("cycle", ["circle", "/Add"], node("Add", "v b", "a"), node("Neg", "a", "b"), node("Mul", "a b", "y"))
 refuses("twice", ["two nodes", "y"], node("Neg", "v", "y"), node("Exp", "v", "y"))
 refuses("nothing", ["nowhere", "nothing produces it"], node("Add", "v nowhere", "y"))

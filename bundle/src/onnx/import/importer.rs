@@ -119,6 +119,12 @@ impl Importer {
     pub fn input(&mut self, node: &Node, index: usize) -> Result<Value, GraphError> {
         let value = node.input(index)?;
         let what = match self.known.get(value) {
+            Some(known) if known.floats().is_none() => {
+                return Err(node.error(
+                    "it computes with the number of the batch's rows, which must stay rows: a size of \
+                     that many times another is not supported",
+                ));
+            }
             Some(known) if known.kind == Kind::Int => Some("integers"),
             Some(known) if known.kind == Kind::Bool => Some("conditions"),
             Some(_) => None,

@@ -1,7 +1,7 @@
 //! What moves elements and computes nothing.
 
 use super::{Importer, Lowered, Size, image_sizes};
-use crate::onnx::graph::{Attribute, Dim, Node};
+use crate::onnx::graph::{Attribute, Dim, GraphError, Node};
 use crate::onnx::ops::normalize_axis;
 
 pub(super) fn reshape(importer: &mut Importer, node: &Node) -> Lowered {
@@ -27,7 +27,17 @@ pub(super) fn reshape(importer: &mut Importer, node: &Node) -> Lowered {
             Size::Batch => Err(node.error("the batch's rows change their place")),
         })
         .collect::<Result<_, _>>()?;
-    importer.graph.reshape(&input, &sizes).map(Some)
+    let merges = |error| {
+        match error {
+        GraphError::Node { reason, .. } if present.contains(&Dim::Batch) => node.error(format!(
+            "{reason}: the rows of the batch must stay a dimension of their own, which \
+             nn.MultiheadAttention merges with its heads and F.scaled_dot_product_attention does not"
+        )),
+        other => other,
+    }
+    };
+    let reshaped = importer.graph.reshape(&input, &sizes);
+    reshaped.map(Some).map_err(merges)
 }
 
 /// Dimensions that a shape may ask for.

@@ -1,6 +1,6 @@
 //! What picks elements, and slices that do.
 
-use super::{Importer, Lowered};
+use super::{Importer, Lowered, fixed};
 use crate::onnx::graph::{Dim, GraphError, Node, Value};
 use crate::onnx::ops::normalize_axis;
 use crate::tensor::Tensor;
@@ -31,23 +31,46 @@ pub(super) fn gather(importer: &mut Importer, node: &Node) -> Lowered {
     importer.reshaped(&picked, &whole).map(Some)
 }
 
-/// The form in which an index along the first axis is exported too: a list of lists of one index.
+/// Elements at known places of the first axes together, as advanced indexing is exported.
 pub(super) fn gather_nd(importer: &mut Importer, node: &Node) -> Lowered {
     let x = importer.input(node, 0)?;
     let at = importer.numbers(node, 1)?.unwrap_or_default();
     let known = node
         .optional_input(1)
         .and_then(|value| importer.known.get(value));
-    if !known.is_some_and(|known| matches!(known.shape[..], [_, 1])) {
-        return Err(node.error("only constant indices along the first axis are supported"));
-    }
+    let inner = known.map_or_else(Vec::new, |known| known.shape.clone());
     if node.int("batch_dims", 0) != 0 {
         return Err(node.error("batch_dims are not supported"));
     }
-    let first = importer.graph.shape(&x)?.first().copied();
-    let first = first.ok_or_else(|| node.error("its input has no axes"))?;
-    let places = places(node, &at, first)?;
-    pick(importer, node, &x, 0, &places).map(Some)
+    let shape = importer.graph.shape(&x)?.to_vec();
+    let Some((&depth, inner)) = inner
+        .split_last()
+        .filter(|(depth, _)| (1..=shape.len()).contains(*depth))
+    else {
+        return Err(node.error("its indices do not fit its input"));
+    };
+    let (indexed, rest) = shape.split_at(depth);
+    let sizes = fixed(node, indexed)?;
+    let total = sizes
+        .iter()
+        .try_fold(1_usize, |n, &size| n.checked_mul(size));
+    let total = total.ok_or_else(|| node.error("its input is too large"))?;
+    let mut flat = Vec::with_capacity(at.len() / depth);
+    for index in at.chunks(depth) {
+        let mut place = 0;
+        for (one, &size) in index.iter().zip(&sizes) {
+            let along = places(node, &[*one], Dim::Fixed(size))?;
+            place = place * size + along.first().copied().unwrap_or_default();
+        }
+        flat.push(place);
+    }
+    let joined = [&[Dim::Fixed(total)], rest].concat();
+    let row = importer.reshaped(&x, &joined)?;
+    let picked = pick(importer, node, &row, 0, &flat)?;
+    let inner: Vec<Dim> = inner.iter().copied().map(Dim::Fixed).collect();
+    importer
+        .reshaped(&picked, &[&inner, rest].concat())
+        .map(Some)
 }
 
 /// Indices along an axis of the size `dim`, counted from the front.
