@@ -108,6 +108,34 @@ fn changed_images_are_refused_with_numbers_unless_they_are_meant() {
 }
 
 #[test]
+fn whoever_finds_the_images_again_can_leave_out_what_is_damaged_since() {
+    let (folder, images, bundle) = fitted();
+    fs::write(images.join("good/late.png"), "no image").unwrap();
+    let out = folder.path().join("new");
+    let commands = [
+        vec!["evaluate"],
+        vec!["reconstruct", "--count", "8"],
+        vec!["inpaint", "--count", "8"],
+        vec!["calibrate", "--out", out.to_str().unwrap()],
+    ];
+    for arguments in commands {
+        let command = || {
+            let mut command = trainer([arguments[0]]);
+            command.arg(&bundle).arg("--data-dir").arg(&images);
+            command.args(&arguments[1..]);
+            command
+        };
+        let said = refused(&mut command());
+        assert!(
+            said.contains("late.png") && said.contains("--skip-damaged"),
+            "{said}"
+        );
+        let said = done(command().arg("--skip-damaged"));
+        assert!(said.contains("1 damaged"), "{said}");
+    }
+}
+
+#[test]
 fn a_run_is_resumed_and_exported_on_its_own_images() {
     let (folder, images, _) = fitted();
     let out = folder.path().join("other");

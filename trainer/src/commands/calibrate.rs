@@ -12,7 +12,7 @@ use lfbm_bundle::store::{Bundle, StagedBundle};
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
 use crate::calibrate::calibrate;
-use crate::data::{ChangedDataArg, Dataset, Identity, Relation, Split};
+use crate::data::{ChangedDataArg, Dataset, Identity, Relation, SkipDamagedArg, Split};
 use crate::export::IMAGES;
 use crate::settings::{IncompleteSettings, Settings};
 
@@ -40,6 +40,8 @@ pub struct CalibrateArgs {
     changes: Vec<String>,
     #[command(flatten)]
     changed: ChangedDataArg,
+    #[command(flatten)]
+    damaged: SkipDamagedArg,
     /// Another version of the model: on other images than before, the same scores mean another thing
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     model_version: Option<u64>,
@@ -60,6 +62,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let version = args.model_version.unwrap_or(manifest.version);
     let sought = Sought {
         data_dir: args.data_dir.as_deref(),
+        damaged: args.damaged,
         normal_classes: args.normal_classes.as_deref(),
         calibration: Some(settings.images()),
         ..Sought::default()

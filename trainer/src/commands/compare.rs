@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::fitted::fitted_images;
 use super::steps::{Steps, write_whole};
 use crate::compare::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
-use crate::data::{ChangedDataArg, Mask};
+use crate::data::{ChangedDataArg, Mask, SkipDamagedArg};
 use crate::device::DeviceChoice;
 use crate::output::prepare_folder;
 use crate::settings::InferenceName;
@@ -152,6 +152,12 @@ fn time(args: &CompareArgs, plan: &Comparison) -> anyhow::Result<Vec<Timing>> {
     let first = bundles.first().context("there is no model")?;
     let manifest = Bundle::open(first)?.manifest().clone();
     let folder = args.data_dir.as_deref();
-    let (dataset, split) = fitted_images(first, &manifest, folder, ChangedDataArg::default())?;
+    let (dataset, split) = fitted_images(
+        first,
+        &manifest,
+        folder,
+        SkipDamagedArg::default(),
+        ChangedDataArg::default(),
+    )?;
     time_models(&models, &dataset, &split, args.device.resolve()?)
 }

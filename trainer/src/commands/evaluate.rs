@@ -14,7 +14,7 @@ use lfbm_bundle::store::Bundle;
 
 use super::evaluation_report::{Row, Scored, draw_pictures, flagged, scores_csv, summary, table};
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
-use crate::data::{ChangedDataArg, Dataset, DatasetName, Relation, Split};
+use crate::data::{ChangedDataArg, Dataset, DatasetName, Relation, SkipDamagedArg, Split};
 use crate::evaluate::{Baseline, curves, detection, draw_charts, nearest_neighbour};
 use crate::output::{OutputFolder, prepare_folder};
 
@@ -40,6 +40,8 @@ pub struct EvaluateArgs {
     normal_classes: Option<String>,
     #[command(flatten)]
     changed: ChangedDataArg,
+    #[command(flatten)]
+    damaged: SkipDamagedArg,
     /// Where the report goes; without it, the folder report in the bundle, and that of other images
     /// than those of the fit to a folder in it
     #[arg(long)]
@@ -180,6 +182,7 @@ fn test_images(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Data
     let sought = Sought {
         name: args.dataset,
         data_dir: args.data_dir.as_deref(),
+        damaged: args.damaged,
         normal_classes: args.normal_classes.as_deref(),
         ..Sought::default()
     };

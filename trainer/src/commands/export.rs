@@ -10,7 +10,7 @@ use tch::Device;
 
 use super::fit::new_learner;
 use super::fitted::split_of_the_fit;
-use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, split};
+use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, SkipDamagedArg, split};
 use crate::export::{Run, export};
 use crate::fit::{Checkpoint, read_checkpoint};
 
@@ -33,6 +33,8 @@ pub struct ExportArgs {
     changes: Vec<String>,
     #[command(flatten)]
     changed: ChangedDataArg,
+    #[command(flatten)]
+    damaged: SkipDamagedArg,
     /// Replace a bundle that is already there
     #[arg(long)]
     overwrite: bool,
@@ -58,6 +60,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         "calibration.split_seed has decided which images were fitted and cannot be changed now"
     );
     run.data.data_dir.clone_from(&args.data_dir);
+    run.data.skip_damaged |= args.damaged.skip_damaged;
     let mut dataset = run.data.load()?;
     let classes = ClassSelection::of_known(&dataset.classes, &run.normal);
     let (images, parts) = match images {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::data::{
     CalibrationCount, ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, DatasetName,
-    Digest, Identity, Relation, Split, split,
+    Digest, Identity, Relation, SkipDamagedArg, Split, split,
 };
 use crate::export::IMAGES;
 use crate::settings::IncompleteSettings;
@@ -37,6 +37,8 @@ pub(super) struct Sought<'a> {
     pub(super) name: Option<DatasetName>,
     /// The folder of its files.
     pub(super) data_dir: Option<&'a Path>,
+    /// Whether images may be damaged, where the fit did not say so.
+    pub(super) damaged: SkipDamagedArg,
     /// Normal classes; without it those of the fit, or else the one that is called good.
     pub(super) normal_classes: Option<&'a str>,
     /// Another number of calibration images than the fit kept.
@@ -56,6 +58,7 @@ pub(super) fn images_of(
     } = Training::deserialize(&manifest.training)
         .context("the bundle does not say how it was fitted, so its split is not known")?;
     data.data_dir = sought.data_dir.map(Path::to_path_buf);
+    data.skip_damaged |= sought.damaged.skip_damaged;
     if let Some(name) = sought.name {
         data.dataset = name;
     }
@@ -114,10 +117,12 @@ pub(super) fn fitted_images(
     bundle: &Path,
     manifest: &Manifest,
     data_dir: Option<&Path>,
+    damaged: SkipDamagedArg,
     changed: ChangedDataArg,
 ) -> anyhow::Result<(Dataset, Split)> {
     let sought = Sought {
         data_dir,
+        damaged,
         ..Sought::default()
     };
     let fitted = images_of(bundle, manifest, &sought)?;

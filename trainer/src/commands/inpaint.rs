@@ -30,7 +30,8 @@ pub fn run(args: &InpaintArgs) -> anyhow::Result<()> {
     let bundle = Bundle::open(&task.bundle)?;
     let manifest = bundle.manifest();
     let folder = task.data_dir.as_deref();
-    let (dataset, parts) = fitted_images(&task.bundle, manifest, folder, task.changed)?;
+    let (dataset, parts) =
+        fitted_images(&task.bundle, manifest, folder, task.damaged, task.changed)?;
     let images = parts.normal_test(task.count as usize);
     let masks = Some((mask.to_string(), dataset.masks(*mask, 0, images)));
     task.run("inpaint", manifest, &dataset, images, masks, *chains)

@@ -25,7 +25,8 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     let bundle = Bundle::open(&task.bundle)?;
     let manifest = bundle.manifest();
     let folder = task.data_dir.as_deref();
-    let (dataset, parts) = fitted_images(&task.bundle, manifest, folder, task.changed)?;
+    let (dataset, parts) =
+        fitted_images(&task.bundle, manifest, folder, task.damaged, task.changed)?;
     let images = parts.normal_test(task.count as usize);
     task.run("reconstruct", manifest, &dataset, images, None, *chains)
 }

@@ -30,7 +30,8 @@ pub fn run(args: &RecoverArgs) -> anyhow::Result<()> {
          learning.incomplete.mask, or see `trainer inpaint`",
     )?;
     let folder = task.data_dir.as_deref();
-    let (dataset, parts) = fitted_images(&task.bundle, manifest, folder, task.changed)?;
+    let (dataset, parts) =
+        fitted_images(&task.bundle, manifest, folder, task.damaged, task.changed)?;
     let images = &parts.train[..parts.train.len().min(task.count as usize)];
     let masks = dataset.masks(mask, incomplete.seed, images);
     let masks = Some((mask.to_string(), masks));

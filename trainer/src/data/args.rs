@@ -42,6 +42,14 @@ pub struct ChangedDataArg {
     pub changed_data: bool,
 }
 
+/// Whether a folder may have images that are damaged, for commands that find the images of a fit again.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct SkipDamagedArg {
+    /// Go on without images of a folder that are damaged; how many is said
+    #[arg(long)]
+    pub skip_damaged: bool,
+}
+
 /// Which images.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

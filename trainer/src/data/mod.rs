@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use lfbm_bundle::pixels::from_bytes;
 
-pub use args::{ChangedDataArg, DataArgs, DatasetName};
+pub use args::{ChangedDataArg, DataArgs, DatasetName, SkipDamagedArg};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
 pub use identity::{Change, Digest, Identity, Relation, copies};

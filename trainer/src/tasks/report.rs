@@ -13,7 +13,7 @@ use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use serde::Serialize;
 
 use super::completions::{Completions, MeanSquaredError, complete};
-use crate::data::{ChangedDataArg, Dataset};
+use crate::data::{ChangedDataArg, Dataset, SkipDamagedArg};
 use crate::evaluate::draw_rows;
 use crate::output::OutputFolder;
 
@@ -34,6 +34,8 @@ pub struct TaskArgs {
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) changed: ChangedDataArg,
+    #[command(flatten)]
+    pub(crate) damaged: SkipDamagedArg,
     /// The folder for the picture and the JSON file; without it, the folder report in the bundle
     #[arg(long)]
     out: Option<PathBuf>,
