@@ -23,7 +23,9 @@ use crate::proto;
 use crate::proto::anomaly_detector_server::AnomalyDetectorServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::sampling::Sampling;
-use crate::service::{AnomalyDetectorService, Core, Health, OpenInferenceService, RequestLayer};
+use crate::service::{
+    AnomalyDetectorService, Core, Health, MessageLimits, OpenInferenceService, RequestLayer,
+};
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
 use crate::transport::{
@@ -203,14 +205,18 @@ impl Server {
             metrics.clone(),
             tokens.clone(),
             config.auth_open_health,
+            MessageLimits {
+                memory,
+                max_bytes: config.max_message_bytes,
+                timeout: Duration::from_secs(config.message_timeout_s),
+            },
             &[
                 proto::DESCRIPTORS,
                 tonic_health::pb::FILE_DESCRIPTOR_SET,
                 tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
                 tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
             ],
-        )?
-        .within(memory, config.max_message_bytes);
+        )?;
         let routes = Routes::new(limited!(health_service))
             .add_service(limited!(reflection().build_v1()?))
             // For older clients.
@@ -284,7 +290,6 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     let some = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
     ConnectionLimits {
         handshake: Duration::from_secs(config.handshake_timeout_s),
-        message: Duration::from_secs(config.message_timeout_s),
         keep_alive: Duration::from_secs(config.keep_alive_s),
         idle: some(config.max_connection_idle_s),
         age: some(config.max_connection_age_s),

@@ -42,11 +42,15 @@ pub enum ServiceError {
     /// The request is packed in a way that is not known.
     #[error(transparent)]
     Encoding(#[from] UnknownEncoding),
-    /// A message does not arrive.
+    /// A message is not complete in time.
     #[error(
-        "expected the whole message within 20 s, and a long one at 64 KiB/s; it stalled on the way"
+        "expected the whole message within {seconds} s, got a part of it; send it faster, or raise \
+         --message-timeout-s"
     )]
-    Stalled,
+    Late {
+        /// How long a message may take.
+        seconds: u64,
+    },
     /// No model fits.
     #[error(transparent)]
     Unknown(Unknown),
@@ -127,7 +131,7 @@ impl ServiceError {
             | Self::Unfit(_)
             | Self::Memory(_)
             | Self::Encoding(_)
-            | Self::Stalled
+            | Self::Late { .. }
             | Self::Unknown(_)
             | Self::Refused(_)
             | Self::Unauthenticated
@@ -147,7 +151,7 @@ impl ServiceError {
             | Self::TooLong(_)
             | Self::Unreadable(_) => Some("invalid"),
             Self::Memory(_) => Some("memory"),
-            Self::Stalled => Some("stalled"),
+            Self::Late { .. } => Some("late"),
             Self::Unknown(_) => Some("unknown_model"),
             Self::Refused(Refusal::Full { work, .. } | Refusal::Queue { work, .. }) => {
                 Some(match work {
@@ -252,7 +256,11 @@ impl From<ServiceError> for Status {
                     ErrorDetails::with_bad_request(shown.chain(more).collect::<Vec<_>>()),
                 )
             }
-            ServiceError::Unfit(Unfit::Entries { field, .. } | Unfit::Values { field, .. }) => (
+            ServiceError::Unfit(
+                Unfit::Entries { field, .. }
+                | Unfit::Values { field, .. }
+                | Unfit::Text { field, .. },
+            ) => (
                 Code::InvalidArgument,
                 ErrorDetails::with_bad_request_violation(field, &message),
             ),
@@ -274,7 +282,7 @@ impl From<ServiceError> for Status {
                 status.metadata_mut().insert(GRPC_ACCEPT_ENCODING, accepted);
                 return status;
             }
-            ServiceError::Stalled => (Code::DeadlineExceeded, info("MESSAGE_STALLED")),
+            ServiceError::Late { .. } => (Code::DeadlineExceeded, info("MESSAGE_LATE")),
             ServiceError::NotFinite(_) => (Code::Internal, info("NOT_FINITE")),
             ServiceError::Unknown(Unknown::Ambiguous(_)) => (
                 Code::InvalidArgument,

@@ -5,11 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -21,9 +21,6 @@ use crate::wire::{Encoding, Method, Scan, Schema, Unfit, UnpackError};
 
 /// Of a message of gRPC: whether it is packed, and its length.
 const HEAD_BYTES: usize = 5;
-/// How long a message may take to arrive, however short it is, and how fast a long one must be.
-const ARRIVAL_TIME: Duration = Duration::from_secs(20);
-const ARRIVAL_BYTES_PER_SECOND: usize = 64 << 10;
 /// Messages of services that are not ours hold names and nothing else.
 const FOREIGN_MESSAGE_BYTES: usize = 64 << 10;
 /// What a message becomes: the service's copy of it, and what is decoded from that.
@@ -33,8 +30,18 @@ const COPIES: usize = 2;
 #[derive(Debug)]
 pub(super) struct Intake {
     pub(super) schema: Arc<Schema>,
-    pub(super) memory: Memory,
-    pub(super) max_message_bytes: usize,
+    pub(super) limits: MessageLimits,
+}
+
+/// What the messages of all requests may take.
+#[derive(Clone, Debug)]
+pub struct MessageLimits {
+    /// Where the memory of messages comes from.
+    pub memory: Memory,
+    /// Of one message, packed and unpacked.
+    pub max_bytes: usize,
+    /// From the time when the server waits for a message until the message is complete.
+    pub timeout: Duration,
 }
 
 /// Why a request was not read to its end; whoever answers it says so, whatever the service does.
@@ -64,10 +71,11 @@ pub(super) struct Messages {
     head: Vec<u8>,
     message: Option<Message>,
     /// How many there were.
-    whole: usize,
+    complete: usize,
     /// The service's copy of a stream's messages stays as large as the largest.
     copy: Reservation,
-    arrival: Arrival,
+    /// Runs while a message is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// A message that arrives.
@@ -78,14 +86,6 @@ struct Message {
     bytes: Vec<u8>,
     scan: Scan,
     reservation: Reservation,
-}
-
-/// When a message must be whole.
-#[derive(Default)]
-struct Arrival {
-    began: Option<Instant>,
-    bytes: usize,
-    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl IncomingBody {
@@ -141,7 +141,7 @@ impl hyper::body::Body for IncomingBody {
                 Ok(None) => {}
                 // A stream waits for room until its own messages are answered, which need nothing more.
                 Err(ServiceError::Memory(_)) if messages.held.poll_answer(context).is_pending() => {
-                    messages.arrival.begin();
+                    messages.timer = None;
                     return Poll::Pending;
                 }
                 Err(error) => return Poll::Ready(Some(Err(messages.refuse(error)))),
@@ -160,10 +160,10 @@ impl hyper::body::Body for IncomingBody {
                     Err(trailers) => Some(Ok(trailers)),
                 },
                 Poll::Ready(ended) => ended,
-                Poll::Pending if messages.arrival.poll_late(context) => {
-                    return Poll::Ready(Some(Err(messages.refuse(ServiceError::Stalled))));
+                Poll::Pending => {
+                    let late = ready!(messages.poll_late(context));
+                    return Poll::Ready(Some(Err(messages.refuse(late))));
                 }
-                Poll::Pending => return Poll::Pending,
             };
             if !messages.is_between() && !broken_off {
                 let early = "it ends before its last byte".to_owned();
@@ -196,14 +196,14 @@ impl Messages {
         refusal: Refusal,
     ) -> Self {
         Self {
-            copy: intake.memory.reservation(),
+            copy: intake.limits.memory.reservation(),
             input: method.input(),
             streaming: method.streaming,
             max_message_bytes: if method.foreign {
                 // Replies repeat it several times.
-                intake.max_message_bytes.min(FOREIGN_MESSAGE_BYTES)
+                intake.limits.max_bytes.min(FOREIGN_MESSAGE_BYTES)
             } else {
-                intake.max_message_bytes
+                intake.limits.max_bytes
             },
             intake,
             metrics,
@@ -213,14 +213,28 @@ impl Messages {
             unread: Bytes::new(),
             head: Vec::with_capacity(HEAD_BYTES),
             message: None,
-            whole: 0,
-            arrival: Arrival::default(),
+            complete: 0,
+            timer: None,
         }
     }
 
     /// Whether no message has begun that is not whole.
     fn is_between(&self) -> bool {
         self.head.is_empty() && self.message.is_none()
+    }
+
+    /// Ready when a message is late. A stream may wait for its next message for as long as it likes;
+    /// whoever waits for a message's end, or for the one message of a call, does not.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<ServiceError> {
+        if self.streaming && self.is_between() {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        let timeout = self.intake.limits.timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        timer.as_mut().poll(context).map(|()| ServiceError::Late {
+            seconds: timeout.as_secs(),
+        })
     }
 
     fn refuse(&mut self, error: ServiceError) -> Status {
@@ -246,7 +260,6 @@ impl Messages {
                 let piece = left.min(self.unread.len());
                 message.pay_for(piece)?;
                 message.take(&self.unread.split_to(piece))?;
-                self.arrival.bytes += piece;
             } else if self.unread.is_empty() {
                 return Ok(None);
             } else {
@@ -260,11 +273,10 @@ impl Messages {
             // The service has decoded the one before, and keeps what it needs of it.
             if self.streaming {
                 self.held.let_go();
-            } else if self.whole > 0 {
+            } else if self.complete > 0 {
                 let more = "the method takes one message, got more".to_owned();
                 return Err(ServiceError::Unreadable(more));
             }
-            self.arrival.begin();
         }
         let missing = HEAD_BYTES - self.head.len();
         let piece = self.unread.split_to(missing.min(self.unread.len()));
@@ -285,7 +297,8 @@ impl Messages {
         if length > max {
             return Err(too_long(&length.to_string(), max));
         }
-        let scan = Scan::new(Arc::clone(&self.intake.schema), self.input, COPIES * max);
+        // Floats of four bytes stay as long as they are; shorter numbers grow to as much at most.
+        let scan = Scan::new(Arc::clone(&self.intake.schema), self.input, max);
         self.head.clear();
         self.message = Some(Message {
             packed: flag == 1,
@@ -295,7 +308,7 @@ impl Messages {
                 _ => Vec::new(),
             },
             scan,
-            reservation: self.intake.memory.reservation(),
+            reservation: self.intake.limits.memory.reservation(),
         });
         Ok(())
     }
@@ -315,7 +328,7 @@ impl Messages {
             return Ok(Bytes::new());
         };
         message.scan.end()?;
-        self.arrival = Arrival::default();
+        self.timer = None;
         let decoded = message.scan.decoded_bytes();
         let Message {
             mut bytes,
@@ -333,7 +346,7 @@ impl Messages {
             reservation.shrink_to(length + decoded);
         }
         self.held.hold(reservation);
-        self.whole += 1;
+        self.complete += 1;
         Ok(bytes.into())
     }
 }
@@ -358,6 +371,12 @@ impl Message {
     fn take(&mut self, piece: &[u8]) -> Result<(), Unfit> {
         if !self.packed {
             self.scan.read(piece)?;
+        }
+        if self.bytes.capacity() - self.bytes.len() < piece.len() {
+            // Doubled, but not beyond its end.
+            let left = self.length - self.taken();
+            self.bytes
+                .reserve_exact(left.min(self.bytes.len().max(piece.len())));
         }
         self.bytes.extend_from_slice(piece);
         Ok(())
@@ -401,29 +420,6 @@ impl Message {
 /// Makes a reservation as large as what is needed.
 fn pay(reservation: &mut Reservation, needed: usize) -> Result<(), Exhausted> {
     reservation.grow(needed.saturating_sub(reservation.bytes()))
-}
-
-impl Arrival {
-    /// Counts from now on.
-    fn begin(&mut self) {
-        self.began = Some(Instant::now());
-    }
-
-    /// Whether a message that has begun is late; looks again when it will be.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(began) = self.began else {
-            return false;
-        };
-        let for_its_bytes = Duration::from_secs((self.bytes / ARRIVAL_BYTES_PER_SECOND) as u64);
-        let late = began + ARRIVAL_TIME + for_its_bytes;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(late)));
-        if timer.deadline() != late {
-            timer.as_mut().reset(late);
-        }
-        timer.as_mut().poll(context).is_ready()
-    }
 }
 
 fn too_long(found: &str, max: usize) -> ServiceError {

@@ -22,9 +22,8 @@ use tracing::{Instrument, Span};
 
 use super::head;
 use super::held::Held;
-use super::incoming::{IncomingBody, Intake, Messages, Refusal};
+use super::incoming::{IncomingBody, Intake, MessageLimits, Messages, Refusal};
 use super::{ServiceError, unimplemented};
-use crate::memory::Memory;
 use crate::telemetry::{Metrics, continue_trace};
 use crate::transport::Tokens;
 use crate::wire::{Encoding, Schema};
@@ -37,10 +36,6 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 pub(super) const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
 /// The label of requests for methods that there are not; a client can invent any number of them.
 const UNKNOWN_METHOD: &str = "unknown";
-
-/// Of a layer that is told nothing else.
-const MEMORY_BYTES: usize = 64 << 20;
-const MESSAGE_BYTES: usize = 16 << 20;
 
 /// Puts [`Requests`] around a server's services.
 #[derive(Clone)]
@@ -63,6 +58,7 @@ impl RequestLayer {
         metrics: Metrics,
         tokens: Option<Tokens>,
         open_health: bool,
+        limits: MessageLimits,
         descriptors: &[&[u8]],
     ) -> Result<Self, prost::DecodeError> {
         Ok(Self(Arc::new(Shared {
@@ -71,25 +67,9 @@ impl RequestLayer {
             open_health,
             intake: Arc::new(Intake {
                 schema: Arc::new(Schema::new(descriptors)?),
-                memory: Memory::new(MEMORY_BYTES),
-                max_message_bytes: MESSAGE_BYTES,
+                limits,
             }),
         })))
-    }
-
-    /// Takes messages of at most `max_message_bytes`, and what they need from `memory`.
-    pub fn within(self, memory: Memory, max_message_bytes: usize) -> Self {
-        let Self(shared) = self;
-        Self(Arc::new(Shared {
-            metrics: shared.metrics.clone(),
-            tokens: shared.tokens.clone(),
-            open_health: shared.open_health,
-            intake: Arc::new(Intake {
-                schema: Arc::clone(&shared.intake.schema),
-                memory,
-                max_message_bytes,
-            }),
-        }))
     }
 }
 
@@ -291,7 +271,7 @@ impl Observation {
             code: Code::Cancelled,
             broken_off: Arc::default(),
             refusal: Refusal::default(),
-            held: Held::new(shared.intake.memory.limit()),
+            held: Held::new(shared.intake.limits.memory.limit()),
         }
     }
 

@@ -22,5 +22,6 @@ pub use self::core::Core;
 pub use anomaly_detector::AnomalyDetectorService;
 pub use error::ServiceError;
 pub use health::Health;
+pub use incoming::MessageLimits;
 pub use layer::{ObservedBody, RequestLayer, Requests};
 pub use open_inference::OpenInferenceService;

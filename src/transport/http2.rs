@@ -32,8 +32,6 @@ const AGE_JITTER: f64 = 0.1;
 pub struct ConnectionLimits {
     /// From the connection to its first request; the handshakes of TLS and of HTTP/2 are within it.
     pub handshake: Duration,
-    /// From the time when the server waits for a message until the message is complete.
-    pub message: Duration,
     /// Silence after which a client is asked for a sign of life.
     pub keep_alive: Duration,
     /// Without a request under way.
@@ -67,7 +65,7 @@ pub(super) async fn serve<S, B>(
     B: Body<Data = Bytes, Error = Status> + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::new());
-    let service = Counted::new(service, Arc::clone(&activity), limits.message);
+    let service = Counted::new(service, Arc::clone(&activity));
     let mut connection = pin!(
         Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

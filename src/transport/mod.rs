@@ -2,7 +2,6 @@
 
 mod connection;
 mod http2;
-mod message;
 mod reload;
 mod requests;
 mod tls;

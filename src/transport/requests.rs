@@ -1,21 +1,17 @@
-//! The requests of a connection: how many are under way, and how long each may take to send a message
-//! and to be answered.
+//! The requests of a connection: how many are under way, and how long each may take to be answered.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::{Request, Response};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tonic::Status;
 use tower::{Service, ServiceExt};
 
-use super::message::Messages;
 use crate::wire::timeout_in;
 
 /// What a connection's client has asked.
@@ -71,21 +67,15 @@ impl Drop for UnderWay {
     }
 }
 
-/// A service whose requests are counted for a connection, and which waits no longer than that for a
-/// message.
+/// A service whose requests are counted for a connection.
 pub(super) struct Counted<S> {
     inner: S,
     activity: Arc<Activity>,
-    message_timeout: Duration,
 }
 
 impl<S> Counted<S> {
-    pub(super) fn new(inner: S, activity: Arc<Activity>, message_timeout: Duration) -> Self {
-        Self {
-            inner,
-            activity,
-            message_timeout,
-        }
+    pub(super) fn new(inner: S, activity: Arc<Activity>) -> Self {
+        Self { inner, activity }
     }
 }
 
@@ -102,18 +92,11 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = self.activity.begin();
-        let answered = Arc::new(AtomicBool::new(false));
-        let request = request.map(|body| {
-            tonic::body::Body::new(TimedBody {
-                inner: body,
-                messages: Messages::default(),
-                timeout: self.message_timeout,
-                answered: Arc::clone(&answered),
-                timer: None,
-            })
-        });
         let deadline = timeout_in(request.headers());
-        let answer = self.inner.clone().oneshot(request);
+        let answer = self
+            .inner
+            .clone()
+            .oneshot(request.map(tonic::body::Body::new));
         Box::pin(async move {
             let response = match deadline {
                 None => answer.await?.map(Some),
@@ -122,7 +105,6 @@ where
                     Err(_) => late().into_http::<()>().map(|()| None),
                 },
             };
-            answered.store(true, Ordering::Relaxed);
             Ok(response.map(|inner| CountedBody {
                 inner,
                 _under_way: under_way,
@@ -133,69 +115,6 @@ where
 
 fn late() -> Status {
     Status::deadline_exceeded("the time of the header grpc-timeout is over")
-}
-
-/// The body of a request, whose messages come in time.
-///
-/// A call that has begun to answer may wait for the next message for as long as it likes: it is a
-/// stream. Whoever waits for a message's end, or for the one message of a call, does not.
-struct TimedBody {
-    inner: Incoming,
-    messages: Messages,
-    timeout: Duration,
-    /// Whether the head of the answer is there.
-    answered: Arc<AtomicBool>,
-    /// Runs while a message is waited for.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Body for TimedBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        if let Poll::Ready(read) = Pin::new(&mut this.inner).poll_frame(context) {
-            let data = read
-                .as_ref()
-                .and_then(|read| read.as_ref().ok()?.data_ref());
-            if data.is_some_and(|data| this.messages.read(data)) {
-                this.timer = None;
-            }
-            return Poll::Ready(
-                read.map(|read| read.map_err(|error| Status::from_error(Box::new(error)))),
-            );
-        }
-        if this.answered.load(Ordering::Relaxed) && !this.messages.is_inside() {
-            this.timer = None;
-            return Poll::Pending;
-        }
-        let timeout = this.timeout;
-        let timer = this
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(timer.as_mut().poll(context));
-        if this.answered.load(Ordering::Relaxed) && !this.messages.is_inside() {
-            this.timer = None;
-            return Poll::Pending;
-        }
-        Poll::Ready(Some(Err(Status::deadline_exceeded(format!(
-            "expected the whole message within {} s, got a part of it; send it faster, or raise \
-             --message-timeout-s",
-            timeout.as_secs()
-        )))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
 }
 
 /// The body of a response, if it has one; the request is under way until it ends.

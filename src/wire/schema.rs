@@ -6,8 +6,12 @@ use prost::{DecodeError, Message};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
-/// Messages whose numbers are an image's values: a request may have as many as fit its message.
-const VALUES: &[&str] = &[".inference.InferTensorContents"];
+/// Fields that hold the values of images: a request may have as many as fit its message. Other numbers
+/// are few in every request that is served.
+const VALUES: &[&str] = &[
+    ".inference.InferTensorContents.fp32_contents",
+    ".inference.InferTensorContents.uint_contents",
+];
 
 /// The place of a message that no descriptor has.
 pub(super) const UNKNOWN: usize = usize::MAX;
@@ -58,7 +62,9 @@ pub(super) enum Kind {
     Varint(u8),
     /// Of so many bytes.
     Fixed(u8),
-    /// Text and bytes.
+    /// Text: names, and what else people write.
+    Text,
+    /// Bytes.
     Bytes,
     /// The message at that place.
     Message(usize),
@@ -162,7 +168,8 @@ fn message_type(
             Type::Int64 | Type::Uint64 | Type::Sint64 => Kind::Varint(8),
             Type::Float | Type::Fixed32 | Type::Sfixed32 => Kind::Fixed(4),
             Type::Double | Type::Fixed64 | Type::Sfixed64 => Kind::Fixed(8),
-            Type::String | Type::Bytes => Kind::Bytes,
+            Type::String => Kind::Text,
+            Type::Bytes => Kind::Bytes,
             Type::Message | Type::Group => {
                 Kind::Message(places.get(field.type_name()).copied().unwrap_or(UNKNOWN))
             }
@@ -170,7 +177,7 @@ fn message_type(
         let known = Field {
             name: field.name().to_owned(),
             repeated: field.label() == Label::Repeated,
-            values: VALUES.contains(&name) && matches!(kind, Kind::Varint(_) | Kind::Fixed(_)),
+            values: VALUES.contains(&format!("{name}.{}", field.name()).as_str()),
             kind,
         };
         (field.number() as u32, known)

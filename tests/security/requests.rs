@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::task;
+use std::time::Duration;
 
 use futures_util::stream;
+use lfbm_server::memory::Memory;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::{GetModelRequest, ListModelsRequest};
-use lfbm_server::service::RequestLayer;
+use lfbm_server::service::{MessageLimits, RequestLayer};
 use lfbm_server::telemetry::{Metrics, watch_panics};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -88,7 +90,12 @@ async fn a_panic_is_internal_counted_and_ends_nothing_else() {
     let metrics = Metrics::new(10, "none").unwrap();
     watch_panics(metrics.clone());
     let descriptors = [tonic_health::pb::FILE_DESCRIPTOR_SET];
-    let layer = RequestLayer::new(metrics.clone(), None, true, &descriptors).unwrap();
+    let limits = MessageLimits {
+        memory: Memory::new(64 << 20),
+        max_bytes: 16 << 20,
+        timeout: Duration::from_secs(30),
+    };
+    let layer = RequestLayer::new(metrics.clone(), None, true, limits, &descriptors).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder()

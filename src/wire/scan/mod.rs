@@ -8,19 +8,22 @@ use std::sync::Arc;
 
 use super::schema::{Field, Kind, Schema, UNKNOWN};
 
-/// Entries of all repeated fields together, an image's values apart. Requests have a dozen.
+/// Entries of all repeated fields together, an image's values apart, and fields that are not known.
+/// Requests have a dozen.
 const MAX_ENTRIES: usize = 1024;
 /// What an entry takes at most when it is decoded, beside its own bytes.
 const ENTRY_BYTES: usize = 1024;
 /// Messages in messages; prost takes as many.
 const MAX_DEPTH: usize = 100;
+/// Of one text. No name is as long; a status may still say that there is no model of that name.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_VARINT_BYTES: u32 = 10;
 
 /// Why a message is not decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// A repeated field has too many entries.
-    #[error("{field}: expected at most {limit} entries in all repeated fields, got more")]
+    #[error("{field}: expected at most {limit} entries in all repeated fields together, got more")]
     Entries {
         /// The path of the field at which it was too much.
         field: String,
@@ -37,6 +40,14 @@ pub enum Unfit {
         field: String,
         /// How many bytes there may be.
         limit: usize,
+    },
+    /// A text is too long.
+    #[error("{field}: expected at most {MAX_TEXT_BYTES} bytes of text, got {bytes}")]
+    Text {
+        /// The path of the field.
+        field: String,
+        /// How long it is.
+        bytes: u64,
     },
     /// Its bytes are no message.
     #[error("{0}")]
@@ -213,6 +224,9 @@ impl Scan {
         }
         let innermost = self.innermost();
         let wire_type = key & 7;
+        if wire_type != 4 && self.field(number).is_none() {
+            self.count_entries(number, 1)?;
+        }
         if let 0 | 1 | 5 = wire_type {
             self.count_numbers(number, 1)?;
             if self.holds_values(number) {
@@ -266,7 +280,13 @@ impl Scan {
                 })?;
                 KEY
             }
-            Some((Kind::Bytes, true)) => {
+            Some((Kind::Text, _)) if length > MAX_TEXT_BYTES => {
+                return Err(Unfit::Text {
+                    field: self.path(number),
+                    bytes: length,
+                });
+            }
+            Some((Kind::Text | Kind::Bytes, true)) => {
                 self.count_entries(number, 1)?;
                 skip(length)
             }
@@ -364,9 +384,9 @@ impl Scan {
         let numbers = self.open.iter().skip(1).map(|open| open.number);
         let types = self.open.iter().map(|open| open.message);
         let fields = types.zip(numbers.chain([number]));
-        let names = fields.filter_map(|(message, number)| {
-            let field = self.schema.field(message, number)?;
-            Some(field.name.as_str())
+        let names = fields.map(|(message, number)| {
+            let field = self.schema.field(message, number);
+            field.map_or_else(|| number.to_string(), |field| field.name.clone())
         });
         names.collect::<Vec<_>>().join(".")
     }

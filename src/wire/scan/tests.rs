@@ -67,6 +67,8 @@ fn too_many_entries_are_named_by_the_path_of_their_field() {
         (empty(5).repeat(1025), "inputs"),
         (empty(7).repeat(1025), "raw_input_contents"),
         (empty(4).repeat(1025), "parameters"),
+        (empty(15).repeat(1025), "15"),
+        (delimited(5, &[0x0b, 0x0c].repeat(1025)), "inputs.1"),
         (delimited(5, &delimited(3, &[0; 1024])), "inputs.shape"),
         (delimited(5, &[0x18, 0].repeat(1024)), "inputs.shape"),
         (
@@ -109,6 +111,24 @@ fn values_of_images_are_counted_by_their_bytes() {
         assert!(scan(&contents(6, &[0; VALUE_BYTES]), piece).is_ok());
         assert!(scan(&contents(6, &[0; VALUE_BYTES + 4]), piece).is_err());
     }
+}
+
+#[test]
+fn a_text_is_no_longer_than_a_name_may_be() {
+    let longest = 1 << 20;
+    for number in [1, 3] {
+        assert!(scan(&delimited(number, &vec![b'a'; longest]), 1 << 14).is_ok());
+        // Its length is enough.
+        let long = delimited(number, &vec![b'a'; longest + 1]);
+        assert!(matches!(
+            scan(&long[..8], 1),
+            Err(Unfit::Text {
+                bytes: 1_048_577,
+                ..
+            })
+        ));
+    }
+    assert!(scan(&delimited(7, &vec![0; 2 << 20]), 1 << 14).is_ok());
 }
 
 #[test]
