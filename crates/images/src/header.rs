@@ -46,9 +46,11 @@ impl Header {
             format,
             width,
             height,
-            // Once more for the file without its metadata.
-            peak_bytes: (FIXED_BYTES + file.len() as u64)
-                .saturating_add(PIXEL_BYTES.saturating_mul(padded(width) * padded(height))),
+            // Once more for the file without its metadata. A header may claim any size.
+            peak_bytes: padded(width)
+                .saturating_mul(padded(height))
+                .saturating_mul(PIXEL_BYTES)
+                .saturating_add(FIXED_BYTES + file.len() as u64),
             orientation,
         })
     }

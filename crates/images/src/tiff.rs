@@ -43,11 +43,12 @@ pub(crate) fn header(file: &[u8]) -> Result<Header, ImageError> {
     let tile = side(ifd::TILE_WIDTH).zip(side(ifd::TILE_HEIGHT));
     let (tile_width, tile_height) = tile.unwrap_or((0, 0));
     let pixels = u64::from(tile_width) * u64::from(tile_height);
-    if pixels > MAX_TILE_PIXELS.max(2 * header.pixels()) {
+    if pixels > MAX_TILE_PIXELS.max(header.pixels().saturating_mul(2)) {
         let feature = format!("tiles of {tile_width} x {tile_height} pixels");
         return Err(unsupported(feature));
     }
-    header.peak_bytes += Header::TILE_PIXEL_BYTES * pixels;
+    let tile_bytes = Header::TILE_PIXEL_BYTES.saturating_mul(pixels);
+    header.peak_bytes = header.peak_bytes.saturating_add(tile_bytes);
     Ok(header)
 }
 

@@ -135,3 +135,41 @@ fn what_is_not_read_is_named() {
         "{large}"
     );
 }
+
+#[test]
+fn a_header_may_claim_any_size() {
+    // Width, height, and for TIFF those of a tile, as a directory of entries has them.
+    let entry = |tag: u16| {
+        let head = [tag.to_le_bytes(), 4_u16.to_le_bytes()].concat();
+        [head, 1_u32.to_le_bytes().to_vec(), vec![0xff; 4]].concat()
+    };
+    let tiff = |tags: &[u16]| {
+        let entries = tags.iter().flat_map(|&tag| entry(tag));
+        let head = [
+            b"II*\0\x08\0\0\0".as_slice(),
+            &(tags.len() as u16).to_le_bytes(),
+        ]
+        .concat();
+        head.into_iter()
+            .chain(entries)
+            .chain([0; 4])
+            .collect::<Vec<u8>>()
+    };
+    let changed = |name: &str, sides: std::ops::Range<usize>| {
+        let mut whole = file(name);
+        whole[sides].fill(0xff);
+        whole
+    };
+    for largest in [
+        changed("grey.png", 16..24),
+        changed("24-bits.bmp", 18..22),
+        tiff(&[256, 257]),
+        tiff(&[256, 257, 322, 323]),
+    ] {
+        let header = Header::read(&largest).unwrap();
+        assert_eq!(header.width, u32::MAX);
+        assert!(header.peak_bytes > u64::from(u32::MAX), "{header:?}");
+        let error = decode(&largest, PIXELS).unwrap_err();
+        assert!(matches!(error, ImageError::TooManyPixels { .. }), "{error}");
+    }
+}
