@@ -112,7 +112,10 @@ async fn what_is_large_unpacked_is_passed_over_or_refused() {
             tiff(8, &[(322, 65_536), (323, 65_536)], tiles, &packed(64)),
             "tiles of 65536 x 65536 pixels",
         ),
-        (tiff(1, &[(277, 60_000)], strips, &pixels), "Multiband"),
+        (
+            tiff(1, &[(277, 60_000)], strips, &pixels),
+            "60000 samples a pixel",
+        ),
         (
             tiff(1, &[(278, 28)], strips, &pixels[1..]),
             "shorter than its pixels",

@@ -19,6 +19,7 @@ mod header;
 mod ifd;
 mod jpeg;
 mod png;
+mod read;
 mod tiff;
 mod webp;
 
@@ -28,6 +29,7 @@ pub use colour::planes;
 pub use error::ImageError;
 pub use format::Format;
 pub use header::Header;
+pub use read::{MAX_FILE_BYTES, read, read_from};
 
 /// The image in a file: upright and opaque; grey or RGB, of 8 or 16 bits.
 ///

@@ -117,6 +117,10 @@ fn damaged(reason: impl ToString) -> ImageError {
 fn failed(error: DecodingError) -> ImageError {
     match error {
         DecodingError::IoError(_) => ENDS,
+        // The library's words show types of its own.
+        DecodingError::Format(error) if error.to_string().contains("CRC") => {
+            damaged("a checksum is not that of its bytes")
+        }
         error => damaged(error),
     }
 }

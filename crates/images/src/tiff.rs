@@ -52,6 +52,16 @@ pub(crate) fn header(file: &[u8]) -> Result<Header, ImageError> {
     Ok(header)
 }
 
+/// What a file holds that is not read.
+fn described(colour: ColorType) -> String {
+    match colour {
+        ColorType::Multiband { num_samples, .. } => format!("{num_samples} samples a pixel"),
+        ColorType::YCbCr(_) => "colours in YCbCr".to_owned(),
+        ColorType::Lab(_) => "colours in Lab".to_owned(),
+        other => format!("samples of {} bits", other.bit_depth()),
+    }
+}
+
 pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
     // The decoder reads palettes as greys, when told that they are.
     let directory = Directory::first(file).ok_or(ENDS)?;
@@ -77,7 +87,7 @@ pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
         ColorType::RGBA(depth @ (8 | 16)) => (4, depth),
         ColorType::CMYK(8) => (4, 8),
         _ => {
-            return Err(unsupported(format!("pixels of the kind {colour:?}")));
+            return Err(unsupported(described(colour)));
         }
     };
     check_chunks(file, &mut decoder, depth, header.peak_bytes)?;

@@ -108,6 +108,9 @@ fn plain(file: &[u8], header: &Header) -> Result<Vec<u8>, ImageError> {
         return Err(ENDS);
     }
     let file = &file[..file.len().min(length.saturating_add(8))];
+    let Some(head) = file.get(..RIFF_BYTES) else {
+        return Err(damaged("its length is too short"));
+    };
     let all = chunks(file).collect::<Result<Vec<_>, _>>()?;
     // A decoder takes memory by what the stream itself says.
     let fits = |name: &[u8], data: &[u8]| {
@@ -118,7 +121,7 @@ fn plain(file: &[u8], header: &Header) -> Result<Vec<u8>, ImageError> {
             })
     };
     let has = |wanted: &[u8; 4]| all.iter().any(|(name, _)| name == wanted);
-    let mut plain = file[..RIFF_BYTES].to_vec();
+    let mut plain = head.to_vec();
     let mut seen = Vec::new();
     for (name, data) in &all {
         let mut data = data.to_vec();

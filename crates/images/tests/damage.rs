@@ -98,6 +98,14 @@ fn a_missing_and_an_extra_restart_marker_are_found() {
 }
 
 #[test]
+fn a_length_that_is_too_short_is_damage() {
+    let mut whole = file("lossy.webp");
+    whole[4..8].fill(0);
+    let error = decode(&whole, 1 << 20).unwrap_err().to_string();
+    assert!(error.contains("length"), "{error}");
+}
+
+#[test]
 fn no_byte_that_changes_makes_a_decoder_panic() {
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files")).unwrap() {
         let whole = fs::read(entry.unwrap().path()).unwrap();

@@ -1,5 +1,7 @@
 //! How the server is reached.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -316,12 +318,26 @@ fn bearer(text: &str) -> anyhow::Result<MetadataValue<Ascii>> {
     Ok(value)
 }
 
+/// Of certificates, keys and tokens.
+const MAX_SECRET_BYTES: u64 = 1 << 20;
+
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| path.display().to_string())
+    let named = || path.display().to_string();
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(named)?;
+    file.take(MAX_SECRET_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(named)?;
+    ensure!(
+        bytes.len() as u64 <= MAX_SECRET_BYTES,
+        "{}: expected at most {MAX_SECRET_BYTES} bytes, got more",
+        path.display()
+    );
+    Ok(bytes)
 }
 
 /// The value of a flag as a duration.
 pub(crate) fn seconds(flag: &str, seconds: f64) -> anyhow::Result<Duration> {
     Duration::try_from_secs_f64(seconds)
-        .with_context(|| format!("{flag}: expected a number of seconds, got {seconds}"))
+        .with_context(|| format!("{flag}: expected a number of seconds, got {seconds:?}"))
 }

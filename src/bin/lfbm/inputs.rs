@@ -1,7 +1,7 @@
 //! The images that a command line names.
 
 use std::ffi::OsStr;
-use std::io::{Error, ErrorKind, Read};
+use std::io::{Error, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -103,9 +103,7 @@ pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path != Path::new(STDIN) {
-        return std::fs::read(path);
+        return lfbm_images::read(path);
     }
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes)?;
-    Ok(bytes)
+    lfbm_images::read_from(std::io::stdin())
 }

@@ -87,7 +87,7 @@ impl MaskArgs {
 
 /// 1 for each pixel of the image in a file that is not black.
 fn visible(path: &Path, (width, height): (usize, usize)) -> anyhow::Result<Vec<u8>> {
-    let file = std::fs::read(path)?;
+    let file = lfbm_images::read(path)?;
     let header = Header::read(&file)?;
     ensure!(
         (header.width as usize, header.height as usize) == (width, height),

@@ -62,8 +62,8 @@ pub enum DataError {
     Usage(String),
 }
 
-/// As many files are named.
-const LISTED: usize = 20;
+/// As many files are named: all that somebody would mend by hand.
+const LISTED: usize = 1000;
 
 /// Files and reasons, a line each.
 fn listed(files: &[(PathBuf, String)]) -> String {

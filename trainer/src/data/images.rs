@@ -50,6 +50,7 @@ pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, Dat
     };
     let classes = classes_in(name, &folder, &mut left_out)?;
     let count: usize = classes.iter().map(|(_, files)| files.len()).sum();
+    fits_into_memory(count, &dataset)?;
     let mut unreadable = Vec::new();
     for (class, files) in classes {
         let label = dataset.classes.len() as u32;
@@ -149,6 +150,27 @@ fn classes_in(name: &str, folder: &Path, left_out: &mut LeftOut) -> Result<Vec<C
         .collect())
 }
 
+/// Refuses more images than there is memory for, as the system reports it.
+fn fits_into_memory(count: usize, form: &Dataset) -> Result<(), DataError> {
+    let bytes = (count as u64).saturating_mul(form.pixels() as u64);
+    let report = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let mut lines = report.lines();
+    let free = lines.find_map(|line| line.strip_prefix("MemAvailable:"));
+    let free = free.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    match free.map(|kilobytes| kilobytes << 10) {
+        Some(free) if bytes > free => Err(DataError::Usage(format!(
+            "{count} images of {} x {} x {} take {} MB of memory and {} are free; lower --image-size, or \
+             give fewer images",
+            form.channels,
+            form.height,
+            form.width,
+            bytes >> 20,
+            free >> 20
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Folders that are not hidden.
 fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
@@ -163,7 +185,7 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 fn read(file: &Path, form: Form) -> Result<Vec<u8>, String> {
-    let bytes = fs::read(file).map_err(|error| error.to_string())?;
+    let bytes = lfbm_images::read(file).map_err(|error| error.to_string())?;
     let image = lfbm_images::decode(&bytes, MAX_PIXELS);
     let mut image = image.map_err(|error| error.to_string())?;
     drop(bytes);
