@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -390,6 +391,55 @@ async fn a_place_that_cannot_be_read_withdraws_nothing() {
     eventually("all is well again", || refused() == 0).await;
     assert_eq!(versions(&server), [1]);
     assert_eq!(metric(&server, "lfbm_model_load_seconds_count", ""), 1.0);
+}
+
+#[tokio::test]
+async fn a_place_that_is_gone_withdraws_nothing() {
+    let place = Place::new();
+    let server = place.serve("0");
+    let away = place.scratch.path().join("away");
+    fs::rename(&place.models, &away).unwrap();
+    let refused = || listed(&server)["refused"].as_array().unwrap().len();
+    look(&server);
+    eventually("the place is reported", || refused() == 1).await;
+    assert_eq!(versions(&server), [1]);
+    symlink("nowhere", &place.models).unwrap();
+    look(&server);
+    eventually("it is looked at again", || failures(&server, "io") == 2.0).await;
+    assert_eq!(versions(&server), [1]);
+    fs::remove_file(&place.models).unwrap();
+    fs::rename(away, &place.models).unwrap();
+    look(&server);
+    eventually("all is well again", || refused() == 0).await;
+    assert_eq!(versions(&server), [1]);
+}
+
+#[tokio::test]
+async fn a_manifest_beside_bundles_makes_no_bundle_of_their_folder() {
+    let place = Place::new();
+    let server = place.serve("0");
+    let stray = place.path("manifest.json");
+    let ours = fs::read(place.path("first").join("manifest.json")).unwrap();
+    for text in [&b"{\"name\": \"my app\"}"[..], &ours] {
+        fs::write(&stray, text).unwrap();
+        look(&server);
+        place.publish("second", 2, 2);
+        look(&server);
+        eventually("both are served", || versions(&server) == [1, 2]).await;
+        assert!(http_get(&server, "/healthz").starts_with("HTTP/1.1 200"));
+        fs::remove_dir_all(place.path("second")).unwrap();
+        look(&server);
+        eventually("one is served", || versions(&server) == [1]).await;
+    }
+    // Nor does it keep a server from its start.
+    let again = place.serve("0");
+    assert_eq!(versions(&again), [1]);
+    // One that is a pipe is not waited for.
+    fs::create_dir(place.path("odd")).unwrap();
+    symlink("/dev/zero", place.path("odd").join("manifest.json")).unwrap();
+    place.publish("third", 3, 3);
+    look(&again);
+    eventually("the third is served", || versions(&again) == [1, 3]).await;
 }
 
 #[tokio::test]

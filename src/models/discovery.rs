@@ -87,16 +87,29 @@ pub(super) struct Found {
     pub(super) unseen: BTreeMap<PathBuf, io::Error>,
 }
 
-/// The bundles at `place`, which is one or a folder of them. Hidden folders are drafts: bundles
-/// are written there and then renamed.
+/// The bundles at `place`, which is one or a folder of them: a manifest without its files beside bundles
+/// does not make it one. Hidden folders are drafts: bundles are written there and then renamed.
 ///
 /// # Errors
 /// When the place itself cannot be read.
 pub(super) fn find(place: &Path) -> io::Result<Found> {
     let mut found = Found::default();
-    if is_bundle(place)? {
+    let manifest = is_bundle(place);
+    if matches!(manifest, Ok(true)) && (is_whole(place) || !has_bundles(place)?) {
         found.add(place.to_path_buf());
         return Ok(found);
+    }
+    match manifest {
+        Ok(false) => {}
+        Ok(true) => {
+            let reason = "a folder of bundles has no manifest of its own; remove it";
+            let error = io::Error::other(reason);
+            found.unseen.insert(place.join(MANIFEST), error);
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            found.unseen.insert(place.join(MANIFEST), error);
+        }
+        Err(error) => return Err(error),
     }
     for entry in fs::read_dir(place)? {
         let entry = entry?;
@@ -148,10 +161,27 @@ impl Found {
     }
 }
 
+/// Whether all files are there that the manifest of a bundle names.
+fn is_whole(bundle: &Path) -> bool {
+    Fingerprint::of(bundle).is_ok_and(|Fingerprint(named)| {
+        named.len() > 1 && named.iter().all(|named| named.file.is_some())
+    })
+}
+
+/// Whether there is a bundle in a folder.
+fn has_bundles(folder: &Path) -> io::Result<bool> {
+    let mut entries = fs::read_dir(folder)?.flatten();
+    Ok(entries.any(|entry| matches!(is_bundle(&entry.path()), Ok(true))))
+}
+
 /// Whether a folder has a manifest.
 fn is_bundle(dir: &Path) -> io::Result<bool> {
     match fs::metadata(dir.join(MANIFEST)) {
-        Ok(manifest) => Ok(manifest.is_file()),
+        Ok(manifest) if manifest.is_file() => Ok(true),
+        Ok(_) => {
+            let reason = "its manifest is no file";
+            Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+        }
         Err(error) if is_absent(&error) => Ok(false),
         Err(error) => Err(error),
     }

@@ -227,7 +227,7 @@ impl Shelf {
                     found.extend(there.bundles);
                     unseen.extend(there.unseen);
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Also of one that is gone: a volume that is not there withdraws nothing.
                 Err(source) => {
                     found.extend(self.served_below(&place));
                     let path = place.clone();
@@ -255,7 +255,7 @@ impl Shelf {
                 tracing::warn!(
                     path = %path.display(),
                     %error,
-                    "cannot be read; what is served goes on"
+                    "passed over; what is served goes on"
                 );
             }
         }
