@@ -2,12 +2,15 @@
 
 use anyhow::Context;
 use lfbm_bundle::console::one_line;
+use lfbm_bundle::environment::execute_with;
+use lfbm_bundle::runtime::NO_TELEMETRY;
 use lfbm_server::config::{self, Args, Config};
 use lfbm_server::server::Server;
 use lfbm_server::shutdown::{self, Stop};
 use lfbm_server::telemetry;
 
 fn main() {
+    execute_with(&[NO_TELEMETRY]);
     let code = match run(&config::parse()) {
         Ok(()) => 0,
         Err(error) => {

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lfbm_bundle::console::one_line;
-use lfbm_trainer::waiting::wait_passively;
-use lfbm_trainer::{commands, stop};
+use lfbm_bundle::environment::execute_with;
+use lfbm_bundle::runtime::NO_TELEMETRY;
+use lfbm_trainer::{commands, stop, waiting};
 
 /// Learns what normal images look like, and writes bundles that lfbm-server scores with.
 #[derive(Parser)]
@@ -48,7 +49,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    wait_passively();
+    let variables = waiting::passively().into_iter().chain([NO_TELEMETRY]);
+    execute_with(&variables.collect::<Vec<_>>());
     let command = Cli::parse().command;
     if let Err(error) = stop::catch_signals() {
         eprintln!("trainer: signals cannot be caught: {error}");

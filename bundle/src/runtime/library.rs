@@ -11,6 +11,12 @@ use crate::environment::variable;
 /// The environment variable that names the library.
 pub const LIBRARY_VARIABLE: &str = "LFBM_ONNXRUNTIME";
 
+/// The variable that keeps ONNX Runtime from sending telemetry, and its value: whatever the library is
+/// told later, it asks for the address of its maker's server and leaves files in the temporary folder.
+/// It is read when the library is loaded; programs set it with
+/// [`execute_with`](crate::environment::execute_with).
+pub const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+
 const FILE_NAME: &str = "libonnxruntime.so";
 
 /// ONNX Runtime, loaded. A process has one environment, which every clone shares.

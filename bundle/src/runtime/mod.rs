@@ -17,7 +17,7 @@ pub use chain_start::ChainStarts;
 pub use device::Device;
 pub use evaluate::{evaluate, evaluate_file};
 pub use features::FeatureNetwork;
-pub use library::{LIBRARY_VARIABLE, Runtime};
+pub use library::{LIBRARY_VARIABLE, NO_TELEMETRY, Runtime};
 pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
 pub use precision::Precision;
 pub use session::{Generator, Preprocess, PriorSampler, PriorStep};
