@@ -1,9 +1,13 @@
 //! Places for what a command makes: made and tried before it begins to work.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::scratch::{ScratchDir, changing, folder_of};
+use image::{DynamicImage, ImageFormat};
+use lfbm_bundle::scratch::{ScratchDir, ScratchFile, changing, folder_of};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 /// What the names of temporary folders begin with.
 const TEMPORARY: &str = ".trainer-";
@@ -72,7 +76,37 @@ pub fn prepare_file(file: &Path) -> Result<(), OutputError> {
     if file.exists() && !file.is_file() {
         return taken("is there and is no file; name another");
     }
-    prepare_folder(folder_of(file))
+    prepare_folder(folder_of(file))?;
+    // The temporary name is longer: a file system may refuse it.
+    ScratchFile::beside(file).map(drop).map_err(io(file))
+}
+
+/// Takes room for a file of so many bytes beside where it is to be, and gives it back.
+///
+/// # Errors
+/// When there is not so much.
+pub fn try_room(file: &Path, bytes: u64) -> std::io::Result<()> {
+    let draft = ScratchFile::beside(file)?;
+    let opened = fs::OpenOptions::new().write(true).open(draft.path())?;
+    match fallocate(&opened, FallocateFlags::empty(), 0, bytes) {
+        // Some file systems do not know how.
+        Err(Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+        taken => Ok(taken?),
+    }
+}
+
+/// Writes a picture as a PNG file. (`DynamicImage::save` does not say when its last bytes do not fit on
+/// the disk.)
+///
+/// # Errors
+/// When the disk fails.
+pub fn write_png(path: &Path, picture: impl Into<DynamicImage>) -> Result<(), OutputError> {
+    let mut png = Cursor::new(Vec::new());
+    let encoded = picture.into().write_to(&mut png, ImageFormat::Png);
+    encoded
+        .map_err(std::io::Error::other)
+        .and_then(|()| fs::write(path, png.into_inner()))
+        .map_err(io(path))
 }
 
 /// Files that come to a folder all together, once they are whole.

@@ -1,6 +1,7 @@
-//! SIGINT and SIGTERM: at the first the process ends with what is useful kept, at the second at once.
+//! SIGINT, SIGTERM and SIGHUP: at the first the process ends with what is useful kept, at the second at once.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use lfbm_bundle::scratch;
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// How often a process that is to end looks whether what is under way has come to its end.
@@ -33,7 +34,7 @@ static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 pub struct Stopped(i32);
 
 impl Stopped {
-    /// Ends the process with 130 or 143, without what is not whole; says what is kept.
+    /// Ends the process with 129, 130 or 143, without what is not whole; says what is kept.
     pub fn end(self) {
         // Whoever comes second waits for the guard until the process is gone.
         let _changing = scratch::remove_all();
@@ -58,6 +59,10 @@ pub fn catch_signals() -> io::Result<()> {
     // A file that grows beyond the limit of the shell is an error of the write, as a full disk is.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // A terminal that is closed sends it; a command under `nohup` goes on.
+    if !is_ignored(SIGHUP)? {
+        signals.add_signal(SIGHUP)?;
+    }
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -77,6 +82,17 @@ pub fn catch_signals() -> io::Result<()> {
             Stopped(first).end();
         })?;
     Ok(())
+}
+
+/// Whether whoever started the process lets it ignore a signal.
+fn is_ignored(signal: i32) -> io::Result<bool> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default();
+    Ok(ignored >> (signal - 1) & 1 == 1)
 }
 
 /// The signal that came, if one did.

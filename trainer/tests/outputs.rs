@@ -65,6 +65,48 @@ fn a_place_of_no_use_is_refused_before_the_first_iteration() {
 }
 
 #[test]
+fn names_that_are_too_long_are_refused_before_the_first_iteration() {
+    let folder = tempfile::tempdir().unwrap();
+    // The second one is short enough itself; its temporary files are not.
+    for length in [300, 250] {
+        let said = refused(&mut fit_strokes(
+            &folder.path().join("a".repeat(length)),
+            &[],
+        ));
+        assert!(said.contains("ame too long"), "{said}");
+        assert!(!said.contains("fitting"), "{said}");
+    }
+    assert!(names(folder.path()).is_empty());
+}
+
+/// The command, in a shell where no file grows beyond so many blocks of 512 bytes.
+fn with_small_files(command: &Command, blocks: u32) -> Command {
+    let mut shell = Command::new("sh");
+    let limit = format!("ulimit -f {blocks}; exec \"$@\"");
+    shell.args(["-c", &limit, "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
+}
+
+#[test]
+fn a_disk_without_room_is_found_before_the_first_iteration() {
+    let folder = tempfile::tempdir().unwrap();
+    let fit = fit_strokes(&folder.path().join("bundle"), &[]);
+    let said = refused(&mut with_small_files(&fit, 100));
+    assert!(said.contains("does not fit at"), "{said}");
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn pictures_that_do_not_fit_on_the_disk_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draw = trainer(["draw", "--digit", "3", "--count", "3"]);
+    draw.arg("--out").arg(folder.path().join("digits"));
+    let said = refused(&mut with_small_files(&draw, 0));
+    assert!(said.contains("too large"), "{said}");
+}
+
+#[test]
 fn every_command_refuses_a_place_of_no_use_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle");

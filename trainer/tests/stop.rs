@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 
 use process::{done, fit_strokes, names, signal, start, text, trainer, wait_for_line, wait_until};
 
-const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
+const SIGNALS: [(&str, i32); 3] = [("INT", 130), ("TERM", 143), ("HUP", 129)];
 /// Nothing ends by itself with so many iterations or steps.
 const FOR_EVER: &str = "1000000000";
 
@@ -22,15 +22,16 @@ fn ends(process: Child, code: i32) -> String {
     said
 }
 
-/// Whether the process has handlers for both signals.
+/// Whether the process has handlers for the signals.
 fn catches_signals(process: &Child) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
     let caught = status
         .lines()
         .find_map(|line| line.strip_prefix("SigCgt:\t"));
     let caught = u64::from_str_radix(caught.unwrap(), 16).unwrap();
-    let [interrupt, terminate] = [2, 15].map(|signal| caught >> (signal - 1) & 1 == 1);
-    interrupt && terminate
+    [1, 2, 15]
+        .iter()
+        .all(|signal| caught >> (signal - 1) & 1 == 1)
 }
 
 fn endless(out: &Path) -> Command {
@@ -56,6 +57,19 @@ fn learning_ends_with_a_checkpoint_and_goes_on() {
         signal(&process, name);
         ends(process, code);
     }
+}
+
+#[test]
+fn a_fit_that_ignores_a_closed_terminal_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+    let fit = fit_strokes(&folder.path().join("bundle"), &["learning.iterations=300"]);
+    shell.arg(fit.get_program()).args(fit.get_args());
+    let mut process = start(&mut shell);
+    wait_for_line(&mut process, "fitting");
+    signal(&process, "HUP");
+    assert!(process.wait().unwrap().success());
 }
 
 #[test]

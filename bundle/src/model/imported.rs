@@ -213,6 +213,9 @@ fn only_output<'a>(
 }
 
 fn misfit(path: &Path, outputs: &[Output], expected: &str) -> ModelError {
+    if outputs.is_empty() {
+        return failed(path, format!("it has no outputs, expected {expected}"));
+    }
     let described: Vec<_> = outputs
         .iter()
         .map(|(name, _, shape)| {

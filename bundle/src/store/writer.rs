@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -75,8 +76,18 @@ fn may_replace(out: &Path, overwrite: bool) -> Result<PathBuf, BundleError> {
     if out.file_name().is_none() {
         return taken("is no name for a new folder; add one, as in ./NAME");
     }
-    if !out.is_symlink() && !out.exists() {
-        return Ok(out.to_path_buf());
+    match fs::symlink_metadata(out) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(out.to_path_buf());
+        }
+        // A name that is too long, for one.
+        Err(source) => {
+            return Err(BundleError::Unwritable {
+                path: out.to_path_buf(),
+                source,
+            });
+        }
+        Ok(_) => {}
     }
     let Ok(target) = out.canonicalize() else {
         return taken("is a link to a place that is not there; make that or name another folder");

@@ -3,13 +3,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use lfbm_bundle::console::one_line;
 
 use crate::data::Identity;
 use crate::export::Run;
 use crate::fit::{Learner, write_checkpoint};
-use crate::output::prepare_file;
+use crate::output::{prepare_file, try_room};
 
 /// The checkpoint of a fit.
 pub(super) struct Checkpoints {
@@ -27,6 +27,32 @@ impl Checkpoints {
             images: images.encode(),
             saved: None,
         }
+    }
+
+    /// Tries whether a checkpoint of this size fits on the disk, as long as nothing is lost if not.
+    ///
+    /// # Errors
+    /// When it fits neither in its place nor among temporary files.
+    pub(super) fn try_room(&self, learner: &mut Learner) -> anyhow::Result<()> {
+        let bytes = learner.state().bytes() + self.images.len() as u64;
+        let fallback = self.fallback();
+        let Err(error) = try_room(&self.path, bytes) else {
+            return Ok(());
+        };
+        let place = self.path.display();
+        let missing = format!(
+            "a checkpoint of {} MB does not fit at {place}: {error}",
+            bytes.div_ceil(1_000_000)
+        );
+        let room = try_room(&fallback, bytes);
+        room.with_context(|| {
+            format!("{missing}; make room, or name another place with --checkpoint")
+        })?;
+        eprintln!(
+            "{missing}; it goes to {} unless there is room by then",
+            fallback.display()
+        );
+        Ok(())
     }
 
     /// The checkpoint at the path is of this run's `iteration`.

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use image::{GrayImage, RgbImage};
+use image::{DynamicImage, GrayImage, RgbImage};
 use lfbm_bundle::inference::Inference;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 
 use crate::data::{mnist, strokes};
 use crate::evaluate::shown;
-use crate::output::OutputFolder;
+use crate::output::{OutputFolder, write_png};
 
 /// Arguments of `trainer draw`.
 #[derive(Args, Clone, Debug)]
@@ -95,12 +95,11 @@ fn save(
     height: u32,
     bytes: Vec<u8>,
 ) -> anyhow::Result<()> {
-    let result = if channels == 1 {
-        GrayImage::from_raw(width, height, bytes).map(|image| image.save(path))
+    let picture = if channels == 1 {
+        GrayImage::from_raw(width, height, bytes).map(DynamicImage::from)
     } else {
-        RgbImage::from_raw(width, height, bytes).map(|image| image.save(path))
+        RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
     };
-    result
-        .context("the image's size does not fit")?
-        .with_context(|| path.display().to_string())
+    write_png(path, picture.context("the image's size does not fit")?)?;
+    Ok(())
 }

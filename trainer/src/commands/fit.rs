@@ -148,6 +148,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         run.seconds = resume(&mut learner, &run, resumed, &checkpoint)?;
         checkpoints.resumed(learner.iteration());
     }
+    checkpoints.try_room(&mut learner)?;
     learn(
         &mut learner,
         &mut run,

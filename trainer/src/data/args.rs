@@ -62,7 +62,7 @@ pub struct DataArgs {
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
     /// Side that image folders are resized to, in pixels; without it 28, celeba 64, celeba-hq 256
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub image_size: Option<u32>,
     /// Side of the square that is cut out of the middle of each image of a folder first, in pixels;
     /// without it all of the image, celeba 140
@@ -76,11 +76,19 @@ pub struct DataArgs {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_damaged: bool,
     /// How many digits `strokes` draws
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 4000, value_parser = strokes_count)]
     pub strokes_count: usize,
     /// What decides the digits that `strokes` draws
     #[arg(long, default_value_t = 0)]
     pub strokes_seed: u64,
+}
+
+fn strokes_count(text: &str) -> Result<usize, String> {
+    const MOST: usize = 10_000_000;
+    match text.parse() {
+        Ok(count @ 1..=MOST) => Ok(count),
+        _ => Err(format!("expected a number from 1 to {MOST}")),
+    }
 }
 
 impl DataArgs {

@@ -7,6 +7,8 @@ use image::imageops::{FilterType, resize};
 use image::{Rgb, RgbImage};
 use lfbm_bundle::manifest::ImageSpec;
 
+use crate::output::write_png;
+
 /// How much larger than life images are drawn.
 const SCALE: u32 = 3;
 const GAP: u32 = 4;
@@ -116,5 +118,6 @@ fn grid(path: &Path, tiles: &[RgbImage], columns: usize) -> anyhow::Result<()> {
         let (x, y) = (GAP + column * (width + GAP), GAP + row * (height + GAP));
         image::imageops::replace(&mut page, &large, x.into(), y.into());
     }
-    page.save(path).with_context(|| path.display().to_string())
+    write_png(path, page)?;
+    Ok(())
 }

@@ -76,6 +76,10 @@ pub fn write_checkpoint(
 /// When it is not there, or is none.
 pub fn read_checkpoint<T: DeserializeOwned>(path: &Path) -> Result<Checkpoint<T>, CheckpointError> {
     let failed = CheckpointError::at(path);
+    // A pipe or a device would be read without an end.
+    if !path.is_file() {
+        return Err(failed("expected a file, there is none".to_owned()));
+    }
     let mut tensors = Tensor::read_safetensors(path).map_err(|error| failed(error.to_string()))?;
     let mut take = |name: &str| {
         let position = tensors.iter().position(|(saved, _)| saved == name);

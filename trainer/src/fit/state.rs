@@ -17,6 +17,15 @@ pub struct LearnerState {
     pub tensors: Vec<(String, Tensor)>,
 }
 
+impl LearnerState {
+    /// How many bytes the tensors have.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+        let tensors = self.tensors.iter();
+        tensors.map(|(_, tensor)| bytes(tensor) as u64).sum()
+    }
+}
+
 /// A state that is not one of this learner.
 #[derive(Debug, thiserror::Error)]
 #[error("the tensor {name} of the checkpoint is {got}, expected {expected}")]

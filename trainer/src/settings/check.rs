@@ -5,6 +5,9 @@ use lfbm_bundle::neighbours::NEIGHBOURS;
 
 use super::{InferenceName, Settings, SettingsError};
 
+/// Of latents; a model of larger ones would not fit into memory.
+const MAX_LATENT_DIM: usize = 16_384;
+
 impl Settings {
     /// Refuses a setting out of its range.
     ///
@@ -94,8 +97,8 @@ impl Settings {
         range(
             "model.latent_dim",
             model.latent_dim as f64,
-            model.latent_dim >= 2,
-            "2 or more",
+            (2..=MAX_LATENT_DIM).contains(&model.latent_dim),
+            format!("a number from 2 to {MAX_LATENT_DIM}"),
         )?;
         range(
             "inference.steps",

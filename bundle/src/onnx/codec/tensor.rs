@@ -89,6 +89,13 @@ pub(in crate::onnx) fn read_tensor(
             }
         )
     })?;
+    if let Elements::Floats(values) = &elements
+        && let Some(index) = values.iter().position(|value| value.is_nan())
+    {
+        return Err(format!(
+            "holds NaN, at {index} of its {count} values; export it anew"
+        ));
+    }
     if elements.len() != count {
         let holds = elements.len();
         return Err(format!("has the shape {shape:?} and holds {holds} values"));

@@ -26,6 +26,8 @@ use walk::Walk;
 
 /// The oldest operator set that is read: since then, axes are inputs.
 const OLDEST_OPSET: i64 = 13;
+/// What operators mean in later ones is not known here.
+const NEWEST_OPSET: i64 = 25;
 
 /// A graph without outputs, and what its outputs can be.
 #[derive(Clone, Debug)]
@@ -53,10 +55,10 @@ pub fn import(
     let opset = opsets.find(|set| set.domain.as_deref().is_none_or(is_standard));
     let opset = opset.and_then(|set| set.version).unwrap_or_default();
     let mut graph = model.graph.ok_or_else(|| content("it holds no graph"))?;
-    if opset < OLDEST_OPSET {
+    if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
         return Err(content(format!(
-            "it is written in operator set {opset}, and {OLDEST_OPSET} and later are read; export \
-             it with a newer one"
+            "it is written in operator set {opset}, and {OLDEST_OPSET} to {NEWEST_OPSET} are read; \
+             export it with one of these"
         )));
     }
     let nodes = inline_functions(std::mem::take(&mut graph.node), &model.functions)?;
