@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use lfbm_bundle::runtime::{Device, Precision};
 
 use super::{Config, MESSAGES_IN_MEMORY};
@@ -8,6 +10,9 @@ pub enum ConfigError {
     /// The file cannot be read, or has a setting that is unknown or of the wrong type.
     #[error("settings: {0}")]
     Source(#[from] config::ConfigError),
+    /// The file is none.
+    #[error("--config {}: expected a file, got a folder", .0.display())]
+    Folder(PathBuf),
     /// No bundle was named.
     #[error("no bundle to serve; name one with --bundle, LFBM_BUNDLE or in the file of --config")]
     NoBundle,

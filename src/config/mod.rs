@@ -181,6 +181,10 @@ impl Config {
     pub fn unchecked(args: &Args) -> Result<Self, ConfigError> {
         let mut builder = config::Config::builder();
         if let Some(path) = &args.config {
+            // The library says of a folder that it is not found.
+            if path.is_dir() {
+                return Err(ConfigError::Folder(path.to_path_buf()));
+            }
             builder = builder
                 .add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
         }

@@ -17,6 +17,9 @@ use tower::Service;
 
 use super::requests::{Activity, Counted};
 
+/// Of a connection, and of each of its requests: what a client may send before it is read. All of it is
+/// memory beside what requests may hold.
+const WINDOW_BYTES: u32 = 256 << 10;
 /// How long a silent client has for its sign of life.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client without a request under way has to read that the server stops, or that its time
@@ -70,6 +73,9 @@ pub(super) async fn serve<S, B>(
         Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
+            // What a client may send before its requests are read, and paid for.
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
             // As many as there may be can be given up at once: a proxy's clients share a connection.
             .max_pending_accept_reset_streams(Some(limits.streams as usize))
             .keep_alive_interval(Some(limits.keep_alive))

@@ -182,7 +182,8 @@ fn set(
     name: &str,
     choice: Option<&ParameterChoice>,
 ) -> Result<(), &'static str> {
-    const WHOLE: &str = "a whole number";
+    const WHOLE: &str = "a whole number from 0 to 18446744073709551615";
+    const SMALL: &str = "a whole number from 0 to 4294967295";
     let inference = &mut parameters.inference;
     let whole = match choice {
         Some(ParameterChoice::Int64Param(value)) => u64::try_from(*value).ok(),
@@ -191,7 +192,7 @@ fn set(
     };
     let small = whole
         .and_then(|value| u32::try_from(value).ok())
-        .ok_or(WHOLE);
+        .ok_or(SMALL);
     match name {
         "seed" => inference.seed = Some(whole.ok_or(WHOLE)?),
         "steps" => inference.steps = Some(small?),

@@ -68,7 +68,7 @@ fn too_many_entries_are_named_by_the_path_of_their_field() {
         (empty(7).repeat(1025), "raw_input_contents"),
         (empty(4).repeat(1025), "parameters"),
         (empty(15).repeat(1025), "15"),
-        (delimited(5, &[0x0b, 0x0c].repeat(1025)), "inputs.1"),
+        (delimited(5, &[0x5b, 0x5c].repeat(1025)), "inputs.11"),
         (delimited(5, &delimited(3, &[0; 1024])), "inputs.shape"),
         (delimited(5, &[0x18, 0].repeat(1024)), "inputs.shape"),
         (
