@@ -1,7 +1,7 @@
 //! `lfbm-server`.
 
 use anyhow::Context;
-use lfbm_bundle::console::one_line;
+use lfbm_console::one_line;
 use lfbm_server::config::{self, Args, Config};
 use lfbm_server::server::Server;
 use lfbm_server::shutdown::{self, Stop};

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::manifest::Decision;
+use lfbm_detector::Calibration;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

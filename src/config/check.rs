@@ -1,4 +1,4 @@
-use lfbm_bundle::runtime::{Device, Precision};
+use lfbm_runtime::{Device, Precision};
 
 use super::{Config, MESSAGES_IN_MEMORY};
 

@@ -1,10 +1,9 @@
 //! The rows of a lane's batch, in arrays that lie as the graph wants them.
 
-use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
-use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::pixels;
-use lfbm_bundle::runtime::{RuntimeError, StepInputs, StepOutputs};
+use lfbm_detector::ChainScore;
+use lfbm_model::pixels;
+use lfbm_runtime::{ChainNoise, RuntimeError, StepInputs, StepOutputs};
 
 use super::Job;
 use super::engine::{Graphs, Sizes};

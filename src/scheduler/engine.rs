@@ -1,9 +1,8 @@
 use std::path::Path;
 
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{
-    ChainGraphs, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
+use lfbm_runtime::{
+    ChainGraphs, ChainNoise, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
 };
 
 /// Sizes of a model's arrays.

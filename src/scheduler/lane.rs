@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lfbm_bundle::runtime::RuntimeError;
+use lfbm_runtime::RuntimeError;
 
 use super::batch::{Batch, Finished, Row};
 use super::engine::Graphs;

@@ -7,8 +7,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
-use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{Device, RuntimeError, SessionOptions, StepInputs, StepOutputs};
+use lfbm_runtime::{ChainNoise, Device, RuntimeError, SessionOptions, StepInputs, StepOutputs};
 use tokio::task::JoinHandle;
 
 use super::engine::{Graphs, Sizes};

@@ -1,11 +1,9 @@
 //! What scores are compared with: normal images that the fit did not see, and those it did.
 
 use anyhow::{Context, ensure};
-use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::inference::{Inference, SCORE_SEED};
-use lfbm_bundle::local::References;
 use lfbm_bundle::manifest::Langevin;
-use lfbm_bundle::neighbours::Neighbours;
+use lfbm_detector::{Calibration, Neighbours, References};
+use lfbm_runtime::{Inference, SCORE_SEED};
 use tch::Tensor;
 
 use crate::data::{Dataset, Split};

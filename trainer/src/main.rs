@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lfbm_bundle::console::one_line;
+use lfbm_console::one_line;
 use lfbm_trainer::waiting::wait_passively;
 use lfbm_trainer::{commands, stop};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::scratch::{ScratchDir, changing, folder_of};
+use lfbm_atomic_files::{ScratchDir, changing, folder_of};
 
 /// What the names of temporary folders begin with.
 const TEMPORARY: &str = ".trainer-";

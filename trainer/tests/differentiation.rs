@@ -3,11 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use lfbm_bundle::onnx::{
-    Attribute, ConvGeometry, Dim, Graph, GraphError, Value, differentiable_ops, gradient,
+use lfbm_onnx::{
+    Attribute, ConvGeometry, Dim, Graph, GraphError, Tensor, Value, differentiable_ops, gradient,
 };
-use lfbm_bundle::runtime::{Runtime, evaluate};
-use lfbm_bundle::tensor::Tensor;
+use lfbm_runtime::{Runtime, evaluate};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

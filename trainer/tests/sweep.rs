@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Decision;
-use lfbm_bundle::store::Bundle;
 
 const PLAN: &str = r#"
 dataset = "strokes"

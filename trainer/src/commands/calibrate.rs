@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
 use clap::Args;
-use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::console::print_line;
-use lfbm_bundle::local::References;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::{Bundle, StagedBundle};
+use lfbm_bundle::{Bundle, StagedBundle};
+use lfbm_console::print_line;
+use lfbm_detector::{Calibration, References};
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
 use crate::calibrate::calibrate;
@@ -83,7 +82,12 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         relation => (split_of_the_fit(relation, args.changed)?, None),
     };
     let runtime = Runtime::load(None)?;
-    let mut inference = staged.open_inference(&runtime, &SessionOptions::default())?;
+    let mut inference = Inference::open(
+        &runtime,
+        staged.dir(),
+        staged.manifest(),
+        &SessionOptions::default(),
+    )?;
     let calibrated = calibrate(
         &mut inference,
         &manifest.langevin,

@@ -1,0 +1,11 @@
+//! What tests and benchmarks share: bundles with random weights, which need no training, and graphs.
+
+mod random;
+mod rows;
+
+pub use lfbm_detector::references_of;
+pub use random::{
+    Failure, RandomModel, calibration_images, noise, random_bundle, random_bundle_of,
+    random_encoder, random_energy, random_flow, random_generator, random_images,
+};
+pub use rows::{Rows, WIDTH, every_operation, row_inputs};
