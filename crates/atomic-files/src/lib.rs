@@ -2,6 +2,7 @@
 //!
 //! They lie under temporary names where they belong, and are renamed once they are whole. A process
 //! that ends before, [`remove_all`] leaves without them.
+#![forbid(unsafe_code)]
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};

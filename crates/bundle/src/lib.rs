@@ -5,6 +5,7 @@
 //! * [`StagedBundle`]: writing beside the target, which it replaces at last.
 //!
 //! It runs nothing: ONNX Runtime is not needed to read a manifest.
+#![forbid(unsafe_code)]
 
 mod error;
 mod files;

@@ -1,4 +1,5 @@
 //! What programs print, and what they read from their environment.
+#![forbid(unsafe_code)]
 
 pub mod environment;
 

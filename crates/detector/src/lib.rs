@@ -8,6 +8,7 @@
 //! * [`Calibration`] holds the scores of normal images: p-values, thresholds, quantiles.
 //!
 //! It depends on no graph and no runtime.
+#![forbid(unsafe_code)]
 
 mod calibration;
 mod edges;

@@ -9,6 +9,7 @@
 //!
 //! Nothing here depends on ONNX Runtime. All unsafe code of the workspace is here, but for what loads
 //! a library.
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 mod bf16;
 mod fusion;

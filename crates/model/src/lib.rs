@@ -1,5 +1,6 @@
 //! What a model computes: from the weights of a prior, a generator and an encoder to their ONNX graphs,
 //! and to the graph of one Langevin step. The trainer builds its modules from the same [`Layer`]s.
+#![forbid(unsafe_code)]
 
 mod encoder;
 mod energy;

@@ -12,6 +12,7 @@
 //! graph.output("slope", &slope)?;
 //! # Ok::<(), lfbm_onnx::GraphError>(())
 //! ```
+#![forbid(unsafe_code)]
 
 mod append;
 mod build;

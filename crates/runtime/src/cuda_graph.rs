@@ -125,8 +125,8 @@ impl BoundGraph {
         outputs: &[Output<'_>],
         id: i64,
     ) -> Result<Self, RuntimeError> {
+        let session = graph.session()?;
         let bind = || {
-            let session = &graph.session;
             let (memory, number) = match device {
                 Device::Cpu => (AllocationDevice::CPU, 0),
                 Device::Cuda { id } | Device::TensorRt { id } => (AllocationDevice::CUDA, id),
@@ -173,7 +173,7 @@ impl BoundGraph {
             host.copy_into(device).map_err(failed)?;
         }
         graph
-            .session
+            .session_mut()?
             .run_binding_with_options(&self.binding, &self.options)
             .map_err(failed)?;
         for (output, Mirrored { host, device }) in outputs.iter_mut().zip(&mut self.outputs) {

@@ -80,6 +80,12 @@ pub enum RuntimeError {
         /// What ONNX Runtime says.
         source: ort::Error,
     },
+    /// A graph is used after its end.
+    #[error("{graph} is closed")]
+    Closed {
+        /// Which graph.
+        graph: &'static str,
+    },
     /// A graph outside a bundle was not accepted, or did not run.
     #[error("the graph {graph}: {reason}")]
     Graph {

@@ -6,6 +6,7 @@
 //!   [`ChainGraphs`] holds what one thread needs for whole chains;
 //! * [`Inference`] runs the chains of a set of images to their end, [`Sampler`] draws from the prior;
 //! * [`ChainNoise`] is the noise that all of them draw.
+#![deny(unsafe_code)]
 
 mod chain_graphs;
 mod chain_start;

@@ -99,6 +99,7 @@ impl Runtime {
 }
 
 /// What the library at `path`, which is loaded already, says of its version.
+#[expect(unsafe_code, reason = "it asks a library for its version")]
 fn version(path: &Path) -> Result<String, libloading::Error> {
     type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
     // SAFETY: ort has run the library's initialisers and checked that the function is there; the

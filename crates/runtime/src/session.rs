@@ -6,7 +6,6 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 use std::fs;
-use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use crate::device::Device;
@@ -86,14 +85,16 @@ pub(super) struct Output<'a> {
 /// A session with the outputs that its caller wants.
 pub(super) struct Graph {
     name: &'static str,
-    pub(super) session: ManuallyDrop<Session>,
+    /// There until it is dropped.
+    session: Option<Session>,
+    /// Whether threads that record CUDA graphs are in its way.
+    on_gpu: bool,
 }
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        let _guard = no_recording();
-        // SAFETY: nobody sees the session after this.
-        unsafe { ManuallyDrop::drop(&mut self.session) }
+        let _guard = self.on_gpu.then(no_recording);
+        self.session = None;
     }
 }
 
@@ -109,12 +110,24 @@ impl Graph {
             cuda_graphs: options.cuda_graphs && name == "posterior",
             ..*options
         };
-        let _guard = no_recording();
+        let on_gpu = options.device != Device::Cpu;
+        let _guard = on_gpu.then(no_recording);
         let session = open(runtime, &dir.join(format!("{name}.onnx")), &options)?;
         Ok(Self {
             name,
-            session: ManuallyDrop::new(session),
+            session: Some(session),
+            on_gpu,
         })
+    }
+
+    pub(super) fn session(&self) -> Result<&Session, RuntimeError> {
+        let closed = RuntimeError::Closed { graph: self.name };
+        self.session.as_ref().ok_or(closed)
+    }
+
+    pub(super) fn session_mut(&mut self) -> Result<&mut Session, RuntimeError> {
+        let closed = RuntimeError::Closed { graph: self.name };
+        self.session.as_mut().ok_or(closed)
     }
 
     pub(super) fn select(
@@ -142,7 +155,7 @@ impl Graph {
     ) -> Result<(), RuntimeError> {
         let graph = self.name;
         let failed = |source: ort::Error| RuntimeError::Run { graph, source };
-        let _guard = no_recording();
+        let _guard = self.on_gpu.then(no_recording);
         let mut feeds = Vec::with_capacity(I);
         for Input { name, row, values } in inputs {
             let expected = rows * row.iter().product::<usize>();
@@ -154,7 +167,7 @@ impl Graph {
             ));
         }
         let results = self
-            .session
+            .session_mut()?
             .run_with_options(feeds, options)
             .map_err(failed)?;
         for Output { name, values } in outputs.into_iter().flatten() {

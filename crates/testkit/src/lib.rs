@@ -1,4 +1,5 @@
 //! What tests and benchmarks share: bundles with random weights, which need no training, and graphs.
+#![forbid(unsafe_code)]
 
 mod random;
 mod rows;
