@@ -41,7 +41,7 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Write a model that another program exported as ONNX as a bundle
     Import(commands::import::ImportArgs),
-    /// Calibrate a bundle anew, without fitting; brings one of an older format up to date
+    /// Calibrate a bundle anew, without fitting
     Calibrate(commands::calibrate::CalibrateArgs),
     /// Draw digits, or sample a bundle's model, as a PNG file each; or a data set of digits
     Draw(commands::draw::DrawArgs),

@@ -7,7 +7,7 @@ pub use lfbm_detector::{Aggregation, CalibrationSummary, Decision, Quantile};
 pub use lfbm_model::{Contrast, ImageSpec, PriorKind};
 
 /// The version of the bundle format that this crate writes and reads.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 1;
 
 /// Everything about a bundle that is no array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,8 +36,7 @@ pub struct Manifest {
     pub generator: String,
     /// Inference parameters that scores use unless a request says otherwise.
     pub langevin: Langevin,
-    /// Where chains start; absent for the standard normal.
-    #[serde(default, skip_serializing_if = "ChainStart::is_standard_normal")]
+    /// Where chains start.
     pub chain_start: ChainStart,
     /// Which classes were fitted.
     pub classes: Classes,
@@ -105,12 +104,6 @@ pub enum ChainStart {
     StandardNormal,
     /// z_0 ~ q(z|x): `encoder.onnx`; its mean, for an image's first chain.
     Encoder,
-}
-
-impl ChainStart {
-    fn is_standard_normal(&self) -> bool {
-        *self == Self::StandardNormal
-    }
 }
 
 /// The classes of the data set that the model was fitted on.

@@ -11,9 +11,7 @@ use crate::files::{
     CALIBRATION, ENCODER, GRAPHS, MANIFEST, PRIOR, WEIGHTS, graph_file, read_checked, valid_name,
     write_manifest,
 };
-use crate::manifest::{
-    CalibrationSummary, ChainStart, FORMAT_VERSION, Manifest, PriorKind, PriorSampling,
-};
+use crate::manifest::{ChainStart, FORMAT_VERSION, Manifest, PriorKind, PriorSampling};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// A sample takes them all while its caller waits.
@@ -136,7 +134,7 @@ impl Bundle {
     }
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
+pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
     parse_manifest(&read_text(path)?).map_err(|reason| BundleError::invalid(path, reason))
 }
 
@@ -156,47 +154,19 @@ fn read_text(path: &Path) -> Result<Vec<u8>, BundleError> {
 /// # Errors
 /// Why it is none, in a sentence.
 pub fn parse_manifest(text: &[u8]) -> Result<Manifest, String> {
-    // The version first: another one may have other fields.
-    let (json, version) = parse_version(text)?;
-    if version != Some(FORMAT_VERSION.into()) {
-        let got = version.map_or("none".to_owned(), |version| version.to_string());
-        return Err(format!(
-            "format version {FORMAT_VERSION} is expected, it has {got}; `trainer calibrate` brings \
-             an older one up to date, without fitting"
-        ));
-    }
-    manifest_of(json)
-}
-
-/// The manifest of a bundle of this or an older format, with `calibration` in place of what it
-/// says of scores: formats differ in nothing else.
-pub(crate) fn read_uncalibrated(
-    path: &Path,
-    calibration: &CalibrationSummary,
-) -> Result<Manifest, BundleError> {
-    let manifest = |text: &[u8]| {
-        let (mut json, version) = parse_version(text)?;
-        if !version.is_some_and(|version| (1..=FORMAT_VERSION.into()).contains(&version)) {
-            return Err(format!("format version 1 to {FORMAT_VERSION} is expected"));
-        }
-        json["format_version"] = FORMAT_VERSION.into();
-        json["calibration"] = serde_json::json!(calibration);
-        json["evaluation"] = serde_json::Value::Null;
-        manifest_of(json)
-    };
-    manifest(&read_text(path)?).map_err(|reason| BundleError::invalid(path, reason))
-}
-
-fn parse_version(text: &[u8]) -> Result<(serde_json::Value, Option<u64>), String> {
     let json: serde_json::Value =
         serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    // The version first: another one may have other fields.
     let version = json
         .get("format_version")
         .and_then(serde_json::Value::as_u64);
-    Ok((json, version))
-}
-
-fn manifest_of(json: serde_json::Value) -> Result<Manifest, String> {
+    if version != Some(FORMAT_VERSION.into()) {
+        let got = version.map_or("none".to_owned(), |version| version.to_string());
+        return Err(format!(
+            "format version {FORMAT_VERSION} is expected, it has {got}; fit or export the model again \
+             with a trainer of this version"
+        ));
+    }
     let mut manifest: Manifest = serde_json::from_value(json).map_err(|error| error.to_string())?;
     manifest.langevin = manifest.langevin.normalized();
     check_manifest(&manifest)?;
@@ -284,8 +254,8 @@ fn read_calibration(
     }
     let langevin = &manifest.langevin;
     if !calibration.fits(langevin.aggregation, langevin.chains) {
-        let reason = "it was written before log_mean_exp was calibrated on the scores that are \
-                      served; `trainer calibrate` makes it anew, without fitting";
+        let reason =
+            "it lacks the log-joints, which are no sums for several chains under log_mean_exp";
         return Err(BundleError::invalid(path, reason));
     }
     Ok(calibration)

@@ -19,7 +19,7 @@ use crate::manifest::{
     CalibrationSummary, ChainStart, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec,
     Langevin, Manifest, PriorKind, PriorSampling,
 };
-use crate::reader::{Bundle, read_uncalibrated};
+use crate::reader::{Bundle, read_manifest};
 
 /// What a bundle's manifest says that does not follow from its files.
 #[derive(Clone, Debug)]
@@ -213,15 +213,18 @@ impl StagedBundle {
         Ok(staged)
     }
 
-    /// Takes graphs and weights over from a bundle, also one of an older format, to calibrate them
-    /// anew.
+    /// Takes graphs and weights over from a bundle, to calibrate them anew.
     ///
     /// # Errors
     /// When the bundle's manifest or files do not fit, `out` may not be replaced, or the disk
     /// fails.
     pub fn of_bundle(bundle: &Path, out: &Path, overwrite: bool) -> Result<Self, BundleError> {
         let out = check_out(out, overwrite)?;
-        let manifest = read_uncalibrated(&bundle.join(MANIFEST), &UNCALIBRATED)?;
+        let manifest = Manifest {
+            calibration: UNCALIBRATED,
+            evaluation: serde_json::Value::Null,
+            ..read_manifest(&bundle.join(MANIFEST))?
+        };
         let folder = folder_beside(&out)?;
         let mut staged = Self {
             out,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::Args;
 use lfbm_bundle::{Bundle, StagedBundle};
 use lfbm_console::print_line;
@@ -23,7 +23,7 @@ const CRITICAL: f64 = 1.95;
 /// Arguments of `trainer calibrate`.
 #[derive(Args, Clone, Debug)]
 pub struct CalibrateArgs {
-    /// The bundle, of this or an older format
+    /// The bundle
     bundle: PathBuf,
     /// Where the new one goes
     #[arg(long)]
@@ -74,11 +74,10 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     if !is_known {
         warn_unknown();
     }
-    // One of an older format has no calibration that can be read.
-    let before = Bundle::open(&args.bundle).ok();
+    let before = Bundle::open(&args.bundle)?;
     let is_same = is_known && matches!(relation, Relation::Same(_));
     let (parts, references) = match relation {
-        Relation::Other { split, seen } => others(args, split, seen, version, before.as_ref())?,
+        Relation::Other { split, seen } => others(args, split, seen, version, &before)?,
         relation => (split_of_the_fit(relation, args.changed)?, None),
     };
     let runtime = Runtime::load(None)?;
@@ -97,7 +96,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &parts,
         references,
     )?;
-    if let Some(before) = before.as_ref().filter(|_| !is_same) {
+    if !is_same {
         check_alike(
             args,
             before.calibration(),
@@ -121,16 +120,15 @@ fn others(
     split: Split,
     seen: usize,
     version: u64,
-    before: Option<&Bundle>,
+    before: &Bundle,
 ) -> anyhow::Result<(Split, Option<References>)> {
     let total = split.len() + seen;
-    let Some(before) = before.filter(|_| args.changed.changed_data) else {
-        bail!(
-            "these are other images than those of the fit, which has seen {seen} of {total}; name \
+    ensure!(
+        args.changed.changed_data,
+        "these are other images than those of the fit, which has seen {seen} of {total}; name \
              its folder with --data-dir, or, if these are meant, calibrate another version with \
              --changed-data and --model-version"
-        );
-    };
+    );
     let manifest = before.manifest();
     ensure!(
         version > manifest.version,
