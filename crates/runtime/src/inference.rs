@@ -8,14 +8,13 @@ use std::thread;
 
 use lfbm_bundle::manifest::{Langevin, Manifest};
 use lfbm_detector::{ChainScore, Score, aggregate};
-use lfbm_model::{ImageSpec, pixels};
+use lfbm_model::ImageSpec;
 
 use crate::chain_graphs::ChainGraphs;
+use crate::chains::{Chain, ChainBatch, ChainSizes};
 use crate::error::RuntimeError;
 use crate::library::Runtime;
-use crate::noise::ChainNoise;
 use crate::options::SessionOptions;
-use crate::posterior_step::{StepInputs, StepOutputs};
 use crate::sampler::Sampler;
 
 /// Seed of the scores in reports and calibrations, and of served scores that name none.
@@ -35,8 +34,7 @@ pub struct Inference {
 /// What one thread runs chains with.
 struct Lane {
     graphs: ChainGraphs,
-    image: ImageSpec,
-    latent_dim: usize,
+    sizes: ChainSizes,
 }
 
 /// Images, each with the same number of chains; row r is a chain of image r / chains.
@@ -63,8 +61,7 @@ impl Inference {
         let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
         let lanes = lanes.into_iter().map(|graphs| Lane {
             graphs,
-            image: manifest.image,
-            latent_dim: manifest.latent_dim,
+            sizes: ChainSizes::new(manifest),
         });
         Ok(Self {
             lanes: lanes.collect(),
@@ -188,89 +185,38 @@ impl Inference {
 impl Lane {
     fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
         let mut x = vec![0.0; images.len()];
-        let n = images.len() / self.image.pixels();
+        let n = images.len() / self.sizes.pixels;
         self.graphs.preprocess.run(n, images, &mut x)?;
         Ok(x)
     }
 
     /// Runs some of the rows from their images to their ends.
     fn run(&mut self, some: Range<usize>, rows: Rows<'_>) -> Result<Vec<ChainScore>, RuntimeError> {
-        let Rows { chains, seed, .. } = rows;
-        let (pixels, positions) = (self.image.pixels(), self.image.positions());
-        let gather = |values: &[f32], size: usize| -> Vec<f32> {
-            let of_row = |row| &values[row / chains * size..][..size];
-            some.clone().flat_map(of_row).copied().collect()
-        };
-        let noise = some
-            .clone()
-            .map(|row| ChainNoise::new(seed, (row % chains) as u32));
-        let noise: Vec<_> = noise.collect();
-        let mut images = gather(rows.images, pixels);
-        let mask = match rows.masks {
-            None => vec![1.0; noise.len() * positions],
-            Some(masks) => {
-                let mask = gather(masks, positions);
-                pixels::hide_all(&mut images, &mask, &self.image);
-                mask
-            }
-        };
-        let x = self.preprocess(&images)?;
-        self.run_chains(&x, &mask, &noise, rows.langevin)
-    }
-
-    fn run_chains(
-        &mut self,
-        x: &[f32],
-        mask: &[f32],
-        noise: &[ChainNoise],
-        langevin: &Langevin,
-    ) -> Result<Vec<ChainScore>, RuntimeError> {
-        let (rows, d) = (noise.len(), self.latent_dim);
-        let step_size = vec![langevin.step_size; rows];
-        let mut z = vec![0.0; rows * d];
-        let mut z_next = vec![0.0; rows * d];
-        let mut draw = vec![0.0; rows * d];
-        let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
-        for (draw, noise) in draw.chunks_mut(d).zip(noise) {
-            self.graphs.starts.draw(noise, draw);
-        }
-        self.graphs.starts.run(rows, x, &draw, &mut z)?;
-        // One run more than there are steps: it gives the densities at the last latents.
-        for step in 0..=langevin.steps {
-            let noisy = step + langevin.noise_free_steps < langevin.steps;
-            if noisy {
-                for (draw, noise) in draw.chunks_mut(d).zip(noise) {
-                    noise.step(step, draw);
-                }
-            }
-            let noise_scale = vec![f32::from(u8::from(noisy)); rows];
-            let inputs = StepInputs {
-                z: &z,
-                x,
-                mask,
-                noise: &draw,
-                step_size: &step_size,
-                noise_scale: &noise_scale,
+        let ChainSizes {
+            pixels, positions, ..
+        } = self.sizes;
+        let mut batch = ChainBatch::new(some.len(), &[], self.sizes);
+        for row in some {
+            let image = row / rows.chains;
+            let chain = Chain {
+                image: &rows.images[image * pixels..][..pixels],
+                mask: rows
+                    .masks
+                    .map(|masks| &masks[image * positions..][..positions]),
+                langevin: *rows.langevin,
+                seed: rows.seed,
+                number: (row % rows.chains) as u32,
+                keep_x: false,
+                reconstruct: false,
             };
-            let outputs = StepOutputs {
-                z_next: &mut z_next,
-                log_prior: &mut log_prior,
-                log_likelihood: &mut log_likelihood,
-                reconstruction: None,
-            };
-            self.graphs.posterior.run(rows, inputs, outputs)?;
-            if step < langevin.steps {
-                std::mem::swap(&mut z, &mut z_next);
-            }
+            batch.push(row, chain, None);
         }
-        let densities = log_prior.iter().zip(&log_likelihood);
-        Ok(z.chunks(d)
-            .zip(densities)
-            .map(|(z, (&log_prior, &log_likelihood))| ChainScore {
-                log_prior: log_prior.into(),
-                log_likelihood: log_likelihood.into(),
-                z: z.to_vec(),
-            })
-            .collect())
+        batch.prepare(&mut self.graphs)?;
+        let mut ended = Vec::with_capacity(batch.len());
+        while !batch.is_empty() {
+            batch.step(&mut self.graphs, &mut ended)?;
+        }
+        ended.sort_unstable_by_key(|chain| chain.tag);
+        Ok(ended.into_iter().map(|chain| chain.score).collect())
     }
 }

@@ -4,12 +4,14 @@
 //!   [`Precision`]);
 //! * [`PosteriorStep`] takes one Langevin step, [`ChainStarts`] says where chains start, and
 //!   [`ChainGraphs`] holds what one thread needs for whole chains;
+//! * [`ChainBatch`] steps chains, for serving, evaluation and calibration alike;
 //! * [`Inference`] runs the chains of a set of images to their end, [`Sampler`] draws from the prior;
 //! * [`ChainNoise`] is the noise that all of them draw.
 #![deny(unsafe_code)]
 
 mod chain_graphs;
 mod chain_start;
+mod chains;
 mod cuda_graph;
 mod device;
 mod error;
@@ -28,6 +30,7 @@ mod session;
 
 pub use chain_graphs::ChainGraphs;
 pub use chain_start::ChainStarts;
+pub use chains::{Chain, ChainBatch, ChainModel, ChainSizes, EndedChain, Suspended};
 pub use device::Device;
 pub use error::{LIBRARY_VARIABLE, RuntimeError};
 pub use evaluate::{evaluate, evaluate_file};
