@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use lfbm_onnx::Op;
 use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor, Value};
 
 use crate::error::ModelError;
@@ -297,7 +298,7 @@ fn apply(
             .collect();
         let bias = Tensor::new([out_channels * area], bias);
         let bias = graph.weights(&format!("{name}.bias"), bias);
-        let product = graph.apply("Gemm", &[h, &matrix, &bias], [])?;
+        let product = graph.apply(Op::Gemm, &[h, &matrix, &bias], [])?;
         let sizes = [-1, out_channels as i64, kernel as i64, kernel as i64];
         return Ok(graph.reshape(&product, &sizes)?);
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::graph::{Attribute, Graph, GraphError, Node, Value};
+use crate::op::Op;
 use crate::ops::infer;
 
 impl Graph {
@@ -11,7 +12,7 @@ impl Graph {
     /// # Errors
     /// When the graph has no such value.
     pub fn output(&mut self, name: &str, value: &Value) -> Result<(), GraphError> {
-        let named = self.append_named("Identity", name, &[Some(value)], [])?;
+        let named = self.append_named(Op::Identity, name, &[Some(value)], [])?;
         self.outputs.push(named);
         Ok(())
     }
@@ -19,21 +20,21 @@ impl Graph {
     /// Applies an operator with one output.
     ///
     /// # Errors
-    /// When the inputs or attributes do not fit the operator, or it is not known.
+    /// When the inputs or attributes do not fit the operator.
     pub fn apply<const N: usize>(
         &mut self,
-        op: &str,
+        op: Op,
         inputs: &[&Value],
         attributes: [(&str, Attribute); N],
     ) -> Result<Value, GraphError> {
         let inputs: Vec<_> = inputs.iter().map(|&value| Some(value)).collect();
-        let name = self.fresh(op);
+        let name = self.fresh(op.name());
         self.append_named(op, &name, &inputs, attributes)
     }
 
     fn append_named<const N: usize>(
         &mut self,
-        op: &str,
+        op: Op,
         output: &str,
         inputs: &[Option<&Value>],
         attributes: [(&str, Attribute); N],
@@ -41,7 +42,7 @@ impl Graph {
         let value = Value::new(output);
         self.append(Node {
             name: output.to_owned(),
-            op: op.to_owned(),
+            op,
             inputs: inputs.iter().map(|value| value.cloned()).collect(),
             outputs: vec![value.clone()],
             attributes: attributes
@@ -55,7 +56,7 @@ impl Graph {
     /// Appends a node whose inputs exist and whose outputs do not yet.
     ///
     /// # Errors
-    /// When the inputs or attributes do not fit the operator, or it is not known.
+    /// When the inputs or attributes do not fit the operator.
     pub fn append(&mut self, node: Node) -> Result<(), GraphError> {
         let types = infer(self, &node)?;
         for (output, value_type) in node.outputs.iter().zip(types) {
@@ -101,7 +102,7 @@ impl Graph {
             };
             let copy = Node {
                 name: format!("{}/{}", other.name, node.name),
-                op: node.op.clone(),
+                op: node.op,
                 inputs: node
                     .inputs
                     .iter()

@@ -2,6 +2,7 @@
 //! [`GraphError`] when shapes do not fit.
 
 use super::graph::{Attribute, Constant, Dim, Graph, GraphError, Node, Value};
+use crate::op::Op;
 
 /// Geometry of a square, two-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl ConvGeometry {
 }
 
 macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident => $op:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident => $op:expr;)*) => {
         impl Graph {$(
             $(#[$doc])*
             ///
@@ -41,21 +42,21 @@ macro_rules! unary {
 
 unary! {
     /// `-x`
-    neg => "Neg";
+    neg => Op::Neg;
     /// `exp(x)`
-    exp => "Exp";
+    exp => Op::Exp;
     /// `ln(x)`
-    log => "Log";
+    log => Op::Log;
     /// `tanh(x)`
-    tanh => "Tanh";
+    tanh => Op::Tanh;
     /// `1 / (1 + exp(-x))`
-    sigmoid => "Sigmoid";
+    sigmoid => Op::Sigmoid;
     /// `max(x, 0)`
-    relu => "Relu";
+    relu => Op::Relu;
     /// `sqrt(x)`
-    sqrt => "Sqrt";
+    sqrt => Op::Sqrt;
     /// `x / |x|`, and 0 at 0
-    sign => "Sign";
+    sign => Op::Sign;
 }
 
 impl Graph {
@@ -71,7 +72,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn add(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply("Add", &[a, b], [])
+        self.apply(Op::Add, &[a, b], [])
     }
 
     /// `a - b` with broadcasting.
@@ -79,7 +80,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn sub(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply("Sub", &[a, b], [])
+        self.apply(Op::Sub, &[a, b], [])
     }
 
     /// `a * b` with broadcasting. Products of numbers are taken at once, also where one of them
@@ -91,7 +92,7 @@ impl Graph {
         match (self.number(a), self.number(b)) {
             (Some(factor), _) => self.scale(b, factor),
             (_, Some(factor)) => self.scale(a, factor),
-            _ => self.apply("Mul", &[a, b], []),
+            _ => self.apply(Op::Mul, &[a, b], []),
         }
     }
 
@@ -111,15 +112,15 @@ impl Graph {
             return Ok(a);
         }
         let factor = self.scalar(factor);
-        self.apply("Mul", &[&a, &factor], [])
+        self.apply(Op::Mul, &[&a, &factor], [])
     }
 
     /// What `value` is a number times of, and the number.
     fn scaled(&self, value: &Value) -> Option<(Value, f32)> {
         let mut producers = self.nodes.iter().rev();
         let node = producers.find(|node| node.outputs.contains(value))?;
-        match (node.op.as_str(), &node.inputs[..]) {
-            ("Mul", [Some(unscaled), Some(factor)]) => {
+        match (node.op, &node.inputs[..]) {
+            (Op::Mul, [Some(unscaled), Some(factor)]) => {
                 Some((unscaled.clone(), self.number(factor)?))
             }
             _ => None,
@@ -131,7 +132,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn div(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply("Div", &[a, b], [])
+        self.apply(Op::Div, &[a, b], [])
     }
 
     /// `x` where positive, else `slope * x`.
@@ -139,7 +140,7 @@ impl Graph {
     /// # Errors
     /// When `x` is not in the graph.
     pub fn leaky_relu(&mut self, x: &Value, slope: f32) -> Result<Value, GraphError> {
-        self.apply("LeakyRelu", &[x], [("alpha", Attribute::Float(slope))])
+        self.apply(Op::LeakyRelu, &[x], [("alpha", Attribute::Float(slope))])
     }
 
     /// `a` where `condition` holds, else `b`.
@@ -147,7 +148,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn select(&mut self, condition: &Value, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply("Where", &[condition, a, b], [])
+        self.apply(Op::Where, &[condition, a, b], [])
     }
 
     /// `a > b`, element by element.
@@ -155,7 +156,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn greater(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply("Greater", &[a, b], [])
+        self.apply(Op::Greater, &[a, b], [])
     }
 
     /// Matrix product over the last two dimensions.
@@ -163,7 +164,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not fit.
     pub fn matmul(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply("MatMul", &[a, b], [])
+        self.apply(Op::MatMul, &[a, b], [])
     }
 
     /// `x @ weight^T + bias` with `x: [B, in]`, `weight: [out, in]`, `bias: [out]`.
@@ -171,7 +172,11 @@ impl Graph {
     /// # Errors
     /// When the shapes do not fit.
     pub fn linear(&mut self, x: &Value, weight: &Value, bias: &Value) -> Result<Value, GraphError> {
-        self.apply("Gemm", &[x, weight, bias], [("transB", Attribute::Int(1))])
+        self.apply(
+            Op::Gemm,
+            &[x, weight, bias],
+            [("transB", Attribute::Int(1))],
+        )
     }
 
     /// Sum over `axes`.
@@ -181,7 +186,7 @@ impl Graph {
     pub fn reduce_sum(&mut self, x: &Value, axes: &[i64], keep: bool) -> Result<Value, GraphError> {
         let axes = self.int_list(axes);
         self.apply(
-            "ReduceSum",
+            Op::ReduceSum,
             &[x, &axes],
             [("keepdims", Attribute::Int(keep.into()))],
         )
@@ -198,7 +203,7 @@ impl Graph {
         keep: bool,
     ) -> Result<Value, GraphError> {
         self.apply(
-            "ReduceSumSquare",
+            Op::ReduceSumSquare,
             &[x],
             [
                 ("axes", Attribute::Ints(axes.to_vec())),
@@ -213,7 +218,7 @@ impl Graph {
     /// When the number of elements changes.
     pub fn reshape(&mut self, x: &Value, sizes: &[i64]) -> Result<Value, GraphError> {
         let sizes = self.int_list(sizes);
-        self.apply("Reshape", &[x, &sizes], [])
+        self.apply(Op::Reshape, &[x, &sizes], [])
     }
 
     /// Inserts dimensions of size one, counted in the result.
@@ -222,7 +227,7 @@ impl Graph {
     /// When an axis is named twice.
     pub fn unsqueeze(&mut self, x: &Value, axes: &[i64]) -> Result<Value, GraphError> {
         let axes = self.int_list(axes);
-        self.apply("Unsqueeze", &[x, &axes], [])
+        self.apply(Op::Unsqueeze, &[x, &axes], [])
     }
 
     /// Permutes dimensions.
@@ -231,7 +236,11 @@ impl Graph {
     /// When `permutation` is none.
     pub fn transpose(&mut self, x: &Value, permutation: &[usize]) -> Result<Value, GraphError> {
         let permutation = permutation.iter().map(|&axis| axis as i64).collect();
-        self.apply("Transpose", &[x], [("perm", Attribute::Ints(permutation))])
+        self.apply(
+            Op::Transpose,
+            &[x],
+            [("perm", Attribute::Ints(permutation))],
+        )
     }
 
     /// Joins along `axis`.
@@ -239,7 +248,7 @@ impl Graph {
     /// # Errors
     /// When the other dimensions differ.
     pub fn concat(&mut self, parts: &[&Value], axis: usize) -> Result<Value, GraphError> {
-        self.apply("Concat", parts, [("axis", Attribute::Int(axis as i64))])
+        self.apply(Op::Concat, parts, [("axis", Attribute::Int(axis as i64))])
     }
 
     /// Splits along `axis` into parts of `sizes`.
@@ -260,7 +269,7 @@ impl Graph {
             .collect();
         self.append(Node {
             name,
-            op: "Split".to_owned(),
+            op: Op::Split,
             inputs: vec![Some(x.clone()), Some(list)],
             outputs: outputs.clone(),
             attributes: [("axis".to_owned(), Attribute::Int(axis as i64))].into(),
@@ -280,7 +289,7 @@ impl Graph {
         end: usize,
     ) -> Result<Value, GraphError> {
         let [start, end, axis] = [start, end, axis].map(|v| self.int_list(&[v as i64]));
-        self.apply("Slice", &[x, &start, &end, &axis], [])
+        self.apply(Op::Slice, &[x, &start, &end, &axis], [])
     }
 
     /// Puts zeros before and after each axis.
@@ -293,7 +302,7 @@ impl Graph {
             .chain(amounts.iter().map(|pair| pair.1 as i64))
             .collect();
         let pads = self.int_list(&pads);
-        self.apply("Pad", &[x, &pads], [])
+        self.apply(Op::Pad, &[x, &pads], [])
     }
 
     /// `x` broadcast to the shape of `like`; `x` itself where that is its shape already.
@@ -317,9 +326,9 @@ impl Graph {
             .collect();
         let target = match fixed {
             Some(sizes) => self.int_list(&sizes),
-            None => self.apply("Shape", &[like], [])?,
+            None => self.apply(Op::Shape, &[like], [])?,
         };
-        self.apply("Expand", &[x, &target], [])
+        self.apply(Op::Expand, &[x, &target], [])
     }
 
     /// Two-dimensional convolution; `weight: [out, in, k, k]`.
@@ -334,7 +343,7 @@ impl Graph {
         geometry: ConvGeometry,
     ) -> Result<Value, GraphError> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
-        self.apply("Conv", &inputs, geometry.attributes())
+        self.apply(Op::Conv, &inputs, geometry.attributes())
     }
 
     /// Two-dimensional transposed convolution; `weight: [in, out, k, k]`.
@@ -349,6 +358,6 @@ impl Graph {
         geometry: ConvGeometry,
     ) -> Result<Value, GraphError> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
-        self.apply("ConvTranspose", &inputs, geometry.attributes())
+        self.apply(Op::ConvTranspose, &inputs, geometry.attributes())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::graph::{Graph, Node, Value};
+use crate::op::Op;
 
 impl Graph {
     /// How many inputs of nodes and outputs of the graph each value is.
@@ -23,13 +24,13 @@ impl Graph {
         let mut fused = vec![false; self.nodes.len()];
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            if node.op == "Gemm" && node.optional_input(2).is_none() {
+            if node.op == Op::Gemm && node.optional_input(2).is_none() {
                 products.extend(node.outputs.iter().map(|output| (output.clone(), index)));
             }
             let [Some(left), Some(right)] = &node.inputs[..] else {
                 continue;
             };
-            if node.op != "Add" {
+            if node.op != Op::Add {
                 continue;
             }
             let pairs = [(left, right), (right, left)];
@@ -43,7 +44,7 @@ impl Graph {
                 let (a, b) = (product.inputs[0].clone(), product.inputs[1].clone());
                 self.nodes[index] = Node {
                     name: product.name.clone(),
-                    op: product.op.clone(),
+                    op: product.op,
                     inputs: vec![a, b, Some(addend)],
                     outputs: node.outputs.clone(),
                     attributes: product.attributes.clone(),
@@ -62,11 +63,11 @@ mod tests {
     use crate::tensor::Tensor;
     use crate::{Dim, GraphError};
 
-    fn ops(product_is_put_out: bool) -> Result<Vec<String>, GraphError> {
+    fn ops(product_is_put_out: bool) -> Result<Vec<Op>, GraphError> {
         let mut graph = Graph::new("sum");
         let z = graph.input("z", &[Dim::Batch, Dim::Fixed(2)]);
         let weight = graph.weights("weight", Tensor::new([2, 2], vec![1.0; 4]));
-        let product = graph.apply("Gemm", &[&z, &weight], [])?;
+        let product = graph.apply(Op::Gemm, &[&z, &weight], [])?;
         let sum = graph.add(&z, &product)?;
         graph.output("sum", &sum)?;
         if product_is_put_out {
@@ -74,12 +75,12 @@ mod tests {
         }
         graph.simplify();
         graph.fuse_products();
-        Ok(graph.nodes().iter().map(|node| node.op.clone()).collect())
+        Ok(graph.nodes().iter().map(|node| node.op).collect())
     }
 
     #[test]
     fn a_sum_joins_its_product_unless_somebody_else_reads_it() {
-        assert_eq!(ops(false).unwrap(), ["Gemm"]);
-        assert_eq!(ops(true).unwrap(), ["Gemm", "Add"]);
+        assert_eq!(ops(false).unwrap(), [Op::Gemm]);
+        assert_eq!(ops(true).unwrap(), [Op::Gemm, Op::Add]);
     }
 }

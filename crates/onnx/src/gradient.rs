@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::graph::{Graph, GraphError, Value};
 use super::missing::Missing;
+use super::op::Op;
 use super::ops;
 
 /// Appends the gradient of the sum of `of` with respect to `by`, and returns it, in `by`'s shape.
@@ -101,7 +102,7 @@ pub fn pullback(
 }
 
 /// The operators that [`gradient`] has a rule for.
-pub fn differentiable_ops() -> Vec<&'static str> {
+pub fn differentiable_ops() -> Vec<Op> {
     ops::differentiable().collect()
 }
 
@@ -118,7 +119,7 @@ fn between(graph: &Graph, of: &Value, by: &Value) -> Path {
     let mut dependent = Vec::new();
     for (index, node) in graph.nodes.iter().enumerate() {
         // The shape of a value does not change with its elements.
-        if node.op != "Shape"
+        if node.op != Op::Shape
             && node
                 .inputs
                 .iter()

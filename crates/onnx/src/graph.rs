@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::op::Op;
 use crate::tensor::Tensor;
 
 /// The operator set that graphs are written in.
@@ -125,11 +126,11 @@ pub enum Attribute {
 
 /// One application of an operator.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub struct Node<O = Op> {
     /// Name, for messages.
     pub name: String,
-    /// Operator of the default ONNX domain.
-    pub op: String,
+    /// The operator; its name alone where a file may have any.
+    pub op: O,
     /// Inputs in the operator's order; `None` for an optional one that is left out.
     pub inputs: Vec<Option<Value>>,
     /// Outputs in the operator's order.
@@ -138,12 +139,15 @@ pub struct Node {
     pub attributes: BTreeMap<String, Attribute>,
 }
 
-impl Node {
+/// A node as a file has it, of an operator that graphs may not have.
+pub(crate) type FileNode = Node<String>;
+
+impl<O: fmt::Display> Node<O> {
     /// An error about this node.
     pub fn error(&self, reason: impl Into<String>) -> GraphError {
         GraphError::Node {
             node: self.name.clone(),
-            op: self.op.clone(),
+            op: self.op.to_string(),
             reason: reason.into(),
         }
     }
@@ -396,7 +400,7 @@ impl Graph {
                     *input = original.clone();
                 }
             }
-            let inner = node.op == "Identity" && !self.outputs.contains(&node.outputs[0]);
+            let inner = node.op == Op::Identity && !self.outputs.contains(&node.outputs[0]);
             if let (true, Some(Some(input))) = (inner, node.inputs.first()) {
                 source.insert(node.outputs[0].clone(), input.clone());
             }
@@ -420,7 +424,7 @@ impl Graph {
         let mut renamed: HashMap<Value, Value> = HashMap::new();
         for node in &self.nodes {
             let output = &node.outputs[0];
-            if let ("Identity", Some(Some(input))) = (node.op.as_str(), node.inputs.first())
+            if let (Op::Identity, Some(Some(input))) = (node.op, node.inputs.first())
                 && self.outputs.contains(output)
                 && !self.outputs.contains(input)
                 && !self.inputs.contains(input)
@@ -431,7 +435,7 @@ impl Graph {
         }
         self.nodes.retain(|node| {
             let copied = node.inputs.first().and_then(Option::as_ref);
-            node.op != "Identity"
+            node.op != Op::Identity
                 || copied.and_then(|input| renamed.get(input)) != Some(&node.outputs[0])
         });
         for node in &mut self.nodes {

@@ -23,6 +23,7 @@ mod graph;
 mod half;
 mod import;
 mod missing;
+mod op;
 mod ops;
 pub mod proto;
 mod tensor;
@@ -37,5 +38,6 @@ pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, OPSET, Shape, Value, ValueType,
 };
 pub use import::{Imported, import};
+pub use op::Op;
 pub use ops::{Window, reduced_axes, window};
 pub use tensor::Tensor;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lfbm_onnx::{Constant, Dim, ElementType, Graph, Node, Value, reduced_axes};
+use lfbm_onnx::{Constant, Dim, ElementType, Graph, Node, Op, Value, reduced_axes};
 
 use super::{
     Binary, Compiled, Instruction, LEAST_WEIGHTS, Layout, Operand, Operation, Output, Program,
@@ -32,8 +32,8 @@ pub(crate) fn compile(graph: &Graph, nodes: &[&Node], outputs: &[Value]) -> Opti
 /// Whether a node only gives its input another shape.
 pub(crate) fn is_view(node: &Node) -> bool {
     matches!(
-        node.op.as_str(),
-        "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze"
+        node.op,
+        Op::Flatten | Op::Identity | Op::Reshape | Op::Squeeze | Op::Unsqueeze
     )
 }
 
@@ -53,30 +53,69 @@ impl Compiler<'_> {
             return None;
         };
         let row = self.row(output)?;
-        let source = match node.op.as_str() {
-            "Abs" => self.unary(Unary::Abs, node, &row),
-            "Add" => self.binary(Binary::Add, node, &row),
-            "Clip" => self.clip(node, &row),
-            "Concat" => self.concat(node, &row),
-            "Div" => self.binary(Binary::Div, node, &row),
-            "Exp" => self.unary(Unary::Exp, node, &row),
-            "Gemm" => self.product(node, &row),
-            "LeakyRelu" => {
+        let source = match node.op {
+            Op::Abs => self.unary(Unary::Abs, node, &row),
+            Op::Add => self.binary(Binary::Add, node, &row),
+            Op::Clip => self.clip(node, &row),
+            Op::Concat => self.concat(node, &row),
+            Op::Div => self.binary(Binary::Div, node, &row),
+            Op::Exp => self.unary(Unary::Exp, node, &row),
+            Op::Gemm => self.product(node, &row),
+            Op::LeakyRelu => {
                 let slope = node.float("alpha", 0.01);
                 self.unary(Unary::LeakyRelu(slope), node, &row)
             }
-            "Mul" => self.binary(Binary::Mul, node, &row),
-            "Neg" => self.unary(Unary::Neg, node, &row),
-            "ReduceSum" => self.sum(None, node, &row),
-            "ReduceSumSquare" => self.sum(Some(Unary::Square), node, &row),
-            "Relu" => self.unary(Unary::LeakyRelu(0.0), node, &row),
-            "Sigmoid" => self.unary(Unary::Sigmoid, node, &row),
-            "Sign" => self.unary(Unary::Sign, node, &row),
-            "Sqrt" => self.unary(Unary::Sqrt, node, &row),
-            "Sub" => self.binary(Binary::Sub, node, &row),
-            "Tanh" => self.unary(Unary::Tanh, node, &row),
-            _ if is_view(node) => self.view(node, &row),
-            _ => None,
+            Op::Mul => self.binary(Binary::Mul, node, &row),
+            Op::Neg => self.unary(Unary::Neg, node, &row),
+            Op::ReduceSum => self.sum(None, node, &row),
+            Op::ReduceSumSquare => self.sum(Some(Unary::Square), node, &row),
+            Op::Relu => self.unary(Unary::LeakyRelu(0.0), node, &row),
+            Op::Sigmoid => self.unary(Unary::Sigmoid, node, &row),
+            Op::Sign => self.unary(Unary::Sign, node, &row),
+            Op::Sqrt => self.unary(Unary::Sqrt, node, &row),
+            Op::Sub => self.binary(Binary::Sub, node, &row),
+            Op::Tanh => self.unary(Unary::Tanh, node, &row),
+            Op::Flatten | Op::Identity | Op::Reshape | Op::Squeeze | Op::Unsqueeze => {
+                self.view(node, &row)
+            }
+            // What has no instruction of its own, and runs in ONNX Runtime.
+            Op::And
+            | Op::Atan
+            | Op::Ceil
+            | Op::Constant
+            | Op::Conv
+            | Op::ConvTranspose
+            | Op::Cos
+            | Op::Elu
+            | Op::Equal
+            | Op::Erf
+            | Op::Expand
+            | Op::Floor
+            | Op::Greater
+            | Op::GreaterOrEqual
+            | Op::Less
+            | Op::LessOrEqual
+            | Op::Log
+            | Op::LogSoftmax
+            | Op::MatMul
+            | Op::Max
+            | Op::Min
+            | Op::Not
+            | Op::Or
+            | Op::Pad
+            | Op::Pow
+            | Op::ReduceMax
+            | Op::ReduceMean
+            | Op::Round
+            | Op::Shape
+            | Op::Sin
+            | Op::Slice
+            | Op::Softmax
+            | Op::Softplus
+            | Op::Split
+            | Op::Transpose
+            | Op::Where
+            | Op::Xor => None,
         };
         self.sources.insert(output.clone(), source?);
         Some(())

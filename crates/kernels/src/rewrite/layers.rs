@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Rewriter;
 use lfbm_onnx::proto::{AttributeProto, AttributeType};
-use lfbm_onnx::{Constant, Dim, Graph, GraphError, Node, window};
+use lfbm_onnx::{Constant, Dim, Graph, GraphError, Node, Op, window};
 
 use crate::geometry::Geometry;
 use crate::program::LEAST_WEIGHTS;
@@ -89,9 +89,9 @@ impl Rewriter {
 
 /// What a rectifier multiplies negative numbers by; `None` for any other node.
 fn slope(node: &Node) -> Option<f32> {
-    match node.op.as_str() {
-        "Relu" => Some(0.0),
-        "LeakyRelu" => Some(node.float("alpha", 0.01)).filter(|slope| slope.is_finite()),
+    match node.op {
+        Op::Relu => Some(0.0),
+        Op::LeakyRelu => Some(node.float("alpha", 0.01)).filter(|slope| slope.is_finite()),
         _ => None,
     }
 }
@@ -107,15 +107,15 @@ fn offloadable(node: &Node, graph: &Graph) -> Option<Offloadable> {
         return None;
     }
     let biased = |outputs| node.optional_input(2).is_none() || constant(2) == Some(&[outputs]);
-    if node.op == "Gemm" {
+    if node.op == Op::Gemm {
         let one = |name| node.float(name, 1.0) == 1.0;
         let plain = node.int("transA", 0) == 0 && one("alpha") && one("beta");
         let outputs = weights[usize::from(node.int("transB", 0) == 0)];
         return (plain && biased(outputs)).then_some(Offloadable::Linear);
     }
-    let transposed = match node.op.as_str() {
-        "Conv" => false,
-        "ConvTranspose" => true,
+    let transposed = match node.op {
+        Op::Conv => false,
+        Op::ConvTranspose => true,
         _ => return None,
     };
     let &[first, second, height, width] = weights else {
@@ -190,19 +190,19 @@ mod tests {
         let small = weights(&mut graph, "small", &[16, 128]);
         let large = weights(&mut graph, "large", &[128, 128]);
         let bias = weights(&mut graph, "bias", &[128]);
-        let h = graph.apply("Gemm", &[&z, &small], [])?;
-        let h = graph.apply("Relu", &[&h], [])?;
-        let h = graph.apply("Gemm", &[&h, &large, &bias], [])?;
-        let h = graph.apply("LeakyRelu", &[&h], [("alpha", Attribute::Float(0.2))])?;
-        let product = graph.apply("Gemm", &[&h, &large, &bias], [])?;
-        let rectified = graph.apply("Relu", &[&product], [])?;
+        let h = graph.apply(Op::Gemm, &[&z, &small], [])?;
+        let h = graph.apply(Op::Relu, &[&h], [])?;
+        let h = graph.apply(Op::Gemm, &[&h, &large, &bias], [])?;
+        let h = graph.apply(Op::LeakyRelu, &[&h], [("alpha", Attribute::Float(0.2))])?;
+        let product = graph.apply(Op::Gemm, &[&h, &large, &bias], [])?;
+        let rectified = graph.apply(Op::Relu, &[&product], [])?;
         let sum = graph.add(&product, &rectified)?;
-        let product = graph.apply("Gemm", &[&sum, &large], [])?;
+        let product = graph.apply(Op::Gemm, &[&sum, &large], [])?;
         graph.output("product", &product)?;
-        let rectified = graph.apply("Relu", &[&product], [])?;
+        let rectified = graph.apply(Op::Relu, &[&product], [])?;
         let single = weights(&mut graph, "single", &[1]);
-        let product = graph.apply("Gemm", &[&rectified, &large, &single], [])?;
-        let y = graph.apply("Gemm", &[&product, &large, &h], [])?;
+        let product = graph.apply(Op::Gemm, &[&rectified, &large, &single], [])?;
+        let y = graph.apply(Op::Gemm, &[&product, &large, &h], [])?;
         graph.output("y", &y)?;
         let nodes = moved(&graph);
         let got: Vec<_> = nodes
@@ -241,11 +241,11 @@ mod tests {
         let kernel = weights(&mut graph, "kernel", &[32, 32, 3, 3]);
         let grouped = weights(&mut graph, "halves", &[64, 16, 3, 3]);
         let attributes = |name, value| [(name, Attribute::Ints(vec![value; 2]))];
-        let y = graph.apply("Conv", &[&x, &kernel], attributes("dilations", 2))?;
+        let y = graph.apply(Op::Conv, &[&x, &kernel], attributes("dilations", 2))?;
         graph.output("dilated", &y)?;
-        let y = graph.apply("Conv", &[&x, &grouped], [("group", Attribute::Int(2))])?;
+        let y = graph.apply(Op::Conv, &[&x, &grouped], [("group", Attribute::Int(2))])?;
         graph.output("grouped", &y)?;
-        let plain = graph.apply("Conv", &[&x, &kernel], [])?;
+        let plain = graph.apply(Op::Conv, &[&x, &kernel], [])?;
         graph.output("plain", &plain)?;
         let bytes = encode(&graph, None).unwrap();
         let moved = offload_layers(&bytes, true).unwrap();

@@ -134,7 +134,7 @@ impl Rewriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lfbm_onnx::{Attribute, Dim, GraphError, Tensor, encode};
+    use lfbm_onnx::{Attribute, Dim, GraphError, Op, Tensor, encode};
 
     /// Layers there and back, with a rectifier and a residual, as in a Langevin step.
     fn graph() -> Result<Graph, GraphError> {
@@ -151,7 +151,7 @@ mod tests {
         let cotangent = product(&mut graph, &residual, &there)?;
         let [large, low, high] = [f32::MAX, 0.2, 1.0].map(|number| graph.scalar(number));
         let slope = graph.mul(&hidden, &large)?;
-        let slope = graph.apply("Clip", &[&slope, &low, &high], [])?;
+        let slope = graph.apply(Op::Clip, &[&slope, &low, &high], [])?;
         let gradient = graph.mul(&cotangent, &slope)?;
         graph.output("energy", &energy)?;
         graph.output("gradient", &gradient)?;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn product(graph: &mut Graph, x: &Value, weights: &Value) -> Result<Value, GraphError> {
-        graph.apply("Gemm", &[x, weights], [])
+        graph.apply(Op::Gemm, &[x, weights], [])
     }
 
     #[test]
@@ -227,10 +227,10 @@ mod tests {
     }
 
     /// Which of the nodes, by operator, cannot be part of a program.
-    fn staying(graph: &Graph) -> Vec<&str> {
+    fn staying(graph: &Graph) -> Vec<Op> {
         let alone = |node: &&Node| compile(graph, &[node], &node.outputs).is_none();
         let nodes = graph.nodes().iter().filter(alone);
-        nodes.map(|node| node.op.as_str()).collect()
+        nodes.map(|node| node.op).collect()
     }
 
     #[test]
@@ -246,20 +246,20 @@ mod tests {
         graph.mul(&x, &sum)?;
         // Over no axes at all.
         graph.apply(
-            "ReduceSum",
+            Op::ReduceSum,
             &[&x],
             [("noop_with_empty_axes", Attribute::Int(1))],
         )?;
         let turned = graph.transpose(&x, &[0, 1, 3, 2])?;
         graph.matmul(&x, &turned)?;
         let expected = [
-            "ReduceSum",
-            "Sub",
-            "ReduceSum",
-            "Mul",
-            "ReduceSum",
-            "Transpose",
-            "MatMul",
+            Op::ReduceSum,
+            Op::Sub,
+            Op::ReduceSum,
+            Op::Mul,
+            Op::ReduceSum,
+            Op::Transpose,
+            Op::MatMul,
         ];
         assert_eq!(staying(&graph), expected);
         Ok(())
@@ -273,15 +273,15 @@ mod tests {
         let square = graph.weights("square", Tensor::new([16, 16], vec![0.5; 256]));
         let large = graph.weights("large", Tensor::new([16, 512], vec![0.5; 8192]));
         let number = graph.scalar(1.0);
-        graph.apply("Gemm", &[&x, &large], [])?;
-        graph.apply("Gemm", &[&x, &square, &column], [])?;
-        graph.apply("Gemm", &[&x, &square, &number], [])?;
+        graph.apply(Op::Gemm, &[&x, &large], [])?;
+        graph.apply(Op::Gemm, &[&x, &square, &column], [])?;
+        graph.apply(Op::Gemm, &[&x, &square, &number], [])?;
         for factor in ["alpha", "beta"] {
-            graph.apply("Gemm", &[&x, &square], [(factor, Attribute::Float(2.0))])?;
+            graph.apply(Op::Gemm, &[&x, &square], [(factor, Attribute::Float(2.0))])?;
         }
-        graph.apply("Gemm", &[&x, &x], [("transA", Attribute::Int(1))])?;
+        graph.apply(Op::Gemm, &[&x, &x], [("transA", Attribute::Int(1))])?;
         let staying_products = graph.nodes().len();
-        graph.apply("Gemm", &[&x, &square, &x], [])?;
+        graph.apply(Op::Gemm, &[&x, &square, &x], [])?;
         assert_eq!(staying(&graph).len(), staying_products);
         Ok(())
     }

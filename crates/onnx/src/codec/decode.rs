@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 
 use crate::graph::{
-    Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Value, ValueType,
+    Attribute, Constant, Dim, ElementType, FileNode, Graph, GraphError, Node, Value, ValueType,
 };
+use crate::op::{Op, list};
 use crate::proto::{
     AttributeType, DataType, DimensionValue, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
@@ -97,7 +98,7 @@ struct Model {
     /// Inputs that are no constants.
     inputs: Vec<(String, ValueType)>,
     constants: Vec<(Value, Constant)>,
-    nodes: Vec<Node>,
+    nodes: Vec<FileNode>,
     outputs: Vec<Value>,
 }
 
@@ -218,13 +219,30 @@ pub fn decode(
         graph.typed_input(&name, value_type);
     }
     for node in model.nodes {
-        graph.append(node)?;
+        graph.append(known(node)?)?;
     }
     for output in model.outputs {
         graph.value_type(&output)?;
         graph.outputs.push(output);
     }
     Ok(graph)
+}
+
+/// A node of the file whose operator graphs have.
+fn known(node: FileNode) -> Result<Node, GraphError> {
+    let op = Op::from_name(&node.op).ok_or_else(|| GraphError::UnknownOperator {
+        node: node.name.clone(),
+        op: node.op.clone(),
+        what: "shape rule",
+        known: list(Op::ALL.iter().copied()),
+    })?;
+    Ok(Node {
+        name: node.name,
+        op,
+        inputs: node.inputs,
+        outputs: node.outputs,
+        attributes: node.attributes,
+    })
 }
 
 /// [`decode`] with zeros for the weights, for a reader of shapes.
@@ -251,7 +269,7 @@ pub fn is_standard(domain: &str) -> bool {
 pub(crate) fn read_node(
     proto: &NodeProto,
     tensor: &dyn Fn(&TensorProto) -> Result<Constant, DecodeError>,
-) -> Result<Node, DecodeError> {
+) -> Result<FileNode, DecodeError> {
     let op = proto.op_type.clone().unwrap_or_default();
     let name = proto.name.clone().filter(|name| !name.is_empty());
     let name = name
@@ -288,7 +306,7 @@ pub(crate) fn read_node(
         })
         .collect::<Result<_, DecodeError>>()?;
     let value = |name: &String| (!name.is_empty()).then(|| Value::new(name));
-    Ok(Node {
+    Ok(FileNode {
         inputs: proto.input.iter().map(value).collect(),
         outputs: proto.output.iter().map(|name| Value::new(name)).collect(),
         name,
@@ -297,6 +315,6 @@ pub(crate) fn read_node(
     })
 }
 
-fn is_cast_to_float(node: &Node) -> bool {
+fn is_cast_to_float(node: &FileNode) -> bool {
     node.op == "Cast" && node.int("to", 0) == DataType::Float as i64
 }

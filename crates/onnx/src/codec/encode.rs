@@ -3,9 +3,11 @@
 use half::f16;
 use prost::Message;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use crate::graph::{
-    Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, OPSET, Value, ValueType,
+    Attribute, Constant, Dim, ElementType, FileNode, Graph, GraphError, Node, OPSET, Value,
+    ValueType,
 };
 use crate::half::halves;
 use crate::proto::{
@@ -185,7 +187,7 @@ fn half_bytes(constant: &Constant) -> Option<Vec<u8>> {
 }
 
 fn cast_to_float(from: &str, to: &Value) -> NodeProto {
-    node_proto(&Node {
+    node_proto(&FileNode {
         name: to.to_string(),
         op: "Cast".to_owned(),
         inputs: vec![Some(Value::new(from))],
@@ -225,7 +227,7 @@ fn tensor_proto(
     proto
 }
 
-fn node_proto(node: &Node) -> NodeProto {
+fn node_proto<O: fmt::Display>(node: &Node<O>) -> NodeProto {
     NodeProto {
         input: node
             .inputs
@@ -234,7 +236,7 @@ fn node_proto(node: &Node) -> NodeProto {
             .collect(),
         output: node.outputs.iter().map(Value::to_string).collect(),
         name: Some(node.name.clone()),
-        op_type: Some(node.op.clone()),
+        op_type: Some(node.op.to_string()),
         attribute: node
             .attributes
             .iter()

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::known::{Kind, Known, Size};
 use crate::codec::Elements;
-use crate::graph::{Constant, Dim, ElementType, Graph, GraphError, Node, Value};
+use crate::graph::{Constant, Dim, ElementType, FileNode, Graph, GraphError, Node, Value};
 use crate::missing::shortened;
+use crate::op::Op;
 
 /// Elements of all tensors that lowering makes of few bytes of the file.
 const MAX_FILLED: usize = 1 << 27;
@@ -46,7 +47,7 @@ impl Importer {
     }
 
     /// Counts elements that a rule makes of few bytes of the file.
-    pub fn fill(&mut self, node: &Node, elements: Option<usize>) -> Result<(), GraphError> {
+    pub fn fill(&mut self, node: &FileNode, elements: Option<usize>) -> Result<(), GraphError> {
         let total = elements.and_then(|elements| self.filled.checked_add(elements));
         self.filled = total.filter(|&total| total <= MAX_FILLED).ok_or_else(|| {
             node.error(format!(
@@ -61,7 +62,7 @@ impl Importer {
     }
 
     /// Appends a node of an operator that this crate has, of floats.
-    pub fn copy(&mut self, node: &Node) -> Result<(), GraphError> {
+    pub fn copy(&mut self, node: &FileNode) -> Result<(), GraphError> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (index, input) in node.inputs.iter().enumerate() {
             inputs.push(match input {
@@ -72,14 +73,14 @@ impl Importer {
         while inputs.last().is_some_and(Option::is_none) {
             inputs.pop();
         }
-        self.append(node, &node.op, inputs)
+        self.append(node, operator(node)?, inputs)
     }
 
     /// Appends `op` with `node`'s attributes, and names its outputs.
     pub fn append(
         &mut self,
-        node: &Node,
-        op: &str,
+        node: &FileNode,
+        op: Op,
         inputs: Vec<Option<Value>>,
     ) -> Result<(), GraphError> {
         let mut outputs = Vec::with_capacity(node.outputs.len());
@@ -87,10 +88,11 @@ impl Importer {
             outputs.push(Value::new(&self.graph.fresh(output.name())));
         }
         self.graph.append(Node {
-            op: op.to_owned(),
+            name: node.name.clone(),
+            op,
             inputs,
             outputs: outputs.clone(),
-            ..node.clone()
+            attributes: node.attributes.clone(),
         })?;
         self.names.extend(node.outputs.iter().cloned().zip(outputs));
         Ok(())
@@ -116,7 +118,7 @@ impl Importer {
     }
 
     /// Input `index` of a node of the file, in the graph: floats.
-    pub fn input(&mut self, node: &Node, index: usize) -> Result<Value, GraphError> {
+    pub fn input(&mut self, node: &FileNode, index: usize) -> Result<Value, GraphError> {
         let value = node.input(index)?;
         let what = match self.known.get(value) {
             Some(known) if known.floats().is_none() => {
@@ -142,7 +144,7 @@ impl Importer {
     }
 
     /// Input `index` of a node of the file, in the graph: conditions.
-    pub fn condition(&mut self, node: &Node, index: usize) -> Result<Value, GraphError> {
+    pub fn condition(&mut self, node: &FileNode, index: usize) -> Result<Value, GraphError> {
         let value = node.input(index)?;
         if let Some(known) = self.known.get(value) {
             if known.kind != Kind::Bool {
@@ -162,7 +164,7 @@ impl Importer {
     }
 
     /// The integers that input `index` holds, if the node has it.
-    pub fn ints(&self, node: &Node, index: usize) -> Result<Option<Vec<Size>>, GraphError> {
+    pub fn ints(&self, node: &FileNode, index: usize) -> Result<Option<Vec<Size>>, GraphError> {
         let Some(value) = node.optional_input(index) else {
             return Ok(None);
         };
@@ -180,7 +182,7 @@ impl Importer {
     }
 
     /// The same, where all are numbers.
-    pub fn numbers(&self, node: &Node, index: usize) -> Result<Option<Vec<i64>>, GraphError> {
+    pub fn numbers(&self, node: &FileNode, index: usize) -> Result<Option<Vec<i64>>, GraphError> {
         let Some(sizes) = self.ints(node, index)? else {
             return Ok(None);
         };
@@ -196,7 +198,7 @@ impl Importer {
     }
 
     /// The axes that a node names: an attribute in older operator sets, input `index` in newer ones.
-    pub fn axes(&self, node: &Node, index: usize) -> Result<Option<Vec<i64>>, GraphError> {
+    pub fn axes(&self, node: &FileNode, index: usize) -> Result<Option<Vec<i64>>, GraphError> {
         match node.ints("axes") {
             Some(axes) => Ok(Some(axes.to_vec())),
             None => self.numbers(node, index),
@@ -204,7 +206,7 @@ impl Importer {
     }
 
     /// The floats that input `index` holds, where it is a constant.
-    pub fn floats(&mut self, node: &Node, index: usize) -> Result<Vec<f32>, GraphError> {
+    pub fn floats(&mut self, node: &FileNode, index: usize) -> Result<Vec<f32>, GraphError> {
         let value = self.input(node, index)?;
         match self.graph.constants().get(&value) {
             Some(Constant::F32(tensor)) => Ok(tensor.data.clone()),
@@ -245,6 +247,11 @@ impl Importer {
         }
         self.graph.transpose(x, axes)
     }
+}
+
+/// The operator of a node that is written as it is.
+pub(super) fn operator(node: &FileNode) -> Result<Op, GraphError> {
+    Op::from_name(&node.op).ok_or_else(|| node.error("graphs have no operator of that name"))
 }
 
 /// What a constant of the file is called in the graph, whose outputs may be called as they like.

@@ -18,7 +18,7 @@ use prost::Message;
 use super::codec::{DecodeError, External, content, is_standard, read_info};
 use super::graph::{Dim, ElementType, Graph, Value, ValueType};
 use super::missing::shortened;
-use super::ops;
+use super::op::Op;
 use super::proto::{ModelProto, ValueInfoProto};
 use importer::Importer;
 use source::inline_functions;
@@ -84,7 +84,7 @@ pub fn import(
 
 /// The operators that [`import`] can read.
 fn readable() -> String {
-    let rules = ops::names().chain(lower::names());
+    let rules = Op::ALL.iter().map(|op| op.name()).chain(lower::names());
     let mut names: Vec<_> = rules.chain(walk::alone()).collect();
     names.sort_unstable();
     names.dedup();

@@ -5,7 +5,7 @@
 use super::importer::Importer;
 use super::known::fold;
 use crate::codec::Elements;
-use crate::graph::{Attribute, Dim, Graph, GraphError, Node, Value};
+use crate::graph::{Attribute, Dim, FileNode, Graph, GraphError, Value};
 use crate::import::lower;
 
 const INPUTS: &[(&str, &[i64])] = &[
@@ -39,10 +39,10 @@ fn importer() -> Importer {
 }
 
 /// A node with the output `y`; inputs without a name are absent.
-fn node(op: &str, inputs: &[&str], attributes: &[(&str, Attribute)]) -> Node {
+fn node(op: &str, inputs: &[&str], attributes: &[(&str, Attribute)]) -> FileNode {
     let present = |name: &&str| (!name.is_empty()).then(|| Value::new(name));
     let attributes = attributes.iter().cloned();
-    Node {
+    FileNode {
         name: op.to_owned(),
         op: op.to_owned(),
         inputs: inputs.iter().map(present).collect(),
@@ -129,7 +129,7 @@ fn integers_are_followed_as_far_as_they_are_sure() {
 }
 
 /// Imports a node by its rule.
-fn lowered(importer: &mut Importer, node: &Node) -> Result<Value, GraphError> {
+fn lowered(importer: &mut Importer, node: &FileNode) -> Result<Value, GraphError> {
     let rule = lower::rule(&node.op).unwrap();
     match rule(importer, node)? {
         Some(value) => Ok(value),
@@ -138,7 +138,7 @@ fn lowered(importer: &mut Importer, node: &Node) -> Result<Value, GraphError> {
 }
 
 /// What importing a node says is wrong with it.
-fn refusal(importer: &mut Importer, node: &Node) -> String {
+fn refusal(importer: &mut Importer, node: &FileNode) -> String {
     match lowered(importer, node) {
         Ok(_) => panic!("{node:?} is imported"),
         Err(error) => error.to_string(),

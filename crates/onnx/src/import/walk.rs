@@ -9,9 +9,9 @@ use super::{Imported, lower, readable};
 use crate::codec::{
     DecodeError, Elements, External, content, is_standard, read_node, read_tensor, whole_tensor,
 };
-use crate::graph::{Dim, ElementType, GraphError, Node, Value};
+use crate::graph::{Dim, ElementType, FileNode, GraphError, Value};
 use crate::missing::{Missing, shortened};
-use crate::ops;
+use crate::op::Op;
 use crate::proto::{AttributeType, NodeProto, TensorProto};
 
 /// Dimensions of a value.
@@ -197,7 +197,7 @@ impl<'a> Walk<'a> {
             return Err(failed(reason).into());
         }
         let rule = lower::rule(op);
-        let copied = ops::names().any(|name| name == op);
+        let copied = Op::from_name(op).is_some();
         if rule.is_none() && !copied && !KNOWN_ALONE.contains(&op) && op != "If" {
             return Err(unknown(op.to_owned(), "import rule").into());
         }
@@ -246,7 +246,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Counts the known elements that `node` reads: many nodes may read the same.
-    fn count_folded(&mut self, node: &Node) -> Result<(), GraphError> {
+    fn count_folded(&mut self, node: &FileNode) -> Result<(), GraphError> {
         let inputs = node.inputs.iter().flatten();
         let known = inputs.filter_map(|input| self.importer.known.get(input));
         self.folded += known.map(|known| known.values.len()).sum::<usize>();
@@ -258,7 +258,7 @@ impl<'a> Walk<'a> {
     }
 
     /// An optional output that nobody wants has no name in the file.
-    fn name_outputs(&self, node: &mut Node) {
+    fn name_outputs(&self, node: &mut FileNode) {
         while node.outputs.len() > 1 && node.outputs.last().is_some_and(|o| o.name().is_empty()) {
             node.outputs.pop();
         }
@@ -284,7 +284,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Makes what a `ConstantOfShape` is filled with its second input, if it can be read.
-    fn name_fill(&mut self, proto: &NodeProto, node: &mut Node) -> bool {
+    fn name_fill(&mut self, proto: &NodeProto, node: &mut FileNode) -> bool {
         let fill = Value::new(&self.importer.graph.fresh(&format!("{}.value", node.name)));
         let given = proto.attribute.iter().find_map(|a| a.t.as_ref());
         match given {

@@ -3,6 +3,7 @@
 
 use super::{Cotangents, Product, Types, describe, f32_of, single};
 use crate::graph::{Attribute, Dim, Graph, GraphError, Node, Value};
+use crate::op::Op;
 
 /// Geometry of a convolution over `spatial` dimensions.
 pub struct Window {
@@ -185,15 +186,15 @@ fn attributes(window: &Window, output_padding: Option<Vec<i64>>) -> Vec<(String,
 fn adjoint(
     graph: &mut Graph,
     node: &Node,
-    op: &str,
+    op: Op,
     cotangent: &Value,
     attributes: Vec<(String, Attribute)>,
 ) -> Product {
-    let name = graph.fresh(op);
+    let name = graph.fresh(op.name());
     let output = Value::new(&name);
     graph.append(Node {
         name,
-        op: op.to_owned(),
+        op,
         inputs: vec![Some(cotangent.clone()), Some(node.input(1)?.clone())],
         outputs: vec![output.clone()],
         attributes: attributes.into_iter().collect(),
@@ -232,7 +233,7 @@ pub(super) fn conv_vjp(
     adjoint(
         graph,
         node,
-        "ConvTranspose",
+        Op::ConvTranspose,
         &cotangent,
         attributes(&window, Some(left_over)),
     )
@@ -247,5 +248,5 @@ pub(super) fn conv_transpose_vjp(
     only_input(node, position)?;
     let cotangent = graph.expand_like(&single(node, cotangents)?, node.output(0)?)?;
     let window = window(node, graph.shape(node.input(1)?)?)?;
-    adjoint(graph, node, "Conv", &cotangent, attributes(&window, None))
+    adjoint(graph, node, Op::Conv, &cotangent, attributes(&window, None))
 }

@@ -4,6 +4,7 @@ use std::f32::consts::FRAC_2_SQRT_PI;
 
 use super::{Cotangents, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
 use crate::graph::{ElementType, Graph, GraphError, Node, Shape, Value, ValueType};
+use crate::op::Op;
 
 pub(super) fn unary_shape(graph: &Graph, node: &Node) -> Types {
     Ok(vec![graph.value_type(node.input(0)?)?.clone()])
@@ -132,7 +133,7 @@ pub(super) fn pow_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: u
     }
     let one = graph.scalar(1.0);
     let reduced = graph.sub(exponent, &one)?;
-    let power = graph.apply("Pow", &[base, &reduced], [])?;
+    let power = graph.apply(Op::Pow, &[base, &reduced], [])?;
     let slope = graph.mul(exponent, &power)?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
@@ -196,12 +197,12 @@ pub(super) fn sign_vjp(_: &mut Graph, _: &Node, _: Cotangents, _: usize) -> Prod
 }
 
 pub(super) fn sin_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    let slope = graph.apply("Cos", &[node.input(0)?], [])?;
+    let slope = graph.apply(Op::Cos, &[node.input(0)?], [])?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
 pub(super) fn cos_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    let sine = graph.apply("Sin", &[node.input(0)?], [])?;
+    let sine = graph.apply(Op::Sin, &[node.input(0)?], [])?;
     let slope = graph.neg(&sine)?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
@@ -257,7 +258,7 @@ pub(super) fn leaky_relu_vjp(
     let huge = graph.scalar(f32::MAX);
     let steep = graph.mul(node.output(0)?, &huge)?;
     let (low, high) = (graph.scalar(alpha), graph.scalar(1.0));
-    let slope = graph.apply("Clip", &[&steep, &low, &high], [])?;
+    let slope = graph.apply(Op::Clip, &[&steep, &low, &high], [])?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
@@ -268,7 +269,7 @@ pub(super) fn clip_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: 
     let x = node.input(0)?;
     let mut cotangent = single(node, c)?;
     let zero = graph.scalar(0.0);
-    for (bound, op) in [(1, "Greater"), (2, "Less")] {
+    for (bound, op) in [(1, Op::Greater), (2, Op::Less)] {
         if let Some(limit) = node.optional_input(bound) {
             let inside = graph.apply(op, &[x, limit], [])?;
             cotangent = graph.select(&inside, &cotangent, &zero)?;
@@ -277,7 +278,7 @@ pub(super) fn clip_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: 
     pass(graph, node, cotangent, position)
 }
 
-fn extremum(graph: &mut Graph, node: &Node, c: Cotangents, position: usize, op: &str) -> Product {
+fn extremum(graph: &mut Graph, node: &Node, c: Cotangents, position: usize, op: Op) -> Product {
     if node.inputs.len() != 2 {
         return Err(node.error("only two inputs are supported"));
     }
@@ -293,11 +294,11 @@ fn extremum(graph: &mut Graph, node: &Node, c: Cotangents, position: usize, op: 
 }
 
 pub(super) fn max_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    extremum(graph, node, c, position, "Greater")
+    extremum(graph, node, c, position, Op::Greater)
 }
 
 pub(super) fn min_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    extremum(graph, node, c, position, "Less")
+    extremum(graph, node, c, position, Op::Less)
 }
 
 pub(super) fn select_vjp(

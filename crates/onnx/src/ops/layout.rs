@@ -5,6 +5,7 @@ use super::{
     normalize_axis, single, unbroadcast,
 };
 use crate::graph::{Attribute, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType};
+use crate::op::Op;
 
 /// How many values a row has; `None` when no machine can count them.
 fn fixed_product(shape: &[Dim]) -> Option<usize> {
@@ -23,7 +24,7 @@ fn shape_behind(graph: &Graph, target: &Value) -> Option<Shape> {
     let node = graph
         .nodes
         .iter()
-        .find(|node| node.op == "Shape" && node.outputs.contains(target))?;
+        .find(|node| node.op == Op::Shape && node.outputs.contains(target))?;
     graph
         .shape(node.inputs.first()?.as_ref()?)
         .ok()
@@ -204,8 +205,8 @@ pub(super) fn reshape_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usiz
     if sizes.iter().filter(|&&size| size == -1).count() <= 1 {
         return graph.reshape(&full, &sizes).map(Some);
     }
-    let target = graph.apply("Shape", &[input], [])?;
-    graph.apply("Reshape", &[&full, &target], []).map(Some)
+    let target = graph.apply(Op::Shape, &[input], [])?;
+    graph.apply(Op::Reshape, &[&full, &target], []).map(Some)
 }
 
 pub(super) fn transpose_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {

@@ -2,6 +2,7 @@
 
 use super::{Cotangents, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
 use crate::graph::{Attribute, Dim, Graph, GraphError, Node, Value};
+use crate::op::Op;
 
 fn misfit(node: &Node, a: &[Dim], b: &[Dim]) -> GraphError {
     node.error(format!(
@@ -95,7 +96,7 @@ fn gemm_of(
     alpha: f32,
 ) -> Result<Value, GraphError> {
     graph.apply(
-        "Gemm",
+        Op::Gemm,
         &[a, b],
         [
             ("alpha", Attribute::Float(alpha)),

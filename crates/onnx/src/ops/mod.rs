@@ -1,4 +1,5 @@
 //! The operators, a file a family: what type each gives its outputs, and its vector-Jacobian product.
+//! A new operator is a variant of [`Op`], and what the compiler then asks for.
 
 mod conv;
 mod elementwise;
@@ -11,13 +12,15 @@ mod softmax;
 pub use conv::{Window, window};
 pub use reduce::reduced_axes;
 
+use super::op::{Op, list};
+use std::fmt;
+
 use super::graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType,
 };
 
 /// Types of a node's outputs; its inputs are in the graph.
 type Types = Result<Vec<ValueType>, GraphError>;
-type ShapeRule = fn(&Graph, &Node) -> Types;
 
 /// Cotangents of a node's outputs; `None` where it is zero.
 type Cotangents<'a> = &'a [Option<Value>];
@@ -28,189 +31,141 @@ type Product = Result<Option<Value>, GraphError>;
 pub(super) type Vjp =
     fn(graph: &mut Graph, node: &Node, cotangents: Cotangents, position: usize) -> Product;
 
-/// Every operator by name, with its rules; those without a [`Vjp`] have no derivative.
-const OPERATORS: &[(&str, ShapeRule, Option<Vjp>)] = &[
-    ("Abs", elementwise::unary_shape, Some(elementwise::abs_vjp)),
-    ("Add", elementwise::binary_shape, Some(elementwise::add_vjp)),
-    ("And", elementwise::comparison_shape, None),
-    (
-        "Atan",
-        elementwise::unary_shape,
-        Some(elementwise::atan_vjp),
-    ),
-    (
-        "Ceil",
-        elementwise::unary_shape,
-        Some(elementwise::sign_vjp),
-    ),
-    (
-        "Clip",
-        elementwise::unary_shape,
-        Some(elementwise::clip_vjp),
-    ),
-    ("Concat", parts::concat_shape, Some(parts::concat_vjp)),
-    ("Constant", layout::constant_shape, None),
-    ("Conv", conv::conv_shape, Some(conv::conv_vjp)),
-    (
-        "ConvTranspose",
-        conv::conv_transpose_shape,
-        Some(conv::conv_transpose_vjp),
-    ),
-    ("Cos", elementwise::unary_shape, Some(elementwise::cos_vjp)),
-    ("Div", elementwise::binary_shape, Some(elementwise::div_vjp)),
-    ("Elu", elementwise::unary_shape, Some(elementwise::elu_vjp)),
-    ("Equal", elementwise::comparison_shape, None),
-    ("Erf", elementwise::unary_shape, Some(elementwise::erf_vjp)),
-    ("Exp", elementwise::unary_shape, Some(elementwise::exp_vjp)),
-    ("Expand", layout::expand_shape, Some(layout::expand_vjp)),
-    ("Flatten", layout::flatten_shape, Some(layout::reshape_vjp)),
-    (
-        "Floor",
-        elementwise::unary_shape,
-        Some(elementwise::sign_vjp),
-    ),
-    ("Gemm", matrix::gemm_shape, Some(matrix::gemm_vjp)),
-    ("Greater", elementwise::comparison_shape, None),
-    ("GreaterOrEqual", elementwise::comparison_shape, None),
-    (
-        "Identity",
-        elementwise::unary_shape,
-        Some(elementwise::identity_vjp),
-    ),
-    (
-        "LeakyRelu",
-        elementwise::unary_shape,
-        Some(elementwise::leaky_relu_vjp),
-    ),
-    ("Less", elementwise::comparison_shape, None),
-    ("LessOrEqual", elementwise::comparison_shape, None),
-    ("Log", elementwise::unary_shape, Some(elementwise::log_vjp)),
-    (
-        "LogSoftmax",
-        softmax::softmax_shape,
-        Some(softmax::log_softmax_vjp),
-    ),
-    ("MatMul", matrix::matmul_shape, Some(matrix::matmul_vjp)),
-    ("Max", elementwise::binary_shape, Some(elementwise::max_vjp)),
-    ("Min", elementwise::binary_shape, Some(elementwise::min_vjp)),
-    ("Mul", elementwise::binary_shape, Some(elementwise::mul_vjp)),
-    ("Neg", elementwise::unary_shape, Some(elementwise::neg_vjp)),
-    ("Not", elementwise::unary_shape, None),
-    ("Or", elementwise::comparison_shape, None),
-    ("Pad", parts::pad_shape, Some(parts::pad_vjp)),
-    ("Pow", elementwise::binary_shape, Some(elementwise::pow_vjp)),
-    ("ReduceMax", reduce::reduce_shape, Some(reduce::max_vjp)),
-    ("ReduceMean", reduce::reduce_shape, Some(reduce::mean_vjp)),
-    ("ReduceSum", reduce::reduce_shape, Some(reduce::sum_vjp)),
-    (
-        "ReduceSumSquare",
-        reduce::reduce_shape,
-        Some(reduce::sum_square_vjp),
-    ),
-    (
-        "Relu",
-        elementwise::unary_shape,
-        Some(elementwise::relu_vjp),
-    ),
-    ("Reshape", layout::reshape_shape, Some(layout::reshape_vjp)),
-    (
-        "Round",
-        elementwise::unary_shape,
-        Some(elementwise::sign_vjp),
-    ),
-    ("Shape", layout::shape_shape, None),
-    (
-        "Sigmoid",
-        elementwise::unary_shape,
-        Some(elementwise::sigmoid_vjp),
-    ),
-    (
-        "Sign",
-        elementwise::unary_shape,
-        Some(elementwise::sign_vjp),
-    ),
-    ("Sin", elementwise::unary_shape, Some(elementwise::sin_vjp)),
-    ("Slice", parts::slice_shape, Some(parts::slice_vjp)),
-    (
-        "Softmax",
-        softmax::softmax_shape,
-        Some(softmax::softmax_vjp),
-    ),
-    (
-        "Softplus",
-        elementwise::unary_shape,
-        Some(elementwise::softplus_vjp),
-    ),
-    ("Split", parts::split_shape, Some(parts::split_vjp)),
-    (
-        "Sqrt",
-        elementwise::unary_shape,
-        Some(elementwise::sqrt_vjp),
-    ),
-    ("Squeeze", layout::squeeze_shape, Some(layout::reshape_vjp)),
-    ("Sub", elementwise::binary_shape, Some(elementwise::sub_vjp)),
-    (
-        "Tanh",
-        elementwise::unary_shape,
-        Some(elementwise::tanh_vjp),
-    ),
-    (
-        "Transpose",
-        layout::transpose_shape,
-        Some(layout::transpose_vjp),
-    ),
-    (
-        "Unsqueeze",
-        layout::unsqueeze_shape,
-        Some(layout::reshape_vjp),
-    ),
-    (
-        "Where",
-        elementwise::select_shape,
-        Some(elementwise::select_vjp),
-    ),
-    ("Xor", elementwise::comparison_shape, None),
-];
-
 /// Types of the outputs of `node`, whose inputs are in `graph`.
 pub(super) fn infer(graph: &Graph, node: &Node) -> Types {
-    let found = OPERATORS.iter().find(|(name, ..)| *name == node.op);
-    let (_, rule, _) = found.ok_or_else(|| unknown(node, "shape rule", names()))?;
+    let rule = match node.op {
+        Op::Abs
+        | Op::Atan
+        | Op::Ceil
+        | Op::Clip
+        | Op::Cos
+        | Op::Elu
+        | Op::Erf
+        | Op::Exp
+        | Op::Floor
+        | Op::Identity
+        | Op::LeakyRelu
+        | Op::Log
+        | Op::Neg
+        | Op::Not
+        | Op::Relu
+        | Op::Round
+        | Op::Sigmoid
+        | Op::Sign
+        | Op::Sin
+        | Op::Softplus
+        | Op::Sqrt
+        | Op::Tanh => elementwise::unary_shape,
+        Op::Add | Op::Div | Op::Max | Op::Min | Op::Mul | Op::Pow | Op::Sub => {
+            elementwise::binary_shape
+        }
+        Op::And
+        | Op::Equal
+        | Op::Greater
+        | Op::GreaterOrEqual
+        | Op::Less
+        | Op::LessOrEqual
+        | Op::Or
+        | Op::Xor => elementwise::comparison_shape,
+        Op::Concat => parts::concat_shape,
+        Op::Constant => layout::constant_shape,
+        Op::Conv => conv::conv_shape,
+        Op::ConvTranspose => conv::conv_transpose_shape,
+        Op::Expand => layout::expand_shape,
+        Op::Flatten => layout::flatten_shape,
+        Op::Gemm => matrix::gemm_shape,
+        Op::LogSoftmax | Op::Softmax => softmax::softmax_shape,
+        Op::MatMul => matrix::matmul_shape,
+        Op::Pad => parts::pad_shape,
+        Op::ReduceMax | Op::ReduceMean | Op::ReduceSum | Op::ReduceSumSquare => {
+            reduce::reduce_shape
+        }
+        Op::Reshape => layout::reshape_shape,
+        Op::Shape => layout::shape_shape,
+        Op::Slice => parts::slice_shape,
+        Op::Split => parts::split_shape,
+        Op::Squeeze => layout::squeeze_shape,
+        Op::Transpose => layout::transpose_shape,
+        Op::Unsqueeze => layout::unsqueeze_shape,
+        Op::Where => elementwise::select_shape,
+    };
     rule(graph, node)
+}
+
+/// The vector-Jacobian product of an operator; `None` if it has no derivative.
+fn derivative(op: Op) -> Option<Vjp> {
+    Some(match op {
+        Op::Abs => elementwise::abs_vjp,
+        Op::Add => elementwise::add_vjp,
+        Op::Atan => elementwise::atan_vjp,
+        Op::Ceil | Op::Floor | Op::Round | Op::Sign => elementwise::sign_vjp,
+        Op::Clip => elementwise::clip_vjp,
+        Op::Concat => parts::concat_vjp,
+        Op::Conv => conv::conv_vjp,
+        Op::ConvTranspose => conv::conv_transpose_vjp,
+        Op::Cos => elementwise::cos_vjp,
+        Op::Div => elementwise::div_vjp,
+        Op::Elu => elementwise::elu_vjp,
+        Op::Erf => elementwise::erf_vjp,
+        Op::Exp => elementwise::exp_vjp,
+        Op::Expand => layout::expand_vjp,
+        Op::Flatten | Op::Reshape | Op::Squeeze | Op::Unsqueeze => layout::reshape_vjp,
+        Op::Gemm => matrix::gemm_vjp,
+        Op::Identity => elementwise::identity_vjp,
+        Op::LeakyRelu => elementwise::leaky_relu_vjp,
+        Op::Log => elementwise::log_vjp,
+        Op::LogSoftmax => softmax::log_softmax_vjp,
+        Op::MatMul => matrix::matmul_vjp,
+        Op::Max => elementwise::max_vjp,
+        Op::Min => elementwise::min_vjp,
+        Op::Mul => elementwise::mul_vjp,
+        Op::Neg => elementwise::neg_vjp,
+        Op::Pad => parts::pad_vjp,
+        Op::Pow => elementwise::pow_vjp,
+        Op::ReduceMax => reduce::max_vjp,
+        Op::ReduceMean => reduce::mean_vjp,
+        Op::ReduceSum => reduce::sum_vjp,
+        Op::ReduceSumSquare => reduce::sum_square_vjp,
+        Op::Relu => elementwise::relu_vjp,
+        Op::Sigmoid => elementwise::sigmoid_vjp,
+        Op::Sin => elementwise::sin_vjp,
+        Op::Slice => parts::slice_vjp,
+        Op::Softmax => softmax::softmax_vjp,
+        Op::Softplus => elementwise::softplus_vjp,
+        Op::Split => parts::split_vjp,
+        Op::Sqrt => elementwise::sqrt_vjp,
+        Op::Sub => elementwise::sub_vjp,
+        Op::Tanh => elementwise::tanh_vjp,
+        Op::Transpose => layout::transpose_vjp,
+        Op::Where => elementwise::select_vjp,
+        Op::And
+        | Op::Constant
+        | Op::Equal
+        | Op::Greater
+        | Op::GreaterOrEqual
+        | Op::Less
+        | Op::LessOrEqual
+        | Op::Not
+        | Op::Or
+        | Op::Shape
+        | Op::Xor => return None,
+    })
 }
 
 /// The vector-Jacobian product of `node`'s operator.
 pub(super) fn vjp(node: &Node) -> Result<Vjp, GraphError> {
-    let found = OPERATORS.iter().find(|(name, ..)| *name == node.op);
-    found
-        .and_then(|(_, _, vjp)| *vjp)
-        .ok_or_else(|| unknown(node, "differentiation rule", differentiable()))
-}
-
-/// Every operator.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    OPERATORS.iter().map(|(name, ..)| *name)
+    derivative(node.op).ok_or_else(|| GraphError::UnknownOperator {
+        node: node.name.clone(),
+        op: node.op.to_string(),
+        what: "differentiation rule",
+        known: list(differentiable()),
+    })
 }
 
 /// The operators that have a [`Vjp`].
-pub(super) fn differentiable() -> impl Iterator<Item = &'static str> {
-    OPERATORS
-        .iter()
-        .filter(|(_, _, vjp)| vjp.is_some())
-        .map(|(name, ..)| *name)
-}
-
-fn unknown(
-    node: &Node,
-    what: &'static str,
-    known: impl Iterator<Item = &'static str>,
-) -> GraphError {
-    GraphError::UnknownOperator {
-        node: node.name.clone(),
-        op: node.op.clone(),
-        what,
-        known: known.collect::<Vec<_>>().join(", "),
-    }
+pub(super) fn differentiable() -> impl Iterator<Item = Op> {
+    let mut all = Op::ALL.iter().copied();
+    std::iter::from_fn(move || all.find(|op| derivative(*op).is_some()))
 }
 
 /// The shape that `a` and `b` broadcast to.
@@ -245,8 +200,8 @@ fn known_ints<'a>(graph: &'a Graph, value: &Value) -> Option<&'a [i64]> {
         .nodes
         .iter()
         .find(|node| node.outputs.contains(value))?;
-    match (node.op.as_str(), node.attributes.get("value")) {
-        ("Constant", Some(Attribute::Tensor(Constant::I64 { data, .. }))) => Some(data),
+    match (node.op, node.attributes.get("value")) {
+        (Op::Constant, Some(Attribute::Tensor(Constant::I64 { data, .. }))) => Some(data),
         _ => None,
     }
 }
@@ -266,7 +221,11 @@ fn axes(graph: &Graph, node: &Node, index: usize, rank: usize) -> Result<Vec<usi
 }
 
 /// An axis of `rank`, counted from the end where it is negative.
-pub(crate) fn normalize_axis(node: &Node, axis: i64, rank: usize) -> Result<usize, GraphError> {
+pub(crate) fn normalize_axis<O: fmt::Display>(
+    node: &Node<O>,
+    axis: i64,
+    rank: usize,
+) -> Result<usize, GraphError> {
     let counted = if axis < 0 {
         axis.saturating_add(rank as i64)
     } else {

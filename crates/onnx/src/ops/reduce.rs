@@ -2,6 +2,7 @@
 
 use super::{Cotangents, Product, Types, axes, f32_of, is_number, single};
 use crate::graph::{Dim, Graph, GraphError, Node, Value};
+use crate::op::Op;
 
 pub(super) fn reduce_shape(graph: &Graph, node: &Node) -> Types {
     let shape = graph.shape(node.input(0)?)?;
@@ -104,7 +105,7 @@ pub(super) fn max_vjp(graph: &mut Graph, node: &Node, cotangents: Cotangents, _:
     } else {
         node.output(0)?.clone()
     };
-    let is_largest = graph.apply("Equal", &[x, &largest], [])?;
+    let is_largest = graph.apply(Op::Equal, &[x, &largest], [])?;
     let (one, zero) = (graph.scalar(1.0), graph.scalar(0.0));
     let chosen = graph.select(&is_largest, &one, &zero)?;
     let count = graph.reduce_sum(&chosen, &axes, true)?;

@@ -1,7 +1,7 @@
 //! Functions of known elements.
 
 use super::{Kind, Known, MAX_LENGTH, Scalar, Size, count, position, strides};
-use crate::graph::Node;
+use crate::graph::FileNode;
 
 /// ONNX's codes of element types, and what they are here.
 pub(super) fn kind_of(code: i64) -> Option<Kind> {
@@ -68,7 +68,7 @@ pub(super) fn unary(op: &str, a: &Known) -> Option<Known> {
     Some(Known::new(a.shape.clone(), a.kind, values))
 }
 
-fn binary_of(op: &str, node: &Node, a: Scalar, b: Scalar) -> Option<Scalar> {
+fn binary_of(op: &str, node: &FileNode, a: Scalar, b: Scalar) -> Option<Scalar> {
     Some(match (a, b) {
         (Scalar::Int(Size::Number(a)), Scalar::Int(Size::Number(b))) => match op {
             "Add" => Scalar::number(a.checked_add(b)?),
@@ -126,7 +126,7 @@ fn binary_of(op: &str, node: &Node, a: Scalar, b: Scalar) -> Option<Scalar> {
     })
 }
 
-pub(super) fn binary(op: &str, node: &Node, a: &Known, b: &Known) -> Option<Known> {
+pub(super) fn binary(op: &str, node: &FileNode, a: &Known, b: &Known) -> Option<Known> {
     let (shape, [left, right]) = broadcast([a, b])?;
     let pairs = left.into_iter().zip(right);
     let values = pairs.map(|(at, and)| binary_of(op, node, a.values[at], b.values[and]));

@@ -2,13 +2,13 @@
 
 use super::elementwise::{binary, broadcast_place, cast_all, select, unary};
 use super::{Importer, Kind, Known, MAX_LENGTH, Scalar, Size, count, position, strides};
-use crate::graph::{GraphError, Node};
+use crate::graph::{FileNode, GraphError};
 
 /// The first output of `node`, where it is known: a function of known tensors, or the shape of a
 /// value. The others of such nodes are none.
 pub(in crate::import) fn fold(
     importer: &Importer,
-    node: &Node,
+    node: &FileNode,
 ) -> Result<Option<Known>, GraphError> {
     if node.op == "Shape" {
         return shape(importer, node).map(Some);
@@ -66,7 +66,7 @@ fn code_of(kind: Kind) -> i64 {
     }
 }
 
-fn shape(importer: &Importer, node: &Node) -> Result<Known, GraphError> {
+fn shape(importer: &Importer, node: &FileNode) -> Result<Known, GraphError> {
     let input = node.input(0)?;
     let whole = match importer.known.get(input) {
         Some(known) => known
@@ -130,7 +130,7 @@ fn squeeze(a: &Known, axes: Option<&Known>) -> Option<Known> {
     a.reshaped(kept.map(|axis| a.shape[axis]).collect())
 }
 
-fn reshape(a: &Known, sizes: &Known, node: &Node) -> Option<Known> {
+fn reshape(a: &Known, sizes: &Known, node: &FileNode) -> Option<Known> {
     let sizes = sizes.numbers()?;
     let copies = node.int("allowzero", 0) == 0;
     let mut shape = Vec::with_capacity(sizes.len());
@@ -391,7 +391,7 @@ fn triangle(a: &Known, diagonal: Option<&Known>, upper: bool) -> Option<Known> {
 }
 
 /// Of all elements of a list.
-fn reduce(node: &Node, a: &Known, axes: Option<&Known>) -> Option<Known> {
+fn reduce(node: &FileNode, a: &Known, axes: Option<&Known>) -> Option<Known> {
     let axes = match (node.ints("axes"), axes) {
         (Some(axes), _) => axes.to_vec(),
         (None, Some(axes)) => axes.numbers()?,

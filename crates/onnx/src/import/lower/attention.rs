@@ -1,14 +1,15 @@
 //! `Attention` of operator set 23.
 
 use super::{Importer, Lowered, fixed, in_triangle};
-use crate::graph::{Attribute, Dim, GraphError, Node, Value};
+use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
+use crate::op::Op;
 use crate::tensor::Tensor;
 
 /// Added where a query must not see a key: its share is zero in single precision.
 const MASKED: f32 = -1e30;
 
 /// `softmax(scale q k^T + mask) v` for each head.
-pub(super) fn attention(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn attention(importer: &mut Importer, node: &FileNode) -> Lowered {
     if (4..node.inputs.len()).any(|index| node.optional_input(index).is_some()) {
         return Err(node.error("keys and values of before are not supported"));
     }
@@ -64,7 +65,7 @@ pub(super) fn attention(importer: &mut Importer, node: &Node) -> Lowered {
     let axis = Attribute::Int(3);
     let shares = importer
         .graph
-        .apply("Softmax", &[&scores], [("axis", axis)])?;
+        .apply(Op::Softmax, &[&scores], [("axis", axis)])?;
     let seen = importer.graph.matmul(&shares, &v)?;
     if !joined {
         return Ok(Some(seen));
@@ -79,7 +80,7 @@ pub(super) fn attention(importer: &mut Importer, node: &Node) -> Lowered {
 /// Input `index` as B x heads x length x size.
 fn heads(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     index: usize,
     attribute: &str,
 ) -> Result<Value, GraphError> {
@@ -103,7 +104,7 @@ fn heads(
 /// Keys or values for `heads` queries' heads, of which some share one.
 fn shared(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     x: &Value,
     heads: usize,
 ) -> Result<Value, GraphError> {
@@ -116,7 +117,7 @@ fn shared(
 }
 
 /// The mask as what is added: a condition says what is seen.
-fn mask(importer: &mut Importer, node: &Node) -> Result<Value, GraphError> {
+fn mask(importer: &mut Importer, node: &FileNode) -> Result<Value, GraphError> {
     if let Ok(mask) = importer.input(node, 3) {
         return Ok(mask);
     }

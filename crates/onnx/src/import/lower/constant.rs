@@ -3,11 +3,11 @@
 use super::repeat::broadcast_to;
 use super::{Importer, Lowered, fixed};
 use crate::codec::Elements;
-use crate::graph::{Attribute, Node};
+use crate::graph::{Attribute, FileNode};
 use crate::tensor::Tensor;
 
 /// Numbers that are attributes; tensors are read before any rule.
-pub(super) fn constant(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn constant(importer: &mut Importer, node: &FileNode) -> Lowered {
     let (_, attribute) = node
         .attributes
         .first_key_value()
@@ -26,7 +26,7 @@ pub(super) fn constant(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// More numbers than are followed, or as many as the batch has rows.
-pub(super) fn constant_of_shape(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn constant_of_shape(importer: &mut Importer, node: &FileNode) -> Lowered {
     let sizes = importer.ints(node, 0)?.unwrap_or_default();
     let fill = importer.floats(node, 1)?;
     let number = importer
@@ -47,7 +47,7 @@ pub(in crate::import) fn in_triangle(
 }
 
 /// The upper or the lower triangle of matrices.
-pub(super) fn trilu(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn trilu(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let diagonal = importer.numbers(node, 1)?.and_then(|k| k.first().copied());
     let shape = importer.graph.shape(&x)?;

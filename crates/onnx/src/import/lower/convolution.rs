@@ -1,7 +1,7 @@
 //! Convolutions whose pads are to be worked out.
 
 use super::{Importer, Lowered, fixed};
-use crate::graph::{Attribute, Dim, GraphError, Node};
+use crate::graph::{Attribute, Dim, FileNode, GraphError};
 
 /// Pads before and after each axis.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub(super) struct Spatial {
 }
 
 /// A list of positive integers, one an axis.
-fn per_axis(node: &Node, name: &str, rank: usize) -> Result<Vec<usize>, GraphError> {
+fn per_axis(node: &FileNode, name: &str, rank: usize) -> Result<Vec<usize>, GraphError> {
     let Some(values) = node.ints(name) else {
         return Ok(vec![1; rank]);
     };
@@ -67,7 +67,7 @@ const MAX_SIDE: usize = 1 << 20;
 
 impl Spatial {
     /// Of a window of `kernel` over `sides`.
-    pub fn read(node: &Node, sides: &[usize], kernel: &[usize]) -> Result<Self, GraphError> {
+    pub fn read(node: &FileNode, sides: &[usize], kernel: &[usize]) -> Result<Self, GraphError> {
         let rank = kernel.len();
         let strides = per_axis(node, "strides", rank)?;
         let dilations = per_axis(node, "dilations", rank)?;
@@ -113,7 +113,7 @@ impl Spatial {
 }
 
 /// The attribute `pads`.
-fn written(node: &Node, rank: usize) -> Result<Vec<(usize, usize)>, GraphError> {
+fn written(node: &FileNode, rank: usize) -> Result<Vec<(usize, usize)>, GraphError> {
     let Some(values) = node.ints("pads") else {
         return Ok(vec![(0, 0); rank]);
     };
@@ -135,7 +135,7 @@ fn halves(total: usize, after: bool) -> (usize, usize) {
 }
 
 /// Spatial sizes of a convolution's input and kernel.
-fn sizes(importer: &mut Importer, node: &Node) -> Result<(Vec<usize>, Vec<usize>), GraphError> {
+fn sizes(importer: &mut Importer, node: &FileNode) -> Result<(Vec<usize>, Vec<usize>), GraphError> {
     let (x, weight) = (importer.input(node, 0)?, importer.input(node, 1)?);
     let spatial = |shape: &[Dim]| fixed(node, shape.get(2..).unwrap_or_default());
     let sides = spatial(importer.graph.shape(&x)?)?;
@@ -146,13 +146,13 @@ fn sizes(importer: &mut Importer, node: &Node) -> Result<(Vec<usize>, Vec<usize>
     Ok((sides, kernel))
 }
 
-fn set(node: &mut Node, name: &str, values: impl Iterator<Item = usize>) {
+fn set(node: &mut FileNode, name: &str, values: impl Iterator<Item = usize>) {
     let values = values.map(|v| v as i64).collect();
     node.attributes
         .insert(name.to_owned(), Attribute::Ints(values));
 }
 
-pub(super) fn conv(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn conv(importer: &mut Importer, node: &FileNode) -> Lowered {
     let (sides, kernel) = sizes(importer, node)?;
     let spatial = Spatial::read(node, &sides, &kernel)?;
     let mut plain = node.clone();
@@ -164,7 +164,7 @@ pub(super) fn conv(importer: &mut Importer, node: &Node) -> Lowered {
 
 /// Pads that are worked out make the output as many times as large as the stride says, or of
 /// `output_shape`; where the kernel leaves some of that out, the rest is `output_padding`.
-pub(super) fn conv_transpose(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn conv_transpose(importer: &mut Importer, node: &FileNode) -> Lowered {
     let (sides, kernel) = sizes(importer, node)?;
     let rank = kernel.len();
     let mut plain = node.clone();

@@ -1,7 +1,7 @@
 //! `Einsum` of one or two tensors, as a product of matrices.
 
 use super::{Importer, Lowered};
-use crate::graph::{Dim, GraphError, Node, Value};
+use crate::graph::{Dim, FileNode, GraphError, Value};
 
 /// A tensor and the labels of its axes.
 struct Labelled {
@@ -9,7 +9,7 @@ struct Labelled {
     labels: Vec<char>,
 }
 
-pub(super) fn einsum(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn einsum(importer: &mut Importer, node: &FileNode) -> Lowered {
     let equation: String = node
         .string("equation")
         .unwrap_or_default()
@@ -91,7 +91,7 @@ fn summed(
 /// columns, and the rest is summed over.
 fn product(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     a: &Labelled,
     b: &Labelled,
     output: &[char],

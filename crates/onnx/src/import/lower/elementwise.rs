@@ -1,15 +1,16 @@
 //! Arithmetic element by element, comparisons, and casts.
 
-use super::{Importer, Lowered};
-use crate::graph::{ElementType, GraphError, Node, Value};
+use super::{Importer, Lowered, operator};
+use crate::graph::{ElementType, FileNode, GraphError, Value};
+use crate::op::Op;
 use crate::proto::DataType;
 
-pub(super) fn identity(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn identity(importer: &mut Importer, node: &FileNode) -> Lowered {
     importer.present(node.input(0)?).cloned().map(Some)
 }
 
 /// Nothing, unless it draws what it leaves out.
-pub(super) fn dropout(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn dropout(importer: &mut Importer, node: &FileNode) -> Lowered {
     if let Some(training) = node.optional_input(2) {
         let known = importer
             .known
@@ -27,7 +28,7 @@ pub(super) fn dropout(importer: &mut Importer, node: &Node) -> Lowered {
 const FLOATS: [i64; 4] = [1, 10, 11, 16];
 const BOOL: i64 = 9;
 
-pub(super) fn cast(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn cast(importer: &mut Importer, node: &FileNode) -> Lowered {
     let to = node.int("to", 0);
     let value = node.input(0)?;
     if let Some(known) = importer.known.get(value) {
@@ -52,8 +53,8 @@ pub(super) fn cast(importer: &mut Importer, node: &Node) -> Lowered {
         }
         ElementType::F32 if to == BOOL => {
             let zero = graph.scalar(0.0);
-            let is_zero = graph.apply("Equal", &[&input, &zero], [])?;
-            graph.apply("Not", &[&is_zero], []).map(Some)
+            let is_zero = graph.apply(Op::Equal, &[&input, &zero], [])?;
+            graph.apply(Op::Not, &[&is_zero], []).map(Some)
         }
         _ => Err(node.error(
             "it makes integers of what depends on the latents; only floats are differentiated",
@@ -62,7 +63,7 @@ pub(super) fn cast(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// Exponents may be integers, and the square is worth its own rule.
-pub(super) fn pow(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn pow(importer: &mut Importer, node: &FileNode) -> Lowered {
     let base = importer.input(node, 0)?;
     let exponent = node.input(1)?;
     let Some(known) = importer.known.get(exponent) else {
@@ -77,13 +78,13 @@ pub(super) fn pow(importer: &mut Importer, node: &Node) -> Lowered {
         }
         let exponent = importer.graph.scalar(number);
         let graph = &mut importer.graph;
-        return graph.apply("Pow", &[&base, &exponent], []).map(Some);
+        return graph.apply(Op::Pow, &[&base, &exponent], []).map(Some);
     }
     importer.copy(node).map(|()| None)
 }
 
 /// The node's inputs, two by two.
-fn chain(importer: &mut Importer, node: &Node, op: &str) -> Result<Value, GraphError> {
+fn chain(importer: &mut Importer, node: &FileNode, op: Op) -> Result<Value, GraphError> {
     let mut total = importer.input(node, 0)?;
     for index in 1..node.inputs.len() {
         let next = importer.input(node, index)?;
@@ -92,23 +93,23 @@ fn chain(importer: &mut Importer, node: &Node, op: &str) -> Result<Value, GraphE
     Ok(total)
 }
 
-pub(super) fn sum(importer: &mut Importer, node: &Node) -> Lowered {
-    chain(importer, node, "Add").map(Some)
+pub(super) fn sum(importer: &mut Importer, node: &FileNode) -> Lowered {
+    chain(importer, node, Op::Add).map(Some)
 }
 
-pub(super) fn mean(importer: &mut Importer, node: &Node) -> Lowered {
-    let total = chain(importer, node, "Add")?;
+pub(super) fn mean(importer: &mut Importer, node: &FileNode) -> Lowered {
+    let total = chain(importer, node, Op::Add)?;
     let count = node.inputs.len().max(1);
     importer.graph.scale(&total, 1.0 / count as f32).map(Some)
 }
 
 /// `Min` and `Max` of any number of inputs.
-pub(super) fn extremum(importer: &mut Importer, node: &Node) -> Lowered {
-    chain(importer, node, &node.op).map(Some)
+pub(super) fn extremum(importer: &mut Importer, node: &FileNode) -> Lowered {
+    chain(importer, node, operator(node)?).map(Some)
 }
 
 /// Bounds that are numbers are a clip; others, which may depend on the latents, are compared with.
-pub(super) fn clip(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn clip(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let mut bounds = [None, None];
     for (index, bound) in bounds.iter_mut().enumerate() {
@@ -121,7 +122,7 @@ pub(super) fn clip(importer: &mut Importer, node: &Node) -> Lowered {
         return importer.copy(node).map(|()| None);
     }
     let mut value = x;
-    for (op, bound) in ["Max", "Min"].into_iter().zip(bounds) {
+    for (op, bound) in [Op::Max, Op::Min].into_iter().zip(bounds) {
         if let Some(bound) = bound {
             value = importer.graph.apply(op, &[&value, &bound], [])?;
         }
@@ -129,23 +130,25 @@ pub(super) fn clip(importer: &mut Importer, node: &Node) -> Lowered {
     Ok(Some(value))
 }
 
-pub(super) fn reciprocal(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reciprocal(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let one = importer.graph.scalar(1.0);
     importer.graph.div(&one, &x).map(Some)
 }
 
 /// `Not`, `And`, `Or` and `Xor`, of conditions.
-pub(super) fn logical(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn logical(importer: &mut Importer, node: &FileNode) -> Lowered {
     let mut inputs = Vec::with_capacity(node.inputs.len());
     for index in 0..node.inputs.len() {
         inputs.push(Some(importer.condition(node, index)?));
     }
-    importer.append(node, &node.op, inputs).map(|()| None)
+    importer
+        .append(node, operator(node)?, inputs)
+        .map(|()| None)
 }
 
 /// Of floats; conditions are equal where not one of them holds alone.
-pub(super) fn equal(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn equal(importer: &mut Importer, node: &FileNode) -> Lowered {
     let a = node.input(0)?;
     let conditions = match importer.names.get(a) {
         Some(a) => importer.graph.value_type(a)?.element == ElementType::Bool,
@@ -155,11 +158,11 @@ pub(super) fn equal(importer: &mut Importer, node: &Node) -> Lowered {
         return importer.copy(node).map(|()| None);
     }
     let (a, b) = (importer.condition(node, 0)?, importer.condition(node, 1)?);
-    let differ = importer.graph.apply("Xor", &[&a, &b], [])?;
-    importer.graph.apply("Not", &[&differ], []).map(Some)
+    let differ = importer.graph.apply(Op::Xor, &[&a, &b], [])?;
+    importer.graph.apply(Op::Not, &[&differ], []).map(Some)
 }
 
-pub(super) fn choice(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn choice(importer: &mut Importer, node: &FileNode) -> Lowered {
     let condition = importer.condition(node, 0)?;
     let (a, b) = (importer.input(node, 1)?, importer.input(node, 2)?);
     importer.graph.select(&condition, &a, &b).map(Some)

@@ -1,10 +1,11 @@
 //! What moves elements and computes nothing.
 
 use super::{Importer, Lowered, Size, image_sizes};
-use crate::graph::{Attribute, Dim, GraphError, Node};
+use crate::graph::{Attribute, Dim, FileNode, GraphError};
+use crate::op::Op;
 use crate::ops::normalize_axis;
 
-pub(super) fn reshape(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reshape(importer: &mut Importer, node: &FileNode) -> Lowered {
     let input = importer.input(node, 0)?;
     let sizes = importer
         .ints(node, 1)?
@@ -44,7 +45,7 @@ pub(super) fn reshape(importer: &mut Importer, node: &Node) -> Lowered {
 const MAX_RANK: usize = 16;
 
 /// As a reshaping, whose axis may be counted from the end.
-pub(super) fn flatten(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn flatten(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
     let axis = match node.int("axis", 1) {
@@ -53,10 +54,10 @@ pub(super) fn flatten(importer: &mut Importer, node: &Node) -> Lowered {
     };
     let axis = Attribute::Int(axis as i64);
     let graph = &mut importer.graph;
-    graph.apply("Flatten", &[&x], [("axis", axis)]).map(Some)
+    graph.apply(Op::Flatten, &[&x], [("axis", axis)]).map(Some)
 }
 
-pub(super) fn squeeze(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn squeeze(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let axes: Vec<i64> = match importer.axes(node, 1)? {
         Some(axes) => axes,
@@ -70,10 +71,13 @@ pub(super) fn squeeze(importer: &mut Importer, node: &Node) -> Lowered {
         return Ok(Some(x));
     }
     let axes = importer.graph.int_list(&axes);
-    importer.graph.apply("Squeeze", &[&x, &axes], []).map(Some)
+    importer
+        .graph
+        .apply(Op::Squeeze, &[&x, &axes], [])
+        .map(Some)
 }
 
-pub(super) fn unsqueeze(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn unsqueeze(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let axes = importer.axes(node, 1)?;
     let axes = axes.ok_or_else(|| node.error("it has no axes"))?;
@@ -84,7 +88,7 @@ pub(super) fn unsqueeze(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// Parts without elements add nothing.
-pub(super) fn concat(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn concat(importer: &mut Importer, node: &FileNode) -> Lowered {
     let mut parts = Vec::with_capacity(node.inputs.len());
     for index in 0..node.inputs.len() {
         let part = importer.input(node, index)?;
@@ -102,14 +106,14 @@ pub(super) fn concat(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// The side of the squares that channels become or are made of.
-fn block_of(node: &Node) -> Option<(usize, usize)> {
+fn block_of(node: &FileNode) -> Option<(usize, usize)> {
     let block = usize::try_from(node.int("blocksize", 0)).ok()?;
     let square = block.checked_mul(block).filter(|&square| square > 0)?;
     Some((block, square))
 }
 
 /// Channels become squares of `blocksize` positions.
-pub(super) fn depth_to_space(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn depth_to_space(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let [channels, height, width] = image_sizes(importer, node, &x)?;
     let fits = block_of(node).filter(|(_, square)| channels.is_multiple_of(*square));
@@ -142,7 +146,7 @@ pub(super) fn depth_to_space(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// Squares of `blocksize` positions become channels.
-pub(super) fn space_to_depth(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn space_to_depth(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let [channels, height, width] = image_sizes(importer, node, &x)?;
     let divides = |block: usize| height.is_multiple_of(block) && width.is_multiple_of(block);
@@ -164,7 +168,7 @@ pub(super) fn space_to_depth(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// Equal parts need not be written out.
-pub(super) fn split(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn split(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let shape = importer.graph.shape(&x)?;
     let axis = normalize_axis(node, node.int("axis", 0), shape.len())?;

@@ -1,10 +1,11 @@
 //! Products of matrices.
 
 use super::{Importer, Lowered};
-use crate::graph::Node;
+use crate::graph::FileNode;
+use crate::op::Op;
 
 /// A vector is a matrix of one row on the left, and of one column on the right.
-pub(super) fn matmul(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn matmul(importer: &mut Importer, node: &FileNode) -> Lowered {
     let (mut a, mut b) = (importer.input(node, 0)?, importer.input(node, 1)?);
     let graph = &mut importer.graph;
     let (row, column) = (graph.shape(&a)?.len() == 1, graph.shape(&b)?.len() == 1);
@@ -24,5 +25,5 @@ pub(super) fn matmul(importer: &mut Importer, node: &Node) -> Lowered {
         _ => vec![-1],
     };
     let axes = graph.int_list(&axes);
-    graph.apply("Squeeze", &[&product, &axes], []).map(Some)
+    graph.apply(Op::Squeeze, &[&product, &axes], []).map(Some)
 }

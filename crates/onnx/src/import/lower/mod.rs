@@ -16,15 +16,15 @@ mod reduce;
 mod repeat;
 mod resize;
 
-use super::importer::Importer;
+use super::importer::{Importer, operator};
 use super::known::Size;
-use crate::graph::{Dim, GraphError, Node, Value};
+use crate::graph::{Dim, FileNode, GraphError, Value};
 pub(super) use constant::in_triangle;
 pub(super) use pick::indices;
 
 /// Appends what `node` computes and returns its first output; `None` where the rule has named the
 /// outputs itself.
-type Lower = fn(&mut Importer, &Node) -> Result<Option<Value>, GraphError>;
+type Lower = fn(&mut Importer, &FileNode) -> Result<Option<Value>, GraphError>;
 type Lowered = Result<Option<Value>, GraphError>;
 
 const RULES: &[(&str, Lower)] = &[
@@ -149,7 +149,7 @@ pub(super) fn refusal(op: &str) -> Option<&'static str> {
 }
 
 /// C, H and W of a batch of images.
-fn image_sizes(importer: &Importer, node: &Node, x: &Value) -> Result<[usize; 3], GraphError> {
+fn image_sizes(importer: &Importer, node: &FileNode, x: &Value) -> Result<[usize; 3], GraphError> {
     match *importer.graph.shape(x)? {
         [
             _,
@@ -162,7 +162,7 @@ fn image_sizes(importer: &Importer, node: &Node, x: &Value) -> Result<[usize; 3]
 }
 
 /// The sizes of `dims` from `first` on, all fixed.
-fn fixed(node: &Node, dims: &[Dim]) -> Result<Vec<usize>, GraphError> {
+fn fixed(node: &FileNode, dims: &[Dim]) -> Result<Vec<usize>, GraphError> {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => Ok(*size),
         Dim::Batch => {

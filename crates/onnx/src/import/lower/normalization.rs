@@ -1,12 +1,13 @@
 //! Normalization layers.
 
 use super::{Importer, Lowered};
-use crate::graph::{Attribute, Dim, GraphError, Node, Value};
+use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
+use crate::op::Op;
 use crate::ops::normalize_axis;
 use crate::tensor::Tensor;
 
 /// With the statistics of training: `x * factor + shift` for each channel.
-pub(super) fn batch_normalization(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn batch_normalization(importer: &mut Importer, node: &FileNode) -> Lowered {
     if node.int("training_mode", 0) != 0 {
         return Err(node.error("it is in training mode; call .eval() before the export"));
     }
@@ -37,7 +38,7 @@ pub(super) fn batch_normalization(importer: &mut Importer, node: &Node) -> Lower
 /// Numbers for the channels of values of `rank` dimensions, the second of which are channels.
 fn per_channel(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     part: &str,
     values: Vec<f32>,
     rank: usize,
@@ -59,10 +60,10 @@ fn standardised(
 ) -> Result<Standardised, GraphError> {
     let graph = &mut importer.graph;
     let axes = Attribute::Ints(axes.map(|axis| axis as i64).collect());
-    let mean = graph.apply("ReduceMean", &[x], [("axes", axes.clone())])?;
+    let mean = graph.apply(Op::ReduceMean, &[x], [("axes", axes.clone())])?;
     let centred = graph.sub(x, &mean)?;
     let square = graph.mul(&centred, &centred)?;
-    let variance = graph.apply("ReduceMean", &[&square], [("axes", axes)])?;
+    let variance = graph.apply(Op::ReduceMean, &[&square], [("axes", axes)])?;
     let epsilon = graph.scalar(epsilon);
     let variance = graph.add(&variance, &epsilon)?;
     let deviation = graph.sqrt(&variance)?;
@@ -85,7 +86,7 @@ const EPSILON: f32 = 1e-5;
 /// A vector of one number a channel, input `index`, for values of `rank` dimensions.
 fn channel_input(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     index: usize,
     rank: usize,
 ) -> Result<Value, GraphError> {
@@ -97,7 +98,7 @@ fn channel_input(
     importer.graph.reshape(&vector, &sizes)
 }
 
-pub(super) fn instance_normalization(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn instance_normalization(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
     let scale = channel_input(importer, node, 1, rank)?;
@@ -109,7 +110,7 @@ pub(super) fn instance_normalization(importer: &mut Importer, node: &Node) -> Lo
 }
 
 /// Scale and bias are one number a group in operator set 18, and one a channel since 21.
-pub(super) fn group_normalization(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn group_normalization(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let shape = importer.graph.shape(&x)?.to_vec();
     let groups = usize::try_from(node.int("num_groups", 0)).unwrap_or_default();
@@ -140,7 +141,7 @@ pub(super) fn group_normalization(importer: &mut Importer, node: &Node) -> Lower
 }
 
 /// The mean and the reciprocal of the deviation are outputs that few want.
-pub(super) fn layer_normalization(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn layer_normalization(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
     let first = normalize_axis(node, node.int("axis", -1), rank)?;
@@ -161,14 +162,14 @@ pub(super) fn layer_normalization(importer: &mut Importer, node: &Node) -> Lower
 }
 
 /// `scale x / sqrt(mean(x^2) + epsilon)`
-pub(super) fn rms_normalization(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn rms_normalization(importer: &mut Importer, node: &FileNode) -> Lowered {
     let (x, scale) = (importer.input(node, 0)?, importer.input(node, 1)?);
     let rank = importer.graph.shape(&x)?.len();
     let first = normalize_axis(node, node.int("axis", -1), rank)?;
     let graph = &mut importer.graph;
     let axes = Attribute::Ints((first..rank).map(|axis| axis as i64).collect());
     let square = graph.mul(&x, &x)?;
-    let mean = graph.apply("ReduceMean", &[&square], [("axes", axes)])?;
+    let mean = graph.apply(Op::ReduceMean, &[&square], [("axes", axes)])?;
     let epsilon = graph.scalar(node.float("epsilon", EPSILON));
     let sum = graph.add(&mean, &epsilon)?;
     let size = graph.sqrt(&sum)?;
@@ -177,14 +178,14 @@ pub(super) fn rms_normalization(importer: &mut Importer, node: &Node) -> Lowered
 }
 
 /// `x / |x|`, by the sum of absolute values or the root of that of squares.
-pub(super) fn lp_normalization(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn lp_normalization(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
     let axis = [normalize_axis(node, node.int("axis", -1), rank)? as i64];
     let graph = &mut importer.graph;
     let size = match node.int("p", 2) {
         1 => {
-            let absolute = graph.apply("Abs", &[&x], [])?;
+            let absolute = graph.apply(Op::Abs, &[&x], [])?;
             graph.reduce_sum(&absolute, &axis, true)?
         }
         2 => {
@@ -197,7 +198,7 @@ pub(super) fn lp_normalization(importer: &mut Importer, node: &Node) -> Lowered 
 }
 
 /// `(x - mean) / (deviation + 1e-9)`
-pub(super) fn mean_variance_normalization(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn mean_variance_normalization(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
     let axes = node.ints("axes").unwrap_or(&[0, 2, 3]).iter();
@@ -206,10 +207,10 @@ pub(super) fn mean_variance_normalization(importer: &mut Importer, node: &Node) 
         .collect::<Result<_, _>>()?;
     let graph = &mut importer.graph;
     let axes = Attribute::Ints(axes);
-    let mean = graph.apply("ReduceMean", &[&x], [("axes", axes.clone())])?;
+    let mean = graph.apply(Op::ReduceMean, &[&x], [("axes", axes.clone())])?;
     let centred = graph.sub(&x, &mean)?;
     let square = graph.mul(&centred, &centred)?;
-    let variance = graph.apply("ReduceMean", &[&square], [("axes", axes)])?;
+    let variance = graph.apply(Op::ReduceMean, &[&square], [("axes", axes)])?;
     let (root, least) = (graph.sqrt(&variance)?, graph.scalar(1e-9));
     let deviation = graph.add(&root, &least)?;
     graph.div(&centred, &deviation).map(Some)

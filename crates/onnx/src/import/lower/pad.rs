@@ -2,11 +2,16 @@
 
 use super::pick::pick;
 use super::{Importer, Lowered};
-use crate::graph::{Dim, GraphError, Node, Value};
+use crate::graph::{Dim, FileNode, GraphError, Value};
+use crate::op::Op;
 use crate::ops::normalize_axis;
 
 /// How many elements come before and after each axis; fewer are cut off.
-fn amounts(importer: &Importer, node: &Node, rank: usize) -> Result<Vec<(i64, i64)>, GraphError> {
+fn amounts(
+    importer: &Importer,
+    node: &FileNode,
+    rank: usize,
+) -> Result<Vec<(i64, i64)>, GraphError> {
     let pads = importer
         .numbers(node, 1)?
         .ok_or_else(|| node.error("it has no pads"))?;
@@ -28,7 +33,7 @@ fn amounts(importer: &Importer, node: &Node, rank: usize) -> Result<Vec<(i64, i6
     Ok(amounts)
 }
 
-pub(super) fn pad(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn pad(importer: &mut Importer, node: &FileNode) -> Lowered {
     let mut x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
     let amounts = amounts(importer, node, rank)?;
@@ -96,7 +101,7 @@ fn place(mode: &str, at: usize, before: usize, size: usize) -> Option<usize> {
 /// `x` without the first `-before` and the last `-after` elements of an axis.
 fn cut(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     x: &Value,
     axis: usize,
     before: i64,
@@ -117,7 +122,7 @@ fn cut(
 
 fn filled(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     x: &Value,
     amounts: &[[usize; 2]],
 ) -> Result<Value, GraphError> {
@@ -134,8 +139,8 @@ fn filled(
         None => 0.0,
     };
     if fill == 0.0 {
-        return importer.graph.apply("Pad", &[x, &pads], []);
+        return importer.graph.apply(Op::Pad, &[x, &pads], []);
     }
     let fill = importer.graph.scalar(fill);
-    importer.graph.apply("Pad", &[x, &pads, &fill], [])
+    importer.graph.apply(Op::Pad, &[x, &pads, &fill], [])
 }

@@ -1,12 +1,13 @@
 //! What picks elements, and slices that do.
 
 use super::{Importer, Lowered, fixed};
-use crate::graph::{Dim, GraphError, Node, Value};
+use crate::graph::{Dim, FileNode, GraphError, Value};
+use crate::op::Op;
 use crate::ops::normalize_axis;
 use crate::tensor::Tensor;
 
 /// Elements at known places of an axis.
-pub(super) fn gather(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn gather(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let shape = importer.graph.shape(&x)?.to_vec();
     let axis = normalize_axis(node, node.int("axis", 0), shape.len())?;
@@ -32,7 +33,7 @@ pub(super) fn gather(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// Elements at known places of the first axes together, as advanced indexing is exported.
-pub(super) fn gather_nd(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn gather_nd(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let at = importer.numbers(node, 1)?.unwrap_or_default();
     let known = node
@@ -74,7 +75,7 @@ pub(super) fn gather_nd(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// Indices along an axis of the size `dim`, counted from the front.
-fn places(node: &Node, indices: &[i64], dim: Dim) -> Result<Vec<usize>, GraphError> {
+fn places(node: &FileNode, indices: &[i64], dim: Dim) -> Result<Vec<usize>, GraphError> {
     let Dim::Fixed(size) = dim else {
         return Err(node.error("it picks rows of the batch, which do not influence each other"));
     };
@@ -103,7 +104,7 @@ const SMALL_MATRIX: usize = 1 << 12;
 /// with a matrix of zeros and ones, which moves elements both ways in one operation.
 pub(super) fn pick(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     x: &Value,
     axis: usize,
     places: &[usize],
@@ -148,7 +149,7 @@ pub(super) fn pick(
 /// The product of `matrix`, outputs x inputs, with the axis `axis` of `x`.
 pub(super) fn along(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     x: &Value,
     axis: usize,
     matrix: Tensor,
@@ -167,7 +168,7 @@ pub(super) fn along(
         let row = importer.graph.unsqueeze(x, &[0])?;
         let product = importer.graph.matmul(&row, &matrix)?;
         let axes = importer.graph.int_list(&[0]);
-        return importer.graph.apply("Squeeze", &[&product, &axes], []);
+        return importer.graph.apply(Op::Squeeze, &[&product, &axes], []);
     }
     let mut order: Vec<usize> = (0..rank).collect();
     order.swap(axis, rank - 1);
@@ -214,7 +215,7 @@ pub(in crate::import) fn indices(
 }
 
 /// Slices with a step, or backwards, pick elements; of the batch, a slice is all rows.
-pub(super) fn slice(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn slice(importer: &mut Importer, node: &FileNode) -> Lowered {
     let list = |index| importer.numbers(node, index);
     let (starts, ends) = (list(1)?.unwrap_or_default(), list(2)?.unwrap_or_default());
     let axes = list(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());

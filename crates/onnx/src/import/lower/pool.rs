@@ -2,7 +2,8 @@
 
 use super::convolution::{Sides, Spatial};
 use super::{Importer, Lowered};
-use crate::graph::{Attribute, Dim, GraphError, Node, Value};
+use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
+use crate::op::Op;
 use crate::tensor::Tensor;
 
 /// A pool's input with its channels, and the numbers of its window.
@@ -13,7 +14,7 @@ struct Pool {
     spatial: Spatial,
 }
 
-fn read(importer: &mut Importer, node: &Node) -> Result<Pool, GraphError> {
+fn read(importer: &mut Importer, node: &FileNode) -> Result<Pool, GraphError> {
     if node.int("storage_order", 0) != 0 || node.outputs.len() > 1 {
         return Err(node.error("indices are not supported"));
     }
@@ -49,7 +50,7 @@ impl Pool {
     fn convolved(
         &self,
         importer: &mut Importer,
-        node: &Node,
+        node: &FileNode,
         x: &Value,
         sides: &Sides,
         (outputs, kernel): (usize, &[f32]),
@@ -69,10 +70,10 @@ impl Pool {
             ("pads", ints(&sides.pads())),
             ("group", Attribute::Int(self.channels as i64)),
         ];
-        graph.apply("Conv", &[x, &weights], attributes)
+        graph.apply(Op::Conv, &[x, &weights], attributes)
     }
 
-    fn window(&self, node: &Node) -> Result<usize, GraphError> {
+    fn window(&self, node: &FileNode) -> Result<usize, GraphError> {
         let window = self
             .kernel
             .iter()
@@ -89,7 +90,7 @@ const MAX_COMPARED: usize = 1 << 8;
 /// Less than any value, and zero times it is zero.
 const LOWEST: f32 = -1e38;
 
-pub(super) fn average_pool(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn average_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
     let pool = read(importer, node)?;
     let window = pool.window(node)?;
     let counts_pads = node.int("count_include_pad", 0) != 0;
@@ -132,7 +133,7 @@ pub(super) fn average_pool(importer: &mut Importer, node: &Node) -> Lowered {
             .collect();
         let pads = importer.graph.int_list(&pads);
         let one = importer.graph.scalar(1.0);
-        let padded = importer.graph.apply("Pad", &[&ones, &pads, &one], [])?;
+        let padded = importer.graph.apply(Op::Pad, &[&ones, &pads, &one], [])?;
         (padded, sides.without_given())
     } else {
         (ones, sides)
@@ -142,7 +143,7 @@ pub(super) fn average_pool(importer: &mut Importer, node: &Node) -> Lowered {
 }
 
 /// Each position of the window is an output of a convolution, and the largest of them is taken.
-pub(super) fn max_pool(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
     let pool = read(importer, node)?;
     let window = pool.window(node)?;
     if window > MAX_COMPARED {
@@ -159,7 +160,7 @@ pub(super) fn max_pool(importer: &mut Importer, node: &Node) -> Lowered {
     if pads.iter().any(|&pad| pad != 0) {
         let pads = importer.graph.int_list(&pads);
         let lowest = importer.graph.scalar(LOWEST);
-        x = importer.graph.apply("Pad", &[&x, &pads, &lowest], [])?;
+        x = importer.graph.apply(Op::Pad, &[&x, &pads, &lowest], [])?;
     }
     let mut one_each = vec![0.0; window * window];
     for position in 0..window {
@@ -177,6 +178,6 @@ pub(super) fn max_pool(importer: &mut Importer, node: &Node) -> Lowered {
     ];
     importer
         .graph
-        .apply("ReduceMax", &[&split], attributes)
+        .apply(Op::ReduceMax, &[&split], attributes)
         .map(Some)
 }

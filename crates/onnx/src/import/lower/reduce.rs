@@ -1,11 +1,12 @@
 //! Sums, means and extrema along axes.
 
-use super::{Importer, Lowered};
-use crate::graph::{Attribute, Dim, GraphError, Node, Value};
+use super::{Importer, Lowered, operator};
+use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
+use crate::op::Op;
 use crate::ops::normalize_axis;
 
 /// Which axes are reduced: without any, all, or none if the node says so.
-fn axes_of(importer: &Importer, node: &Node, rank: usize) -> Result<Vec<usize>, GraphError> {
+fn axes_of(importer: &Importer, node: &FileNode, rank: usize) -> Result<Vec<usize>, GraphError> {
     let given = importer.axes(node, 1)?.unwrap_or_default();
     let mut axes = Vec::with_capacity(given.len());
     for axis in given {
@@ -21,10 +22,10 @@ fn axes_of(importer: &Importer, node: &Node, rank: usize) -> Result<Vec<usize>, 
 }
 
 /// Axes are an input in newer operator sets, and an attribute in this crate's.
-fn reduced_axes(
+fn reduced(
     importer: &mut Importer,
-    node: &Node,
-    op: &str,
+    node: &FileNode,
+    op: Op,
     x: &Value,
     keep: bool,
 ) -> Result<Value, GraphError> {
@@ -38,11 +39,11 @@ fn reduced_axes(
     if axes.is_empty() {
         // Without a sum, what comes before it is left.
         return match op {
-            "ReduceSumSquare" => graph.mul(x, x),
+            Op::ReduceSumSquare => graph.mul(x, x),
             _ => Ok(x.clone()),
         };
     }
-    if op == "ReduceSum" {
+    if op == Op::ReduceSum {
         return graph.reduce_sum(x, &axes, keep);
     }
     let attributes = [
@@ -52,64 +53,64 @@ fn reduced_axes(
     graph.apply(op, &[x], attributes)
 }
 
-fn keeps(node: &Node) -> bool {
+fn keeps(node: &FileNode) -> bool {
     node.int("keepdims", 1) != 0
 }
 
-pub(super) fn reduce(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reduce(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
-    reduced_axes(importer, node, &node.op, &x, keeps(node)).map(Some)
+    reduced(importer, node, operator(node)?, &x, keeps(node)).map(Some)
 }
 
 /// The largest of what has the other sign.
-pub(super) fn reduce_min(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reduce_min(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let negative = importer.graph.neg(&x)?;
-    let largest = reduced_axes(importer, node, "ReduceMax", &negative, keeps(node))?;
+    let largest = reduced(importer, node, Op::ReduceMax, &negative, keeps(node))?;
     importer.graph.neg(&largest).map(Some)
 }
 
-pub(super) fn reduce_l1(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reduce_l1(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
-    let size = importer.graph.apply("Abs", &[&x], [])?;
-    reduced_axes(importer, node, "ReduceSum", &size, keeps(node)).map(Some)
+    let size = importer.graph.apply(Op::Abs, &[&x], [])?;
+    reduced(importer, node, Op::ReduceSum, &size, keeps(node)).map(Some)
 }
 
-pub(super) fn reduce_l2(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reduce_l2(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
-    let square = reduced_axes(importer, node, "ReduceSumSquare", &x, keeps(node))?;
+    let square = reduced(importer, node, Op::ReduceSumSquare, &x, keeps(node))?;
     importer.graph.sqrt(&square).map(Some)
 }
 
-pub(super) fn reduce_log_sum(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reduce_log_sum(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
-    let sum = reduced_axes(importer, node, "ReduceSum", &x, keeps(node))?;
+    let sum = reduced(importer, node, Op::ReduceSum, &x, keeps(node))?;
     importer.graph.log(&sum).map(Some)
 }
 
 /// With the largest taken out, so that no exponential overflows.
-pub(super) fn reduce_log_sum_exp(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn reduce_log_sum_exp(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
-    let largest = reduced_axes(importer, node, "ReduceMax", &x, true)?;
+    let largest = reduced(importer, node, Op::ReduceMax, &x, true)?;
     let below = importer.graph.sub(&x, &largest)?;
     let exponential = importer.graph.exp(&below)?;
-    let sum = reduced_axes(importer, node, "ReduceSum", &exponential, keeps(node))?;
+    let sum = reduced(importer, node, Op::ReduceSum, &exponential, keeps(node))?;
     let log = importer.graph.log(&sum)?;
-    let largest = reduced_axes(importer, node, "ReduceMax", &x, keeps(node))?;
+    let largest = reduced(importer, node, Op::ReduceMax, &x, keeps(node))?;
     importer.graph.add(&log, &largest).map(Some)
 }
 
-fn global(importer: &mut Importer, node: &Node, op: &str) -> Lowered {
+fn global(importer: &mut Importer, node: &FileNode, op: Op) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len() as i64;
     let axes = Attribute::Ints((2..rank).collect());
     importer.graph.apply(op, &[&x], [("axes", axes)]).map(Some)
 }
 
-pub(super) fn global_average_pool(importer: &mut Importer, node: &Node) -> Lowered {
-    global(importer, node, "ReduceMean")
+pub(super) fn global_average_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
+    global(importer, node, Op::ReduceMean)
 }
 
-pub(super) fn global_max_pool(importer: &mut Importer, node: &Node) -> Lowered {
-    global(importer, node, "ReduceMax")
+pub(super) fn global_max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
+    global(importer, node, Op::ReduceMax)
 }

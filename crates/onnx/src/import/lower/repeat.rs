@@ -1,9 +1,10 @@
 //! What repeats elements.
 
 use super::{Importer, Lowered, Size};
-use crate::graph::{Dim, GraphError, Node, Value};
+use crate::graph::{Dim, FileNode, GraphError, Value};
+use crate::op::Op;
 
-pub(super) fn expand(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn expand(importer: &mut Importer, node: &FileNode) -> Lowered {
     let input = importer.input(node, 0)?;
     let sizes = importer
         .ints(node, 1)?
@@ -17,7 +18,7 @@ const MAX_RANK: usize = 16;
 /// `x` broadcast to `sizes`, one of which may be the number of the batch's rows.
 pub(super) fn broadcast_to(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     x: &Value,
     sizes: &[Size],
 ) -> Result<Value, GraphError> {
@@ -52,7 +53,7 @@ pub(super) fn broadcast_to(
         x.clone()
     } else {
         let numbers = importer.graph.int_list(&numbers);
-        importer.graph.apply("Expand", &[x, &numbers], [])?
+        importer.graph.apply(Op::Expand, &[x, &numbers], [])?
     };
     match row_axis {
         Some(axis) => importer.in_every_row(&expanded, axis),
@@ -98,11 +99,11 @@ pub(super) fn repeated(
     }
     let spread = importer.reshaped(x, &apart)?;
     let full = importer.graph.int_list(&full);
-    let filled = importer.graph.apply("Expand", &[&spread, &full], [])?;
+    let filled = importer.graph.apply(Op::Expand, &[&spread, &full], [])?;
     importer.reshaped(&filled, &together)
 }
 
-pub(super) fn tile(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn tile(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let repeats = importer.ints(node, 1)?.unwrap_or_default();
     let shape = importer.graph.shape(&x)?.to_vec();

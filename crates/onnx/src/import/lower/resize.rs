@@ -3,7 +3,7 @@
 use super::pick::{along, pick};
 use super::repeat::repeated;
 use super::{Importer, Lowered, Size};
-use crate::graph::{Dim, GraphError, Node, Value};
+use crate::graph::{Dim, FileNode, GraphError, Value};
 use crate::ops::normalize_axis;
 use crate::tensor::Tensor;
 
@@ -21,7 +21,7 @@ struct Stretch {
 ///
 /// # Errors
 /// When it does anything else, or its sizes are not known or too large.
-pub(super) fn resize(importer: &mut Importer, node: &Node) -> Lowered {
+pub(super) fn resize(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
     let stretches = stretches(importer, node, &x)?;
     let how = node.string("coordinate_transformation_mode");
@@ -52,12 +52,16 @@ pub(super) fn resize(importer: &mut Importer, node: &Node) -> Lowered {
     }
 }
 
-fn unknown_coordinates(node: &Node, how: &str) -> GraphError {
+fn unknown_coordinates(node: &FileNode, how: &str) -> GraphError {
     node.error(format!("the coordinates {how} are not supported"))
 }
 
 /// The axes that change.
-fn stretches(importer: &mut Importer, node: &Node, x: &Value) -> Result<Vec<Stretch>, GraphError> {
+fn stretches(
+    importer: &mut Importer,
+    node: &FileNode,
+    x: &Value,
+) -> Result<Vec<Stretch>, GraphError> {
     let policy = node.string("keep_aspect_ratio_policy").unwrap_or("stretch");
     if policy != "stretch" || node.int("antialias", 0) != 0 {
         return Err(node.error("antialias and keep_aspect_ratio_policy are not supported"));
@@ -125,7 +129,7 @@ const MAX_SIDE: usize = 1 << 14;
 
 fn nearest(
     importer: &mut Importer,
-    node: &Node,
+    node: &FileNode,
     mut x: Value,
     stretches: &[Stretch],
     how: &str,
