@@ -15,7 +15,7 @@ use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_server::proto::{
     DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
 };
-use lfbm_testkit::{random_flow, random_generator, random_images, references_of};
+use lfbm_testkit::{random_flow, random_generator, random_images, memory_bank_of};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -165,8 +165,8 @@ fn calibration(image: [usize; 3]) -> Result<Vec<u8>, Box<dyn std::error::Error>>
         contrast: Contrast::None,
     };
     let x = random_images(&image_spec, 40, 1);
-    let calibration = references_of(&x, image)
-        .and_then(|references| LocalCalibration::new(references, &x, &[0.0; 40]))
+    let calibration = memory_bank_of(&x, image)
+        .and_then(|memory_bank| LocalCalibration::new(memory_bank, &x, &[0.0; 40]))
         .and_then(|local| Calibration::new(vec![-1.0; 40], vec![4.0; 40], local))
         .ok_or("the lengths do not fit")?;
     Ok(calibration.encode())

@@ -241,7 +241,7 @@ fn read_calibration(
 ) -> Result<Calibration, BundleError> {
     let calibration = Calibration::decode(bytes)
         .ok_or_else(|| BundleError::invalid(path, "its size does not fit its head"))?;
-    let got = (calibration.len(), calibration.local().references().image());
+    let got = (calibration.len(), calibration.local().memory_bank().image());
     let image = &manifest.image;
     let sizes = [image.channels, image.height, image.width];
     let expected = (manifest.calibration.count, sizes);

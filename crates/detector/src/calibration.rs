@@ -1,6 +1,6 @@
 //! What scores normal images get that the fit did not see.
 
-use crate::local::{LocalCalibration, References, is_ascending};
+use crate::local::{LocalCalibration, MemoryBank, is_ascending};
 use crate::score::{Aggregation, Score};
 use crate::verdict::{CalibrationSummary, Decision, Quantile};
 
@@ -67,13 +67,13 @@ impl Calibration {
 
     /// From the scores of normal images x (n x D), and images to compare with that are not among
     /// them; `None` when that makes no [`LocalCalibration`].
-    pub fn from_scores(scores: &[Score], x: &[f32], references: References) -> Option<Self> {
+    pub fn from_scores(scores: &[Score], x: &[f32], memory_bank: MemoryBank) -> Option<Self> {
         let mut log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
         let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
         let log_prior: Vec<f32> = part(|score| score.log_prior);
         let log_likelihood: Vec<f32> = part(|score| score.log_likelihood);
         let aggregated = log_joint != sums(&log_prior, &log_likelihood);
-        let local = LocalCalibration::new(references, x, &log_joint)?;
+        let local = LocalCalibration::new(memory_bank, x, &log_joint)?;
         log_joint.sort_by(f64::total_cmp);
         Some(Self {
             log_prior,
@@ -225,14 +225,14 @@ fn sums(log_prior: &[f32], log_likelihood: &[f32]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::references_of;
+    use crate::testing::memory_bank_of;
 
     fn calibration(log_prior: &[f32]) -> Calibration {
         let n = log_prior.len();
         let line = |n: usize| -> Vec<f32> { (0..n).map(|v| v as f32).collect() };
-        let references = references_of(&line(20), [1, 1, 1]).unwrap();
+        let memory_bank = memory_bank_of(&line(20), [1, 1, 1]).unwrap();
         let log_joint = vec![0.0; 40];
-        let local = LocalCalibration::new(references, &line(40), &log_joint).unwrap();
+        let local = LocalCalibration::new(memory_bank, &line(40), &log_joint).unwrap();
         Calibration::new(log_prior.to_vec(), vec![1.0; n], local).unwrap()
     }
 
@@ -273,8 +273,8 @@ mod tests {
             z: Vec::new(),
         };
         let scores: Vec<_> = (0..40).rev().map(score).collect();
-        let references = references_of(&line[..20], [1, 1, 1]).unwrap();
-        Calibration::from_scores(&scores, &line, references).unwrap()
+        let memory_bank = memory_bank_of(&line[..20], [1, 1, 1]).unwrap();
+        Calibration::from_scores(&scores, &line, memory_bank).unwrap()
     }
 
     #[test]

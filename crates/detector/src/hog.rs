@@ -1,4 +1,4 @@
-//! Edge maps: how much edge of which orientation lies where in an image.
+//! HOG descriptors: how much edge of which orientation lies where in an image.
 //!
 //! Distances between pixels see a stroke that is moved by its own width as another stroke. Between
 //! histograms of gradient orientations, pooled over neighbourhoods (Dalal and Triggs, CVPR 2005),
@@ -23,9 +23,9 @@ const LARGEST_SIDE: usize = 32;
 /// Of a gradient magnitude, by orientation.
 type Shares = [f32; ORIENTATIONS];
 
-/// From an image x to its edge map.
+/// From an image x to its HOG descriptor.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EdgeMaps {
+pub struct Hog {
     /// C, H, W.
     image: [usize; 3],
     /// Pixels along each side that are averaged to one.
@@ -34,7 +34,7 @@ pub struct EdgeMaps {
     pooling: [f32; 2 * POOLING_RADIUS + 1],
 }
 
-impl EdgeMaps {
+impl Hog {
     /// Of images of C x H x W values; `None` when a size is 0.
     pub fn new(image: [usize; 3]) -> Option<Self> {
         let [_, height, width] = image;
@@ -110,13 +110,13 @@ fn centres(side: usize) -> impl Iterator<Item = usize> {
 
 /// What every neighbourhood has of each orientation.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn pool(maps: &EdgeMaps, pixels: &[Shares], width: usize) -> Vec<Shares> {
+fn pool(hog: &Hog, pixels: &[Shares], width: usize) -> Vec<Shares> {
     let height = pixels.len() / width;
-    let mut pooled = Vec::with_capacity(maps.size() / ORIENTATIONS);
+    let mut pooled = Vec::with_capacity(hog.size() / ORIENTATIONS);
     let mut line = vec![[0.0; ORIENTATIONS]; width];
     for row in centres(height) {
         line.fill([0.0; ORIENTATIONS]);
-        let (rows, weights) = maps.around(row, height);
+        let (rows, weights) = hog.around(row, height);
         let lines = pixels[rows.start * width..].chunks(width);
         for (weight, from) in weights.iter().zip(lines) {
             for (sums, pixel) in line.iter_mut().zip(from) {
@@ -125,7 +125,7 @@ fn pool(maps: &EdgeMaps, pixels: &[Shares], width: usize) -> Vec<Shares> {
         }
         for column in centres(width) {
             let mut sums = [0.0; ORIENTATIONS];
-            let (columns, weights) = maps.around(column, width);
+            let (columns, weights) = hog.around(column, width);
             for (weight, pixel) in weights.iter().zip(&line[columns]) {
                 add(&mut sums, *weight, pixel);
             }
@@ -144,7 +144,7 @@ fn roots(pooled: &[Shares]) -> Vec<f32> {
     }
     let square = sums.iter().sum::<f32>();
     let mut map = vec![0.0; ORIENTATIONS * pooled.len()];
-    // What is no number stays none.
+    // NaN stays NaN.
     if square != 0.0 {
         for (orientation, plane) in map.chunks_exact_mut(pooled.len()).enumerate() {
             for (value, shares) in plane.iter_mut().zip(pooled) {
@@ -166,7 +166,7 @@ fn add(sums: &mut Shares, weight: f32, shares: &Shares) {
 fn edges(image: &[f32], width: usize) -> Vec<Shares> {
     let height = image.len() / width;
     let (mut x, mut y) = (vec![0.0; image.len()], vec![0.0; image.len()]);
-    // An image goes on beyond its border as it ends there.
+    // Borders are padded by replication.
     let line = |row: usize| &image[row.min(height - 1) * width..][..width];
     let (mut mean, mut slope) = (vec![0.0; width + 2], vec![0.0; width + 2]);
     for row in 0..height {
@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn an_edge_has_one_orientation() {
-        let maps = EdgeMaps::new([1, 28, 28]).unwrap();
-        assert_eq!(maps.size(), ORIENTATIONS * 14 * 14);
+        let hog = Hog::new([1, 28, 28]).unwrap();
+        assert_eq!(hog.size(), ORIENTATIONS * 14 * 14);
         let step = |low: f32, high: f32, at: usize| if at < 14 { low } else { high };
         for (orientation, x) in [
             (0, image(28, 28, |_, c| step(-1.0, 1.0, c))),
@@ -268,7 +268,7 @@ mod tests {
             (6, image(28, 28, |r, _| step(1.0, -1.0, r))),
             (1, image(28, 28, |r, c| (r + c) as f32)),
         ] {
-            let energy = by_orientation(&maps.of(&x));
+            let energy = by_orientation(&hog.of(&x));
             assert!((energy.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             assert!(energy[orientation] > 0.8, "{orientation}: {energy:?}");
         }
@@ -300,16 +300,16 @@ mod tests {
 
     #[test]
     fn contrast_and_brightness_do_not_matter() {
-        let maps = EdgeMaps::new([1, 20, 12]).unwrap();
+        let hog = Hog::new([1, 20, 12]).unwrap();
         let x = image(20, 12, |r, c| ((r * 7 + c * 5) % 11) as f32 / 11.0);
         let other: Vec<f32> = x.iter().map(|v| 0.3 * v - 0.5).collect();
-        for (a, b) in maps.of(&x).iter().zip(maps.of(&other)) {
+        for (a, b) in hog.of(&x).iter().zip(hog.of(&other)) {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
-        assert!(maps.of(&[0.4; 240]).iter().all(|value| *value == 0.0));
+        assert!(hog.of(&[0.4; 240]).iter().all(|value| *value == 0.0));
         let mut broken = x;
         broken[100] = f32::NAN;
-        assert!(maps.of(&broken).iter().all(|value| value.is_nan()));
+        assert!(hog.of(&broken).iter().all(|value| value.is_nan()));
     }
 
     /// A colour image four times as large, each pixel four by four of one grey, has the same map.
@@ -319,12 +319,12 @@ mod tests {
         let small = image(32, 32, value);
         let plane = image(128, 128, |r, c| value(r / 4, c / 4));
         let large = [&plane[..], &plane, &plane].concat();
-        let expected = EdgeMaps::new([1, 32, 32]).unwrap().of(&small);
-        let maps = EdgeMaps::new([3, 128, 128]).unwrap();
-        assert_eq!(maps.size(), expected.len());
-        for (got, expected) in maps.of(&large).iter().zip(expected) {
+        let expected = Hog::new([1, 32, 32]).unwrap().of(&small);
+        let hog = Hog::new([3, 128, 128]).unwrap();
+        assert_eq!(hog.size(), expected.len());
+        for (got, expected) in hog.of(&large).iter().zip(expected) {
             assert!((got - expected).abs() < 1e-3, "{got} {expected}");
         }
-        assert_eq!(EdgeMaps::new([1, 0, 3]), None);
+        assert_eq!(Hog::new([1, 0, 3]), None);
     }
 }

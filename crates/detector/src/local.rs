@@ -6,17 +6,17 @@
 //!
 //! * `-log_joint`, the model's density;
 //! * the distance of x to the nearest normal image;
-//! * the distance of its edge map to the nearest one of normal images;
-//! * the mean distance of its edge map to the nearest ones over their own (a simplified local
+//! * the distance of its HOG descriptor to the nearest one of normal images;
+//! * the mean distance of its HOG descriptor to the nearest ones over their own (a simplified local
 //!   outlier factor, Breunig et al. 2000, <https://doi.org/10.1145/342009.335388>).
 //!
-//! The scale of a part is that of a standard normal: [`NormalScores`] maps the values that normal
+//! The scale of a part is that of a standard normal: [`RankNormalizer`] maps the values that normal
 //! images give onto its quantiles. The score is their weighted sum, over the length of the weights,
 //! as in Stouffer's method for independent parts.
 
-use crate::edges::EdgeMaps;
-use crate::neighbours::{Neighbours, Remoteness};
-use crate::normal_scores::{NormalScores, SMALLEST_SCALE};
+use crate::hog::Hog;
+use crate::neighbours::{KnnDistance, Neighbours};
+use crate::rank_normalizer::{RankNormalizer, SMALLEST_SCALE};
 
 /// Parts of a score.
 const PARTS: usize = 4;
@@ -28,17 +28,17 @@ const WEIGHTS: [f64; PARTS] = [0.5, 1.0, 2.0, 1.0];
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parts {
     /// `-log_joint`, in nats.
-    pub surprise: f64,
+    pub negative_log_joint: f64,
     /// How far the nearest normal images are, in units of x.
-    pub pixels: Remoteness,
-    /// How far those with the nearest edge maps are.
-    pub edges: Remoteness,
+    pub pixels: KnnDistance,
+    /// How far those with the nearest HOG descriptors are.
+    pub edges: KnnDistance,
 }
 
 impl Parts {
     fn values(&self) -> [f64; PARTS] {
         [
-            self.surprise,
+            self.negative_log_joint,
             self.pixels.nearest,
             self.edges.nearest,
             self.edges.relative,
@@ -48,53 +48,49 @@ impl Parts {
 
 /// The normal images that others are compared with.
 #[derive(Clone, Debug, PartialEq)]
-pub struct References {
+pub struct MemoryBank {
     pixels: Neighbours,
-    maps: EdgeMaps,
+    hog: Hog,
     edges: Neighbours,
 }
 
-impl References {
+impl MemoryBank {
     /// From images x (n x C H W) of sizes C, H, W. `pixels` and `edges` make neighbours of vectors
-    /// of so many values: those of the images, and those of their edge maps.
+    /// of so many values: those of the images, and those of their HOG descriptors.
     pub fn of(
         x: &[f32],
         image: [usize; 3],
         pixels: impl FnOnce(&[f32], usize) -> Option<Neighbours>,
         edges: impl FnOnce(&[f32], usize) -> Option<Neighbours>,
     ) -> Option<Self> {
-        let maps = EdgeMaps::new(image)?;
+        let hog = Hog::new(image)?;
         let values = image.iter().product();
-        let of_edges: Vec<f32> = x.chunks(values).flat_map(|x| maps.of(x)).collect();
-        let edges = edges(&of_edges, maps.size())?;
-        Self::new(pixels(x, values)?, maps, edges)
+        let of_edges: Vec<f32> = x.chunks(values).flat_map(|x| hog.of(x)).collect();
+        let edges = edges(&of_edges, hog.size())?;
+        Self::new(pixels(x, values)?, hog, edges)
     }
 
-    /// From images x, and their edge maps made by `maps`; `None` when the sizes do not fit.
-    fn new(pixels: Neighbours, maps: EdgeMaps, edges: Neighbours) -> Option<Self> {
-        let values: usize = maps.image().iter().product();
-        let fit = pixels.values() == values && edges.values() == maps.size();
-        fit.then_some(Self {
-            pixels,
-            maps,
-            edges,
-        })
+    /// From images x, and their HOG descriptors made by `hog`; `None` when the sizes do not fit.
+    fn new(pixels: Neighbours, hog: Hog, edges: Neighbours) -> Option<Self> {
+        let values: usize = hog.image().iter().product();
+        let fit = pixels.values() == values && edges.values() == hog.size();
+        fit.then_some(Self { pixels, hog, edges })
     }
 
     /// C, H, W of the images.
     pub fn image(&self) -> [usize; 3] {
-        self.maps.image()
+        self.hog.image()
     }
 
     fn parts(&self, x: &[f32], log_joint: f64) -> Parts {
         Parts {
-            surprise: -log_joint,
-            pixels: self.pixels.remoteness(x),
-            edges: self.edges.remoteness(&self.maps.of(x)),
+            negative_log_joint: -log_joint,
+            pixels: self.pixels.knn_distance(x),
+            edges: self.edges.knn_distance(&self.hog.of(x)),
         }
     }
 
-    /// C, H and W as little-endian `u64`; the neighbours in pixels and in edge maps.
+    /// C, H and W as little-endian `u64`; the neighbours in pixels and in HOG descriptors.
     fn encode(&self, out: &mut Vec<u8>) {
         let sizes = self.image().map(|size| size as u64);
         out.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
@@ -115,7 +111,7 @@ impl References {
             .iter()
             .try_fold(1_usize, |product, size| product.checked_mul(*size))?;
         let complete = after.is_empty() && values == pixels.values();
-        complete.then(|| Self::new(pixels, EdgeMaps::new(image)?, edges))?
+        complete.then(|| Self::new(pixels, Hog::new(image)?, edges))?
     }
 }
 
@@ -128,8 +124,8 @@ pub fn ranked(images: usize) -> usize {
 /// What normal images, kept out of fitting, say of the parts and of their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalCalibration {
-    references: References,
-    scales: [NormalScores; PARTS],
+    memory_bank: MemoryBank,
+    scales: [RankNormalizer; PARTS],
     /// Local scores of normal images that the scales were not made of, ascending.
     scores: Vec<f64>,
 }
@@ -144,18 +140,18 @@ impl LocalCalibration {
     ///
     /// `None` when the lengths do not fit, there are fewer than 40 images, or a part is not
     /// finite.
-    pub fn new(references: References, x: &[f32], log_joint: &[f64]) -> Option<Self> {
-        let pixels = references.pixels.values();
+    pub fn new(memory_bank: MemoryBank, x: &[f32], log_joint: &[f64]) -> Option<Self> {
+        let pixels = memory_bank.pixels.values();
         if x.len() != log_joint.len().checked_mul(pixels)? {
             return None;
         }
         let parts: Vec<[f64; PARTS]> = x
             .chunks(pixels)
             .zip(log_joint)
-            .map(|(x, log_joint)| references.parts(x, *log_joint).values())
+            .map(|(x, log_joint)| memory_bank.parts(x, *log_joint).values())
             .collect();
         let (first, second) = parts.split_at(parts.len() - ranked(parts.len()));
-        let scale = |part: usize| NormalScores::new(first.iter().map(|p| p[part]).collect());
+        let scale = |part: usize| RankNormalizer::new(first.iter().map(|p| p[part]).collect());
         let scales = [scale(0)?, scale(1)?, scale(2)?, scale(3)?];
         let mut scores: Vec<f64> = second.iter().map(|parts| sum(&scales, parts)).collect();
         scores.sort_by(f64::total_cmp);
@@ -163,20 +159,20 @@ impl LocalCalibration {
             .iter()
             .all(|score| score.is_finite())
             .then_some(Self {
-                references,
+                memory_bank,
                 scales,
                 scores,
             })
     }
 
     /// The images that others are compared with.
-    pub fn references(&self) -> &References {
-        &self.references
+    pub fn memory_bank(&self) -> &MemoryBank {
+        &self.memory_bank
     }
 
     /// The parts of the score of x, D values, whose log-joint is known.
     pub fn parts(&self, x: &[f32], log_joint: f64) -> Parts {
-        self.references.parts(x, log_joint)
+        self.memory_bank.parts(x, log_joint)
     }
 
     /// The local score: high for an anomaly. For normal images wider than a standard normal, because
@@ -206,15 +202,15 @@ impl LocalCalibration {
     }
 
     /// The numbers of values in a scale and of scores as little-endian `u64`; the scales' values
-    /// and the scores as little-endian `f64`; the references.
+    /// and the scores as little-endian `f64`; the memory bank.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         for count in [self.scales[0].values().len(), self.scores.len()] {
             out.extend((count as u64).to_le_bytes());
         }
-        let scales = self.scales.iter().map(NormalScores::values);
+        let scales = self.scales.iter().map(RankNormalizer::values);
         let values = scales.chain([&self.scores[..]]).flatten();
         out.extend(values.flat_map(|value| value.to_le_bytes()));
-        self.references.encode(out);
+        self.memory_bank.encode(out);
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -226,7 +222,7 @@ impl LocalCalibration {
             .checked_mul(PARTS)?
             .checked_add(scores)?
             .checked_mul(8)?;
-        let (values, references) = body.split_at_checked(length)?;
+        let (values, memory_bank) = body.split_at_checked(length)?;
         let values: Vec<f64> = values
             .as_chunks()
             .0
@@ -236,12 +232,12 @@ impl LocalCalibration {
         let (scales, scores) = values.split_at(in_scale * PARTS);
         let scale = |part: usize| {
             let values = &scales[part * in_scale..][..in_scale];
-            is_ascending(values).then(|| NormalScores::new(values.to_vec()))?
+            is_ascending(values).then(|| RankNormalizer::new(values.to_vec()))?
         };
         let calibration = Self {
             scales: [scale(0)?, scale(1)?, scale(2)?, scale(3)?],
             scores: scores.to_vec(),
-            references: References::decode(references)?,
+            memory_bank: MemoryBank::decode(memory_bank)?,
         };
         is_ascending(&calibration.scores).then_some(calibration)
     }
@@ -253,7 +249,7 @@ pub(crate) fn is_ascending(values: &[f64]) -> bool {
         && values.is_sorted_by(|a, b| a.total_cmp(b).is_le())
 }
 
-fn sum(scales: &[NormalScores; PARTS], parts: &[f64; PARTS]) -> f64 {
+fn sum(scales: &[RankNormalizer; PARTS], parts: &[f64; PARTS]) -> f64 {
     let scores = scales.iter().zip(parts);
     let sum: f64 = scores
         .zip(WEIGHTS)
@@ -269,7 +265,7 @@ fn sum(scales: &[NormalScores; PARTS], parts: &[f64; PARTS]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::references_of;
+    use crate::testing::memory_bank_of;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
@@ -286,17 +282,17 @@ mod tests {
     }
 
     const D: usize = 4;
-    const FAR: Remoteness = Remoteness {
+    const FAR: KnnDistance = KnnDistance {
         nearest: 1.0,
         relative: 1.0,
     };
 
     fn calibration(seed: u64, n: usize) -> (LocalCalibration, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let (references, _) = images(&mut rng, 200);
-        let references = references_of(&references, [1, 2, 2]).unwrap();
+        let (memory_bank, _) = images(&mut rng, 200);
+        let memory_bank = memory_bank_of(&memory_bank, [1, 2, 2]).unwrap();
         let (x, log_joint) = images(&mut rng, n);
-        let calibration = LocalCalibration::new(references, &x, &log_joint).unwrap();
+        let calibration = LocalCalibration::new(memory_bank, &x, &log_joint).unwrap();
         (calibration, rng)
     }
 
@@ -326,13 +322,13 @@ mod tests {
     fn every_part_raises_the_score() {
         let (calibration, _) = calibration(1, 100);
         let parts = Parts {
-            surprise: 1.0,
+            negative_log_joint: 1.0,
             pixels: FAR,
             edges: FAR,
         };
         let score = calibration.score(&parts);
         let mut surprising = parts;
-        surprising.surprise += 1.0;
+        surprising.negative_log_joint += 1.0;
         let mut remote = parts;
         remote.pixels.nearest += 1.0;
         let mut odd = parts;

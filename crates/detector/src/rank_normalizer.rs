@@ -9,14 +9,14 @@ const QUANTILE_95: f64 = 1.644_853_626_951_472_7;
 /// `(c_i, Phi^-1(i / (n + 1)))` of the n ascending values c, straight in between, and straight on
 /// beyond the ends with the slope `1.645 / (q_95 - q_50)`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NormalScores {
+pub struct RankNormalizer {
     /// Ascending.
     values: Vec<f64>,
     /// Standard normal units per unit of value, beyond the ends.
     slope: f64,
 }
 
-impl NormalScores {
+impl RankNormalizer {
     /// From the values of normal images, in any order; `None` for fewer than 20, or when one is
     /// not finite.
     pub fn new(mut values: Vec<f64>) -> Option<Self> {
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_scale_by_hand() {
         // 39 values, 1 to 39: value i is the quantile of i / 40.
-        let scale = NormalScores::new((1..40).rev().map(f64::from).collect()).unwrap();
+        let scale = RankNormalizer::new((1..40).rev().map(f64::from).collect()).unwrap();
         assert!(scale.score(20.0).abs() < 1e-9);
         assert!((scale.score(38.0) - QUANTILE_95).abs() < 1e-7);
         let between = (scale.score(38.0) + scale.score(39.0)) / 2.0;
@@ -152,8 +152,8 @@ mod tests {
         let slope = QUANTILE_95 / 17.0;
         assert!((scale.score(49.0) - scale.score(39.0) - 10.0 * slope).abs() < 1e-9);
         assert!((scale.score(1.0) - scale.score(-9.0) - 10.0 * slope).abs() < 1e-9);
-        assert_eq!(NormalScores::new(vec![0.0; 19]), None);
-        assert_eq!(NormalScores::new(vec![f64::NAN; 30]), None);
+        assert_eq!(RankNormalizer::new(vec![0.0; 19]), None);
+        assert_eq!(RankNormalizer::new(vec![f64::NAN; 30]), None);
     }
 
     /// The unit of a part, and where its zero is, do not matter.
@@ -161,9 +161,9 @@ mod tests {
     fn a_scale_forgets_units() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let values: Vec<f64> = (0..100).map(|_| StandardNormal.sample(&mut rng)).collect();
-        let scale = NormalScores::new(values.clone()).unwrap();
+        let scale = RankNormalizer::new(values.clone()).unwrap();
         let other = |value: f64| 7.0 * value - 3.0;
-        let scaled = NormalScores::new(values.into_iter().map(other).collect()).unwrap();
+        let scaled = RankNormalizer::new(values.into_iter().map(other).collect()).unwrap();
         for _ in 0..100 {
             let value: f64 = StandardNormal.sample(&mut rng);
             let value = 3.0 * value;

@@ -1,4 +1,4 @@
-//! On processors that [`winograd`](super::winograd) has no instructions for.
+//! On CPUs that [`winograd`](super::winograd) has no instructions for.
 
 use crate::geometry::Geometry;
 use crate::layer::{Finish, Layer};

@@ -27,7 +27,7 @@ pub struct ChainGraphs {
 }
 
 impl ChainGraphs {
-    /// Opens the graphs of the bundle in `dir`, once a thread on the processor, once on any other
+    /// Opens the graphs of the bundle in `dir`, once a thread on the CPU, once on any other
     /// device.
     ///
     /// # Errors

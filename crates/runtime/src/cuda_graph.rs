@@ -92,7 +92,7 @@ impl Drop for CudaGraphs {
     }
 }
 
-/// A tensor on the device, and where its values are on the processor.
+/// A tensor on the device, and where its values are on the CPU.
 struct Mirrored {
     host: Tensor<f32>,
     device: Tensor<f32>,

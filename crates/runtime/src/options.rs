@@ -12,7 +12,7 @@ use crate::precision::Precision;
 pub struct SessionOptions {
     /// Where it runs. When the device cannot be had, opening the session fails.
     pub device: Device,
-    /// Threads on the processor; 0 for one per core.
+    /// Threads on the CPU; 0 for one per core.
     pub threads: usize,
     /// Memory that the CUDA provider may take for tensors; everything without it.
     pub gpu_memory_limit_bytes: Option<usize>,
@@ -20,12 +20,12 @@ pub struct SessionOptions {
     /// fails.
     pub precision: Precision,
     /// Whether the steps of [`PosteriorStep::record`] are replayed from CUDA graphs, which the CUDA
-    /// provider alone has. On the processor the same code runs as if they were.
+    /// provider alone has. On the CPU the same code runs as if they were.
     pub cuda_graphs: bool,
 }
 
 impl SessionOptions {
-    /// Threads on the processor, at least one.
+    /// Threads on the CPU, at least one.
     pub fn threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
@@ -36,7 +36,7 @@ impl SessionOptions {
 
 impl SessionOptions {
     /// The execution providers of the device, first choice first. Each fails when it cannot be
-    /// had; without that, ONNX Runtime would silently run on the processor.
+    /// had; without that, ONNX Runtime would silently run on the CPU.
     pub(crate) fn providers(&self) -> Vec<ExecutionProviderDispatch> {
         let cuda = |id| {
             let tf32 = self.precision == Precision::Tf32;

@@ -55,7 +55,7 @@ pub struct StepOutputs<'a> {
 
 /// One Langevin step: `posterior.onnx`.
 ///
-/// On the processor, rows are cut into runs that fit the cache.
+/// On the CPU, rows are cut into runs that fit the cache.
 pub struct PosteriorStep {
     /// Lies in the session's memory, so it goes before the session does.
     pub(super) cuda_graphs: Option<CudaGraphs>,
@@ -377,7 +377,7 @@ fn agree(got: &[f32], expected: &[f32]) -> bool {
     })
 }
 
-/// Rows that are run at once at most: on the processor those whose largest operator's inputs and
+/// Rows that are run at once at most: on the CPU those whose largest operator's inputs and
 /// outputs fit [`CACHE_BYTES`].
 pub(super) fn rows_per_run(dir: &Path, device: Device) -> Result<usize, RuntimeError> {
     if device != Device::Cpu {

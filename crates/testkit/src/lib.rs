@@ -4,7 +4,7 @@
 mod random;
 mod rows;
 
-pub use lfbm_detector::references_of;
+pub use lfbm_detector::memory_bank_of;
 pub use random::{
     Failure, RandomModel, calibration_images, noise, random_bundle, random_bundle_of,
     random_encoder, random_energy, random_flow, random_generator, random_images,

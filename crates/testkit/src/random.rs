@@ -11,7 +11,7 @@ use lfbm_bundle::manifest::{
     PriorSampling,
 };
 use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
-use lfbm_detector::{Calibration, references_of};
+use lfbm_detector::{Calibration, memory_bank_of};
 use lfbm_model::{
     EncoderSpec, EncoderWeights, EnergyWeights, FlowStepWeights, GeneratorName, GeneratorSpec,
     IafStepWeights, LayerWeights, ModelError, PriorWeights, encoder_graph, forward_graphs,
@@ -281,10 +281,10 @@ pub fn random_bundle_of(
     let images = calibration_images(&image, seed);
     let scores = inference.score(&images, &langevin, 0, &mut |_| ())?;
     let x = inference.preprocess(&images)?;
-    let references = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
+    let memory_bank = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
     let sizes = [image.channels, image.height, image.width];
-    let calibration = references_of(&references, sizes)
-        .and_then(|references| Calibration::from_scores(&scores, &x, references))
+    let calibration = memory_bank_of(&memory_bank, sizes)
+        .and_then(|memory_bank| Calibration::from_scores(&scores, &x, memory_bank))
         .ok_or("the images make no calibration")?;
     Ok(staged.finish(&calibration, 0.05, Decision::Local)?)
 }

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use clap::Args;
 use lfbm_bundle::{Bundle, StagedBundle};
 use lfbm_console::print_line;
-use lfbm_detector::{Calibration, References};
+use lfbm_detector::{Calibration, MemoryBank};
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
@@ -76,7 +76,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     }
     let before = Bundle::open(&args.bundle)?;
     let is_same = is_known && matches!(relation, Relation::Same(_));
-    let (parts, references) = match relation {
+    let (parts, memory_bank) = match relation {
         Relation::Other { split, seen } => others(args, split, seen, version, &before)?,
         relation => (split_of_the_fit(relation, args.changed)?, None),
     };
@@ -94,7 +94,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &IncompleteSettings::of(&manifest)?,
         &dataset,
         &parts,
-        references,
+        memory_bank,
     )?;
     if !is_same {
         check_alike(
@@ -121,7 +121,7 @@ fn others(
     seen: usize,
     version: u64,
     before: &Bundle,
-) -> anyhow::Result<(Split, Option<References>)> {
+) -> anyhow::Result<(Split, Option<MemoryBank>)> {
     let total = split.len() + seen;
     ensure!(
         args.changed.changed_data,
@@ -140,8 +140,8 @@ fn others(
     let normal = split.normal_test(usize::MAX).to_vec();
     let split = Split::new(Vec::new(), Vec::new(), normal, Vec::new());
     let count = count.or_all_of(split.len());
-    let references = before.calibration().local().references().clone();
-    Ok((split.recalibrated(count)?, Some(references)))
+    let memory_bank = before.calibration().local().memory_bank().clone();
+    Ok((split.recalibrated(count)?, Some(memory_bank)))
 }
 
 /// Refuses scores that are far from those before, unless they are meant to be.

@@ -15,7 +15,7 @@ const SMALLEST_RADIUS: f32 = 1e-6;
 
 /// How far an image is from normal ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Remoteness {
+pub struct KnnDistance {
     /// Distance to the nearest one, in units of the vectors.
     pub nearest: f64,
     /// Mean distance to the nearest [`NEIGHBOURS`], over the mean of their own such distances: 1
@@ -95,13 +95,13 @@ impl Neighbours {
     }
 
     /// How far the vector x, D values, is from those of the images.
-    pub fn remoteness(&self, x: &[f32]) -> Remoteness {
+    pub fn knn_distance(&self, x: &[f32]) -> KnnDistance {
         let nearest = self.images.nearest(&self.projection.of(x), None);
         let distance = mean_of(nearest.iter().map(|(distance, _)| *distance));
-        // Distances that are no numbers have no neighbours, and give none.
+        // A distance that is NaN has no neighbours; the result is NaN.
         let own = |index: usize| self.radius.get(index).copied().unwrap_or(f32::NAN);
         let own = mean_of(nearest.iter().map(|&(_, index)| own(index)));
-        Remoteness {
+        KnnDistance {
             nearest: nearest.first().map_or(f64::NAN, |(d, _)| f64::from(*d)),
             relative: distance / own.max(SMALLEST_RADIUS.into()),
         }
@@ -168,7 +168,7 @@ mod tests {
         // The radius of 0 is the mean of 1 to 10, that of 7 the mean of 1, 1, 2, 2, ..., 5, 5.
         assert!((neighbours.radius[0] - 5.5).abs() < 1e-4);
         assert!((neighbours.radius[7] - 3.0).abs() < 1e-4);
-        let got = neighbours.remoteness(&[25.0]);
+        let got = neighbours.knn_distance(&[25.0]);
         assert!((got.nearest - 10.0).abs() < 1e-4, "{got:?}");
         // Nearest are 15, 14, ..., 6: distances 10 to 19, mean 14.5.
         let own = mean_of(neighbours.radius[6..].iter().copied());
@@ -181,21 +181,21 @@ mod tests {
         let x = random(n, d, 1);
         let query = random(1, d, 2);
         let original = Neighbours::new(vec![0.0; d], &identity(d), &x).unwrap();
-        let expected = original.remoteness(&query);
-        let close = |got: Remoteness| {
+        let expected = original.knn_distance(&query);
+        let close = |got: KnnDistance| {
             (got.nearest - expected.nearest).abs() < 1e-4
                 && (got.relative - expected.relative).abs() < 1e-4
         };
         let reversed: Vec<f32> = x.chunks(d).rev().flatten().copied().collect();
         let reversed = Neighbours::new(vec![0.0; d], &identity(d), &reversed).unwrap();
-        assert!(close(reversed.remoteness(&query)));
+        assert!(close(reversed.knn_distance(&query)));
         let shift = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v + 3.0).collect() };
         let shifted = Neighbours::new(vec![3.0; d], &identity(d), &shift(&x)).unwrap();
-        assert!(close(shifted.remoteness(&shift(&query))));
+        assert!(close(shifted.knn_distance(&shift(&query))));
         // A relative distance has no unit.
         let double = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * 2.0).collect() };
         let doubled = Neighbours::new(vec![0.0; d], &identity(d), &double(&x)).unwrap();
-        let got = doubled.remoteness(&double(&query));
+        let got = doubled.knn_distance(&double(&query));
         assert!((got.relative - expected.relative).abs() < 1e-4);
         assert!((got.nearest - 2.0 * expected.nearest).abs() < 1e-4);
     }
@@ -203,9 +203,9 @@ mod tests {
     #[test]
     fn images_that_are_all_the_same_give_numbers() {
         let neighbours = Neighbours::new(vec![0.0; 2], &identity(2), &[0.5; 40]).unwrap();
-        let same = neighbours.remoteness(&[0.5, 0.5]);
+        let same = neighbours.knn_distance(&[0.5, 0.5]);
         assert_eq!((same.nearest, same.relative), (0.0, 0.0));
-        assert!(neighbours.remoteness(&[0.5, 0.6]).relative.is_finite());
+        assert!(neighbours.knn_distance(&[0.5, 0.6]).relative.is_finite());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Products in bfloat16 on a processor that has instructions for them.
+//! Products in bfloat16 on a CPU that has instructions for them.
 //!
 //! Operands are rounded to bfloat16, and products are added up in single precision. A row of a layer
 //! does not depend on the other rows, to the last bit.

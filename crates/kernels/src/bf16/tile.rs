@@ -9,7 +9,7 @@ pub(super) const TILE_VECTORS: usize = 3;
 /// Columns of the largest tile.
 pub(super) const TILE_COLUMNS: usize = TILE_VECTORS * LANES;
 
-/// Whether this processor multiplies bfloat16 numbers (AVX512-BF16: Zen 4, Cooper Lake, Sapphire
+/// Whether this CPU multiplies bfloat16 numbers (AVX512-BF16: Zen 4, Cooper Lake, Sapphire
 /// Rapids and later).
 pub fn available() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -78,13 +78,13 @@ pub(super) fn multiply(left: Left<'_>, right: Right<'_>, sums: &mut Sums) {
     assert!(left.pairs.len() >= left.rows * summands && right.pairs.len() >= end);
     #[cfg(target_arch = "x86_64")]
     if available() {
-        // SAFETY: the processor has the instructions, and the factors hold what the tile reads.
+        // SAFETY: the CPU has the instructions, and the factors hold what the tile reads.
         return unsafe { vectorised::multiply(left, right, sums) };
     }
     portable(left, right, sums);
 }
 
-/// What [`multiply`] computes, on any processor.
+/// What [`multiply`] computes, on any CPU.
 fn portable(left: Left<'_>, right: Right<'_>, sums: &mut Sums) {
     let halves = |pair: u32| {
         [
@@ -115,7 +115,7 @@ mod vectorised {
     use super::{LANES, Left, Right, Sums};
 
     /// # Safety
-    /// The processor has AVX512-BF16; `left` holds its rows, and `right` its vectors at each start.
+    /// The CPU has AVX512-BF16; `left` holds its rows, and `right` its vectors at each start.
     pub(super) unsafe fn multiply(left: Left<'_>, right: Right<'_>, sums: &mut Sums) {
         macro_rules! tile {
             ($($rows:literal)*) => {
@@ -162,7 +162,7 @@ mod vectorised {
         }
         for (total, sums) in total.iter().zip(sums) {
             for (total, sums) in total.iter().zip(sums.chunks_exact_mut(LANES)) {
-                // SAFETY: the chunk has as many numbers as the vector.
+                // SAFETY: the chunk has as many floats as the vector.
                 unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *total) };
             }
         }

@@ -30,7 +30,7 @@ fn power_of_two(n: f32) -> f32 {
 /// e^x.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    // Outside, it is infinite or 0; comparisons leave what is no number.
+    // Outside, it is infinite or 0; comparisons leave NaN.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
     let (n, less_one) = reduced(x);
@@ -57,7 +57,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
-/// -1, 0 or 1, and what is no number.
+/// -1, 0 or 1; NaN stays NaN.
 #[inline(always)]
 pub(super) fn sign(x: f32) -> f32 {
     let positive = if x > 0.0 { 1.0 } else { x };

@@ -1,4 +1,4 @@
-//! What lies between layers: many small operations on rows, as one operator.
+//! Fused elementwise operators: many small operations on rows, as one operator.
 //!
 //! ONNX Runtime runs a node on the whole batch before it turns to the next, and spends microseconds
 //! between two. A fusion runs all its operations on a few rows that the cache of a core holds. A row's

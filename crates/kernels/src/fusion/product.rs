@@ -36,7 +36,7 @@ pub(super) struct Addend<'a> {
 /// added up in the order of the summands, whatever the number of rows.
 ///
 /// # Safety
-/// The processor has the instructions of `R`.
+/// The CPU has the instructions of `R`.
 #[inline(always)]
 pub(super) unsafe fn multiply<R: Registers>(
     rows: &[f32],
@@ -61,7 +61,7 @@ pub(super) unsafe fn multiply<R: Registers>(
                     values: &values[row * stride..],
                     stride,
                 });
-                // SAFETY: the processor has the instructions, and what is read was asserted.
+                // SAFETY: the CPU has the instructions, and what is read was asserted.
                 unsafe { sweep::<R, $height, $panels>(rows, packed, addend, sums) };
                 row += $height;
             }
@@ -101,7 +101,7 @@ unsafe fn sweep<R: Registers, const ROWS: usize, const PANELS: usize>(
 }
 
 /// # Safety
-/// The processor has the instructions of `R`; there are `ROWS` rows of values, addends and sums, and the
+/// The CPU has the instructions of `R`; there are `ROWS` rows of values, addends and sums, and the
 /// results from `first` of as many panels.
 #[inline(always)]
 unsafe fn tile<R: Registers, const ROWS: usize, const PANELS: usize>(
@@ -146,10 +146,10 @@ unsafe fn tile<R: Registers, const ROWS: usize, const PANELS: usize>(
     }
 }
 
-/// The first `count` numbers of a register.
+/// The first `count` floats of a register.
 ///
 /// # Safety
-/// The processor has the instructions of `R`, and the numbers are there.
+/// The CPU has the instructions of `R`, and the numbers are there.
 #[inline(always)]
 unsafe fn load<R: Registers>(from: *const f32, count: usize) -> R {
     // SAFETY: the caller vouches for the instructions, and for what is read and written.

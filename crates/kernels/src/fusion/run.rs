@@ -29,13 +29,13 @@ pub(super) struct Frame<'a> {
 pub(super) fn run(frame: &mut Frame<'_>, outputs: &mut [&mut [f32]]) {
     #[cfg(target_arch = "x86_64")]
     match Instructions::widest() {
-        // SAFETY: the processor has the instructions.
+        // SAFETY: the CPU has the instructions.
         Some(Instructions::Avx512) => return unsafe { run_avx512(frame, outputs) },
-        // SAFETY: the processor has the instructions.
+        // SAFETY: the CPU has the instructions.
         Some(Instructions::Avx2) => return unsafe { run_avx2(frame, outputs) },
         None => {}
     }
-    // SAFETY: every processor has what a vector needs.
+    // SAFETY: every CPU has what a vector needs.
     unsafe { run_with::<Vector>(frame, outputs) }
 }
 
@@ -54,14 +54,14 @@ pub(super) unsafe fn run_avx2(frame: &mut Frame<'_>, outputs: &mut [&mut [f32]])
 }
 
 /// # Safety
-/// The processor has the instructions of `R`.
+/// The CPU has the instructions of `R`.
 #[inline(always)]
 pub(super) unsafe fn run_with<R: Registers>(frame: &mut Frame<'_>, outputs: &mut [&mut [f32]]) {
     let program = frame.program;
     for instruction in &program.instructions {
         let mut slot = mem::take(&mut frame.slots[instruction.result]);
         let result = &mut slot[..frame.rows.len() * instruction.width];
-        // SAFETY: the processor has the instructions of `R`.
+        // SAFETY: the CPU has the instructions of `R`.
         unsafe { frame.step::<R>(instruction, result) };
         frame.slots[instruction.result] = slot;
     }
@@ -149,7 +149,7 @@ impl Frame<'_> {
     }
 
     /// # Safety
-    /// The processor has the instructions of `R`.
+    /// The CPU has the instructions of `R`.
     #[inline(always)]
     unsafe fn step<R: Registers>(&self, instruction: &Instruction, result: &mut [f32]) {
         let width = instruction.width;
@@ -171,7 +171,7 @@ impl Frame<'_> {
                     let View { values, stride, .. } = self.read(addend);
                     Addend { values, stride }
                 });
-                // SAFETY: the processor has the instructions of `R`.
+                // SAFETY: the CPU has the instructions of `R`.
                 unsafe {
                     multiply::<R>(x.values, self.matrix(&operands[1]), addend, result, width);
                 }

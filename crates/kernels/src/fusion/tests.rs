@@ -51,7 +51,7 @@ fn every_processor_gives_the_same() {
     let bytes = encode(&every_operation().unwrap(), None).unwrap();
     let programs = Rewriter::read(&bytes, "other").unwrap().fuse();
     assert_eq!(programs.len(), 1);
-    // SAFETY: every processor has what a vector needs.
+    // SAFETY: every CPU has what a vector needs.
     let portable = run(&programs[0], |frame, outputs| unsafe {
         run_with::<Vector>(frame, outputs)
     });
@@ -61,7 +61,7 @@ fn every_processor_gives_the_same() {
     }
     #[cfg(target_arch = "x86_64")]
     if crate::vector::Instructions::Avx2.available() {
-        // SAFETY: the processor has the instructions.
+        // SAFETY: the CPU has the instructions.
         let avx2 = run(&programs[0], |frame, outputs| unsafe {
             super::run::run_avx2(frame, outputs)
         });

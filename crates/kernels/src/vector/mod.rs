@@ -1,4 +1,4 @@
-//! Sixteen numbers, and the registers that work on them.
+//! Sixteen floats, and the registers that work on them.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -8,10 +8,10 @@ use std::array;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Arithmetic, Instructions};
 
-/// As many numbers as the widest register has.
+/// As many floats as the widest register has.
 pub(super) const LANES: usize = 16;
 
-/// Sixteen numbers: a line of the cache.
+/// Sixteen floats: a cache line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub(super) struct Vector(pub(super) [f32; LANES]);
@@ -21,7 +21,7 @@ impl Vector {
 }
 
 /// A [`Vector`] in registers, and what products need of it. The results are the same to the last bit,
-/// but for those of a [`Vector`] itself, which compilers do what they can with on any processor.
+/// but for those of a [`Vector`] itself, which compilers do what they can with on any CPU.
 ///
 /// # Safety
 /// Every method needs the instructions of its type, and is inlined into functions that are compiled for
@@ -31,9 +31,9 @@ pub(super) trait Registers: Copy {
     /// the factors.
     const TILE: [usize; 2];
 
-    /// Sixteen numbers, wherever they begin.
+    /// Sixteen floats, at any alignment.
     unsafe fn load(from: *const Vector) -> Self;
-    /// Sixteen numbers, wherever they begin.
+    /// Sixteen floats, at any alignment.
     unsafe fn store(self, to: *mut Vector);
     unsafe fn splat(value: f32) -> Self;
     /// `self * factor + sum`, rounded once.

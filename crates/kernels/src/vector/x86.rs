@@ -14,7 +14,7 @@ pub(crate) enum Instructions {
 impl Instructions {
     pub(crate) const ALL: [Self; 2] = [Self::Avx512, Self::Avx2];
 
-    /// Whether this processor has them.
+    /// Whether this CPU has them.
     pub(crate) fn available(self) -> bool {
         match self {
             Self::Avx512 => is_x86_feature_detected!("avx512f"),
@@ -22,7 +22,7 @@ impl Instructions {
         }
     }
 
-    /// The widest that this processor has.
+    /// The widest that this CPU has.
     pub(crate) fn widest() -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -45,9 +45,9 @@ impl Instructions {
 pub(crate) trait Arithmetic: Registers {
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
-    /// `other` where one of them is no number.
+    /// `other` where one of them is NaN.
     unsafe fn max(self, other: Self) -> Self;
-    /// `other` where one of them is no number.
+    /// `other` where one of them is NaN.
     unsafe fn min(self, other: Self) -> Self;
 }
 

@@ -13,7 +13,7 @@ pub(super) fn gather(maps: &[f32], places: &[u32], to: &mut [Vector]) {
     let whole = whole_blocks(maps, pixels);
     for first in (0..whole).step_by(BLOCK) {
         for half in [0, BLOCK] {
-            // SAFETY: the processor has AVX; sixteen maps and all places are there.
+            // SAFETY: the CPU has AVX; sixteen maps and all places are there.
             unsafe {
                 let maps = maps.as_ptr().add(half * pixels + first);
                 let to = to.as_mut_ptr().cast::<f32>().add(half);
@@ -41,7 +41,7 @@ pub(super) fn scatter(from: &[Vector], places: &[u32], maps: &mut [f32]) {
     let whole = whole_blocks(maps, pixels);
     for first in (0..whole).step_by(BLOCK) {
         for half in [0, BLOCK] {
-            // SAFETY: the processor has AVX; sixteen maps and all places are there.
+            // SAFETY: the CPU has AVX; sixteen maps and all places are there.
             unsafe {
                 let from = from.as_ptr().cast::<f32>().add(half);
                 let maps = maps.as_mut_ptr().add(half * pixels + first);
@@ -76,7 +76,7 @@ mod exchange {
     use super::{BLOCK, LANES};
 
     /// # Safety
-    /// The processor has AVX; a block is there in each of a block of maps, and every place.
+    /// The CPU has AVX; a block is there in each of a block of maps, and every place.
     #[target_feature(enable = "avx")]
     pub(super) unsafe fn gather(maps: *const f32, pixels: usize, places: &[u32], to: *mut f32) {
         // SAFETY: the caller vouches for AVX, the block of maps and the places.
@@ -88,7 +88,7 @@ mod exchange {
     }
 
     /// # Safety
-    /// The processor has AVX; a block is there in each of a block of maps, and every place.
+    /// The CPU has AVX; a block is there in each of a block of maps, and every place.
     #[target_feature(enable = "avx")]
     pub(super) unsafe fn scatter(from: *const f32, places: &[u32], maps: *mut f32, pixels: usize) {
         // SAFETY: the caller vouches for AVX, the block of maps and the places.

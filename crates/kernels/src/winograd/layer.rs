@@ -83,7 +83,7 @@ impl<const N: usize, const T: usize> Layer for Winograd<N, T> {
 
     fn run(&mut self, x: &[f32], y: &mut [f32]) {
         assert!(self.instructions.available());
-        // SAFETY: the processor has the instructions.
+        // SAFETY: the CPU has the instructions.
         unsafe {
             match self.instructions {
                 Instructions::Avx512 => self.run_avx512(x, y),
@@ -107,7 +107,7 @@ impl<const N: usize, const T: usize> Winograd<N, T> {
     }
 
     /// # Safety
-    /// The processor has the instructions of `R`.
+    /// The CPU has the instructions of `R`.
     #[inline(always)]
     unsafe fn run_with<R: Arithmetic>(&mut self, x: &[f32], y: &mut [f32]) {
         let Self { plan, scratch, .. } = self;
@@ -117,7 +117,7 @@ impl<const N: usize, const T: usize> Winograd<N, T> {
         let images = (BLOCK_BYTES / (vectors * size_of::<Vector>())).max(1);
         for (x, y) in x.chunks(images * input).zip(y.chunks_mut(images * output)) {
             let tiles = tiles * (x.len() / input);
-            // SAFETY: the processor has the instructions of `R`.
+            // SAFETY: the CPU has the instructions of `R`.
             unsafe {
                 plan.read::<R>(x, tiles, scratch);
                 let mut weights = &self.weights[..];
@@ -147,7 +147,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
     /// Images to inputs at all points.
     ///
     /// # Safety
-    /// The processor has the instructions of `R`.
+    /// The CPU has the instructions of `R`.
     #[inline(always)]
     unsafe fn read<R: Arithmetic>(&self, x: &[f32], tiles: usize, scratch: &mut Scratch) {
         let canvas = &self.canvases[0];
@@ -187,7 +187,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
     /// The products of a group at all points.
     ///
     /// # Safety
-    /// The processor has the instructions of `R`.
+    /// The CPU has the instructions of `R`.
     #[inline(always)]
     unsafe fn multiply<R: Arithmetic>(
         &self,
@@ -209,7 +209,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
             let panels = weights.chunks(vectors * LANES * width);
             for (panel, weights) in panels.enumerate() {
                 let products = &mut products[panel * width..];
-                // SAFETY: the processor has the instructions of `R`.
+                // SAFETY: the CPU has the instructions of `R`.
                 unsafe {
                     multiply::<R>(
                         &inputs[..tiles * vectors],
@@ -226,7 +226,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
     /// The products of a group to its filters' outputs.
     ///
     /// # Safety
-    /// The processor has the instructions of `R`.
+    /// The CPU has the instructions of `R`.
     #[inline(always)]
     unsafe fn write<R: Arithmetic>(
         &self,
@@ -280,7 +280,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
 /// What [`super::super::rectify`] is, of vectors.
 ///
 /// # Safety
-/// The processor has the instructions of `R`.
+/// The CPU has the instructions of `R`.
 #[inline(always)]
 unsafe fn rectify<R: Arithmetic>(value: R, slope: f32) -> R {
     // SAFETY: the caller vouches for the instructions.

@@ -8,7 +8,7 @@
 //! product.
 //!
 //! A row's outputs do not depend on the other rows, to the last bit. An input that is not finite makes
-//! all outputs of its tile, and with it of its row, no numbers.
+//! all outputs of its tile, and with it of its row, NaN.
 
 mod canvas;
 mod channels;

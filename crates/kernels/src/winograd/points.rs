@@ -127,7 +127,7 @@ pub(super) use unroll;
 /// M X M^T, of the X that `at(row, column)` gives.
 ///
 /// # Safety
-/// The processor has the instructions of `R`.
+/// The CPU has the instructions of `R`.
 #[inline(always)]
 pub(super) unsafe fn transform<R: Arithmetic, M: Matrix<I, O>, const I: usize, const O: usize>(
     at: impl Fn(usize, usize) -> R,

@@ -7,7 +7,7 @@ use crate::vector::{LANES, Registers, Vector};
 /// `sums`. Each is added up in the order of the summands, whatever the number of rows.
 ///
 /// # Safety
-/// The processor has the instructions of `R`.
+/// The CPU has the instructions of `R`.
 #[inline(always)]
 pub(super) unsafe fn multiply<R: Registers>(
     left: &[Vector],
@@ -43,7 +43,7 @@ pub(super) unsafe fn multiply<R: Registers>(
 }
 
 /// # Safety
-/// The processor has the instructions of `R`; there are `ROWS` rows of `length` factors, `length`
+/// The CPU has the instructions of `R`; there are `ROWS` rows of `length` factors, `length`
 /// times `VECTORS` weights, and a place for the sums of each row.
 #[inline(always)]
 unsafe fn tile<R: Registers, const ROWS: usize, const VECTORS: usize>(

@@ -174,7 +174,7 @@ mod tests {
         let [up, bias] = [&[7, 75, 5, 5][..], &[75]].map(|shape| weights(&mut graph, shape));
         let h = graph.conv_transpose(&h, &up, Some(&bias), strided(5, 3))?;
         let h = graph.apply(Op::LeakyRelu, &[&h], rectifier.clone())?;
-        // From here on with fewer products, where the processor has the instructions.
+        // From here on with fewer products, where the CPU has the instructions.
         let down = weights(&mut graph, &[20, 75, 3, 3]);
         let h = graph.conv(&h, &down, None, strided(3, 1))?;
         let [up, bias] = [&[20, 33, 4, 4][..], &[33]].map(|shape| weights(&mut graph, shape));
