@@ -118,6 +118,11 @@ clippy: native-libs ## Lint, warnings denied
 deny: ## Check licences, sources and forbidden dependencies
 	cargo deny --workspace --all-features check bans licenses sources
 
+.PHONY: modules
+modules: ## Check that the modules of each crate form no circle
+	$(PYTHON) scripts/check_modules_test.py
+	$(PYTHON) scripts/check_modules.py
+
 .PHONY: bench
 bench: onnxruntime ## Time a posterior step, and Score end to end
 	cargo bench

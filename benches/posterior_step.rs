@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::{
+use lfbm_model::GeneratorName;
+use lfbm_runtime::{
     ChainGraphs, Device, PosteriorStep, Precision, Runtime, SessionOptions, StepInputs, StepOutputs,
 };
-use lfbm_bundle::testing::random_bundle;
+use lfbm_testkit::random_bundle;
 
 const LATENT_DIM: usize = 16;
 const WIDTH: usize = 16;

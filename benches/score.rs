@@ -14,9 +14,8 @@ use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use futures_util::{StreamExt, stream};
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::{Device, Precision, Runtime};
-use lfbm_bundle::testing::random_bundle;
+use lfbm_model::GeneratorName;
+use lfbm_runtime::{Device, Precision, Runtime};
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::inference::ModelInferRequest;
@@ -24,6 +23,7 @@ use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceS
 use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_server::proto::score_stream_response::Result as Scored;
 use lfbm_server::proto::{DataType, Image, ScoreRequest, ScoreStreamRequest, Tensor};
+use lfbm_testkit::random_bundle;
 use tonic::transport::Channel;
 
 const LATENT_DIM: usize = 16;

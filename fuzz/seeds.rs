@@ -6,18 +6,16 @@ use std::path::Path;
 use std::process::Command;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
-use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::local::LocalCalibration;
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
-use lfbm_bundle::model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs};
-use lfbm_bundle::onnx::{Graph, encode};
-use lfbm_bundle::posterior::posterior_graph;
-use lfbm_bundle::testing::{random_flow, random_generator, random_images, references_of};
+use lfbm_detector::{Calibration, LocalCalibration};
+use lfbm_model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs, posterior_graph};
+use lfbm_onnx::{Graph, encode};
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_server::proto::{
     DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
 };
+use lfbm_testkit::{random_flow, random_generator, random_images, memory_bank_of};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -86,7 +84,7 @@ fn operators(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = std::env::temp_dir().join(format!("lfbm-seeds-{}", std::process::id()));
     let written = Command::new("python3")
-        .arg(root.join("bundle/tests/operators.py"))
+        .arg(root.join("crates/onnx/tests/operators.py"))
         .arg(&folder)
         .env("PYTHONPATH", root.join("third_party/python"))
         .status();
@@ -167,8 +165,8 @@ fn calibration(image: [usize; 3]) -> Result<Vec<u8>, Box<dyn std::error::Error>>
         contrast: Contrast::None,
     };
     let x = random_images(&image_spec, 40, 1);
-    let calibration = references_of(&x, image)
-        .and_then(|references| LocalCalibration::new(references, &x, &[0.0; 40]))
+    let calibration = memory_bank_of(&x, image)
+        .and_then(|memory_bank| LocalCalibration::new(memory_bank, &x, &[0.0; 40]))
         .and_then(|local| Calibration::new(vec![-1.0; 40], vec![4.0; 40], local))
         .ok_or("the lengths do not fit")?;
     Ok(calibration.encode())

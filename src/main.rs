@@ -1,9 +1,9 @@
 //! `lfbm-server`.
 
 use anyhow::Context;
-use lfbm_bundle::console::one_line;
-use lfbm_bundle::environment::execute_with;
-use lfbm_bundle::runtime::NO_TELEMETRY;
+use lfbm_console::environment::execute_with;
+use lfbm_console::one_line;
+use lfbm_runtime::NO_TELEMETRY;
 use lfbm_server::config::{self, Args, Config};
 use lfbm_server::server::Server;
 use lfbm_server::shutdown::{self, Stop};

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lfbm_bundle::runtime::RuntimeError;
-use lfbm_bundle::sampler::Sampler;
+use lfbm_runtime::{RuntimeError, Sampler};
 use tokio::sync::Mutex;
 use tracing::Span;
 

@@ -1,15 +1,14 @@
 //! From chains to the answer.
 
-use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::inference::{ChainScore, Score, aggregate};
 use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
+use lfbm_detector::{Calibration, ChainScore, Score, aggregate};
 
 /// What the calibration says of a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
     /// Share of normal images that score as low or lower.
     pub p_value: f64,
-    /// High for an anomaly; see [`lfbm_bundle::local`].
+    /// High for an anomaly; see [`lfbm_detector::local`].
     pub local_score: f64,
     /// Share of normal images whose local score is as high or higher.
     pub local_p_value: f64,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
-use lfbm_bundle::pixels::from_bytes;
+use lfbm_model::pixels::from_bytes;
 use lfbm_server::proto::{Image, image::Content};
 use lfbm_server::wire::decode;
 

@@ -12,11 +12,11 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Server, client, encoded, eventually, http_get, metric, png};
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::Runtime;
-use lfbm_bundle::testing::random_bundle;
+use lfbm_model::GeneratorName;
+use lfbm_runtime::Runtime;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::{GetModelRequest, InferenceParameters, ScoreRequest, ScoreResponse};
+use lfbm_testkit::random_bundle;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};

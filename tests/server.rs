@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use common::{Server, bundle, client, close, encoded, http_get, metric, pixels, png};
 use futures_util::future::join_all;
 use futures_util::stream;
-use lfbm_bundle::inference::Inference;
 use lfbm_bundle::manifest::{Aggregation, Decision, Langevin};
-use lfbm_bundle::runtime::{Device, Precision, Runtime, SessionOptions};
+use lfbm_runtime::{Device, Inference, Precision, Runtime, SessionOptions};
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
     self, DataType, GetModelRequest, Image, InferenceParameters, InpaintRequest, ListModelsRequest,
@@ -103,7 +102,7 @@ async fn scores_do_not_depend_on_who_shares_the_batch(precision: Precision) {
             ..manifest.langevin
         };
         let image: Vec<f32> =
-            lfbm_bundle::pixels::from_bytes(&pixels(&manifest.image, index)).collect();
+            lfbm_model::pixels::from_bytes(&pixels(&manifest.image, index)).collect();
         let direct = inference
             .score(&image, &langevin, asked.seed(), &mut |_| ())
             .unwrap();
@@ -168,7 +167,7 @@ async fn the_calibration_judges_default_parameters_only() {
     let options = SessionOptions::default();
     let manifest = bundle.manifest();
     let mut inference = Inference::open(&runtime, bundle.dir(), manifest, &options).unwrap();
-    let image: Vec<f32> = lfbm_bundle::pixels::from_bytes(&pixels(&manifest.image, 0)).collect();
+    let image: Vec<f32> = lfbm_model::pixels::from_bytes(&pixels(&manifest.image, 0)).collect();
     let direct = inference
         .score(&image, &manifest.langevin, 0, &mut |_| ())
         .unwrap();

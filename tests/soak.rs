@@ -24,7 +24,7 @@ fn median(values: &[usize]) -> f64 {
 }
 
 /// Requests of several kinds, each with its seed, so that the same one has the same score.
-fn requests(bundle: &lfbm_bundle::store::Bundle) -> Vec<ScoreRequest> {
+fn requests(bundle: &lfbm_bundle::Bundle) -> Vec<ScoreRequest> {
     (0..12)
         .map(|index| {
             let mut request = encoded(png(pixels(&bundle.manifest().image, index)));

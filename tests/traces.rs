@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Server, bundle, client, encoded, eventually, pixels, png};
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
 use lfbm_server::proto::inference::ServerLiveRequest;
 use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use lfbm_server::proto::{ListModelsRequest, ScoreRequest};

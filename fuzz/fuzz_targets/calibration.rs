@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::manifest::Decision;
+use lfbm_detector::Calibration;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
             let p_value = calibration.p_value(log_joint);
             assert!(p_value > 0.0 && p_value <= 1.0);
             let local = calibration.local();
-            let x = vec![0.5; local.references().image().iter().product()];
+            let x = vec![0.5; local.memory_bank().image().iter().product()];
             let p_value = local.p_value(local.score(&local.parts(&x, log_joint)));
             assert!(p_value > 0.0 && p_value <= 1.0);
         }

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use lfbm_bundle::onnx::{Dim, Graph, GraphError, Value, decode, encode, gradient, import};
+use lfbm_onnx::{Dim, Graph, GraphError, Value, decode, encode, gradient, import};
 use libfuzzer_sys::fuzz_target;
 
 /// What stands beside the file.

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use lfbm_bundle::store::parse_manifest;
+use lfbm_bundle::parse_manifest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {

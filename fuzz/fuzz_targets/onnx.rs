@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use lfbm_bundle::onnx::{decode, encode, signature};
+use lfbm_onnx::{decode, encode, signature};
 use libfuzzer_sys::fuzz_target;
 
 /// What stands beside the file.

@@ -2,7 +2,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Parser;
-use lfbm_bundle::runtime::{Device, Precision};
+use lfbm_runtime::{Device, Precision};
 use serde::{Serialize, Serializer};
 
 use super::{Address, BatchingName};

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use lfbm_bundle::runtime::{Device, Precision};
+use lfbm_runtime::{Device, Precision};
 
 use super::{Config, MESSAGES_IN_MEMORY};
 

@@ -15,7 +15,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use lfbm_bundle::runtime::{Device, Precision, SessionOptions};
+use lfbm_runtime::{Device, Precision, SessionOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::models::DeviceFallback;

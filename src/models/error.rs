@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use lfbm_bundle::runtime::RuntimeError;
-use lfbm_bundle::store::BundleError;
+use lfbm_bundle::BundleError;
+use lfbm_runtime::RuntimeError;
 
 use crate::scheduler::StartError;
 

@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use clap::ValueEnum;
-use lfbm_bundle::runtime::{Device, Precision, Runtime, SessionOptions};
-use lfbm_bundle::sampler::Sampler;
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
+use lfbm_runtime::{Device, Precision, Runtime, Sampler, SessionOptions};
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, Model};

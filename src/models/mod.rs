@@ -14,9 +14,9 @@ pub use loader::{DeviceFallback, Loader};
 pub use registry::Models;
 pub use watcher::{hangup, watch};
 
-use lfbm_bundle::calibration::Calibration;
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::runtime::Device;
+use lfbm_detector::Calibration;
+use lfbm_runtime::Device;
 
 use crate::sampling::ModelSampler;
 use crate::scheduler::Scheduler;

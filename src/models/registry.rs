@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::store::Bundle;
 use tokio::sync::watch;
 
 use super::discovery::{self, Fingerprint};

@@ -1,56 +1,17 @@
 use std::path::Path;
 
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{
-    ChainGraphs, Runtime, RuntimeError, SessionOptions, StepInputs, StepOutputs,
+use lfbm_runtime::{
+    ChainGraphs, ChainModel, ChainNoise, ChainSizes, Runtime, RuntimeError, SessionOptions,
+    StepInputs, StepOutputs,
 };
 
-/// Sizes of a model's arrays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sizes {
-    /// C H W.
-    pub(super) pixels: usize,
-    /// H W.
-    pub(super) positions: usize,
-    /// d.
-    pub(super) latent_dim: usize,
-}
-
 /// What a lane runs.
-pub(super) trait Graphs: Send + 'static {
-    fn sizes(&self) -> Sizes;
+pub(super) trait Graphs: ChainModel + Send + 'static {
+    fn sizes(&self) -> ChainSizes;
 
     /// K of the model's defaults.
     fn default_steps(&self) -> u32;
-
-    /// Intensities to x.
-    fn preprocess(
-        &mut self,
-        rows: usize,
-        images: &[f32],
-        x: &mut [f32],
-    ) -> Result<(), RuntimeError>;
-
-    /// Draws the noise that a chain's start is made of.
-    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]);
-
-    /// That noise to the latents that chains start at, given their x.
-    fn start(
-        &mut self,
-        rows: usize,
-        x: &[f32],
-        noise: &[f32],
-        z: &mut [f32],
-    ) -> Result<(), RuntimeError>;
-
-    /// One Langevin step.
-    fn step(
-        &mut self,
-        rows: usize,
-        inputs: StepInputs<'_>,
-        outputs: StepOutputs<'_>,
-    ) -> Result<(), RuntimeError>;
 
     /// Makes steps of `rows` rows quick on the thread that calls it, if there is a way.
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError>;
@@ -59,7 +20,7 @@ pub(super) trait Graphs: Send + 'static {
 /// A model's graphs, open for one lane.
 pub struct Engine {
     graphs: ChainGraphs,
-    sizes: Sizes,
+    sizes: ChainSizes,
     default_steps: u32,
 }
 
@@ -78,37 +39,25 @@ impl Engine {
         let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
         let engines = lanes.into_iter().map(|graphs| Self {
             graphs,
-            sizes: Sizes {
-                pixels: manifest.image.pixels(),
-                positions: manifest.image.positions(),
-                latent_dim: manifest.latent_dim,
-            },
+            sizes: ChainSizes::new(manifest),
             default_steps: manifest.langevin.steps,
         });
         Ok(engines.collect())
     }
 }
 
-impl Graphs for Engine {
-    fn sizes(&self) -> Sizes {
-        self.sizes
-    }
-
-    fn default_steps(&self) -> u32 {
-        self.default_steps
-    }
-
+impl ChainModel for Engine {
     fn preprocess(
         &mut self,
         rows: usize,
         images: &[f32],
         x: &mut [f32],
     ) -> Result<(), RuntimeError> {
-        self.graphs.preprocess.run(rows, images, x)
+        ChainModel::preprocess(&mut self.graphs, rows, images, x)
     }
 
     fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]) {
-        self.graphs.starts.draw(noise, values);
+        self.graphs.draw_start(noise, values);
     }
 
     fn start(
@@ -118,7 +67,7 @@ impl Graphs for Engine {
         noise: &[f32],
         z: &mut [f32],
     ) -> Result<(), RuntimeError> {
-        self.graphs.starts.run(rows, x, noise, z)
+        self.graphs.start(rows, x, noise, z)
     }
 
     fn step(
@@ -127,7 +76,17 @@ impl Graphs for Engine {
         inputs: StepInputs<'_>,
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
-        self.graphs.posterior.run(rows, inputs, outputs)
+        self.graphs.step(rows, inputs, outputs)
+    }
+}
+
+impl Graphs for Engine {
+    fn sizes(&self) -> ChainSizes {
+        self.sizes
+    }
+
+    fn default_steps(&self) -> u32 {
+        self.default_steps
     }
 
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError> {

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lfbm_bundle::runtime::RuntimeError;
+use lfbm_runtime::RuntimeError;
 
-use super::batch::{Batch, Finished, Row};
+use super::batch::{self, Batch, Finished, Tag};
 use super::engine::Graphs;
 use super::state::{Shared, State, Taken};
 use super::{Batching, SchedulerError};
@@ -101,7 +101,7 @@ impl<G: Graphs> Lane<G> {
                     self.make_room(&mut state);
                     (state.fair_share(), None)
                 }
-                Batching::Request { .. } if !self.batch.rows().is_empty() => break false,
+                Batching::Request { .. } if !self.batch.is_empty() => break false,
                 Batching::Request { .. } if state.waiting() >= self.capacity => {
                     (self.capacity, None)
                 }
@@ -111,7 +111,7 @@ impl<G: Graphs> Lane<G> {
                 },
             };
             self.fill(&mut state, rows.min(self.capacity));
-            if !self.batch.rows().is_empty() || !self.entering.is_empty() {
+            if !self.batch.is_empty() || !self.entering.is_empty() {
                 break true;
             }
             state.show(&shared.metrics);
@@ -128,8 +128,8 @@ impl<G: Graphs> Lane<G> {
 
     /// Frees the rows of jobs that nobody waits for any more.
     fn drop_abandoned(&mut self, state: &mut State) {
-        for row in (0..self.batch.rows().len()).rev() {
-            let Row { job, priority, .. } = self.batch.rows()[row];
+        for row in (0..self.batch.len()).rev() {
+            let Tag { job, priority } = *self.batch.tag(row);
             if !state.is_alive(job) {
                 self.batch.remove(row);
                 state.release(self.number, priority);
@@ -144,17 +144,17 @@ impl<G: Graphs> Lane<G> {
             return;
         }
         let slice = self.shared.policy.slice_steps(self.graphs.default_steps());
-        for row in (0..self.batch.rows().len()).rev() {
-            let of_row = &self.batch.rows()[row];
-            let (id, priority, runs) = (of_row.job, of_row.priority, of_row.runs_left());
+        for row in (0..self.batch.len()).rev() {
+            let Tag { job: id, priority } = *self.batch.tag(row);
+            let runs = self.batch.runs_left(row);
             let exceeds_share = priority == Priority::Bulk && excess > 0;
-            let exceeds_slice = of_row.stay > slice && overflow > 0;
+            let exceeds_slice = self.batch.stay(row) > slice && overflow > 0;
             if !exceeds_share && !exceeds_slice {
                 continue;
             }
             excess -= usize::from(exceeds_share);
             overflow = overflow.saturating_sub(1);
-            let suspended = self.batch.suspend(row);
+            let (_, suspended) = self.batch.suspend(row);
             self.shared.metrics.suspensions.inc();
             state.suspend(self.number, id, priority, runs, suspended);
         }
@@ -162,7 +162,7 @@ impl<G: Graphs> Lane<G> {
 
     /// Takes waiting chains until there are so many rows.
     fn fill(&mut self, state: &mut State, rows: usize) {
-        while self.batch.rows().len() + self.entering.len() < rows {
+        while self.batch.len() + self.entering.len() < rows {
             let Some(taken) = state.take(self.number) else {
                 break;
             };
@@ -173,11 +173,11 @@ impl<G: Graphs> Lane<G> {
     fn step(&mut self) -> Result<(), RuntimeError> {
         let begun = Instant::now();
         for Taken { id, job, entrant } in &self.entering {
-            self.batch.push(*id, job, entrant);
+            batch::push(&mut self.batch, *id, job, entrant);
         }
         self.entering.clear();
         self.batch.prepare(&mut self.graphs)?;
-        let rows = self.batch.rows().len();
+        let rows = self.batch.len();
         let padded = self.batch.padded(rows);
         let started = Instant::now();
         self.batch.step(&mut self.graphs, &mut self.finished)?;
@@ -200,9 +200,9 @@ impl<G: Graphs> Lane<G> {
     /// Ends every job that has a row here, which nobody can trust any more. Those that only wait, or
     /// run elsewhere, go on.
     fn fail(&mut self, error: impl Fn() -> SchedulerError) {
-        let rows = self.batch.rows().iter().map(|row| row.job);
+        let rows = (0..self.batch.len()).map(|row| self.batch.tag(row).job);
         let entering = self.entering.iter().map(|taken| taken.id);
-        let finished = self.finished.iter().map(|finished| finished.job);
+        let finished = self.finished.iter().map(|finished| finished.tag.job);
         let jobs = rows.chain(entering).chain(finished);
         let failed = self.shared.lock().fail(self.number, jobs);
         self.entering.clear();

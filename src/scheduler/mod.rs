@@ -40,9 +40,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
-use lfbm_bundle::runtime::RuntimeError;
+use lfbm_detector::ChainScore;
+use lfbm_runtime::RuntimeError;
 use tokio::sync::oneshot;
 
 pub use self::engine::Engine;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use super::batch::{Entrant, Finished, Suspended};
+use lfbm_runtime::Suspended;
+
+use super::batch::{Entrant, Finished};
 use super::pace::{Load, Pace};
 use super::queue::{CLASSES, JobId, Queue};
 use super::{Inferred, Job, Policy, Reply, SchedulerError};
@@ -271,8 +273,8 @@ impl State {
 
     /// A chain is at its end; its job, if it was the last.
     pub(super) fn finish(&mut self, lane: usize, finished: Finished) -> Option<Pending> {
-        self.release(lane, finished.priority);
-        let Entry::Occupied(mut entry) = self.jobs.entry(finished.job) else {
+        self.release(lane, finished.tag.priority);
+        let Entry::Occupied(mut entry) = self.jobs.entry(finished.tag.job) else {
             return None;
         };
         let pending = entry.get_mut();
@@ -330,7 +332,7 @@ impl Pending {
         let now = Instant::now();
         let started = self.started.unwrap_or(now);
         self.finished
-            .sort_unstable_by_key(|finished| finished.chain);
+            .sort_unstable_by_key(|finished| finished.number);
         let mut inferred = Inferred {
             chains: Vec::with_capacity(self.finished.len()),
             reconstructions: Vec::new(),

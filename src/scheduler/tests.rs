@@ -7,16 +7,18 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
-use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{Device, RuntimeError, SessionOptions, StepInputs, StepOutputs};
+use lfbm_runtime::{
+    ChainModel, ChainNoise, ChainSizes, Device, RuntimeError, SessionOptions, StepInputs,
+    StepOutputs,
+};
 use tokio::task::JoinHandle;
 
-use super::engine::{Graphs, Sizes};
+use super::engine::Graphs;
 use super::{Batching, Inferred, Job, Policy, Scheduler, SchedulerError, StartError};
 use crate::admission::{Admission, Priority};
 use crate::telemetry::{Metrics, ModelMetrics, Registration};
 
-const SIZES: Sizes = Sizes {
+const SIZES: ChainSizes = ChainSizes {
     pixels: 2,
     positions: 2,
     latent_dim: 3,
@@ -39,17 +41,7 @@ struct Arithmetic {
     dies: Arc<AtomicBool>,
 }
 
-impl Graphs for Arithmetic {
-    fn sizes(&self) -> Sizes {
-        SIZES
-    }
-
-    fn default_steps(&self) -> u32 {
-        let dies = self.dies.load(Ordering::Relaxed);
-        assert!(!dies, "a panic that the test asked for");
-        20
-    }
-
+impl ChainModel for Arithmetic {
     fn preprocess(
         &mut self,
         rows: usize,
@@ -118,6 +110,18 @@ impl Graphs for Arithmetic {
             }
         }
         Ok(())
+    }
+}
+
+impl Graphs for Arithmetic {
+    fn sizes(&self) -> ChainSizes {
+        SIZES
+    }
+
+    fn default_steps(&self) -> u32 {
+        let dies = self.dies.load(Ordering::Relaxed);
+        assert!(!dies, "a panic that the test asked for");
+        20
     }
 
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::Langevin;
-use lfbm_bundle::pixels;
+use lfbm_model::pixels;
 use tokio::sync::watch;
 use tonic::Request;
 use tracing::{Instrument, Span};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use image::ImageError;
-use lfbm_bundle::runtime::RuntimeError;
+use lfbm_runtime::RuntimeError;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};

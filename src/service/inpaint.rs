@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lfbm_bundle::pixels;
+use lfbm_model::pixels;
 
 use super::ServiceError;
 use super::core::{Call, Core, Outcome, Query, compute, counted};

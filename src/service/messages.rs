@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use lfbm_bundle::inference::{ChainScore, SCORE_SEED, Score};
 use lfbm_bundle::manifest::{Aggregation, ChainStart, Decision, Manifest, PriorKind};
+use lfbm_detector::{ChainScore, Score};
+use lfbm_runtime::SCORE_SEED;
 
 use crate::proto;
 use crate::scheduler::Inferred;

@@ -1,7 +1,7 @@
 //! The metrics of the server. Names carry units; every label has few values.
 
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::runtime::{Device, SessionOptions};
+use lfbm_runtime::{Device, SessionOptions};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lfbm_bundle::manifest::{Decision, Manifest, Quantile};
-use lfbm_bundle::runtime::{Device, SessionOptions};
+use lfbm_runtime::{Device, SessionOptions};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{

@@ -1,6 +1,6 @@
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_bundle::pixels;
 use lfbm_images::{Header, ImageError};
+use lfbm_model::pixels;
 
 use super::Violation;
 use super::tensor::{self, Fields};

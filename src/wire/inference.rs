@@ -1,5 +1,5 @@
-use lfbm_bundle::inference::SCORE_SEED;
 use lfbm_bundle::manifest::{Aggregation, Langevin};
+use lfbm_runtime::SCORE_SEED;
 
 use super::Violation;
 use crate::proto;

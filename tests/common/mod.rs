@@ -10,14 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use image::{GrayImage, ImageFormat};
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::Runtime;
-use lfbm_bundle::store::Bundle;
-use lfbm_bundle::testing::random_bundle;
+use lfbm_model::GeneratorName;
+use lfbm_runtime::Runtime;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{Image, InferenceParameters, ScoreRequest};
+use lfbm_testkit::random_bundle;
 use tonic::transport::Channel;
 
 /// A running `lfbm-server`; killed on drop.

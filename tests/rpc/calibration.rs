@@ -4,9 +4,8 @@ use std::fs;
 
 use futures_util::future::join_all;
 use lfbm_bundle::manifest::Aggregation;
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::Runtime;
-use lfbm_bundle::testing::{RandomModel, calibration_images, random_bundle_of};
+use lfbm_model::GeneratorName;
+use lfbm_runtime::Runtime;
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -14,6 +13,7 @@ use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_server::proto::{
     DataType, GetModelRequest, Image, ScoreRequest, ScoreResponse, Tensor, Verdict,
 };
+use lfbm_testkit::{RandomModel, calibration_images, random_bundle_of};
 
 use crate::common::{Server, bundle, client, encoded, pixels, png};
 

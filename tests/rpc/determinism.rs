@@ -1,12 +1,12 @@
 //! What holds of equal requests: to the bit where the same batch is run again, and within rounding
 //! whoever shares the batch.
 
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::Runtime;
-use lfbm_bundle::testing::{random_bundle, random_images};
+use lfbm_model::GeneratorName;
+use lfbm_runtime::Runtime;
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
+use lfbm_testkit::{random_bundle, random_images};
 
 use crate::common::Server;
 

@@ -1,15 +1,15 @@
 //! Models whose chains start at an encoder, on the same server.
 
 use futures_util::future::join_all;
-use lfbm_bundle::inference::Inference;
-use lfbm_bundle::manifest::{self, Langevin};
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::pixels::from_bytes;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::testing::{RandomModel, random_bundle_of};
+use lfbm_bundle::manifest;
+use lfbm_bundle::manifest::Langevin;
+use lfbm_model::GeneratorName;
+use lfbm_model::pixels::from_bytes;
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
 use lfbm_server::proto::{
     ChainStart, InferenceParameters, InpaintRequest, ListModelsRequest, ScoreRequest,
 };
+use lfbm_testkit::{RandomModel, random_bundle_of};
 
 use crate::common::{Server, client, close, encoded, pixels, png};
 use crate::images::{distance, half, intensities};

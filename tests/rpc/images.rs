@@ -4,18 +4,17 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, Rgb, RgbImage};
-use lfbm_bundle::inference::{Inference, SCORE_SEED};
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::pixels::{from_bytes, from_x};
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::Bundle;
-use lfbm_bundle::testing::random_bundle;
+use lfbm_model::GeneratorName;
+use lfbm_model::pixels::{from_bytes, from_x};
+use lfbm_runtime::{Inference, Runtime, SCORE_SEED, SessionOptions};
 use lfbm_server::proto::image::Content;
 use lfbm_server::proto::{
     DataType, ExplainRequest, Image, ImageForm, InferenceParameters, InpaintRequest,
     InpaintResponse, RenderedImage, SampleRequest, ScoreRequest, Tensor,
 };
+use lfbm_testkit::random_bundle;
 use tonic::Code;
 
 use crate::common::{Server, bundle, client, close, encoded, pixels, png};

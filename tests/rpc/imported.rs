@@ -1,8 +1,8 @@
 //! A model whose graphs came from files, without the inverse of its flow.
 
 use lfbm_bundle::manifest::Decision;
-use lfbm_bundle::model::{ModelFiles, imported_graphs};
-use lfbm_bundle::store::{BundleSpec, StagedBundle};
+use lfbm_bundle::{BundleSpec, StagedBundle};
+use lfbm_model::{ModelFiles, imported_graphs};
 use lfbm_server::proto::SampleRequest;
 use tonic::Code;
 use tonic_types::StatusExt;

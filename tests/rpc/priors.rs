@@ -2,17 +2,16 @@
 
 use std::process::Command;
 
-use lfbm_bundle::inference::Inference;
 use lfbm_bundle::manifest::PriorKind;
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::pixels::{from_bytes, from_x};
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::testing::{RandomModel, random_bundle_of};
+use lfbm_model::GeneratorName;
+use lfbm_model::pixels::{from_bytes, from_x};
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
 use lfbm_server::proto::inference::ModelInferRequest;
 use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use lfbm_server::proto::inference::infer_parameter::ParameterChoice;
 use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_server::proto::{ImageForm, ListModelsRequest, Prior, SampleRequest};
+use lfbm_testkit::{RandomModel, random_bundle_of};
 
 use crate::common::{Server, client, close, encoded, pixels, png};
 use crate::images::{distance, intensities};

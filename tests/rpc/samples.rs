@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use lfbm_bundle::manifest::PriorKind;
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::Runtime;
-use lfbm_bundle::testing::{RandomModel, random_bundle, random_bundle_of};
+use lfbm_model::GeneratorName;
+use lfbm_runtime::Runtime;
 use lfbm_server::proto::{ImageForm, SampleRequest};
+use lfbm_testkit::{RandomModel, random_bundle, random_bundle_of};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;

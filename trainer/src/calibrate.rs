@@ -1,11 +1,9 @@
 //! What scores are compared with: normal images that the fit did not see, and those it did.
 
 use anyhow::{Context, ensure};
-use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::inference::{Inference, SCORE_SEED};
-use lfbm_bundle::local::References;
 use lfbm_bundle::manifest::Langevin;
-use lfbm_bundle::neighbours::Neighbours;
+use lfbm_detector::{Calibration, MemoryBank, Neighbours};
+use lfbm_runtime::{Inference, SCORE_SEED};
 use tch::Tensor;
 
 use crate::data::{Dataset, Split};
@@ -16,12 +14,12 @@ use crate::tasks::recover;
 /// Components that distances between images are measured in: on validation, 30 and 40 were better
 /// than 20 and 50.
 const PIXEL_COMPONENTS: i64 = 30;
-/// The same between edge maps: 60 and 100 were no better.
+/// The same between HOG descriptors: 60 and 100 were no better.
 const EDGE_COMPONENTS: i64 = 40;
 
 /// Scores the split's calibration images, and makes its training images the ones that others are
-/// compared with, unless there are `references`. Where the fit saw incomplete images, what it did not see of them is recovered by
-/// the model, so that it does not come into the bundle either.
+/// compared with, unless there is a `memory_bank`. Where the fit saw incomplete images, what it did
+/// not see of them is recovered by the model, so that it does not come into the bundle either.
 ///
 /// # Errors
 /// When there are too few images, chains diverge, or a run fails.
@@ -32,7 +30,7 @@ pub fn calibrate(
     incomplete: &IncompleteSettings,
     dataset: &Dataset,
     split: &Split,
-    references: Option<References>,
+    memory_bank: Option<MemoryBank>,
 ) -> anyhow::Result<Calibration> {
     let images = dataset.gather(&split.calibration);
     let scores = inference.score(&images, langevin, SCORE_SEED, &mut |_| ())?;
@@ -41,12 +39,12 @@ pub fn calibrate(
         "a calibration image has no finite score; inference diverges, lower inference.step_size"
     );
     let x = inference.preprocess(&images)?;
-    let references = match references {
-        Some(references) => Some(references),
+    let memory_bank = match memory_bank {
+        Some(memory_bank) => Some(memory_bank),
         None => references_of_fit(inference, langevin, settings, incomplete, dataset, split)?,
     };
-    references
-        .and_then(|references| Calibration::from_scores(&scores, &x, references))
+    memory_bank
+        .and_then(|memory_bank| Calibration::from_scores(&scores, &x, memory_bank))
         .with_context(|| {
             format!(
                 "local scores need more than 10 images to compare with and 40 to calibrate on; \
@@ -64,21 +62,21 @@ fn references_of_fit(
     incomplete: &IncompleteSettings,
     dataset: &Dataset,
     split: &Split,
-) -> anyhow::Result<Option<References>> {
+) -> anyhow::Result<Option<MemoryBank>> {
     let count = settings.neighbours.min(split.train.len());
-    let mut references = dataset.gather(&split.train[..count]);
+    let mut memory_bank = dataset.gather(&split.train[..count]);
     if let Some(masks) = incomplete.masks(dataset, &split.train[..count]) {
-        references = recover(inference, &references, &masks, langevin, SCORE_SEED)?;
+        memory_bank = recover(inference, &memory_bank, &masks, langevin, SCORE_SEED)?;
     }
-    let references = inference.preprocess(&references)?;
-    Ok(references_of(
-        &references,
+    let memory_bank = inference.preprocess(&memory_bank)?;
+    Ok(memory_bank_of(
+        &memory_bank,
         [dataset.channels, dataset.height, dataset.width],
     ))
 }
 
-fn references_of(x: &[f32], image: [usize; 3]) -> Option<References> {
-    References::of(
+fn memory_bank_of(x: &[f32], image: [usize; 3]) -> Option<MemoryBank> {
+    MemoryBank::of(
         x,
         image,
         |x, values| neighbours(x, values, PIXEL_COMPONENTS),

@@ -88,6 +88,7 @@ impl DeviceChoice {
 
 /// The binary names no CUDA library, so that it runs without one. libtorch learns of CUDA when
 /// its CUDA part is loaded, and asks only once: this must come before any question about GPUs.
+#[expect(unsafe_code, reason = "it loads a library")]
 fn load_cuda() {
     // SAFETY: the name is a C string, and libtorch's initialisers may run at any time.
     unsafe { libc::dlopen(CUDA_LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use lfbm_bundle::manifest::{Classes, ImageSpec};
-use lfbm_bundle::model::{encoder_graph, forward_graphs};
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::{Bundle, BundleSpec, StagedBundle};
+use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
+use lfbm_model::{encoder_graph, forward_graphs};
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::calibrate;
@@ -107,7 +107,12 @@ pub fn export(
     )?;
     staged.write(IMAGES, &images.encode())?;
     let runtime = Runtime::load(None)?;
-    let mut inferred = staged.open_inference(&runtime, &SessionOptions::default())?;
+    let mut inferred = Inference::open(
+        &runtime,
+        staged.dir(),
+        staged.manifest(),
+        &SessionOptions::default(),
+    )?;
     let incomplete = &run.settings.learning.incomplete;
     let calibrated = calibrate(
         &mut inferred,

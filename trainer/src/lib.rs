@@ -8,6 +8,7 @@
 //! * [`tasks`]: what a model makes of images, [`sweep`]: many fits,
 //!   [`compare`]: models side by side, [`plan`]: the files that say which;
 //! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
+#![deny(unsafe_code)]
 
 pub mod calibrate;
 pub mod commands;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lfbm_bundle::console::one_line;
-use lfbm_bundle::environment::execute_with;
-use lfbm_bundle::runtime::NO_TELEMETRY;
+use lfbm_console::environment::execute_with;
+use lfbm_console::one_line;
+use lfbm_runtime::NO_TELEMETRY;
 use lfbm_trainer::{commands, stop, waiting};
 
 /// Learns what normal images look like, and writes bundles that lfbm-server scores with.
@@ -42,7 +42,7 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Write a model that another program exported as ONNX as a bundle
     Import(commands::import::ImportArgs),
-    /// Calibrate a bundle anew, without fitting; brings one of an older format up to date
+    /// Calibrate a bundle anew, without fitting
     Calibrate(commands::calibrate::CalibrateArgs),
     /// Draw digits, or sample a bundle's model, as a PNG file each; or a data set of digits
     Draw(commands::draw::DrawArgs),

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat};
-use lfbm_bundle::scratch::{ScratchDir, ScratchFile, changing, folder_of};
+use lfbm_atomic_files::{ScratchDir, ScratchFile, changing, folder_of};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 

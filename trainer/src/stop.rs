@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use lfbm_bundle::scratch;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -37,7 +36,7 @@ impl Stopped {
     /// Ends the process with 129, 130 or 143, without what is not whole; says what is kept.
     pub fn end(self) {
         // Whoever comes second waits for the guard until the process is gone.
-        let _changing = scratch::remove_all();
+        let _changing = lfbm_atomic_files::remove_all();
         let kept = lock(&KEPT);
         let separator = if kept.is_empty() { "" } else { "; " };
         // Whether anybody reads it or not.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use image::{Rgb, RgbImage};
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
 
 const SIDE: u32 = 40;
 const IMAGES: u32 = 100;

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use lfbm_bundle::onnx::{
-    Attribute, ConvGeometry, Dim, Graph, GraphError, Value, differentiable_ops, gradient,
+use lfbm_onnx::{
+    Attribute, ConvGeometry, Dim, Graph, GraphError, Op, Tensor, Value, differentiable_ops,
+    gradient,
 };
-use lfbm_bundle::runtime::{Runtime, evaluate};
-use lfbm_bundle::tensor::Tensor;
+use lfbm_runtime::{Runtime, evaluate};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -72,8 +72,12 @@ impl Draw {
     }
 }
 
+fn named(op: &str) -> Op {
+    Op::from_name(op).unwrap()
+}
+
 fn apply(op: &'static str) -> impl Fn(&mut Graph, &[Value]) -> Result<Value, GraphError> {
-    move |graph, v| graph.apply(op, &v.iter().collect::<Vec<_>>(), [])
+    move |graph, v| graph.apply(named(op), &v.iter().collect::<Vec<_>>(), [])
 }
 
 fn unary(input: Tensor, op: &'static str, torch: impl Fn(&Torch) -> Torch + 'static) -> Case {
@@ -85,7 +89,7 @@ fn stepped(input: Tensor, op: &'static str, torch: impl Fn(&Torch) -> Torch + 's
     case(
         vec![input],
         move |graph, v| {
-            let steps = graph.apply(op, &[&v[0]], [])?;
+            let steps = graph.apply(named(op), &[&v[0]], [])?;
             graph.mul(&steps, &v[0])
         },
         move |v| torch(&v[0]) * &v[0],
@@ -175,7 +179,7 @@ fn product(draw: &mut Draw, op: &str) -> Case {
                 ("transA", Attribute::Int(trans_a.into())),
                 ("transB", Attribute::Int(trans_b.into())),
             ];
-            graph.apply("Gemm", &[&v[0], &v[1], &v[2]], attributes)
+            graph.apply(Op::Gemm, &[&v[0], &v[1], &v[2]], attributes)
         },
         move |v| {
             let left = if trans_a {
@@ -207,13 +211,13 @@ fn layout(draw: &mut Draw, op: &str) -> Case {
             vec![draw.any(&[b, 1])],
             move |graph, v| {
                 let shape = graph.int_list(&[n, m, k]);
-                graph.apply("Expand", &[&v[0], &shape], [])
+                graph.apply(Op::Expand, &[&v[0], &shape], [])
             },
             move |v| v[0].expand([n, m, k], true),
         ),
         "Flatten" => case(
             vec![x],
-            |graph, v| graph.apply("Flatten", &[&v[0]], [("axis", Attribute::Int(1))]),
+            |graph, v| graph.apply(Op::Flatten, &[&v[0]], [("axis", Attribute::Int(1))]),
             |v| v[0].flatten(1, -1),
         ),
         "Pad" => case(
@@ -247,7 +251,7 @@ fn layout(draw: &mut Draw, op: &str) -> Case {
             vec![draw.any(&[a, 1, c])],
             |graph, v| {
                 let axes = graph.int_list(&[1]);
-                graph.apply("Squeeze", &[&v[0], &axes], [])
+                graph.apply(Op::Squeeze, &[&v[0], &axes], [])
             },
             |v| v[0].squeeze_dim(1),
         ),
@@ -278,7 +282,7 @@ fn reduction(draw: &mut Draw, op: &'static str) -> Case {
                     ("axes", Attribute::Ints(axes.to_vec())),
                     ("keepdims", Attribute::Int(keep.into())),
                 ];
-                graph.apply(op, &[&v[0]], attributes)
+                graph.apply(named(op), &[&v[0]], attributes)
             }
         },
         move |v| match op {
@@ -302,7 +306,7 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
         "Softmax" => unary(x, op, |v| v.softmax(-1, None)),
         "LogSoftmax" => case(
             vec![x],
-            |graph, v| graph.apply("LogSoftmax", &[&v[0]], [("axis", Attribute::Int(0))]),
+            |graph, v| graph.apply(Op::LogSoftmax, &[&v[0]], [("axis", Attribute::Int(0))]),
             |v| v[0].log_softmax(0, None),
         ),
         "Elu" => unary(x, op, |v| {
@@ -339,7 +343,7 @@ fn of(op: &'static str, draw: &mut Draw) -> Option<Case> {
             vec![x],
             |graph, v| {
                 let (low, high) = (graph.scalar(-0.7), graph.scalar(0.9));
-                graph.apply("Clip", &[&v[0], &low, &high], [])
+                graph.apply(Op::Clip, &[&v[0], &low, &high], [])
             },
             |v| v[0].clamp(f64::from(-0.7_f32), f64::from(0.9_f32)),
         ),
@@ -494,7 +498,7 @@ proptest! {
 
     #[test]
     fn every_rule_is_autograds(seed in any::<u64>()) {
-        for op in differentiable_ops() {
+        for op in differentiable_ops().into_iter().map(Op::name) {
             check(op, seed);
         }
     }

@@ -5,8 +5,8 @@
 mod common;
 
 use common::{log_integral, plane, seeded, shake};
-use lfbm_bundle::model::{EncoderSpec, GeneratorName, GeneratorSpec, encoder_graph};
-use lfbm_bundle::runtime::{Runtime, evaluate};
+use lfbm_model::{EncoderSpec, GeneratorName, GeneratorSpec, encoder_graph};
+use lfbm_runtime::{Runtime, evaluate};
 use lfbm_trainer::model::density::{log_likelihood, log_standard_normal};
 use lfbm_trainer::model::parameters::{Parameters, convert};
 use lfbm_trainer::model::{Encoder, Flow, Generator, IafStep, Observation, host};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
 
 /// A fit of the held-out digit 1 that takes seconds.
 fn fit(out: &Path, changes: &[&str]) -> Command {

@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
-use lfbm_bundle::model::{GeneratorName, GeneratorSpec, Layer, PriorWeights, forward_graphs};
-use lfbm_bundle::posterior::posterior_graph;
-use lfbm_bundle::runtime::{Runtime, evaluate};
-use lfbm_bundle::tensor::Tensor as HostTensor;
+use lfbm_model::{
+    GeneratorName, GeneratorSpec, Layer, PriorWeights, forward_graphs, posterior_graph,
+};
+use lfbm_onnx::Tensor as HostTensor;
+use lfbm_runtime::{Runtime, evaluate};
 use lfbm_trainer::model::{Generator, host};
 use tch::{Device, Kind, Tensor};
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
 use process::{done, draw, fit_folder, fit_strokes, names, refused, trainer};
 use serde_json::Value;
 use tempfile::TempDir;

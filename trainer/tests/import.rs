@@ -7,12 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use lfbm_bundle::model::{ModelFiles, imported_graphs};
-use lfbm_bundle::onnx::{Dim, Graph, encode};
-use lfbm_bundle::posterior::posterior_graph;
-use lfbm_bundle::runtime::{Runtime, evaluate};
-use lfbm_bundle::store::Bundle;
-use lfbm_bundle::tensor::Tensor;
+use lfbm_bundle::Bundle;
+use lfbm_model::{ModelFiles, imported_graphs, posterior_graph};
+use lfbm_onnx::{Dim, Graph, Tensor, encode};
+use lfbm_runtime::{Runtime, evaluate};
 use lfbm_trainer::import_check::check_lowering;
 use serde_json::Value;
 

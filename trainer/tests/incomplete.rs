@@ -5,11 +5,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use lfbm_bundle::inference::Inference;
 use lfbm_bundle::manifest::Langevin;
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::testing::{random_bundle, random_images};
+use lfbm_model::GeneratorName;
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
+use lfbm_testkit::{random_bundle, random_images};
 use lfbm_trainer::data::{Dataset, Mask, strokes};
 use lfbm_trainer::fit::{Learner, LearnerState};
 use lfbm_trainer::model::Observation;

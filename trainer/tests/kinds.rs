@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use lfbm_bundle::pixels::from_bytes;
+use lfbm_model::pixels::from_bytes;
 use lfbm_trainer::data::{DataArgs, DatasetName};
 
 const SIDE: u32 = 16;

@@ -5,7 +5,7 @@
 mod common;
 
 use lfbm_bundle::manifest::PriorSampling;
-use lfbm_bundle::model::{GeneratorName, GeneratorSpec};
+use lfbm_model::{GeneratorName, GeneratorSpec};
 use lfbm_trainer::model::density::log_likelihood;
 use lfbm_trainer::model::parameters::{FlatParameters, Parameters, convert, gradients};
 use lfbm_trainer::model::{

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
 use process::{done, fit_strokes, names, refused, start, trainer, wait_until};
 
 #[test]

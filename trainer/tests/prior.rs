@@ -7,11 +7,10 @@ mod common;
 use lfbm_bundle::manifest::{
     Aggregation, Classes, Contrast, ImageSpec, Langevin, PriorKind, PriorSampling,
 };
-use lfbm_bundle::model::{GeneratorName, GeneratorSpec, forward_graphs};
-use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::runtime::{Runtime, SessionOptions, evaluate};
-use lfbm_bundle::store::{BundleSpec, StagedBundle};
-use lfbm_bundle::tensor::Tensor as HostTensor;
+use lfbm_bundle::{BundleSpec, StagedBundle};
+use lfbm_model::{GeneratorName, GeneratorSpec, forward_graphs};
+use lfbm_onnx::Tensor as HostTensor;
+use lfbm_runtime::{ChainNoise, Inference, Runtime, SessionOptions, evaluate};
 use lfbm_trainer::model::host::{to_device, to_host, values};
 use lfbm_trainer::model::{Architecture, Model, Prior, PriorSpec};
 use tch::{Device, Kind, Tensor};
@@ -138,9 +137,9 @@ fn samples_are_those_of_libtorch() {
         };
         let staged =
             StagedBundle::stage(&folder.path().join("bundle"), bundle, &graphs, false).unwrap();
-        let mut inference = staged
-            .open_inference(&runtime, &SessionOptions::default())
-            .unwrap();
+        let options = SessionOptions::default();
+        let mut inference =
+            Inference::open(&runtime, staged.dir(), staged.manifest(), &options).unwrap();
         let samples = inference.sample_prior(n, seed).unwrap();
 
         let draws = ChainNoise::new(seed, 0);

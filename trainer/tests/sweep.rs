@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Decision;
-use lfbm_bundle::store::Bundle;
 
 const PLAN: &str = r#"
 dataset = "strokes"
@@ -146,18 +146,6 @@ fn a_bundle_is_calibrated_anew_without_fitting() {
     let output = sweep(folder.path(), PLAN, &["--cell", "0"]);
     assert!(output.status.success(), "{}", texts(&output).1);
     let old = folder.path().join("out/small-not1-seed3");
-    // The format before local scores had neither their threshold nor a decision.
-    let manifest = old.join("manifest.json");
-    let text = fs::read_to_string(&manifest).unwrap();
-    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    json["format_version"] = 1.into();
-    let calibration = json["calibration"].as_object_mut().unwrap();
-    calibration.remove("decision").unwrap();
-    calibration.remove("threshold_local_score").unwrap();
-    fs::write(&manifest, json.to_string()).unwrap();
-    let error = Bundle::open(&old).unwrap_err().to_string();
-    assert!(error.contains("trainer calibrate"), "{error}");
-
     let new = folder.path().join("new");
     let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
         .arg("calibrate")

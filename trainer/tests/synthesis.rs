@@ -7,11 +7,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use image::{GrayImage, RgbImage};
-use lfbm_bundle::model::GeneratorName;
-use lfbm_bundle::onnx::{ConvGeometry, Dim, Graph, encode};
-use lfbm_bundle::runtime::Runtime;
-use lfbm_bundle::tensor::Tensor;
-use lfbm_bundle::testing::random_bundle;
+use lfbm_model::GeneratorName;
+use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor, encode};
+use lfbm_runtime::Runtime;
+use lfbm_testkit::random_bundle;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};

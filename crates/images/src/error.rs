@@ -1,4 +1,4 @@
-use crate::Format;
+use crate::format::Format;
 
 /// Why the bytes of a file are no image that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

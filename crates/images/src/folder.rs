@@ -233,7 +233,7 @@ fn left_out(path: &Path) -> Option<Reason> {
     }
 }
 
-const SNIFFED_BYTES: u64 = crate::format::SNIFFED_BYTES as u64;
+const SNIFFED_BYTES: u64 = crate::sniff::SNIFFED_BYTES as u64;
 
 /// Whether `lfbm` wrote an image next to another.
 fn is_made(path: &Path) -> bool {

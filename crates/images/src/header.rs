@@ -1,7 +1,8 @@
 use image::metadata::Orientation;
 
+use crate::error::ImageError;
+use crate::format::Format;
 use crate::ifd::{self, Directory};
-use crate::{Format, ImageError, bmp, jpeg, png, tiff, webp};
 
 /// What a file says of its image before the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,21 +54,6 @@ impl Header {
                 .saturating_add(FIXED_BYTES + file.len() as u64),
             orientation,
         })
-    }
-
-    /// The header of a file, whatever it is named. Reads a few bytes of it and no pixel, so that a
-    /// file which is cut or damaged further on may have one.
-    ///
-    /// # Errors
-    /// When the file is of no format that is read, or ends within its header.
-    pub fn read(file: &[u8]) -> Result<Self, ImageError> {
-        match Format::sniff(file)? {
-            Format::Png => png::header(file),
-            Format::Jpeg => jpeg::header(file),
-            Format::Bmp => bmp::header(file),
-            Format::Tiff => tiff::header(file),
-            Format::WebP => webp::header(file),
-        }
     }
 
     /// How many pixels there are.

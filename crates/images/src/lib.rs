@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod bmp;
+mod bytes;
 mod colour;
 mod error;
 pub mod folder;
@@ -20,41 +21,13 @@ mod ifd;
 mod jpeg;
 mod png;
 mod read;
+mod sniff;
 mod tiff;
 mod webp;
 
-use image::DynamicImage;
-
+pub use bytes::{MAX_FILE_BYTES, read, read_from};
 pub use colour::planes;
 pub use error::ImageError;
 pub use format::Format;
 pub use header::Header;
-pub use read::{MAX_FILE_BYTES, read, read_from};
-
-/// The image in a file: upright and opaque; grey or RGB, of 8 or 16 bits.
-///
-/// # Errors
-/// When it is no image that is read, is cut or damaged, or has more than `max_pixels` pixels by its
-/// header, which is looked at before anything is decoded.
-pub fn decode(file: &[u8], max_pixels: u64) -> Result<DynamicImage, ImageError> {
-    let header = Header::read(file)?;
-    if header.pixels() > max_pixels {
-        return Err(ImageError::TooManyPixels {
-            width: header.width,
-            height: header.height,
-            limit: max_pixels,
-        });
-    }
-    let raw = match header.format {
-        Format::Png => png::decode(file, &header),
-        Format::Jpeg => jpeg::decode(file),
-        Format::Bmp => bmp::decode(file),
-        Format::Tiff => tiff::decode(file, &header),
-        Format::WebP => webp::decode(file, &header),
-    }?;
-    let mut image = raw.into_image().ok_or_else(|| {
-        ImageError::damaged(header.format, "it has more or fewer samples than pixels")
-    })?;
-    image.apply_orientation(header.orientation);
-    Ok(image)
-}
+pub use read::decode;

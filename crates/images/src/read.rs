@@ -1,58 +1,53 @@
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+//! A file of any format.
 
-/// No image file that is read has more bytes.
-pub const MAX_FILE_BYTES: u64 = 256 << 20;
+use image::DynamicImage;
 
-/// The bytes of a file.
+use crate::error::ImageError;
+use crate::format::Format;
+use crate::header::Header;
+use crate::{bmp, jpeg, png, tiff, webp};
+
+impl Header {
+    /// The header of a file, whatever it is named. Reads a few bytes of it and no pixel, so that a
+    /// file which is cut or damaged further on may have one.
+    ///
+    /// # Errors
+    /// When the file is of no format that is read, or ends within its header.
+    pub fn read(file: &[u8]) -> Result<Self, ImageError> {
+        match Format::sniff(file)? {
+            Format::Png => png::header(file),
+            Format::Jpeg => jpeg::header(file),
+            Format::Bmp => bmp::header(file),
+            Format::Tiff => tiff::header(file),
+            Format::WebP => webp::header(file),
+        }
+    }
+}
+
+/// The image in a file: upright and opaque; grey or RGB, of 8 or 16 bits.
 ///
 /// # Errors
-/// When it cannot be read, or has more than [`MAX_FILE_BYTES`]: of a file, its size tells before
-/// anything is read.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_file() && metadata.len() > MAX_FILE_BYTES {
-        return Err(too_large(&metadata.len().to_string()));
+/// When it is no image that is read, is cut or damaged, or has more than `max_pixels` pixels by its
+/// header, which is looked at before anything is decoded.
+pub fn decode(file: &[u8], max_pixels: u64) -> Result<DynamicImage, ImageError> {
+    let header = Header::read(file)?;
+    if header.pixels() > max_pixels {
+        return Err(ImageError::TooManyPixels {
+            width: header.width,
+            height: header.height,
+            limit: max_pixels,
+        });
     }
-    read_from(file)
-}
-
-/// All bytes that there are to read.
-///
-/// # Errors
-/// When they cannot be read, or are more than [`MAX_FILE_BYTES`].
-pub fn read_from(source: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large("more"));
-    }
-    Ok(bytes)
-}
-
-fn too_large(found: &str) -> io::Error {
-    let reason = format!("expected a file of at most {MAX_FILE_BYTES} bytes, got {found}");
-    io::Error::new(ErrorKind::FileTooLarge, reason)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_is_read_than_an_image_may_have() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.png");
-        let file = File::create(&path).unwrap();
-        file.set_len(MAX_FILE_BYTES + 1).unwrap();
-        let error = read(&path).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
-        assert!(error.to_string().ends_with("got 268435457"), "{error}");
-        file.set_len(3).unwrap();
-        assert_eq!(read(&path).unwrap(), [0; 3]);
-        let endless = read(Path::new("/dev/zero")).unwrap_err();
-        assert_eq!(endless.kind(), ErrorKind::FileTooLarge);
-    }
+    let raw = match header.format {
+        Format::Png => png::decode(file, &header),
+        Format::Jpeg => jpeg::decode(file),
+        Format::Bmp => bmp::decode(file),
+        Format::Tiff => tiff::decode(file, &header),
+        Format::WebP => webp::decode(file, &header),
+    }?;
+    let mut image = raw.into_image().ok_or_else(|| {
+        ImageError::damaged(header.format, "it has more or fewer samples than pixels")
+    })?;
+    image.apply_orientation(header.orientation);
+    Ok(image)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 use futures_util::{StreamExt, stream};
-use lfbm_bundle::console::one_line;
+use lfbm_console::one_line;
 use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_server::proto::{Priority, Tensor};
 use tonic::{Response, Status};

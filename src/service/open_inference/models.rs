@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
-use lfbm_bundle::runtime::Device;
+use lfbm_runtime::Device;
 use prometheus::Histogram;
 
 use super::outputs::OUTPUTS;

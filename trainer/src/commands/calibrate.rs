@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::Args;
-use lfbm_bundle::calibration::Calibration;
-use lfbm_bundle::console::print_line;
-use lfbm_bundle::local::References;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::{Bundle, StagedBundle};
+use lfbm_bundle::{Bundle, StagedBundle};
+use lfbm_console::print_line;
+use lfbm_detector::{Calibration, MemoryBank};
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
 use crate::calibrate::calibrate;
@@ -24,7 +23,7 @@ const CRITICAL: f64 = 1.95;
 /// Arguments of `trainer calibrate`.
 #[derive(Args, Clone, Debug)]
 pub struct CalibrateArgs {
-    /// The bundle, of this or an older format
+    /// The bundle
     bundle: PathBuf,
     /// Where the new one goes
     #[arg(long)]
@@ -75,15 +74,19 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     if !is_known {
         warn_unknown();
     }
-    // One of an older format has no calibration that can be read.
-    let before = Bundle::open(&args.bundle).ok();
+    let before = Bundle::open(&args.bundle)?;
     let is_same = is_known && matches!(relation, Relation::Same(_));
-    let (parts, references) = match relation {
-        Relation::Other { split, seen } => others(args, split, seen, version, before.as_ref())?,
+    let (parts, memory_bank) = match relation {
+        Relation::Other { split, seen } => others(args, split, seen, version, &before)?,
         relation => (split_of_the_fit(relation, args.changed)?, None),
     };
     let runtime = Runtime::load(None)?;
-    let mut inference = staged.open_inference(&runtime, &SessionOptions::default())?;
+    let mut inference = Inference::open(
+        &runtime,
+        staged.dir(),
+        staged.manifest(),
+        &SessionOptions::default(),
+    )?;
     let calibrated = calibrate(
         &mut inference,
         &manifest.langevin,
@@ -91,9 +94,9 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &IncompleteSettings::of(&manifest)?,
         &dataset,
         &parts,
-        references,
+        memory_bank,
     )?;
-    if let Some(before) = before.as_ref().filter(|_| !is_same) {
+    if !is_same {
         check_alike(
             args,
             before.calibration(),
@@ -117,16 +120,15 @@ fn others(
     split: Split,
     seen: usize,
     version: u64,
-    before: Option<&Bundle>,
-) -> anyhow::Result<(Split, Option<References>)> {
+    before: &Bundle,
+) -> anyhow::Result<(Split, Option<MemoryBank>)> {
     let total = split.len() + seen;
-    let Some(before) = before.filter(|_| args.changed.changed_data) else {
-        bail!(
-            "these are other images than those of the fit, which has seen {seen} of {total}; name \
+    ensure!(
+        args.changed.changed_data,
+        "these are other images than those of the fit, which has seen {seen} of {total}; name \
              its folder with --data-dir, or, if these are meant, calibrate another version with \
              --changed-data and --model-version"
-        );
-    };
+    );
     let manifest = before.manifest();
     ensure!(
         version > manifest.version,
@@ -138,8 +140,8 @@ fn others(
     let normal = split.normal_test(usize::MAX).to_vec();
     let split = Split::new(Vec::new(), Vec::new(), normal, Vec::new());
     let count = count.or_all_of(split.len());
-    let references = before.calibration().local().references().clone();
-    Ok((split.recalibrated(count)?, Some(references)))
+    let memory_bank = before.calibration().local().memory_bank().clone();
+    Ok((split.recalibrated(count)?, Some(memory_bank)))
 }
 
 /// Refuses scores that are far from those before, unless they are meant to be.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use lfbm_bundle::console::print_line;
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
+use lfbm_console::print_line;
 use serde_json::Value;
 
 use super::fitted::fitted_images;

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use image::{DynamicImage, GrayImage, RgbImage};
-use lfbm_bundle::inference::Inference;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use crate::data::{mnist, strokes};
 use crate::evaluate::shown;

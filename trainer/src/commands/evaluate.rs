@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
-use lfbm_bundle::console::print_line;
-use lfbm_bundle::inference::{Inference, SCORE_SEED};
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::runtime::{Precision, Runtime, SessionOptions};
-use lfbm_bundle::store::Bundle;
+use lfbm_console::print_line;
+use lfbm_runtime::{Inference, Precision, Runtime, SCORE_SEED, SessionOptions};
 
 use super::evaluation_report::{Row, Scored, draw_pictures, flagged, scores_csv, summary, table};
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};

@@ -3,11 +3,10 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
-use lfbm_bundle::inference::{Inference, SCORE_SEED, Score};
-use lfbm_bundle::local::Parts;
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
-use lfbm_bundle::runtime::Precision;
-use lfbm_bundle::store::Bundle;
+use lfbm_detector::{Parts, Score};
+use lfbm_runtime::{Inference, Precision, SCORE_SEED};
 use serde_json::json;
 
 use crate::data::{Dataset, Split};

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::Args;
-use lfbm_bundle::console::print_line;
-use lfbm_bundle::inference::{Inference, SCORE_SEED};
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_bundle::pixels::from_x;
-use lfbm_bundle::runtime::{FeatureNetwork, Runtime, SessionOptions};
-use lfbm_bundle::store::Bundle;
+use lfbm_console::print_line;
+use lfbm_model::pixels::from_x;
+use lfbm_runtime::{FeatureNetwork, Inference, Runtime, SCORE_SEED, SessionOptions};
 use serde_json::json;
 use tch::Tensor;
 

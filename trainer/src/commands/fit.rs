@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
-use lfbm_bundle::console::{one_line, print_line};
+use lfbm_bundle::check_out;
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_bundle::model::preprocess_graph;
-use lfbm_bundle::runtime::{Runtime, evaluate};
-use lfbm_bundle::store::check_out;
+use lfbm_console::{one_line, print_line};
+use lfbm_model::preprocess_graph;
+use lfbm_runtime::{Runtime, evaluate};
 use tch::{Device, Kind, Tensor};
 
 use super::checkpoints::{Checkpoints, check_place};
@@ -318,7 +318,7 @@ fn preprocess(image: &ImageSpec, dataset: &Dataset, indices: &[usize]) -> anyhow
     let mut x = Vec::with_capacity(indices.len() * image.pixels());
     for chunk in indices.chunks(PREPROCESSED_AT_ONCE) {
         let shape = [chunk.len(), image.channels, image.height, image.width];
-        let input = lfbm_bundle::tensor::Tensor::new(shape, dataset.gather(chunk));
+        let input = lfbm_onnx::Tensor::new(shape, dataset.gather(chunk));
         for output in evaluate(&runtime, &graph, &[input])? {
             x.extend(output.data);
         }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::{ImageSpec, Manifest};
-use lfbm_bundle::store::Bundle;
 use serde::Deserialize;
 
 use crate::data::{

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use lfbm_bundle::console::print_line;
 use lfbm_bundle::manifest::{Classes, PriorKind};
-use lfbm_bundle::model::{ModelFiles, imported_graphs};
-use lfbm_bundle::posterior::posterior_graph;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::store::{BundleSpec, StagedBundle, check_out};
+use lfbm_bundle::{BundleSpec, StagedBundle, check_out};
+use lfbm_console::print_line;
+use lfbm_model::{ModelFiles, imported_graphs, posterior_graph};
+use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{check_size, tell_copies};
 use crate::calibrate::calibrate;
@@ -154,7 +153,12 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         args.overwrite,
     )?;
     staged.write(IMAGES, &images.encode())?;
-    let mut inference = staged.open_inference(&runtime, &SessionOptions::default())?;
+    let mut inference = Inference::open(
+        &runtime,
+        staged.dir(),
+        staged.manifest(),
+        &SessionOptions::default(),
+    )?;
     let calibrated = calibrate(
         &mut inference,
         &langevin,

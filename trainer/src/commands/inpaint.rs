@@ -1,7 +1,7 @@
 //! `trainer inpaint`.
 
 use clap::Args;
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
 
 use super::fitted::fitted_images;
 use crate::data::Mask;

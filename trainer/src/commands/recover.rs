@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
 
 use super::fitted::fitted_images;
 use crate::settings::IncompleteSettings;

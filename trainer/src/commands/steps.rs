@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
-use lfbm_bundle::scratch;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -139,5 +139,6 @@ impl Steps<'_> {
 
 /// To a temporary name first: a file is there whole or not at all.
 pub(super) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    scratch::write_whole(path, text.as_bytes()).with_context(|| path.display().to_string())
+    lfbm_atomic_files::write_whole(path, text.as_bytes())
+        .with_context(|| path.display().to_string())
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use lfbm_bundle::console::{one_line, print_line};
+use lfbm_console::{one_line, print_line};
 
 use super::steps::{Steps, write_whole};
 use crate::output::prepare_folder;

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lfbm_bundle::console::print_line;
-use lfbm_bundle::inference::SCORE_SEED;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::sampler::Sampler;
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
+use lfbm_console::print_line;
+use lfbm_runtime::{Runtime, SCORE_SEED, Sampler, SessionOptions};
 use serde_json::json;
 
 use crate::evaluate::draw_samples;

@@ -4,9 +4,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
-use lfbm_bundle::sampler::Sampler;
-use lfbm_bundle::store::Bundle;
+use lfbm_bundle::Bundle;
+use lfbm_runtime::{Runtime, Sampler, SessionOptions};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 

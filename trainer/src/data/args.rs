@@ -147,5 +147,5 @@ impl DataArgs {
 
 /// The folder that the environment names; an empty name is none.
 pub(super) fn data_dir_variable() -> Option<PathBuf> {
-    lfbm_bundle::environment::variable("LFBM_DATA_DIR").map(Into::into)
+    lfbm_console::environment::variable("LFBM_DATA_DIR").map(Into::into)
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use lfbm_bundle::environment::variable;
-use lfbm_bundle::scratch::write_whole;
+use lfbm_atomic_files::write_whole;
+use lfbm_console::environment::variable;
 use sha2::{Digest, Sha256};
 
 use super::DataError;

@@ -16,7 +16,7 @@ mod svhn;
 
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::pixels::from_bytes;
+use lfbm_model::pixels::from_bytes;
 
 pub use args::{ChangedDataArg, DataArgs, DatasetName, SkipDamagedArg};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};

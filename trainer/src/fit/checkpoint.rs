@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::scratch::ScratchFile;
+use lfbm_atomic_files::ScratchFile;
 use serde::{Serialize, de::DeserializeOwned};
 use tch::Tensor;
 

@@ -1,6 +1,6 @@
 //! Where the latents of a batch come from while learning.
 
-use lfbm_bundle::model::{EncoderSpec, ModelError};
+use lfbm_model::{EncoderSpec, ModelError};
 use tch::{Device, Tensor};
 
 use super::network::Network;

@@ -1,7 +1,7 @@
 //! One iteration: infer latents, then improve the networks. With Langevin dynamics it is
 //! Algorithm 1 of the paper; as a vae it climbs the evidence lower bound, Eq. 24.
 
-use lfbm_bundle::model::ModelError;
+use lfbm_model::ModelError;
 use tch::Device;
 
 use super::inference::{Inference, InferenceSpec};

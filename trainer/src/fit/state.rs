@@ -1,6 +1,6 @@
 //! A learner as named tensors: what a checkpoint holds.
 
-use lfbm_bundle::model::{EncoderWeights, LayerWeights, PriorWeights};
+use lfbm_model::{EncoderWeights, LayerWeights, PriorWeights};
 use tch::{Device, Tensor};
 
 use super::learner::Learner;

@@ -1,9 +1,9 @@
 //! Whether a flow that somebody exported is the density that it claims to be.
 
 use anyhow::ensure;
-use lfbm_bundle::onnx::Graph;
-use lfbm_bundle::runtime::{Runtime, RuntimeError, evaluate};
-use lfbm_bundle::tensor::Tensor as HostTensor;
+use lfbm_onnx::Graph;
+use lfbm_onnx::Tensor as HostTensor;
+use lfbm_runtime::{Runtime, RuntimeError, evaluate};
 use tch::{Kind, Tensor};
 
 use super::points;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use lfbm_bundle::onnx::Graph;
-use lfbm_bundle::runtime::{Runtime, evaluate, evaluate_file};
+use lfbm_onnx::Graph;
+use lfbm_runtime::{Runtime, evaluate, evaluate_file};
 
 use super::{Difference, TOLERANCE, points};
 

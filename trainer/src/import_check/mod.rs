@@ -8,8 +8,8 @@ pub use flow::{check_flow, check_inverse};
 pub use lowering::check_lowering;
 pub use rows::check_rows;
 
-use lfbm_bundle::noise::ChainNoise;
-use lfbm_bundle::tensor::Tensor;
+use lfbm_onnx::Tensor;
+use lfbm_runtime::ChainNoise;
 
 /// Latents that are looked at.
 const POINTS: usize = 3;

@@ -1,9 +1,8 @@
 //! Whether a batch is so many latents, each for itself.
 
 use anyhow::ensure;
-use lfbm_bundle::onnx::Graph;
-use lfbm_bundle::runtime::{Runtime, evaluate};
-use lfbm_bundle::tensor::Tensor;
+use lfbm_onnx::{Graph, Tensor};
+use lfbm_runtime::{Runtime, evaluate};
 
 use super::{Difference, points};
 

@@ -1,8 +1,8 @@
 //! The encoder q(z|x): a Gaussian whose mean and variance a network reads from the image, made
 //! more flexible by inverse autoregressive flow steps.
 
-use lfbm_bundle::model::{EncoderLayer, EncoderSpec, EncoderWeights, ModelError};
-use lfbm_bundle::onnx::ConvGeometry;
+use lfbm_model::{EncoderLayer, EncoderSpec, EncoderWeights, ModelError};
+use lfbm_onnx::ConvGeometry;
 use tch::{Device, Kind, Tensor};
 
 use super::density::log_standard_normal;

@@ -2,7 +2,7 @@
 //! log p(z) = -E(z) + log N(z; 0, I) - log Z, with Z unknown.
 
 use lfbm_bundle::manifest::PriorSampling;
-use lfbm_bundle::model::EnergyWeights;
+use lfbm_model::EnergyWeights;
 use tch::{Device, Kind, Tensor};
 
 use super::Langevin;

@@ -1,6 +1,6 @@
 //! The generator g: latents to images.
 
-use lfbm_bundle::model::{GeneratorSpec, Layer, LayerWeights, ModelError};
+use lfbm_model::{GeneratorSpec, Layer, LayerWeights, ModelError};
 use tch::{Device, Kind, Tensor};
 
 use super::operator::Operator;

@@ -1,6 +1,6 @@
 //! Tensors between libtorch and plain memory.
 
-use lfbm_bundle::tensor::Tensor as HostTensor;
+use lfbm_onnx::Tensor as HostTensor;
 use tch::{Device, Kind, Tensor};
 
 /// The values of `tensor` as f32, row major.

@@ -1,7 +1,7 @@
 //! Inverse autoregressive flow (Kingma et al. 2016, <https://arxiv.org/abs/1606.04934>), its
 //! networks masked as in MADE (Germain et al. 2015, <https://arxiv.org/abs/1502.03509>).
 
-use lfbm_bundle::model::{IafStepWeights, LayerWeights};
+use lfbm_model::{IafStepWeights, LayerWeights};
 use tch::{Device, Kind, Tensor};
 
 use super::linear::Linear;

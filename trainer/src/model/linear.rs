@@ -1,6 +1,6 @@
 //! A fully connected layer.
 
-use lfbm_bundle::model::LayerWeights;
+use lfbm_model::LayerWeights;
 use tch::{Device, Tensor};
 
 use super::parameters::Role;

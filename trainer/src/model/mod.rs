@@ -20,7 +20,7 @@ pub mod parameters;
 mod posterior;
 mod prior;
 
-use lfbm_bundle::model::{GeneratorSpec, ModelError};
+use lfbm_model::{GeneratorSpec, ModelError};
 use tch::{Device, Kind};
 
 pub use encoder::Encoder;

@@ -1,7 +1,7 @@
 //! The prior p(z): a flow (LFBM), an energy (LEBM) or the standard Gaussian (ABP).
 
 use lfbm_bundle::manifest::PriorSampling;
-use lfbm_bundle::model::PriorWeights;
+use lfbm_model::PriorWeights;
 use tch::{Device, Kind, Tensor};
 
 use super::density::log_standard_normal;

@@ -1,7 +1,7 @@
 //! What scores are compared with.
 
-use lfbm_bundle::calibration::fewest_images;
 use lfbm_bundle::manifest::Decision;
+use lfbm_detector::fewest_images;
 use serde::{Deserialize, Serialize};
 
 use crate::data::CalibrationCount;

@@ -1,7 +1,6 @@
 //! The ranges of settings.
 
-use lfbm_bundle::calibration::fewest_images;
-use lfbm_bundle::neighbours::NEIGHBOURS;
+use lfbm_detector::{NEIGHBOURS, fewest_images};
 
 use super::{InferenceName, Settings, SettingsError};
 

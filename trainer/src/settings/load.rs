@@ -122,7 +122,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 mod tests {
     use super::*;
     use crate::settings::{EncoderSettings, VaeSettings};
-    use lfbm_bundle::model::GeneratorName;
+    use lfbm_model::GeneratorName;
 
     fn change(change: &str) -> Result<Settings, SettingsError> {
         Settings::load(None, &[change.to_owned()])

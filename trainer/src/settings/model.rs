@@ -1,7 +1,7 @@
 //! What is learned.
 
 use lfbm_bundle::manifest::{PriorKind, PriorSampling};
-use lfbm_bundle::model::GeneratorName;
+use lfbm_model::GeneratorName;
 use serde::{Deserialize, Serialize};
 
 /// What is learned.

@@ -1,7 +1,7 @@
 //! The model, inference and learning that settings describe.
 
 use lfbm_bundle::manifest::{Contrast, ImageSpec, PriorKind};
-use lfbm_bundle::model::{EncoderSpec, GeneratorSpec};
+use lfbm_model::{EncoderSpec, GeneratorSpec};
 
 use super::{InferenceName, LearningSettings, Settings};
 use crate::data::Dataset;
@@ -125,7 +125,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lfbm_bundle::model::{GeneratorName, Layer};
+    use lfbm_model::{GeneratorName, Layer};
     use std::path::Path;
 
     /// The settings of `configs/NAME.toml`, and the images that their generator makes.

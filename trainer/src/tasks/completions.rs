@@ -1,9 +1,10 @@
 //! Images from their visible pixels, and how far off they are.
 
 use anyhow::ensure;
-use lfbm_bundle::inference::{ChainScore, Inference};
 use lfbm_bundle::manifest::{ImageSpec, Langevin};
-use lfbm_bundle::pixels;
+use lfbm_detector::ChainScore;
+use lfbm_model::pixels;
+use lfbm_runtime::Inference;
 use serde::Serialize;
 
 /// Latents that become images together.

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use lfbm_bundle::console::print_line;
-use lfbm_bundle::inference::{Inference, SCORE_SEED};
 use lfbm_bundle::manifest::{ChainStart, ImageSpec, Langevin, Manifest, PriorKind};
-use lfbm_bundle::pixels;
-use lfbm_bundle::runtime::{Runtime, SessionOptions};
+use lfbm_console::print_line;
+use lfbm_model::pixels;
+use lfbm_runtime::{Inference, Runtime, SCORE_SEED, SessionOptions};
 use serde::Serialize;
 
 use super::completions::{Completions, MeanSquaredError, complete};

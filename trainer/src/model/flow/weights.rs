@@ -1,6 +1,6 @@
 //! A flow's weights in the layout of the bundle.
 
-use lfbm_bundle::model::FlowStepWeights;
+use lfbm_model::FlowStepWeights;
 use tch::Kind;
 
 use super::{Flow, FlowStep};

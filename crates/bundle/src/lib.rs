@@ -1,0 +1,19 @@
+//! A model on disk: a folder that is there whole or not at all.
+//!
+//! * [`manifest`]: what the bundle is;
+//! * [`Bundle`]: reading, every file checked by size and SHA-256;
+//! * [`StagedBundle`]: writing beside the target, which it replaces at last.
+//!
+//! It runs nothing: ONNX Runtime is not needed to read a manifest.
+#![forbid(unsafe_code)]
+
+mod error;
+mod files;
+pub mod manifest;
+mod reader;
+mod writer;
+
+pub use error::BundleError;
+pub use files::WEIGHTS;
+pub use reader::{Bundle, OpaqueGraph, parse_manifest};
+pub use writer::{BundleSpec, StagedBundle, check_out};

@@ -1,0 +1,137 @@
+//! A bundle that is not whole is refused, with the name of the file that is wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lfbm_bundle::Bundle;
+use lfbm_bundle::manifest::ChainStart;
+use lfbm_model::GeneratorName;
+use lfbm_runtime::{Runtime, SessionOptions};
+use lfbm_testkit::{RandomModel, random_bundle, random_bundle_of, random_images};
+
+fn bundle(folder: &Path) -> PathBuf {
+    let path = folder.join("bundle");
+    random_bundle(
+        &path,
+        &Runtime::load(None).unwrap(),
+        GeneratorName::Mlp,
+        4,
+        1,
+        1,
+    )
+    .unwrap();
+    path
+}
+
+#[test]
+fn a_changed_cut_or_missing_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = bundle(folder.path());
+    let names: Vec<String> = Bundle::open(&path)
+        .unwrap()
+        .manifest()
+        .files
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(names.len(), 7, "{names:?}");
+    for name in &names {
+        let file = path.join(name);
+        let whole = fs::read(&file).unwrap();
+        let mut changed = whole.clone();
+        changed[whole.len() / 2] ^= 1;
+        for bytes in [Some(changed), Some(whole[..whole.len() - 1].to_vec()), None] {
+            match bytes {
+                Some(bytes) => fs::write(&file, bytes).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            let error = Bundle::open(&path).unwrap_err().to_string();
+            assert!(error.contains(name.as_str()), "{name}: {error}");
+            fs::write(&file, &whole).unwrap();
+        }
+    }
+    Bundle::open(&path).unwrap();
+}
+
+#[test]
+fn a_manifest_of_another_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = bundle(folder.path());
+    let manifest = path.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    for (from, to, blamed) in [
+        (
+            "\"format_version\": 1",
+            "\"format_version\": 3",
+            "format version 1 is expected, it has 3",
+        ),
+        ("\"latent_dim\": 4", "\"latent_dim\": 5", ".onnx"),
+        ("\"version\": 1", "\"version\": 0", "the version is zero"),
+        ("\"count\": 99", "\"count\": 98", "calibration.bin"),
+        ("\"height\": 28", "\"height\": 29", "calibration.bin"),
+        ("\"sigma\"", "\"sigmoid\"", "manifest.json"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        fs::write(&manifest, text.replace(from, to)).unwrap();
+        let error = Bundle::open(&path).unwrap_err().to_string();
+        assert!(error.contains(blamed), "{error}");
+    }
+}
+
+#[test]
+fn a_bundle_whose_chains_start_at_an_encoder_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bundle");
+    let runtime = Runtime::load(None).unwrap();
+    let model = RandomModel {
+        chain_start: ChainStart::Encoder,
+        ..RandomModel::new(GeneratorName::Mlp, 4, 1, 1)
+    };
+    let bundle = random_bundle_of(&path, &runtime, model).unwrap();
+    assert_eq!(bundle.manifest().chain_start, ChainStart::Encoder);
+
+    let manifest = path.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let renamed = text.replace("\"encoder.onnx\"", "\"coder.onnx\"");
+    fs::write(&manifest, renamed).unwrap();
+    let error = Bundle::open(&path).unwrap_err().to_string();
+    assert!(error.contains("encoder.onnx is not listed"), "{error}");
+
+    let line = "  \"chain_start\": \"encoder\",\n";
+    assert!(text.contains(line));
+    fs::write(&manifest, text.replace(line, "")).unwrap();
+    let error = Bundle::open(&path).unwrap_err().to_string();
+    assert!(error.contains("chain_start"), "{error}");
+}
+
+#[test]
+fn a_folder_that_is_no_bundle_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Bundle::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("manifest.json"), "{error}");
+}
+
+#[test]
+fn a_score_does_not_depend_on_its_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::load(None).unwrap();
+    let path = bundle(folder.path());
+    let bundle = Bundle::open(&path).unwrap();
+    let manifest = bundle.manifest();
+    let mut inference =
+        lfbm_runtime::Inference::open(&runtime, &path, manifest, &SessionOptions::default())
+            .unwrap();
+    let images = random_images(&manifest.image, 64, 9);
+    let mut score = |images: &[f32]| {
+        inference
+            .score(images, &manifest.langevin, 7, &mut |_| ())
+            .unwrap()
+    };
+    let together = score(&images);
+    let alone = score(&images[..manifest.image.pixels()]);
+    let (a, b) = (together[0].log_joint, alone[0].log_joint);
+    assert!((a - b).abs() < 1e-4 * b.abs(), "{a} among 64, {b} alone");
+    assert_ne!(together[0].log_joint, together[1].log_joint);
+}

@@ -1,0 +1,305 @@
+//! What scores normal images get that the fit did not see.
+
+use crate::local::{LocalCalibration, MemoryBank, is_ascending};
+use crate::score::{Aggregation, Score};
+use crate::verdict::{CalibrationSummary, Decision, Quantile};
+
+/// Log-densities and local scores of normal images, in `calibration.bin`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibration {
+    log_prior: Vec<f32>,
+    log_likelihood: Vec<f32>,
+    /// Ascending.
+    log_joint: Vec<f64>,
+    /// Whether a log-joint is more than the sum of its parts, as one over several chains is: the file
+    /// has to hold them.
+    aggregated: bool,
+    local: LocalCalibration,
+}
+
+/// Set in the number of images of a file that holds their log-joints.
+const AGGREGATED: u64 = 1 << 63;
+
+/// Probabilities of the quantiles in the manifest.
+const PROBABILITIES: [f64; 11] = [0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0];
+
+/// The fewest normal images that tell a share `false_positive_rate` of them, and make a
+/// [`LocalCalibration`]; `None` for a share that no number tells.
+pub fn fewest_images(false_positive_rate: f64) -> Option<usize> {
+    let largest = f64::from(u32::MAX);
+    if !(1.0 / largest..1.0).contains(&false_positive_rate) {
+        return None;
+    }
+    let tells = |count: usize| false_positive_rate * (count + 1) as f64 >= 1.0;
+    let mut ranked = (1.0 / false_positive_rate) as usize - 1;
+    while !tells(ranked) {
+        ranked += 1;
+    }
+    // The second half of the images has the scores that others are ranked among.
+    Some(
+        (2 * ranked)
+            .saturating_sub(1)
+            .max(LocalCalibration::FEWEST_IMAGES),
+    )
+}
+
+impl Calibration {
+    /// From the log-densities (n) of single chains, whose log-joint is their sum; `None` when their
+    /// lengths do not fit.
+    pub fn new(
+        log_prior: Vec<f32>,
+        log_likelihood: Vec<f32>,
+        local: LocalCalibration,
+    ) -> Option<Self> {
+        if log_likelihood.len() != log_prior.len() {
+            return None;
+        }
+        let mut log_joint = sums(&log_prior, &log_likelihood);
+        log_joint.sort_by(f64::total_cmp);
+        Some(Self {
+            log_prior,
+            log_likelihood,
+            log_joint,
+            aggregated: false,
+            local,
+        })
+    }
+
+    /// From the scores of normal images x (n x D), and images to compare with that are not among
+    /// them; `None` when that makes no [`LocalCalibration`].
+    pub fn from_scores(scores: &[Score], x: &[f32], memory_bank: MemoryBank) -> Option<Self> {
+        let mut log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
+        let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
+        let log_prior: Vec<f32> = part(|score| score.log_prior);
+        let log_likelihood: Vec<f32> = part(|score| score.log_likelihood);
+        let aggregated = log_joint != sums(&log_prior, &log_likelihood);
+        let local = LocalCalibration::new(memory_bank, x, &log_joint)?;
+        log_joint.sort_by(f64::total_cmp);
+        Some(Self {
+            log_prior,
+            log_likelihood,
+            log_joint,
+            aggregated,
+            local,
+        })
+    }
+
+    /// Whether it can hold the log-joints that several chains make under `how`, which a file from
+    /// before they were written cannot for all.
+    pub fn fits(&self, how: Aggregation, chains: u32) -> bool {
+        self.aggregated || chains == 1 || how != Aggregation::LogMeanExp
+    }
+
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.log_joint.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.log_joint.is_empty()
+    }
+
+    /// log p(z) of each image.
+    pub fn log_prior(&self) -> &[f32] {
+        &self.log_prior
+    }
+
+    /// log p(x|z) of each image.
+    pub fn log_likelihood(&self) -> &[f32] {
+        &self.log_likelihood
+    }
+
+    /// log p(z) + log p(x|z) of each image, ascending.
+    pub fn log_joint(&self) -> &[f64] {
+        &self.log_joint
+    }
+
+    /// What says how unlike an image is to the normal images nearest to it.
+    pub fn local(&self) -> &LocalCalibration {
+        &self.local
+    }
+
+    /// The conformal p-value of an image: `(1 + #{calibration <= log_joint}) / (n + 1)`. For a
+    /// normal image it is uniform on its values; a small one speaks for an anomaly.
+    pub fn p_value(&self, log_joint: f64) -> f64 {
+        let at_or_below = self
+            .log_joint
+            .partition_point(|&present| present <= log_joint);
+        (1 + at_or_below) as f64 / (self.len() + 1) as f64
+    }
+
+    /// The log-joint below which an image is called anomalous, so that a share of at most
+    /// `false_positive_rate` of normal images is; minus infinity when there are too few images to
+    /// tell such a share.
+    pub fn threshold(&self, false_positive_rate: f64) -> f64 {
+        let below =
+            (false_positive_rate.clamp(0.0, 1.0) * (self.len() + 1) as f64).floor() as usize;
+        match below.checked_sub(1) {
+            Some(index) => self.log_joint.get(index).copied().unwrap_or(f64::INFINITY),
+            None => f64::NEG_INFINITY,
+        }
+    }
+
+    /// The value below which a share `probability` of the images lies, by linear interpolation.
+    pub fn quantile(&self, probability: f64) -> f64 {
+        let position = probability.clamp(0.0, 1.0) * self.len().saturating_sub(1) as f64;
+        let at = |index: usize| self.log_joint.get(index).copied().unwrap_or(f64::NAN);
+        let (low, high) = (at(position.floor() as usize), at(position.ceil() as usize));
+        low + (high - low) * position.fract()
+    }
+
+    /// What the manifest says of it.
+    pub fn summary(&self, false_positive_rate: f64, decision: Decision) -> CalibrationSummary {
+        CalibrationSummary {
+            count: self.len(),
+            quantiles: PROBABILITIES
+                .map(|probability| Quantile {
+                    probability,
+                    log_joint: self.quantile(probability),
+                })
+                .to_vec(),
+            threshold_log_joint: self.threshold(false_positive_rate),
+            threshold_local_score: self.local.threshold(false_positive_rate),
+            decision,
+            false_positive_rate,
+        }
+    }
+
+    /// `calibration.bin`: the number n of images as a little-endian `u64`, n log-priors and n
+    /// log-likelihoods as little-endian `f32`, and the local calibration. Where log-joints are more
+    /// than the sums of those, the highest bit of the number is set, and they stand before the local
+    /// calibration, ascending, as little-endian `f64`.
+    pub fn encode(&self) -> Vec<u8> {
+        let mark = if self.aggregated { AGGREGATED } else { 0 };
+        let mut bytes = (self.len() as u64 | mark).to_le_bytes().to_vec();
+        let densities = self.log_prior.iter().chain(&self.log_likelihood);
+        bytes.extend(densities.flat_map(|value| value.to_le_bytes()));
+        if self.aggregated {
+            bytes.extend(self.log_joint.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        self.local.encode(&mut bytes);
+        bytes
+    }
+
+    /// What [`Self::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (n, body) = bytes.split_first_chunk()?;
+        let n = u64::from_le_bytes(*n);
+        let aggregated = n & AGGREGATED != 0;
+        let n = usize::try_from(n & !AGGREGATED).ok()?;
+        let (densities, body) = body.split_at_checked(n.checked_mul(8)?)?;
+        let log_joints = if aggregated { n.checked_mul(8)? } else { 0 };
+        let (log_joints, local) = body.split_at_checked(log_joints)?;
+        let densities: Vec<f32> = densities
+            .as_chunks()
+            .0
+            .iter()
+            .map(|value| f32::from_le_bytes(*value))
+            .collect();
+        let (log_prior, log_likelihood) = densities.split_at(n);
+        let local = LocalCalibration::decode(local)?;
+        let calibration = Self::new(log_prior.to_vec(), log_likelihood.to_vec(), local)?;
+        if !aggregated {
+            return Some(calibration);
+        }
+        let (log_joints, _) = log_joints.as_chunks();
+        let log_joint: Vec<_> = log_joints
+            .iter()
+            .map(|value| f64::from_le_bytes(*value))
+            .collect();
+        is_ascending(&log_joint).then_some(Self {
+            log_joint,
+            aggregated,
+            ..calibration
+        })
+    }
+}
+
+/// The log-joints of single chains.
+fn sums(log_prior: &[f32], log_likelihood: &[f32]) -> Vec<f64> {
+    let parts = log_prior.iter().zip(log_likelihood);
+    parts.map(|(&a, &b)| f64::from(a) + f64::from(b)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::memory_bank_of;
+
+    fn calibration(log_prior: &[f32]) -> Calibration {
+        let n = log_prior.len();
+        let line = |n: usize| -> Vec<f32> { (0..n).map(|v| v as f32).collect() };
+        let memory_bank = memory_bank_of(&line(20), [1, 1, 1]).unwrap();
+        let log_joint = vec![0.0; 40];
+        let local = LocalCalibration::new(memory_bank, &line(40), &log_joint).unwrap();
+        Calibration::new(log_prior.to_vec(), vec![1.0; n], local).unwrap()
+    }
+
+    #[test]
+    fn p_values_count_the_images_at_or_below() {
+        let calibration = calibration(&[3.0, 1.0, 2.0, 0.0]);
+        let p = |log_joint: f64| calibration.p_value(log_joint);
+        assert_eq!([p(0.0), p(1.0), p(2.5), p(9.0)], [0.2, 0.4, 0.6, 1.0]);
+    }
+
+    #[test]
+    fn at_most_the_asked_share_of_normals_is_below_the_threshold() {
+        let calibration = calibration(&(0..99).map(|v| v as f32).collect::<Vec<_>>());
+        for rate in [0.01, 0.05, 0.5, 1.0] {
+            let threshold = calibration.threshold(rate);
+            // The verdict and the p-value agree: below the threshold is p <= rate, strictly.
+            for log_joint in (0..=101).map(f64::from) {
+                assert_eq!(
+                    log_joint < threshold,
+                    calibration.p_value(log_joint) < rate + 1e-9,
+                    "{rate}"
+                );
+            }
+        }
+        assert_eq!(calibration.threshold(0.001), f64::NEG_INFINITY);
+    }
+
+    /// Of several chains: the log-joint is neither the sum of the parts nor near it.
+    fn aggregated() -> Calibration {
+        let line: Vec<f32> = (0..40).map(|v| v as f32).collect();
+        let score = |index: usize| Score {
+            log_joint: index as f64 - 0.1,
+            log_prior: index as f64,
+            log_likelihood: 1.0,
+            log_joint_std: 0.0,
+            log_prior_std: 0.0,
+            log_likelihood_std: 0.0,
+            z: Vec::new(),
+        };
+        let scores: Vec<_> = (0..40).rev().map(score).collect();
+        let memory_bank = memory_bank_of(&line[..20], [1, 1, 1]).unwrap();
+        Calibration::from_scores(&scores, &line, memory_bank).unwrap()
+    }
+
+    #[test]
+    fn ranks_are_those_of_the_scores_themselves_and_survive_the_file() {
+        let calibration = aggregated();
+        let read = Calibration::decode(&calibration.encode()).unwrap();
+        assert_eq!(read, calibration);
+        for index in 0..40 {
+            let p_value = read.p_value(f64::from(index) - 0.1);
+            assert_eq!(p_value, f64::from(index + 2) / 41.0);
+        }
+        assert!(read.fits(Aggregation::LogMeanExp, 4));
+        assert!(!self::calibration(&[1.0, 2.0]).fits(Aggregation::LogMeanExp, 4));
+        let mut bytes = calibration.encode();
+        let joints = 8 + 40 * 8;
+        bytes[joints..joints + 8].copy_from_slice(&1e300_f64.to_le_bytes());
+        assert_eq!(Calibration::decode(&bytes), None, "not ascending");
+    }
+
+    #[test]
+    fn survives_its_file_and_refuses_a_cut_one() {
+        let calibration = calibration(&[3.0, 1.0, 2.0]);
+        let bytes = calibration.encode();
+        assert_eq!(Calibration::decode(&bytes), Some(calibration));
+        assert_eq!(Calibration::decode(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(Calibration::decode(&[0xff; 16]), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! How anomalous an image is: from log-densities, and the distances to the nearest normal images, to
+//! scores, p-values and verdicts.
+//!
+//! * [`aggregate`] makes one score of an image's chains;
+//! * [`MemoryBank`] holds the normal images that others are compared with, in pixels and by histograms of
+//!   oriented gradients ([`Hog`]), through an exact search ([`Neighbours`]);
+//! * [`RankNormalizer`] brings the parts of the local score to one scale;
+//! * [`Calibration`] holds the scores of normal images: p-values, thresholds, quantiles.
+//!
+//! It depends on no graph and no runtime.
+#![forbid(unsafe_code)]
+
+mod calibration;
+mod hog;
+mod local;
+mod neighbours;
+mod rank_normalizer;
+mod score;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
+mod verdict;
+
+pub use calibration::{Calibration, fewest_images};
+pub use hog::Hog;
+pub use local::{LocalCalibration, MemoryBank, Parts};
+pub use neighbours::{KnnDistance, NEIGHBOURS, Neighbours};
+pub use rank_normalizer::RankNormalizer;
+pub use score::{Aggregation, ChainScore, Score, aggregate};
+#[cfg(any(test, feature = "testing"))]
+pub use testing::memory_bank_of;
+pub use verdict::{CalibrationSummary, Decision, Quantile};

@@ -1,0 +1,232 @@
+//! Nearest normal images, as vectors in the first principal components of normal ones.
+
+mod blocks;
+mod projection;
+
+use rayon::prelude::*;
+
+use blocks::Blocks;
+use projection::Projection;
+
+/// Nearest images that are compared with.
+pub const NEIGHBOURS: usize = 10;
+/// Keeps the distance of an image that is there many times from dividing by zero.
+const SMALLEST_RADIUS: f32 = 1e-6;
+
+/// How far an image is from normal ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KnnDistance {
+    /// Distance to the nearest one, in units of the vectors.
+    pub nearest: f64,
+    /// Mean distance to the nearest [`NEIGHBOURS`], over the mean of their own such distances: 1
+    /// for an image that is as far from them as they are from theirs.
+    pub relative: f64,
+}
+
+/// Normal images to compare others with: `(x - mean) basis` of their vectors x, a byte a component.
+#[derive(Clone, PartialEq)]
+pub struct Neighbours {
+    projection: Projection,
+    images: Blocks,
+    /// Mean distance of each image to its own nearest ones, n.
+    radius: Vec<f32>,
+}
+
+impl std::fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Neighbours")
+            .field("images", &self.len())
+            .field("components", &self.components())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Neighbours {
+    /// From vectors x (n x D), their mean (D) and directions (D x p); `None` when the lengths do
+    /// not fit, there are not more than [`NEIGHBOURS`] images, or a value is not finite.
+    pub fn new(mean: Vec<f32>, basis: &[f32], x: &[f32]) -> Option<Self> {
+        let projection = Projection::new(mean, basis)?;
+        let values = projection.mean().len();
+        if !x.len().is_multiple_of(values) {
+            return None;
+        }
+        let projected: Vec<f32> = x.chunks(values).flat_map(|x| projection.of(x)).collect();
+        let images = Blocks::of(&projected, projection.components())?;
+        let radius = (0..images.len())
+            .into_par_iter()
+            .map(|index| {
+                let nearest = images.nearest(&images.row(index), Some(index));
+                mean_of(nearest.iter().map(|(distance, _)| *distance)) as f32
+            })
+            .collect();
+        Self::assemble(projection, images, radius)
+    }
+
+    fn assemble(projection: Projection, images: Blocks, radius: Vec<f32>) -> Option<Self> {
+        let fits = images.components() == projection.components()
+            && images.len() == radius.len()
+            && images.len() > NEIGHBOURS
+            && radius.iter().all(|radius| radius.is_finite());
+        fits.then_some(Self {
+            projection,
+            images,
+            radius,
+        })
+    }
+
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.radius.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.radius.is_empty()
+    }
+
+    /// Number p of components.
+    pub fn components(&self) -> usize {
+        self.projection.components()
+    }
+
+    /// Size D of a vector.
+    pub fn values(&self) -> usize {
+        self.projection.mean().len()
+    }
+
+    /// How far the vector x, D values, is from those of the images.
+    pub fn knn_distance(&self, x: &[f32]) -> KnnDistance {
+        let nearest = self.images.nearest(&self.projection.of(x), None);
+        let distance = mean_of(nearest.iter().map(|(distance, _)| *distance));
+        // A distance that is NaN has no neighbours; the result is NaN.
+        let own = |index: usize| self.radius.get(index).copied().unwrap_or(f32::NAN);
+        let own = mean_of(nearest.iter().map(|&(_, index)| own(index)));
+        KnnDistance {
+            nearest: nearest.first().map_or(f64::NAN, |(d, _)| f64::from(*d)),
+            relative: distance / own.max(SMALLEST_RADIUS.into()),
+        }
+    }
+
+    /// D, p and n as little-endian `u64`; mean, basis, scale and radius as little-endian `f32`;
+    /// the bytes.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        for size in [self.values(), self.components(), self.len()] {
+            out.extend((size as u64).to_le_bytes());
+        }
+        let floats = (self.projection.mean().iter().copied())
+            .chain(self.projection.basis())
+            .chain(self.images.scale().as_flattened().iter().copied())
+            .chain(self.radius.iter().copied());
+        out.extend(floats.flat_map(f32::to_le_bytes));
+        out.extend(self.images.rows());
+    }
+
+    /// What [`Self::encode`] wrote, and what comes after it.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, body) = bytes.split_first_chunk::<24>()?;
+        let (sizes, _) = head.as_chunks::<8>();
+        let [values, p, n] = [0, 1, 2].map(|i| usize::try_from(u64::from_le_bytes(sizes[i])).ok());
+        let (values, p, n) = (values?, p?, n?);
+        let lengths = [values, p.checked_mul(values)?, p.checked_mul(2)?, n];
+        let floats = lengths
+            .iter()
+            .try_fold(0_usize, |sum, length| sum.checked_add(*length))?
+            .checked_mul(4)?;
+        let (floats, body) = body.split_at_checked(floats)?;
+        let (bytes, after) = body.split_at_checked(n.checked_mul(p)?)?;
+        let mut floats = floats.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v));
+        let [mean, basis, scale, radius] =
+            lengths.map(|length| floats.by_ref().take(length).collect::<Vec<f32>>());
+        let images = Blocks::new(scale.as_chunks().0.to_vec(), bytes)?;
+        let neighbours = Self::assemble(Projection::new(mean, &basis)?, images, radius)?;
+        Some((neighbours, after))
+    }
+}
+
+fn mean_of(values: impl ExactSizeIterator<Item = f32>) -> f64 {
+    let count = values.len() as f64;
+    values.map(f64::from).sum::<f64>() / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blocks::tests::random;
+
+    /// The identity as basis.
+    fn identity(d: usize) -> Vec<f32> {
+        (0..d * d)
+            .map(|i| f32::from(u8::from(i / d == i % d)))
+            .collect()
+    }
+
+    /// Sixteen images on a line at 0, 1, ..., 15, which bytes hold exactly, and one that asks.
+    #[test]
+    fn a_case_by_hand() {
+        let x: Vec<f32> = (0..=15).map(|v| v as f32).collect();
+        let neighbours = Neighbours::new(vec![7.5], &[1.0], &x).unwrap();
+        // The radius of 0 is the mean of 1 to 10, that of 7 the mean of 1, 1, 2, 2, ..., 5, 5.
+        assert!((neighbours.radius[0] - 5.5).abs() < 1e-4);
+        assert!((neighbours.radius[7] - 3.0).abs() < 1e-4);
+        let got = neighbours.knn_distance(&[25.0]);
+        assert!((got.nearest - 10.0).abs() < 1e-4, "{got:?}");
+        // Nearest are 15, 14, ..., 6: distances 10 to 19, mean 14.5.
+        let own = mean_of(neighbours.radius[6..].iter().copied());
+        assert!((got.relative - 14.5 / own).abs() < 1e-4, "{got:?}");
+    }
+
+    #[test]
+    fn neither_the_order_of_images_nor_a_shift_of_all_matters() {
+        let (n, d) = (100, 12);
+        let x = random(n, d, 1);
+        let query = random(1, d, 2);
+        let original = Neighbours::new(vec![0.0; d], &identity(d), &x).unwrap();
+        let expected = original.knn_distance(&query);
+        let close = |got: KnnDistance| {
+            (got.nearest - expected.nearest).abs() < 1e-4
+                && (got.relative - expected.relative).abs() < 1e-4
+        };
+        let reversed: Vec<f32> = x.chunks(d).rev().flatten().copied().collect();
+        let reversed = Neighbours::new(vec![0.0; d], &identity(d), &reversed).unwrap();
+        assert!(close(reversed.knn_distance(&query)));
+        let shift = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v + 3.0).collect() };
+        let shifted = Neighbours::new(vec![3.0; d], &identity(d), &shift(&x)).unwrap();
+        assert!(close(shifted.knn_distance(&shift(&query))));
+        // A relative distance has no unit.
+        let double = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v * 2.0).collect() };
+        let doubled = Neighbours::new(vec![0.0; d], &identity(d), &double(&x)).unwrap();
+        let got = doubled.knn_distance(&double(&query));
+        assert!((got.relative - expected.relative).abs() < 1e-4);
+        assert!((got.nearest - 2.0 * expected.nearest).abs() < 1e-4);
+    }
+
+    #[test]
+    fn images_that_are_all_the_same_give_numbers() {
+        let neighbours = Neighbours::new(vec![0.0; 2], &identity(2), &[0.5; 40]).unwrap();
+        let same = neighbours.knn_distance(&[0.5, 0.5]);
+        assert_eq!((same.nearest, same.relative), (0.0, 0.0));
+        assert!(neighbours.knn_distance(&[0.5, 0.6]).relative.is_finite());
+    }
+
+    #[test]
+    fn survives_its_file_and_refuses_a_cut_one() {
+        // More components than a register holds.
+        let (basis, x) = (random(30, 20, 4), random(30, 30, 5));
+        let neighbours = Neighbours::new(vec![0.0; 30], &basis, &x).unwrap();
+        let mut bytes = Vec::new();
+        neighbours.encode(&mut bytes);
+        bytes.push(7);
+        let read = Neighbours::decode(&bytes);
+        assert_eq!(read, Some((neighbours, &[7][..])));
+        bytes.pop();
+        assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(Neighbours::decode(&[0xff; 64]), None);
+        let mut x = random(30, 3, 6);
+        x[7] = f32::NAN;
+        assert_eq!(Neighbours::new(vec![0.0; 3], &identity(3), &x), None);
+        assert_eq!(
+            Neighbours::new(vec![0.0; 3], &identity(3), &[0.0; 30]),
+            None
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! Products in bfloat16 on a CPU that has instructions for them.
+//!
+//! Operands are rounded to bfloat16, and products are added up in single precision. A row of a layer
+//! does not depend on the other rows, to the last bit.
+
+mod conv;
+mod linear;
+mod tile;
+
+pub(super) use conv::Conv;
+pub(super) use linear::Linear;
+pub use tile::available;

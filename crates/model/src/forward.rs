@@ -1,0 +1,76 @@
+//! The graphs that run forwards.
+
+use lfbm_onnx::Graph;
+
+use crate::error::ModelError;
+use crate::generator::{self, GeneratorSpec};
+use crate::image::ImageSpec;
+use crate::preprocess::preprocess_graph;
+use crate::prior::PriorWeights;
+use crate::weights::LayerWeights;
+use crate::{energy, flow};
+
+/// The graphs that run forwards; `posterior.onnx` is made from them.
+#[derive(Clone, Debug)]
+pub struct ForwardGraphs {
+    /// `image: [B,C,H,W]` in [0, 1] to `x: [B,C,H,W]`.
+    pub preprocess: Graph,
+    /// `z: [B,d]` to `x: [B,C,H,W]`.
+    pub generator: Graph,
+    /// `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`; without a flow z0 is z.
+    pub flow: Graph,
+    /// `z0: [B,d]` to `z: [B,d]`; for an energy-based prior, which has no exact samples, one
+    /// Langevin step, `z: [B,d]`, `noise: [B,d]` and `step_size: [B]` to `z_next: [B,d]`.
+    /// Without it, exact samples cannot be drawn.
+    pub prior: Option<Graph>,
+    /// `x: [B,C,H,W]` and `noise: [B,d]` to `z: [B,d]`, where there is one: see
+    /// [`encoder_graph`].
+    pub encoder: Option<Graph>,
+}
+
+impl ForwardGraphs {
+    /// Rounds the matrices and kernels of generator and encoder to values of half precision, in
+    /// which a bundle then stores them. Flow and prior stay in single precision: the flow's log-det
+    /// and inverse belong to its matrices as they are, and they are small.
+    pub fn round_weights(&mut self) {
+        self.generator.round_weights();
+        if let Some(encoder) = &mut self.encoder {
+            encoder.round_weights();
+        }
+    }
+}
+
+/// Builds the forward graphs of a model.
+///
+/// # Errors
+/// When weights do not fit the architecture.
+pub fn forward_graphs(
+    image: &ImageSpec,
+    generator: &GeneratorSpec,
+    generator_weights: &[LayerWeights],
+    prior: &PriorWeights,
+) -> Result<ForwardGraphs, ModelError> {
+    let d = generator.latent_dim;
+    let (flow, prior) = match prior {
+        PriorWeights::Flow(steps) => (
+            flow::normalizing_graph(d, steps)?,
+            flow::sampling_graph(d, steps)?,
+        ),
+        PriorWeights::Ebm(energy) => (
+            energy::density_graph(d, energy)?,
+            energy::step_graph(d, energy)?,
+        ),
+        // No step of a flow.
+        PriorWeights::Gaussian => (
+            flow::normalizing_graph(d, &[])?,
+            flow::sampling_graph(d, &[])?,
+        ),
+    };
+    Ok(ForwardGraphs {
+        preprocess: preprocess_graph(image)?,
+        generator: generator::graph(generator, generator_weights)?,
+        flow,
+        prior: Some(prior),
+        encoder: None,
+    })
+}

@@ -1,0 +1,30 @@
+//! What a model computes: from the weights of a prior, a generator and an encoder to their ONNX graphs,
+//! and to the graph of one Langevin step. The trainer builds its modules from the same [`Layer`]s.
+#![forbid(unsafe_code)]
+
+mod encoder;
+mod energy;
+mod error;
+mod flow;
+mod forward;
+mod generator;
+mod image;
+mod imported;
+pub mod pixels;
+mod posterior;
+mod preprocess;
+mod prior;
+mod weights;
+
+pub use encoder::{EncoderLayer, EncoderSpec, EncoderWeights, IafStepWeights, encoder_graph};
+pub use energy::EnergyWeights;
+pub use error::ModelError;
+pub use flow::FlowStepWeights;
+pub use forward::{ForwardGraphs, forward_graphs};
+pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
+pub use image::{Contrast, ImageSpec};
+pub use imported::{ModelFiles, imported_graphs};
+pub use posterior::posterior_graph;
+pub use preprocess::preprocess_graph;
+pub use prior::{PriorKind, PriorWeights};
+pub use weights::LayerWeights;

@@ -1,0 +1,183 @@
+//! Pools as convolutions of each channel for itself.
+
+use super::convolution::{Sides, Spatial};
+use super::{Importer, Lowered};
+use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
+use crate::op::Op;
+use crate::tensor::Tensor;
+
+/// A pool's input with its channels, and the numbers of its window.
+struct Pool {
+    x: Value,
+    channels: usize,
+    kernel: Vec<usize>,
+    spatial: Spatial,
+}
+
+fn read(importer: &mut Importer, node: &FileNode) -> Result<Pool, GraphError> {
+    if node.int("storage_order", 0) != 0 || node.outputs.len() > 1 {
+        return Err(node.error("indices are not supported"));
+    }
+    let x = importer.input(node, 0)?;
+    let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
+    let kernel: Vec<usize> = kernel
+        .map(|&side| usize::try_from(side).ok().filter(|&side| side > 0))
+        .collect::<Option<_>>()
+        .ok_or_else(|| node.error("kernel_shape has an entry below 1"))?;
+    let shape = importer.graph.shape(&x)?;
+    let [_, Dim::Fixed(channels), sides @ ..] = shape else {
+        return Err(node.error("its input is no batch of images"));
+    };
+    let channels = *channels;
+    let sides = super::fixed(node, sides)?;
+    if kernel.is_empty() || kernel.len() != sides.len() {
+        return Err(node.error("kernel_shape does not fit the input"));
+    }
+    let mut spatial = Spatial::read(node, &sides, &kernel)?;
+    if node.int("ceil_mode", 0) != 0 {
+        spatial.round_up(&sides, &kernel);
+    }
+    Ok(Pool {
+        x,
+        channels,
+        kernel,
+        spatial,
+    })
+}
+
+impl Pool {
+    /// The convolution with the same `kernel`, outputs x window, for every channel.
+    fn convolved(
+        &self,
+        importer: &mut Importer,
+        node: &FileNode,
+        x: &Value,
+        sides: &Sides,
+        (outputs, kernel): (usize, &[f32]),
+    ) -> Result<Value, GraphError> {
+        let total = kernel.len().checked_mul(self.channels);
+        importer.fill(node, total)?;
+        let filters = self.channels.saturating_mul(outputs);
+        let shape = [&[filters, 1], &self.kernel[..]].concat();
+        let weights = Tensor::new(shape, kernel.repeat(self.channels));
+        let graph = &mut importer.graph;
+        let weights = graph.weights(&format!("{}.window", node.name), weights);
+        let ints = |values: &[usize]| Attribute::Ints(values.iter().map(|&v| v as i64).collect());
+        let attributes = [
+            ("kernel_shape", ints(&self.kernel)),
+            ("strides", ints(&self.spatial.strides)),
+            ("dilations", ints(&self.spatial.dilations)),
+            ("pads", ints(&sides.pads())),
+            ("group", Attribute::Int(self.channels as i64)),
+        ];
+        graph.apply(Op::Conv, &[x, &weights], attributes)
+    }
+
+    fn window(&self, node: &FileNode) -> Result<usize, GraphError> {
+        let window = self
+            .kernel
+            .iter()
+            .try_fold(1_usize, |n, &side| n.checked_mul(side));
+        let window = window.filter(|&window| window <= MAX_WINDOW);
+        window.ok_or_else(|| node.error("its window is too large"))
+    }
+}
+
+/// Positions of a pool's window.
+const MAX_WINDOW: usize = 1 << 16;
+/// Positions of a window of which each is an output of a convolution.
+const MAX_COMPARED: usize = 1 << 8;
+/// Less than any value, and zero times it is zero.
+const LOWEST: f32 = -1e38;
+
+pub(super) fn average_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
+    let pool = read(importer, node)?;
+    let window = pool.window(node)?;
+    let counts_pads = node.int("count_include_pad", 0) != 0;
+    let sides = pool.spatial.sides.clone();
+    let share = vec![1.0 / window as f32; window];
+    let sum = pool.convolved(importer, node, &pool.x, &sides, (1, &share))?;
+    if sides.pads().iter().all(|&pad| pad == 0) {
+        return Ok(Some(sum));
+    }
+    // What a window that reaches over the border has of it: the rest is left out of the mean. What
+    // rounding up adds counts never.
+    let shape = importer.graph.shape(&pool.x)?[1..].to_vec();
+    let mut ones = vec![Dim::Fixed(1), Dim::Fixed(1)];
+    ones.extend(&shape[1..]);
+    let lengths = super::fixed(node, &ones)?;
+    importer.fill(
+        node,
+        lengths
+            .iter()
+            .try_fold(1_usize, |n, &side| n.checked_mul(side)),
+    )?;
+    let count = lengths.iter().product();
+    let name = format!("{}.ones", node.name);
+    let ones = importer
+        .graph
+        .weights(&name, Tensor::new(lengths, vec![1.0; count]));
+    let alone = Pool {
+        x: ones.clone(),
+        channels: 1,
+        kernel: pool.kernel.clone(),
+        spatial: pool.spatial.clone(),
+    };
+    let (covered, rest) = if counts_pads {
+        let mut amounts = vec![(0, 0); 2];
+        amounts.extend(sides.given.iter().copied());
+        let pads: Vec<i64> = amounts
+            .iter()
+            .map(|pads| pads.0 as i64)
+            .chain(amounts.iter().map(|pads| pads.1 as i64))
+            .collect();
+        let pads = importer.graph.int_list(&pads);
+        let one = importer.graph.scalar(1.0);
+        let padded = importer.graph.apply(Op::Pad, &[&ones, &pads, &one], [])?;
+        (padded, sides.without_given())
+    } else {
+        (ones, sides)
+    };
+    let covered = alone.convolved(importer, node, &covered, &rest, (1, &share))?;
+    importer.graph.div(&sum, &covered).map(Some)
+}
+
+/// Each position of the window is an output of a convolution, and the largest of them is taken.
+pub(super) fn max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
+    let pool = read(importer, node)?;
+    let window = pool.window(node)?;
+    if window > MAX_COMPARED {
+        return Err(node.error(format!("its window has more than {MAX_COMPARED} positions")));
+    }
+    let sides = pool.spatial.sides.clone();
+    let mut x = pool.x.clone();
+    let pads: Vec<i64> = {
+        let all = sides.pads();
+        let (before, after) = all.split_at(all.len() / 2);
+        let list = [&[0, 0], before, &[0, 0], after].concat();
+        list.into_iter().map(|pad| pad as i64).collect()
+    };
+    if pads.iter().any(|&pad| pad != 0) {
+        let pads = importer.graph.int_list(&pads);
+        let lowest = importer.graph.scalar(LOWEST);
+        x = importer.graph.apply(Op::Pad, &[&x, &pads, &lowest], [])?;
+    }
+    let mut one_each = vec![0.0; window * window];
+    for position in 0..window {
+        one_each[position * (window + 1)] = 1.0;
+    }
+    let none = sides.none();
+    let apart = pool.convolved(importer, node, &x, &none, (window, &one_each))?;
+    let shape = importer.graph.shape(&apart)?.to_vec();
+    let mut split = vec![shape[0], Dim::Fixed(pool.channels), Dim::Fixed(window)];
+    split.extend(&shape[2..]);
+    let split = importer.reshaped(&apart, &split)?;
+    let attributes = [
+        ("axes", Attribute::Ints(vec![2])),
+        ("keepdims", Attribute::Int(0)),
+    ];
+    importer
+        .graph
+        .apply(Op::ReduceMax, &[&split], attributes)
+        .map(Some)
+}

@@ -1,0 +1,43 @@
+//! ONNX graphs: a small in-memory form, its construction, its gradient, and the file format.
+//!
+//! ```
+//! use lfbm_onnx::{Dim, Graph, gradient};
+//!
+//! let mut graph = Graph::new("square");
+//! let z = graph.input("z", &[Dim::Batch, Dim::Fixed(3)]);
+//! let square = graph.mul(&z, &z)?;
+//! let energy = graph.reduce_sum(&square, &[1], false)?;
+//! let slope = gradient(&mut graph, &energy, &z)?;
+//! graph.output("energy", &energy)?;
+//! graph.output("slope", &slope)?;
+//! # Ok::<(), lfbm_onnx::GraphError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod append;
+mod build;
+mod codec;
+mod fuse;
+mod gradient;
+mod graph;
+mod half;
+mod import;
+mod missing;
+mod op;
+mod ops;
+pub mod proto;
+mod tensor;
+
+pub use build::ConvGeometry;
+pub use codec::{
+    DecodeError, External, ExternalData, Signature, decode, decode_shapes, encode, is_standard,
+    signature,
+};
+pub use gradient::{differentiable_ops, gradient, pullback};
+pub use graph::{
+    Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, OPSET, Shape, Value, ValueType,
+};
+pub use import::{Imported, import};
+pub use op::Op;
+pub use ops::{Window, reduced_axes, window};
+pub use tensor::Tensor;

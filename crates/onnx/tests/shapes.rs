@@ -1,0 +1,55 @@
+//! Graphs from files that nobody should have written: sizes that no machine can hold.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use lfbm_onnx::{ConvGeometry, Dim, Graph};
+
+const HUGE: Dim = Dim::Fixed(usize::MAX / 2);
+
+#[test]
+fn sizes_beyond_counting_are_errors() {
+    let mut graph = Graph::new("huge");
+    let x = graph.input("x", &[HUGE, HUGE, HUGE]);
+    assert!(graph.reshape(&x, &[-1]).is_err());
+    let image = graph.input("image", &[Dim::Batch, Dim::Fixed(1), HUGE, HUGE]);
+    let empty = graph.input(
+        "empty",
+        &[Dim::Fixed(1), Dim::Fixed(1), Dim::Fixed(0), HUGE],
+    );
+    let geometry = ConvGeometry {
+        kernel: 1,
+        stride: 1,
+        padding: 1,
+    };
+    assert!(graph.conv(&image, &empty, None, geometry).is_err());
+    assert!(
+        graph
+            .conv_transpose(&image, &empty, None, geometry)
+            .is_err()
+    );
+}
+
+#[test]
+fn sizes_that_are_added_stop_at_the_largest() {
+    let mut graph = Graph::new("huge");
+    let x = graph.input("x", &[HUGE]);
+    let thrice = graph.concat(&[&x, &x, &x], 0).unwrap();
+    assert_eq!(graph.shape(&thrice).unwrap(), [Dim::Fixed(usize::MAX)]);
+    let most = usize::try_from(i64::MAX).unwrap();
+    let padded = graph.pad(&thrice, &[(most, most)]).unwrap();
+    let part = graph.slice(&padded, 0, 1, 3).unwrap();
+    assert_eq!(graph.shape(&part).unwrap(), [Dim::Fixed(2)]);
+    let image = graph.input("image", &[Dim::Batch, Dim::Fixed(1), HUGE, HUGE]);
+    let kernel = graph.input("kernel", &[Dim::Fixed(1), Dim::Fixed(1), HUGE, HUGE]);
+    let geometry = ConvGeometry {
+        kernel: 1,
+        stride: most,
+        padding: 0,
+    };
+    assert!(graph.conv(&image, &kernel, None, geometry).is_ok());
+    assert!(
+        graph
+            .conv_transpose(&image, &kernel, None, geometry)
+            .is_ok()
+    );
+}

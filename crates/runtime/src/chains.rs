@@ -1,0 +1,480 @@
+//! Langevin chains, many at a time: the one place where chains are stepped, for serving, evaluation
+//! and calibration alike.
+
+use lfbm_bundle::manifest::{Langevin, Manifest};
+use lfbm_detector::ChainScore;
+use lfbm_model::pixels;
+
+use crate::chain_graphs::ChainGraphs;
+use crate::error::RuntimeError;
+use crate::noise::ChainNoise;
+use crate::posterior_step::{StepInputs, StepOutputs};
+
+/// Values in a row of a model's arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainSizes {
+    /// C H W.
+    pub pixels: usize,
+    /// H W.
+    pub positions: usize,
+    /// d.
+    pub latent_dim: usize,
+}
+
+impl ChainSizes {
+    /// Those of a bundle.
+    pub fn new(manifest: &Manifest) -> Self {
+        Self {
+            pixels: manifest.image.pixels(),
+            positions: manifest.image.positions(),
+            latent_dim: manifest.latent_dim,
+        }
+    }
+}
+
+/// What chains are made of: the graphs of a bundle, or arithmetic in a test.
+pub trait ChainModel {
+    /// Intensities to x, both rows x C H W.
+    ///
+    /// # Errors
+    /// When the run fails.
+    fn preprocess(
+        &mut self,
+        rows: usize,
+        images: &[f32],
+        x: &mut [f32],
+    ) -> Result<(), RuntimeError>;
+
+    /// Draws the noise that a chain's start is made of, d values.
+    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]);
+
+    /// That noise to the latents that chains start at, given their x.
+    ///
+    /// # Errors
+    /// When the run fails.
+    fn start(
+        &mut self,
+        rows: usize,
+        x: &[f32],
+        noise: &[f32],
+        z: &mut [f32],
+    ) -> Result<(), RuntimeError>;
+
+    /// One Langevin step.
+    ///
+    /// # Errors
+    /// When the run fails.
+    fn step(
+        &mut self,
+        rows: usize,
+        inputs: StepInputs<'_>,
+        outputs: StepOutputs<'_>,
+    ) -> Result<(), RuntimeError>;
+}
+
+impl ChainModel for ChainGraphs {
+    fn preprocess(
+        &mut self,
+        rows: usize,
+        images: &[f32],
+        x: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        self.preprocess.run(rows, images, x)
+    }
+
+    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]) {
+        self.starts.draw(noise, values);
+    }
+
+    fn start(
+        &mut self,
+        rows: usize,
+        x: &[f32],
+        noise: &[f32],
+        z: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        self.starts.run(rows, x, noise, z)
+    }
+
+    fn step(
+        &mut self,
+        rows: usize,
+        inputs: StepInputs<'_>,
+        outputs: StepOutputs<'_>,
+    ) -> Result<(), RuntimeError> {
+        self.posterior.run(rows, inputs, outputs)
+    }
+}
+
+/// A chain that enters a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a> {
+    /// Intensities of its image, C H W.
+    pub image: &'a [f32],
+    /// 1 where a pixel is visible, 0 where it is hidden, H W; `None` if all are visible.
+    pub mask: Option<&'a [f32]>,
+    /// How it is stepped.
+    pub langevin: Langevin,
+    /// Seed of its noise.
+    pub seed: u64,
+    /// Which of the image's chains it is.
+    pub number: u32,
+    /// Whether x is wanted at its end.
+    pub keep_x: bool,
+    /// Whether g(z_K) is wanted at its end.
+    pub reconstruct: bool,
+}
+
+/// A chain between two steps. Noise is counter-based, so this is all there is to know.
+#[derive(Clone, Debug)]
+pub struct Suspended {
+    /// Which of the image's chains it is.
+    pub number: u32,
+    step: u32,
+    z: Vec<f32>,
+}
+
+/// A chain that has taken its last step.
+#[derive(Clone, Debug)]
+pub struct EndedChain<T> {
+    /// What the caller knows it by.
+    pub tag: T,
+    /// Which of the image's chains it is.
+    pub number: u32,
+    /// Its last latent and the densities there.
+    pub score: ChainScore,
+    /// x, C H W, if it was to be kept.
+    pub x: Option<Vec<f32>>,
+    /// g(z_K), C H W, if it was wanted.
+    pub reconstruction: Option<Vec<f32>>,
+}
+
+/// What a row is, besides its part of the arrays.
+struct Row<T> {
+    tag: T,
+    number: u32,
+    langevin: Langevin,
+    noise: ChainNoise,
+    /// Langevin steps taken.
+    step: u32,
+    /// Steps since the chain entered the batch, the last time if it did several times.
+    stay: u32,
+    keep_x: bool,
+    reconstruct: bool,
+}
+
+impl<T> Row<T> {
+    fn ends(&self) -> bool {
+        self.step == self.langevin.steps
+    }
+}
+
+/// Chains that are stepped together, each with a `tag` of the caller's. Rows do not depend on each
+/// other, so chains with different settings share a batch.
+///
+/// Row i of every array belongs to `rows[i]`; behind them lies what pads the batch.
+pub struct ChainBatch<T> {
+    capacity: usize,
+    sizes: ChainSizes,
+    /// Sizes that are run, ascending; a batch is padded to the next of them.
+    buckets: Vec<usize>,
+    rows: Vec<Row<T>>,
+    /// How many of the rows, from the first, have their x and their start.
+    prepared: usize,
+    images: Vec<f32>,
+    z: Vec<f32>,
+    z_next: Vec<f32>,
+    noise: Vec<f32>,
+    x: Vec<f32>,
+    mask: Vec<f32>,
+    step_size: Vec<f32>,
+    noise_scale: Vec<f32>,
+    log_prior: Vec<f32>,
+    log_likelihood: Vec<f32>,
+    /// Empty until a row asks for it.
+    reconstruction: Vec<f32>,
+}
+
+impl<T> ChainBatch<T> {
+    /// For at most `capacity` rows. Without `buckets` every size is run as it is.
+    pub fn new(capacity: usize, buckets: &[usize], sizes: ChainSizes) -> Self {
+        let zeros = |row: usize| vec![0.0; capacity * row];
+        Self {
+            capacity,
+            sizes,
+            buckets: buckets.to_vec(),
+            rows: Vec::with_capacity(capacity),
+            prepared: 0,
+            images: zeros(sizes.pixels),
+            z: zeros(sizes.latent_dim),
+            z_next: zeros(sizes.latent_dim),
+            noise: zeros(sizes.latent_dim),
+            x: zeros(sizes.pixels),
+            mask: zeros(sizes.positions),
+            step_size: zeros(1),
+            noise_scale: zeros(1),
+            log_prior: zeros(1),
+            log_likelihood: zeros(1),
+            reconstruction: Vec::new(),
+        }
+    }
+
+    /// How many chains are in it.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The tag of the chain in a row.
+    pub fn tag(&self, row: usize) -> &T {
+        &self.rows[row].tag
+    }
+
+    /// Steps that the chain in a row has taken since it entered, the last time if it did several times.
+    pub fn stay(&self, row: usize) -> u32 {
+        self.rows[row].stay
+    }
+
+    /// Runs of the graph that the chain in a row needs yet.
+    pub fn runs_left(&self, row: usize) -> u64 {
+        let row = &self.rows[row];
+        u64::from(row.langevin.steps - row.step) + 1
+    }
+
+    /// Rows that a step of `rows` rows runs, with those that pad it: no more than there is room for.
+    pub fn padded(&self, rows: usize) -> usize {
+        let bucket = self.buckets.iter().find(|bucket| **bucket >= rows);
+        bucket.map_or(rows, |bucket| (*bucket).min(self.capacity))
+    }
+
+    /// Adds a chain, at its start or where it was suspended; the batch must not be full.
+    pub fn push(&mut self, tag: T, chain: Chain<'_>, suspended: Option<&Suspended>) {
+        let row = self.rows.len();
+        let ChainSizes {
+            pixels,
+            positions,
+            latent_dim: d,
+        } = self.sizes;
+        let image = &mut self.images[row * pixels..][..pixels];
+        let visible = &mut self.mask[row * positions..][..positions];
+        image.copy_from_slice(chain.image);
+        match chain.mask {
+            None => visible.fill(1.0),
+            Some(mask) => {
+                visible.copy_from_slice(mask);
+                // Contrast is a matter of every pixel, and hidden ones must not tell.
+                pixels::hide(image, mask);
+            }
+        }
+        if let Some(suspended) = suspended {
+            self.z[row * d..][..d].copy_from_slice(&suspended.z);
+        }
+        self.step_size[row] = chain.langevin.step_size;
+        self.rows.push(Row {
+            tag,
+            number: chain.number,
+            langevin: chain.langevin,
+            noise: ChainNoise::new(chain.seed, chain.number),
+            step: suspended.map_or(0, |suspended| suspended.step),
+            stay: 0,
+            keep_x: chain.keep_x,
+            reconstruct: chain.reconstruct,
+        });
+    }
+
+    /// Makes x of the images that came with [`push`](Self::push), and of new chains' noise their
+    /// starts, each in one run.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn prepare(&mut self, model: &mut impl ChainModel) -> Result<(), RuntimeError> {
+        let ChainSizes {
+            pixels,
+            latent_dim: d,
+            ..
+        } = self.sizes;
+        let fresh = self.prepared..self.rows.len();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let images = fresh.start * pixels..fresh.end * pixels;
+        let x = &mut self.x[images.clone()];
+        model.preprocess(fresh.len(), &self.images[images], x)?;
+        // Suspended chains come between new ones, so all are run and theirs are not taken.
+        let latents = fresh.start * d..fresh.end * d;
+        for row in fresh.clone() {
+            model.draw_start(&self.rows[row].noise, &mut self.noise[row * d..][..d]);
+        }
+        let starts = &mut self.z_next[latents.clone()];
+        model.start(fresh.len(), x, &self.noise[latents], starts)?;
+        for row in fresh.filter(|&row| self.rows[row].step == 0) {
+            let start = row * d..(row + 1) * d;
+            self.z[start.clone()].copy_from_slice(&self.z_next[start]);
+        }
+        self.prepared = self.rows.len();
+        Ok(())
+    }
+
+    /// Takes one step of every row; chains that end with it leave for `ended`. Every row must be
+    /// prepared.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn step(
+        &mut self,
+        model: &mut impl ChainModel,
+        ended: &mut Vec<EndedChain<T>>,
+    ) -> Result<(), RuntimeError> {
+        let d = self.sizes.latent_dim;
+        let draws = self.noise.chunks_exact_mut(d).zip(&mut self.noise_scale);
+        for (row, (noise, noise_scale)) in self.rows.iter().zip(draws) {
+            let Langevin {
+                steps,
+                noise_free_steps,
+                ..
+            } = row.langevin;
+            let noisy = row.step + noise_free_steps < steps;
+            *noise_scale = f32::from(u8::from(noisy));
+            if noisy {
+                row.noise.step(row.step, noise);
+            }
+        }
+        let reconstruct = self.rows.iter().any(|row| row.reconstruct && row.ends());
+        self.run(model, self.padded(self.rows.len()), reconstruct)?;
+        for row in (0..self.rows.len()).rev() {
+            // The run after the last step gave the densities at its latent.
+            if self.rows[row].ends() {
+                let end = self.end(row);
+                ended.push(end);
+            } else {
+                let state = &mut self.rows[row];
+                state.step += 1;
+                state.stay += 1;
+                let present = row * d..(row + 1) * d;
+                self.z[present.clone()].copy_from_slice(&self.z_next[present]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the graphs that chains need, besides `preprocess.onnx`, over the first `rows` rows,
+    /// whatever is in them.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn warm_up(
+        &mut self,
+        model: &mut impl ChainModel,
+        rows: usize,
+    ) -> Result<(), RuntimeError> {
+        let ChainSizes {
+            pixels,
+            latent_dim: d,
+            ..
+        } = self.sizes;
+        let starts = &mut self.z_next[..rows * d];
+        model.start(
+            rows,
+            &self.x[..rows * pixels],
+            &self.noise[..rows * d],
+            starts,
+        )?;
+        self.run(model, rows, true)
+    }
+
+    /// Runs the graph over the first `rows` rows, whatever is in them.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn run(
+        &mut self,
+        model: &mut impl ChainModel,
+        rows: usize,
+        reconstruct: bool,
+    ) -> Result<(), RuntimeError> {
+        let ChainSizes {
+            pixels,
+            positions,
+            latent_dim: d,
+        } = self.sizes;
+        if reconstruct {
+            self.reconstruction.resize(self.capacity * pixels, 0.0);
+        }
+        model.step(
+            rows,
+            StepInputs {
+                z: &self.z[..rows * d],
+                x: &self.x[..rows * pixels],
+                mask: &self.mask[..rows * positions],
+                noise: &self.noise[..rows * d],
+                step_size: &self.step_size[..rows],
+                noise_scale: &self.noise_scale[..rows],
+            },
+            StepOutputs {
+                z_next: &mut self.z_next[..rows * d],
+                log_prior: &mut self.log_prior[..rows],
+                log_likelihood: &mut self.log_likelihood[..rows],
+                reconstruction: reconstruct.then(|| &mut self.reconstruction[..rows * pixels]),
+            },
+        )
+    }
+
+    /// Removes a row whose chain is to go on later.
+    pub fn suspend(&mut self, row: usize) -> (T, Suspended) {
+        let d = self.sizes.latent_dim;
+        let suspended = Suspended {
+            number: self.rows[row].number,
+            step: self.rows[row].step,
+            z: self.z[row * d..][..d].to_vec(),
+        };
+        (self.remove(row), suspended)
+    }
+
+    /// Removes a row; the last one takes its place. Every row must be prepared.
+    pub fn remove(&mut self, row: usize) -> T {
+        let last = self.rows.len() - 1;
+        let removed = self.rows.swap_remove(row);
+        self.prepared = self.rows.len();
+        if row < last {
+            self.step_size[row] = self.step_size[last];
+            for (array, width) in [
+                (&mut self.z, self.sizes.latent_dim),
+                (&mut self.x, self.sizes.pixels),
+                (&mut self.mask, self.sizes.positions),
+            ] {
+                array.copy_within(last * width..(last + 1) * width, row * width);
+            }
+        }
+        removed.tag
+    }
+
+    /// Removes a row whose chain has ended.
+    fn end(&mut self, row: usize) -> EndedChain<T> {
+        let ChainSizes {
+            pixels,
+            latent_dim: d,
+            ..
+        } = self.sizes;
+        let state = &self.rows[row];
+        let image = row * pixels..(row + 1) * pixels;
+        let x = state.keep_x.then(|| self.x[image.clone()].to_vec());
+        let wanted = state.reconstruct;
+        let reconstruction = wanted.then(|| self.reconstruction[image].to_vec());
+        let score = ChainScore {
+            log_prior: self.log_prior[row].into(),
+            log_likelihood: self.log_likelihood[row].into(),
+            z: self.z[row * d..][..d].to_vec(),
+        };
+        EndedChain {
+            number: state.number,
+            score,
+            x,
+            reconstruction,
+            tag: self.remove(row),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Short-run Langevin inference for a set of images: what `trainer evaluate` reports.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use lfbm_bundle::manifest::{Langevin, Manifest};
+use lfbm_detector::{ChainScore, Score, aggregate};
+use lfbm_model::ImageSpec;
+
+use crate::chain_graphs::ChainGraphs;
+use crate::chains::{Chain, ChainBatch, ChainSizes};
+use crate::error::RuntimeError;
+use crate::library::Runtime;
+use crate::options::SessionOptions;
+use crate::sampler::Sampler;
+
+/// Seed of the scores in reports and calibrations, and of served scores that name none.
+pub const SCORE_SEED: u64 = 0;
+
+/// Chains that run together on a thread at most.
+const ROWS: usize = 256;
+
+/// A bundle's graphs, open.
+pub struct Inference {
+    /// One a thread.
+    lanes: Vec<Lane>,
+    sampler: Sampler,
+    image: ImageSpec,
+}
+
+/// What one thread runs chains with.
+struct Lane {
+    graphs: ChainGraphs,
+    sizes: ChainSizes,
+}
+
+/// Images, each with the same number of chains; row r is a chain of image r / chains.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    images: &'a [f32],
+    masks: Option<&'a [f32]>,
+    langevin: &'a Langevin,
+    chains: usize,
+    seed: u64,
+}
+
+impl Inference {
+    /// Opens the graphs in `dir`, which `manifest` describes.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses a graph, or the device cannot be had.
+    pub fn open(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
+        let lanes = lanes.into_iter().map(|graphs| Lane {
+            graphs,
+            sizes: ChainSizes::new(manifest),
+        });
+        Ok(Self {
+            lanes: lanes.collect(),
+            sampler: Sampler::open(runtime, dir, manifest, options)?,
+            image: manifest.image,
+        })
+    }
+
+    /// The images that the model is for.
+    pub fn image(&self) -> &ImageSpec {
+        &self.image
+    }
+
+    /// Scores `images`, n x C H W intensities in [0, 1], every one under the same `seed`, as a
+    /// server does that gets them one by one. `progress` is told how many are done.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn score(
+        &mut self,
+        images: &[f32],
+        langevin: &Langevin,
+        seed: u64,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Score>, RuntimeError> {
+        let chains = self.chains(images, None, langevin, seed, progress)?;
+        let scores = chains
+            .iter()
+            .map(|of_image| aggregate(of_image, langevin.aggregation));
+        Ok(scores.flatten().collect())
+    }
+
+    /// The chains of each of `images`, as [`score`](Self::score) runs them. `masks`, n x H W with 1
+    /// for a visible pixel and 0 for a hidden one, hides pixels, which then change nothing.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn chains(
+        &mut self,
+        images: &[f32],
+        masks: Option<&[f32]>,
+        langevin: &Langevin,
+        seed: u64,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<ChainScore>>, RuntimeError> {
+        let chains = langevin.chains.max(1) as usize;
+        let rows = Rows {
+            images,
+            masks,
+            langevin,
+            chains,
+            seed,
+        };
+        let total = images.len() / self.image.pixels() * chains;
+        let lanes = self.lanes.len();
+        // As many for each lane, and as even as can be.
+        let at_once = total
+            .div_ceil(lanes * total.div_ceil(lanes * ROWS).max(1))
+            .max(1);
+        let batches = total.div_ceil(at_once);
+        let next = &AtomicUsize::new(0);
+        let mut ended = vec![Vec::new(); batches];
+        thread::scope(|scope| {
+            let (end, ends) = mpsc::channel();
+            for lane in &mut self.lanes {
+                let end = end.clone();
+                scope.spawn(move || {
+                    loop {
+                        let batch = next.fetch_add(1, Ordering::Relaxed);
+                        if batch >= batches {
+                            break;
+                        }
+                        let first = batch * at_once;
+                        let result = lane.run(first..total.min(first + at_once), rows);
+                        // Nobody listens after a failure.
+                        if end.send((batch, result)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(end);
+            let mut done = 0;
+            for (batch, result) in ends {
+                ended[batch] = result?;
+                done += ended[batch].len();
+                progress(done / chains);
+            }
+            Ok(())
+        })?;
+        let mut ended = ended.into_iter().flatten();
+        let of_image = |_| ended.by_ref().take(chains).collect();
+        Ok((0..total / chains).map(of_image).collect())
+    }
+
+    /// x of `images`, n x C H W intensities in [0, 1].
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        self.lanes[0].preprocess(images)
+    }
+
+    /// g(z) of latents, n x d.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn reconstruct(&mut self, z: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        self.sampler.generate(z)
+    }
+
+    /// `n` images from the prior: z0 ~ N(0, I), z = f(z0), g(z).
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn sample_prior(&mut self, n: usize, seed: u64) -> Result<Vec<f32>, RuntimeError> {
+        self.sampler.sample(n, seed)
+    }
+}
+
+impl Lane {
+    fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+        let mut x = vec![0.0; images.len()];
+        let n = images.len() / self.sizes.pixels;
+        self.graphs.preprocess.run(n, images, &mut x)?;
+        Ok(x)
+    }
+
+    /// Runs some of the rows from their images to their ends.
+    fn run(&mut self, some: Range<usize>, rows: Rows<'_>) -> Result<Vec<ChainScore>, RuntimeError> {
+        let ChainSizes {
+            pixels, positions, ..
+        } = self.sizes;
+        let mut batch = ChainBatch::new(some.len(), &[], self.sizes);
+        for row in some {
+            let image = row / rows.chains;
+            let chain = Chain {
+                image: &rows.images[image * pixels..][..pixels],
+                mask: rows
+                    .masks
+                    .map(|masks| &masks[image * positions..][..positions]),
+                langevin: *rows.langevin,
+                seed: rows.seed,
+                number: (row % rows.chains) as u32,
+                keep_x: false,
+                reconstruct: false,
+            };
+            batch.push(row, chain, None);
+        }
+        batch.prepare(&mut self.graphs)?;
+        let mut ended = Vec::with_capacity(batch.len());
+        while !batch.is_empty() {
+            batch.step(&mut self.graphs, &mut ended)?;
+        }
+        ended.sort_unstable_by_key(|chain| chain.tag);
+        Ok(ended.into_iter().map(|chain| chain.score).collect())
+    }
+}

@@ -1,0 +1,45 @@
+//! Runs the graphs of a bundle with ONNX Runtime.
+//!
+//! * [`Runtime`] is the library, [`SessionOptions`] say where and how exactly graphs run ([`Device`],
+//!   [`Precision`]);
+//! * [`PosteriorStep`] takes one Langevin step, [`ChainStarts`] says where chains start, and
+//!   [`ChainGraphs`] holds what one thread needs for whole chains;
+//! * [`ChainBatch`] steps chains, for serving, evaluation and calibration alike;
+//! * [`Inference`] runs the chains of a set of images to their end, [`Sampler`] draws from the prior;
+//! * [`ChainNoise`] is the noise that all of them draw.
+#![deny(unsafe_code)]
+
+mod chain_graphs;
+mod chain_start;
+mod chains;
+mod cuda_graph;
+mod device;
+mod error;
+mod evaluate;
+mod features;
+mod inference;
+mod library;
+mod noise;
+mod operators;
+mod options;
+mod posterior_step;
+mod precision;
+mod recording;
+mod sampler;
+mod session;
+
+pub use chain_graphs::ChainGraphs;
+pub use chain_start::ChainStarts;
+pub use chains::{Chain, ChainBatch, ChainModel, ChainSizes, EndedChain, Suspended};
+pub use device::Device;
+pub use error::{LIBRARY_VARIABLE, RuntimeError};
+pub use evaluate::{evaluate, evaluate_file};
+pub use features::FeatureNetwork;
+pub use inference::{Inference, SCORE_SEED};
+pub use library::{NO_TELEMETRY, Runtime};
+pub use noise::ChainNoise;
+pub use options::SessionOptions;
+pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
+pub use precision::Precision;
+pub use sampler::Sampler;
+pub use session::{Generator, Preprocess, PriorSampler, PriorStep};
