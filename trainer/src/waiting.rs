@@ -4,14 +4,14 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The variable by which OpenMP is told how to wait, and the one by which libgomp is.
+/// The variables that set how threads of OpenMP and of libgomp wait.
 const POLICY: &str = "OMP_WAIT_POLICY";
 const SPIN_COUNT: &str = "GOMP_SPINCOUNT";
 
-/// Lets threads sleep while they wait. By default they spin, and on a machine that has other work they
-/// take the time of those that they wait for. The library reads the policy when it is loaded, before
-/// `main`: so the program is executed anew with it, as the same process. Where the user has said how
-/// to wait, nothing is done.
+/// Lets threads sleep while they wait. By default they spin, and on a busy machine they take CPU time
+/// from the threads that they wait for. The library reads the policy when it is loaded, before `main`,
+/// so the program executes itself again with the policy set, as the same process. If the user has set
+/// a policy, nothing changes.
 pub fn wait_passively() {
     if [POLICY, SPIN_COUNT]
         .iter()
@@ -27,6 +27,6 @@ pub fn wait_passively() {
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    // It returns only where it fails; threads wait as they do by default then.
+    // It returns only on failure; threads then wait as they do by default.
     let _ = command.args(arguments).env(POLICY, "PASSIVE").exec();
 }
