@@ -86,8 +86,8 @@ impl DeviceChoice {
     }
 }
 
-/// Loads libtorch's CUDA part. The binary does not link it, so that it runs without. libtorch checks
-/// for CUDA only once, so this must come before any question about GPUs.
+/// The binary names no CUDA library, so that it runs without one. libtorch learns of CUDA when
+/// its CUDA part is loaded, and asks only once: this must come before any question about GPUs.
 fn load_cuda() {
     // SAFETY: the name is a C string, and libtorch's initialisers may run at any time.
     unsafe { libc::dlopen(CUDA_LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };

@@ -6,8 +6,8 @@
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
 //! * [`tasks`]: reconstructions, completions and recovered images;
-//! * [`commands`]: the product's commands, [`reproduction`]: those that repeat the paper's experiments;
-//! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`]: the program around them.
+//! * [`reproduction`]: the commands that repeat the paper's experiments;
+//! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
 
 pub mod calibrate;
 pub mod commands;

@@ -35,7 +35,7 @@ pub struct Stopped(i32);
 impl Stopped {
     /// Ends the process with 130 or 143: removes incomplete output and prints what is kept.
     pub fn end(self) {
-        // A second thread waits for this lock until the process is gone.
+        // Whoever comes second waits for the guard until the process is gone.
         let _changing = scratch::remove_all();
         let kept = lock(&KEPT);
         let separator = if kept.is_empty() { "" } else { "; " };

@@ -59,7 +59,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
 
 fn cache() -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    // An empty variable counts as unset, as the XDG specification says.
+    // An empty one counts as none, as its specification says.
     let cache = lfbm_bundle::environment::variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(home)?;
