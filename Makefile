@@ -8,6 +8,7 @@ PYTHON ?= python3
 PREFIX ?= $(HOME)/.local
 BUNDLE ?= models/mnist-not4
 PYTHON_LIBS := third_party/python
+PYTHON_CLIENT := third_party/python-client
 DEPLOY_TOOLS := third_party/deploy-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
@@ -38,6 +39,15 @@ $(PYTHON_LIBS)/.installed: scripts/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(PYTHON_LIBS) -r $<
 	touch $@
 
+.PHONY: python-client
+python-client: $(PYTHON_CLIENT)/.installed ## Put gRPC for Python and the stubs of proto/ into third_party/python-client
+
+$(PYTHON_CLIENT)/.installed: examples/requirements.txt proto/lfbm/v1/anomaly_detector.proto
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(PYTHON_CLIENT) -r $<
+	PYTHONPATH=$(PYTHON_CLIENT) $(PYTHON) -m grpc_tools.protoc -I proto \
+	  --python_out=$(PYTHON_CLIENT) --grpc_python_out=$(PYTHON_CLIENT) lfbm/v1/anomaly_detector.proto
+	touch $@
+
 $(DEPLOY_TOOLS)/.installed: deploy/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(DEPLOY_TOOLS) -r $<
 	touch $@
@@ -60,6 +70,11 @@ server: onnxruntime ## Build the server and its client, optimised
 .PHONY: trainer
 trainer: native-libs ## Build the trainer, optimised
 	cargo build --release -p lfbm-trainer
+
+.PHONY: examples
+examples: onnxruntime python-client ## Run the programs of examples/ against a server
+	cargo build --bins --example score
+	PYTHON=$(PYTHON) scripts/run-examples.sh target/debug $(PYTHON_CLIENT)
 
 .PHONY: test
 # Fits of different tests run side by side, and threads of libtorch that wait for each other spin.

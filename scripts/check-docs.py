@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Runs the commands of README.md, docs/*.md and deploy/README.md as they stand.
+"""Runs the commands of the README files, docs/*.md and CONTRIBUTING.md as they stand.
 
     make docs-check
 
 What is committed is cloned into an empty folder, where every block of `bash` and `console` is run, in
 order, a shell for each file. Output that a `console` block shows is compared, whatever its numbers are;
-`…` stands for any text. Blocks of `toml`, `json`, `yaml` and `python` are parsed; `text` is for people. Comments
-in the files make long blocks shorter and skip what cannot run here (scripts/markdown.py), and all of them
-are printed. Commands in the middle of sentences are held to the programs' --help.
+`…` stands for any text. Blocks of `toml`, `json`, `yaml` and `python` are parsed; `text` and `mermaid` are for people. Comments
+in the files make long blocks shorter, run a block by another program and skip what cannot run here
+(scripts/markdown.py), and all of them are printed. Commands in the middle of sentences are held to the programs' --help.
 
 MNIST comes from LFBM_DATA_DIR; without it, digits that `trainer draw --idx` draws take its place.
 """
@@ -33,9 +33,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BLOCK_LIMIT_S = 1800
 END_LIMIT_S = 30
 COMMANDS = {"bash", "console"}
+# What is checked before docs/*.md, and after it.
+FIRST = ["README.md", "examples/README.md"]
+LAST = ["deploy/README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"]
 # Where `make deploy-check` puts PyYAML.
 sys.path.append(str(ROOT / "third_party/deploy-tools"))
-PARSERS = {"toml": tomllib.loads, "json": json.loads, "python": ast.parse, "text": str}
+PARSERS = {"toml": tomllib.loads, "json": json.loads, "python": ast.parse, "text": str, "mermaid": str}
 PROGRAMS = ["lfbm", "lfbm-server", "trainer"]
 
 
@@ -66,7 +69,7 @@ def compare(expected: list[str], output: str):
 
 def parts(block: Block) -> list[tuple[str, list[str]]]:
     """Commands, and the output that is shown below each."""
-    if block.language == "bash":
+    if block.language == "bash" or block.by:
         return [(block.commands(), [])]
     found = []
     for line in block.commands().splitlines():
@@ -189,7 +192,7 @@ class Check:
         shim.parent.mkdir()
         # All programs at once, because cargo builds dependencies anew for another choice of packages.
         shim.write_text('#!/usr/bin/env bash\n'
-                        f'[[ "$*" != "build --release"* ]] || exec {real} build --workspace --bins\n'
+                        f'[[ "$*" != "build --release"* ]] || exec {real} build --workspace --bins --examples\n'
                         f'exec {real} "$@"\n')
         shim.chmod(0o755)
         self.environment["PATH"] = f"{shim.parent}{os.pathsep}{self.environment['PATH']}"
@@ -227,7 +230,8 @@ class Check:
             return
         if block.language not in COMMANDS:
             self.data(block)
-            return
+            if not block.by:
+                return
         started = time.monotonic()
         for command in block.first:
             print(f"{block.where()}: first {command}", flush=True)
@@ -240,7 +244,7 @@ class Check:
             for commands, expected in parts(block):
                 compare(expected, shell.run(commands, block.exit_code))
         self.run_count += 1
-        first = block.commands().splitlines()[0]
+        first = block.by or block.commands().splitlines()[0]
         beside = " (goes on)" if block.background else ""
         print(f"{block.where()}: {time.monotonic() - started:.1f} s{beside}: {first}", flush=True)
 
@@ -252,7 +256,7 @@ class Check:
             PARSERS[block.language](block.text)
         except (ValueError, SyntaxError) as error:
             raise Failure(f"it is no {block.language}: {error}") from error
-        self.data_count += 1
+        self.data_count += not block.by
 
     def yaml(self, block: Block):
         try:
@@ -311,8 +315,8 @@ def subcommands(program: pathlib.Path) -> dict[str, str]:
     def help_of(*words):
         return subprocess.run([program, *words, "--help"], capture_output=True, text=True, check=True).stdout
     text = help_of()
-    section = re.search(r"^Commands:\n(.*?)(?:\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
-    names = re.findall(r"^  ([a-z-]+)", section[1], re.MULTILINE) if section else []
+    # Commands stand before the options, under one heading or more.
+    names = re.findall(r"^  ([a-z-]+) ", text.partition("\nOptions:")[0], re.MULTILINE)
     return {"": text} | {name: text + help_of(name) for name in names if name != "help"}
 
 
@@ -325,7 +329,8 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the clone behind, and say where")
     args = parser.parse_args()
     names = args.files or [path.relative_to(ROOT) for path in
-                           [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy/README.md"]]
+                           [*map(ROOT.joinpath, FIRST), *sorted((ROOT / "docs").glob("*.md")),
+                            *map(ROOT.joinpath, LAST)]]
     # Whoever started this may ignore SIGINT, as shells do for what they put in the background; what a
     # block starts is ended by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

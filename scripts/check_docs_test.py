@@ -56,11 +56,14 @@ class Passes(unittest.TestCase):
         output = self.passes(
             block("bash", "sleep 1000", "with 1000 => 0"),
             block("bash", "kubectl apply -f x", "skip needs a cluster"),
+            block("bash", "false", "needs a-program-that-nobody-has"),
+            block("bash", "true", "needs bash"),
+            block("python", "import sys\nsys.exit(2)", "by python3\nexit 2"),
             block("bash", "ls made", "first touch made"),
             block("bash", "false", "exit 1"),
             block("bash", server("up"), "background until up"),
             block("bash", server("again"), "background until again"))
-        for text in ["with '1000' => '0'", "needs a cluster", "first touch made", "1 skipped"]:
+        for text in ["with '1000' => '0'", "needs a cluster", "first touch made", "is not installed", "2 skipped"]:
             self.assertIn(text, output)
 
 
@@ -91,6 +94,7 @@ class Fails(unittest.TestCase):
     def test_data_that_does_not_parse(self):
         self.fails(block("toml", "a = "), "no toml")
         self.fails(block("python", "def"), "no python")
+        self.fails(block("python", "import absent", "by python3"), "ended with 1")
 
     def test_a_server_that_does_not_come_up(self):
         self.fails(block("bash", "echo sorry", "background until ready"), "it ended", "sorry")

@@ -4,6 +4,8 @@ A reader does not see the comment. It stands on the lines before the block, one 
 
     <!-- check:
     skip REASON             not run; the reason is printed
+    needs PROGRAM           not run where PROGRAM is not installed
+    by COMMAND              run by COMMAND, which reads the block from standard input
     first COMMAND           run before the block
     with TEXT => OTHER      the block is run with OTHER in the place of TEXT; printed, too
     background until TEXT   runs on beside what follows, which begins when TEXT is in the output;
@@ -14,6 +16,7 @@ A reader does not see the comment. It stands on the lines before the block, one 
 import dataclasses
 import pathlib
 import re
+import shutil
 
 COMMENT = re.compile(r"<!--\s*check:(.*?)-->", re.DOTALL)
 FENCE = re.compile(r"( *)```+(\S*)")
@@ -32,6 +35,7 @@ class Block:
     language: str
     text: str
     skip: str | None = None
+    by: str | None = None
     first: list[str] = dataclasses.field(default_factory=list)
     replaced: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     background: str | None = None
@@ -47,6 +51,11 @@ class Block:
             old, arrow, new = (part.strip() for part in rest.partition("=>"))
             if verb == "skip" and rest:
                 self.skip = rest
+            elif verb == "needs" and rest:
+                if shutil.which(rest) is None:
+                    self.skip = f"{rest} is not installed"
+            elif verb == "by" and rest:
+                self.by = rest
             elif verb == "first" and rest:
                 self.first.append(rest)
             elif verb == "with" and arrow and old in self.text:
@@ -64,7 +73,7 @@ class Block:
         text = self.text
         for old, new in self.replaced:
             text = text.replace(old, new)
-        return text
+        return f"{self.by} <<'END_OF_BLOCK'\n{text}END_OF_BLOCK\n" if self.by else text
 
 
 def blocks(path: pathlib.Path, name: pathlib.Path) -> list[Block]:

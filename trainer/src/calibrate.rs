@@ -1,4 +1,4 @@
-//! What scores are compared with: normal images that the fit did not see, and those it did.
+//! The calibration: scores of held-out normal images, and the stored images for kNN distances.
 
 use anyhow::{Context, ensure};
 use lfbm_bundle::manifest::Langevin;
@@ -11,15 +11,15 @@ use crate::principal::Components;
 use crate::settings::{CalibrationSettings, IncompleteSettings};
 use crate::tasks::recover;
 
-/// Components that distances between images are measured in: on validation, 30 and 40 were better
-/// than 20 and 50.
+/// Principal components for kNN distances of pixels: on validation digits, 30 and 40 were better than
+/// 20 and 50.
 const PIXEL_COMPONENTS: i64 = 30;
-/// The same between HOG descriptors: 60 and 100 were no better.
+/// The same for HOG descriptors: 60 and 100 were no better.
 const EDGE_COMPONENTS: i64 = 40;
 
-/// Scores the split's calibration images, and makes its training images the ones that others are
-/// compared with, unless there is a `memory_bank`. Where the fit saw incomplete images, what it did
-/// not see of them is recovered by the model, so that it does not come into the bundle either.
+/// Scores the split's calibration images, and stores its training images for kNN distances, unless
+/// a `memory_bank` is given. If the fit saw incomplete images, their hidden pixels are recovered by the
+/// model, so that the bundle does not store pixels that the fit did not see.
 ///
 /// # Errors
 /// When there are too few images, chains diverge, or a run fails.
@@ -84,7 +84,7 @@ fn memory_bank_of(x: &[f32], image: [usize; 3]) -> Option<MemoryBank> {
     )
 }
 
-/// By the first `count` principal components of vectors of so many `values`.
+/// Neighbours in the first `count` principal components of vectors of `values` values.
 fn neighbours(x: &[f32], values: usize, count: i64) -> Option<Neighbours> {
     let vectors = Tensor::from_slice(x).view([-1, values as i64]);
     let components = Components::of(&vectors, count);

@@ -1,4 +1,4 @@
-//! Where tensors live.
+//! The device of tensors.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -8,22 +8,22 @@ use tch::Device;
 
 const CUDA_LIBRARY: &CStr = c"libtorch_cuda.so";
 
-/// Which device was asked for.
+/// The requested device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A GPU when there is one.
+    /// A GPU if there is one.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
     /// A GPU by number.
     Cuda(usize),
 }
 
-/// Why a device cannot be had.
+/// Why a device is not available.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DeviceError {
-    /// A name that is none.
+    /// The name is unknown.
     #[error("the device {0:?} is not known; expected auto, cpu, cuda or cuda:N")]
     Unknown(String),
     /// There is no such GPU.
@@ -32,9 +32,9 @@ pub enum DeviceError {
          put a libtorch with CUDA on LD_LIBRARY_PATH, or use --device cpu"
     )]
     Absent {
-        /// The number that was asked for.
+        /// The requested number.
         wanted: usize,
-        /// How many there are.
+        /// The number of GPUs.
         available: usize,
     },
 }
@@ -69,7 +69,7 @@ impl DeviceChoice {
     /// The device itself.
     ///
     /// # Errors
-    /// When a GPU was asked for that is not there.
+    /// When the requested GPU does not exist.
     pub fn resolve(self) -> Result<Device, DeviceError> {
         if self == Self::Cpu {
             return Ok(Device::Cpu);

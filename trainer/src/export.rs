@@ -16,7 +16,7 @@ use crate::settings::{FloatType, Settings, recorded};
 /// The name of the file of a bundle with the identity of the images that it was fitted on.
 pub const IMAGES: &str = "images.bin";
 
-/// What a run is about: enough to continue it, to export it and to find its split again.
+/// The description of a run: enough to continue it, to export it and to find its split again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The model's name.
@@ -26,7 +26,7 @@ pub struct Run {
     /// All settings.
     #[serde(deserialize_with = "recorded")]
     pub settings: Settings,
-    /// Where the images come from.
+    /// The data set.
     pub data: DataArgs,
     /// Names of the normal and the held-out classes.
     pub normal: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The run as a checkpoint knows it: data may move between folders.
+    /// The run without the data folder, because data may move between folders.
     pub fn without_folder(&self) -> Self {
         let mut run = self.clone();
         run.data.data_dir = None;
@@ -50,7 +50,7 @@ impl Run {
 /// Writes the model of `learner` as a bundle, calibrated on the split's calibration images.
 ///
 /// # Errors
-/// When the weights make no bundle, ONNX Runtime is missing, or the disk fails.
+/// When the weights cannot become a bundle, ONNX Runtime is missing, or the disk fails.
 pub fn export(
     learner: &mut Learner,
     run: &Run,

@@ -5,14 +5,13 @@
 //! * [`export`]: from a learner to a bundle, [`calibrate`]: what its scores are compared with,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
-//! * [`tasks`]: what a model makes of images, [`sweep`]: many fits,
-//!   [`compare`]: models side by side, [`plan`]: the files that say which;
+//! * [`tasks`]: reconstructions, completions and recovered images;
+//! * [`reproduction`]: the commands that repeat the paper's experiments;
 //! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
 #![deny(unsafe_code)]
 
 pub mod calibrate;
 pub mod commands;
-pub mod compare;
 pub mod data;
 pub mod device;
 pub mod evaluate;
@@ -21,10 +20,9 @@ pub mod fit;
 pub mod import_check;
 pub mod model;
 pub mod output;
-pub mod plan;
 pub mod principal;
+pub mod reproduction;
 pub mod settings;
 pub mod stop;
-pub mod sweep;
 pub mod tasks;
 pub mod waiting;

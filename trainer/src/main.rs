@@ -1,76 +1,71 @@
-//! `trainer`: fits models on normal images, evaluates them, and exports bundles.
+//! `trainer`: fits models to normal images, evaluates them, and writes bundles.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use lfbm_console::environment::execute_with;
 use lfbm_console::one_line;
 use lfbm_runtime::NO_TELEMETRY;
-use lfbm_trainer::{commands, stop, waiting};
+use lfbm_trainer::commands::ProductCommand;
+use lfbm_trainer::reproduction::ReproductionCommand;
+use lfbm_trainer::{stop, waiting};
 
-/// Learns what normal images look like, and writes bundles that lfbm-server scores with.
+/// Fits models to normal images, and writes bundles that lfbm-server scores with
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: AnyCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Fit a model on the normal classes of a data set and write it as a bundle
-    Fit(commands::fit::FitArgs),
-    /// Score the images that the fit left for testing, and report how well anomalies are found
-    Evaluate(commands::evaluate::EvaluateArgs),
-    /// Fit and evaluate held-out classes x seeds x settings, and print the table
-    Sweep(commands::sweep::SweepArgs),
-    /// Fit several models, and report side by side what they detect, make of images, and cost
-    Compare(commands::compare::CompareArgs),
-    /// Reconstruct normal test images after many steps, and report the error
-    Reconstruct(commands::reconstruct::ReconstructArgs),
-    /// Complete normal test images of which a part is hidden, in several ways, and report the error
-    Inpaint(commands::inpaint::InpaintArgs),
-    /// Recover the incomplete images of a fit with learning.incomplete, and report the error
-    Recover(commands::recover::RecoverArgs),
-    /// Draw samples of a bundle's prior, and what lies between them
-    Synthesize(commands::synthesize::SynthesizeArgs),
-    /// Report the Fréchet distance between a data set and generated images
-    Fid(commands::fid::FidArgs),
-    /// Report what simple detectors find on the same split
-    Baselines(commands::baselines::BaselinesArgs),
-    /// Write the model of a checkpoint as a bundle
-    Export(commands::export::ExportArgs),
-    /// Write a model that another program exported as ONNX as a bundle
-    Import(commands::import::ImportArgs),
-    /// Calibrate a bundle anew, without fitting
-    Calibrate(commands::calibrate::CalibrateArgs),
-    /// Draw digits, or sample a bundle's model, as a PNG file each; or a data set of digits
-    Draw(commands::draw::DrawArgs),
+enum AnyCommand {
+    #[command(flatten)]
+    Product(ProductCommand),
+    #[command(flatten)]
+    Reproduction(ReproductionCommand),
+}
+
+/// A heading and a line for each command of a group.
+fn group(heading: &str, commands: &Command) -> String {
+    let mut text = format!("{heading}:\n");
+    for command in commands.get_subcommands() {
+        let about = command.get_about().map(ToString::to_string);
+        let about = about.unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {:<12} {about}", command.get_name());
+    }
+    text
+}
+
+/// The command line. clap lists all commands under one heading, so the two groups are written here.
+fn command_line() -> Command {
+    let product = ProductCommand::augment_subcommands(Command::new("product"));
+    let reproduction = ReproductionCommand::augment_subcommands(Command::new("reproduction"));
+    let commands = [
+        group("Commands", &product),
+        group("Reproduction of the paper", &reproduction),
+    ];
+    Cli::command().help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}\nOptions:\n{{options}}\n\n\
+         `trainer COMMAND --help` lists the options of a command.",
+        commands.join("\n"),
+    ))
 }
 
 fn main() -> ExitCode {
     let variables = waiting::passively().into_iter().chain([NO_TELEMETRY]);
     execute_with(&variables.collect::<Vec<_>>());
-    let command = Cli::parse().command;
+    let matches = command_line().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(error) = stop::catch_signals() {
         eprintln!("trainer: signals cannot be caught: {error}");
         return ExitCode::FAILURE;
     }
-    let result = match command {
-        Command::Fit(args) => commands::fit::run(&args),
-        Command::Evaluate(args) => commands::evaluate::run(&args),
-        Command::Sweep(args) => commands::sweep::run(&args),
-        Command::Compare(args) => commands::compare::run(&args),
-        Command::Reconstruct(args) => commands::reconstruct::run(&args),
-        Command::Inpaint(args) => commands::inpaint::run(&args),
-        Command::Recover(args) => commands::recover::run(&args),
-        Command::Synthesize(args) => commands::synthesize::run(&args),
-        Command::Fid(args) => commands::fid::run(&args),
-        Command::Baselines(args) => commands::baselines::run(&args),
-        Command::Export(args) => commands::export::run(&args),
-        Command::Import(args) => commands::import::run(&args),
-        Command::Calibrate(args) => commands::calibrate::run(&args),
-        Command::Draw(args) => commands::draw::run(&args),
+    let result = match &cli.command {
+        AnyCommand::Product(command) => command.run(),
+        AnyCommand::Reproduction(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,5 +76,31 @@ fn main() -> ExitCode {
             eprintln!("trainer: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_every_command_under_its_heading() {
+        let mut command = command_line();
+        command.build();
+        let help = command.render_help().to_string();
+        let (product, paper) = help.split_once("Reproduction of the paper:").unwrap();
+        let listed = |text: &str, name: &str| text.contains(&format!("\n  {name} "));
+        for name in ["fit", "evaluate", "calibrate", "export", "import", "draw"] {
+            assert!(listed(product, name), "{name} in {help}");
+        }
+        for subcommand in Cli::command().get_subcommands() {
+            let name = subcommand.get_name();
+            assert_ne!(
+                listed(product, name),
+                listed(paper, name),
+                "{name} in {help}"
+            );
+        }
+        assert!(help.lines().all(|line| line.len() <= 100), "{help}");
     }
 }

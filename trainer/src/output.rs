@@ -1,4 +1,4 @@
-//! Places for what a command makes: made and tried before it begins to work.
+//! Output folders and files of a command, created and tested before the work begins.
 
 use std::fs;
 use std::io::Cursor;
@@ -9,24 +9,24 @@ use lfbm_atomic_files::{ScratchDir, ScratchFile, changing, folder_of};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-/// What the names of temporary folders begin with.
+/// The prefix of temporary folders.
 const TEMPORARY: &str = ".trainer-";
 
-/// Why nothing can be written to a place.
+/// Why output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The system refuses.
+    /// The system refused.
     #[error("{} cannot be written to, name another place: {source}", path.display())]
     Io {
-        /// The place.
+        /// The path.
         path: PathBuf,
-        /// What it says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The place is of no use.
+    /// The path cannot be used.
     #[error("{} {reason}", path.display())]
     Taken {
-        /// The place.
+        /// The path.
         path: PathBuf,
         /// Why, and what to do.
         reason: &'static str,
@@ -41,7 +41,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> OutputError {
     }
 }
 
-/// Makes a folder, and tries whether files can be written to it.
+/// Creates a folder, and tests that files can be written to it.
 ///
 /// # Errors
 /// When they cannot.
@@ -59,7 +59,7 @@ fn scratch_in(folder: &Path) -> Result<ScratchDir, OutputError> {
     Ok(scratch)
 }
 
-/// Makes the folder of a file, and tries whether the file can be written there.
+/// Creates the folder of a file, and tests that the file can be written there.
 ///
 /// # Errors
 /// When it cannot.
@@ -71,10 +71,10 @@ pub fn prepare_file(file: &Path) -> Result<(), OutputError> {
         })
     };
     if file.file_name().is_none() {
-        return taken("is no name for a file; name another");
+        return taken("is no name for a file; choose another");
     }
     if file.exists() && !file.is_file() {
-        return taken("is there and is no file; name another");
+        return taken("exists and is not a file; name another");
     }
     prepare_folder(folder_of(file))?;
     // The temporary name is longer: a file system may refuse it.
@@ -109,7 +109,7 @@ pub fn write_png(path: &Path, picture: impl Into<DynamicImage>) -> Result<(), Ou
         .map_err(io(path))
 }
 
-/// Files that come to a folder all together, once they are whole.
+/// Files that appear in a folder all at once, when they are complete.
 #[derive(Debug)]
 pub struct OutputFolder {
     folder: PathBuf,
@@ -117,7 +117,7 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Makes `folder` if it is not there, and a place for files that are not whole.
+    /// Creates `folder` if it does not exist, and a temporary folder for incomplete files.
     ///
     /// # Errors
     /// When nothing can be written there.
@@ -128,7 +128,7 @@ impl OutputFolder {
         })
     }
 
-    /// The folder that the files come to.
+    /// The destination.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -146,7 +146,7 @@ impl OutputFolder {
         fs::write(self.file(name), text).map_err(io(&self.folder.join(name)))
     }
 
-    /// Puts the files in their place, over those of the same names.
+    /// Moves the files to the destination, over files of the same names.
     ///
     /// # Errors
     /// When the disk fails.

@@ -2,11 +2,11 @@
 
 use tch::{Kind, Tensor};
 
-/// With more values in an image than this, the components are those of this many images: their
-/// inner products make a smaller matrix than the values' covariances do.
+/// Above this number of values per image, the components are those of this many images, because the
+/// matrix of their inner products is smaller than that of covariances.
 const LARGEST_MATRIX: i64 = 2048;
 
-/// The mean of images and the directions in which they differ most.
+/// The mean of images and their principal directions.
 #[derive(Debug)]
 pub struct Components {
     /// (1, D).
@@ -18,7 +18,7 @@ pub struct Components {
 }
 
 impl Components {
-    /// The first `count` components of images (n, D), or as many as there are.
+    /// The first `count` components of images (n, D), at most as many as exist.
     pub fn of(images: &Tensor, count: i64) -> Self {
         let mean = images.mean_dim([0_i64].as_slice(), true, Kind::Float);
         let (n, d) = (images.size()[0], images.size()[1]);

@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: at the first the process ends with what is useful kept, at the second at once.
+//! SIGINT, SIGTERM and SIGHUP: the first ends the process in order and keeps useful work, the second at
+//! once.
 
 use std::fmt;
 use std::fs;
@@ -13,33 +14,33 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-/// How often a process that is to end looks whether what is under way has come to its end.
+/// How often an ending process checks whether its work is finished.
 const LOOK: Duration = Duration::from_millis(10);
-/// What shells add to the number of the signal that a process ended by.
+/// The offset of exit codes for signals, by the convention of shells.
 const EXIT_CODE_BASE: i32 = 128;
 
 /// The number of the first signal; 0 before.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
-/// How many [`Hold`]s there are.
+/// The number of [`Hold`]s.
 static HOLDS: AtomicUsize = AtomicUsize::new(0);
-/// What the user is told who ends the process now.
+/// The message for a user who ends the process now.
 static KEPT: Mutex<String> = Mutex::new(String::new());
-/// Processes that end with this one.
+/// Child processes that receive the same signals.
 static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// A signal came, and what was under way did not come to its end.
+/// A signal interrupted the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stopped by {}", name(*.0))]
 pub struct Stopped(i32);
 
 impl Stopped {
-    /// Ends the process with 129, 130 or 143, without what is not whole; says what is kept.
+    /// Ends the process with 129, 130 or 143: removes incomplete output and prints what is kept.
     pub fn end(self) {
         // Whoever comes second waits for the guard until the process is gone.
         let _changing = lfbm_atomic_files::remove_all();
         let kept = lock(&KEPT);
         let separator = if kept.is_empty() { "" } else { "; " };
-        // Whether anybody reads it or not.
+        // Errors of standard error are ignored.
         let _ = writeln!(io::stderr(), "trainer: {self}{separator}{kept}");
         signal_hook::low_level::exit(EXIT_CODE_BASE + self.0);
     }
@@ -49,13 +50,12 @@ fn name(signal: i32) -> impl fmt::Display {
     signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }
 
-/// Lets signals end the process in order: what is not whole is removed, and what holds the process
-/// comes to its end first.
+/// Lets signals end the process in order: [`Hold`]s are waited for, and incomplete output is removed.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn catch_signals() -> io::Result<()> {
-    // A file that grows beyond the limit of the shell is an error of the write, as a full disk is.
+    // A file that exceeds the shell's size limit becomes an error of the write, like a full disk.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     // A terminal that is closed sends it; a command under `nohup` goes on.
@@ -94,7 +94,7 @@ fn is_ignored(signal: i32) -> io::Result<bool> {
     Ok(ignored >> (signal - 1) & 1 == 1)
 }
 
-/// The signal that came, if one did.
+/// The received signal, if any.
 pub fn requested() -> Option<Stopped> {
     match RECEIVED.load(Ordering::SeqCst) {
         0 => None,
@@ -102,13 +102,13 @@ pub fn requested() -> Option<Stopped> {
     }
 }
 
-/// Says `kept` to a user who ends the process from now on.
+/// Sets the message for a user who ends the process from now on.
 pub fn keep(kept: impl Into<String>) {
     *lock(&KEPT) = kept.into();
 }
 
-/// While there is one, the first signal does not end the process: its holder looks at [`requested`]
-/// and comes to an end soon.
+/// While one exists, the first signal does not end the process: its holder checks [`requested`] and ends
+/// soon.
 #[derive(Debug)]
 pub struct Hold(());
 
@@ -124,15 +124,15 @@ impl Drop for Hold {
     }
 }
 
-/// A process that gets the signals that this one gets.
+/// A child process that receives the signals of this one.
 #[derive(Debug)]
 pub struct Follower(Option<Pid>);
 
 impl Follower {
-    /// Starts one, in a process group of its own: Ctrl-C reaches it once, from here.
+    /// Starts one in a process group of its own, so that Ctrl-C reaches it only once, from here.
     ///
     /// # Errors
-    /// When it cannot be started; with [`Stopped`] within when a signal came.
+    /// When it cannot be started; the source is [`Stopped`] after a signal.
     pub fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
         use std::os::unix::process::CommandExt;
         let mut children = lock(&CHILDREN);

@@ -2,7 +2,7 @@
 
 use std::env;
 
-/// The variable by which OpenMP is told how to wait, and the one by which libgomp is.
+/// The variables that set how threads of OpenMP and of libgomp wait.
 const POLICY: &str = "OMP_WAIT_POLICY";
 const SPIN_COUNT: &str = "GOMP_SPINCOUNT";
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the models of bundle/tests/operators.rs: an operator each, as exporters write them.
+"""Writes the models of crates/onnx/tests/operators.rs: an operator each, as exporters write them.
 
     operators.py FOLDER
 

@@ -15,8 +15,8 @@ use crate::data::{ChangedDataArg, Dataset, Identity, Relation, SkipDamagedArg, S
 use crate::export::IMAGES;
 use crate::settings::{IncompleteSettings, Settings};
 
-/// Scores of images of one kind differ by less, as a Kolmogorov-Smirnov distance: small samples of
-/// them, by the critical value for one in a thousand.
+/// The largest Kolmogorov-Smirnov distance between scores of images of one kind; for small samples, the
+/// critical value at 0.001.
 const ALIKE: f64 = 0.25;
 const CRITICAL: f64 = 1.95;
 
@@ -25,13 +25,13 @@ const CRITICAL: f64 = 1.95;
 pub struct CalibrateArgs {
     /// The bundle
     bundle: PathBuf,
-    /// Where the new one goes
+    /// The new bundle's folder
     #[arg(long)]
     out: PathBuf,
-    /// The folder of the data set that was fitted; without it LFBM_DATA_DIR, then the cache
+    /// The folder of the data set that was fitted; by default LFBM_DATA_DIR, then the cache
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Classes of other images that are normal: 0-3,5-9; without it those of the fit, or good
+    /// Classes of other images that are normal: 0-3,5-9; by default those of the fit, or good
     #[arg(long)]
     normal_classes: Option<String>,
     /// One setting: calibration.false_positive_rate=0.01
@@ -41,10 +41,11 @@ pub struct CalibrateArgs {
     changed: ChangedDataArg,
     #[command(flatten)]
     damaged: SkipDamagedArg,
-    /// Another version of the model: on other images than before, the same scores mean another thing
+    /// A higher version of the model; needed for other images, because the same score then means
+    /// something else
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     model_version: Option<u64>,
-    /// Replace a bundle that is already there
+    /// Replace an existing bundle
     #[arg(long)]
     overwrite: bool,
 }
@@ -52,8 +53,8 @@ pub struct CalibrateArgs {
 /// Writes the model of a bundle with another calibration, without fitting.
 ///
 /// # Errors
-/// When the bundle or its data set cannot be read, the images are of another kind, or the new bundle
-/// cannot be written.
+/// When the bundle or its data set cannot be read, scores are far from the old calibration, or the new
+/// bundle cannot be written.
 pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let settings = Settings::load(None, &args.changes)?.calibration;
     let mut staged = StagedBundle::of_bundle(&args.bundle, &args.out, args.overwrite)?;
@@ -114,7 +115,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Other images calibrate another version; what they are compared with stays.
+/// Calibrates another version on other images; the stored images stay.
 fn others(
     args: &CalibrateArgs,
     split: Split,
@@ -144,7 +145,7 @@ fn others(
     Ok((split.recalibrated(count)?, Some(memory_bank)))
 }
 
-/// Refuses scores that are far from those before, unless they are meant to be.
+/// Rejects scores far from the old calibration, unless that is intended.
 fn check_alike(
     args: &CalibrateArgs,
     before: &Calibration,
@@ -182,7 +183,7 @@ fn kolmogorov_smirnov(one: &[f64], other: &[f64]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// Writes which images the bundle was fitted on, as far as is known.
+/// Writes the record of the fit's images, as far as it is known.
 fn identify(staged: &mut StagedBundle, dataset: &Dataset, parts: &Split) -> anyhow::Result<()> {
     let images = Identity::new(dataset, &dataset.digests(), parts);
     staged.write(IMAGES, &images.encode())?;

@@ -1,4 +1,4 @@
-//! Where a fit keeps what it has learned.
+//! The checkpoint of a fit.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::output::{prepare_file, try_room};
 pub(super) struct Checkpoints {
     path: PathBuf,
     images: Vec<u8>,
-    /// Where the last one was written, and of which iteration it is.
+    /// Path and iteration of the last one.
     saved: Option<(PathBuf, u64)>,
 }
 
@@ -29,7 +29,7 @@ impl Checkpoints {
         }
     }
 
-    /// Tries whether a checkpoint of this size fits on the disk, as long as nothing is lost if not.
+    /// Checks that the disk has room for a checkpoint, before there is work to lose.
     ///
     /// # Errors
     /// When it fits neither in its place nor among temporary files.
@@ -55,13 +55,13 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The checkpoint at the path is of this run's `iteration`.
+    /// Records that the file is this run's checkpoint of `iteration`.
     pub(super) fn resumed(&mut self, iteration: u64) {
         self.saved = Some((self.path.clone(), iteration));
     }
 
-    /// Writes one; where that fails, among temporary files. Learning goes on without one: it may be
-    /// written later, and what was learned is still here.
+    /// Writes one; if that fails, to the folder for temporary files. If both fail, learning continues: a
+    /// later checkpoint may succeed.
     pub(super) fn save(&mut self, learner: &mut Learner, run: &Run) {
         let state = learner.state();
         let run = run.without_folder();
@@ -83,13 +83,13 @@ impl Checkpoints {
         }
     }
 
-    /// A place of this process among temporary files.
+    /// A path in the folder for temporary files.
     fn fallback(&self) -> PathBuf {
         let name = self.path.file_stem().unwrap_or_default().to_string_lossy();
         env::temp_dir().join(format!("{name}-{}.checkpoint", std::process::id()))
     }
 
-    /// What is kept and how the user goes on, in a sentence; `run` ended, or stopped, at `iteration`.
+    /// A sentence about what is kept and how to continue; `run` ended at `iteration`.
     pub(super) fn kept(&self, iteration: u64, total: u64, out: &Path) -> String {
         let Some((path, saved)) = &self.saved else {
             return "there is no checkpoint yet".to_owned();
@@ -112,10 +112,10 @@ impl Checkpoints {
         } else {
             format!(" --checkpoint {path}")
         };
-        format!("{stopped}; the same command with --resume{elsewhere} goes on from {path}")
+        format!("{stopped}; the same command with --resume{elsewhere} continues from {path}")
     }
 
-    /// The last one, for who must begin anew.
+    /// The last one, for runs that must start again.
     pub(super) fn last_good(&self) -> String {
         match &self.saved {
             Some((path, at)) => format!(
@@ -127,7 +127,7 @@ impl Checkpoints {
     }
 }
 
-/// Refuses a place where no checkpoint can be written or read, or that another fit needs.
+/// Checks that a checkpoint can be written to and read from `path`, and that no other fit needs it.
 pub(super) fn check_place(
     checkpoint: &Path,
     out: &Path,
@@ -150,8 +150,8 @@ pub(super) fn check_place(
     );
     ensure!(
         !there || resume || overwrite,
-        "{place} is there, the checkpoint of a fit; go on from it with --resume, begin anew with \
-         --overwrite, or name another place with --checkpoint"
+        "the checkpoint of a fit is at {place}; continue it with --resume, start again with --overwrite, \
+         or name another file with --checkpoint"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `trainer draw`: single images to try a server with, or a data set to try a fit with.
+//! `trainer draw`: images to try a server with, or a data set to try a fit with.
 
 use std::path::{Path, PathBuf};
 
@@ -18,16 +18,16 @@ pub struct DrawArgs {
     /// Sample this bundle's prior
     #[arg(long, group = "what", required = true)]
     bundle: Option<PathBuf>,
-    /// Draw this digit with the generator of the data set strokes
+    /// Draw this digit by the procedure of the data set strokes
     #[arg(long, group = "what", value_parser = clap::value_parser!(u8).range(0..=9))]
     digit: Option<u8>,
     /// Draw the data set strokes as the four IDX files that `--dataset mnist` reads
     #[arg(long, group = "what")]
     idx: bool,
-    /// How many images
+    /// The number of images
     #[arg(long, default_value_t = 1)]
     count: usize,
-    /// Decides what they look like
+    /// The seed of the images
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The folder for the files

@@ -17,8 +17,8 @@ use crate::data::{ChangedDataArg, Dataset, DatasetName, Relation, SkipDamagedArg
 use crate::evaluate::{Baseline, curves, detection, draw_charts, nearest_neighbour};
 use crate::output::{OutputFolder, prepare_folder};
 
-/// A share of normal images is called anomalous that is so many times the calibrated one, and by so
-/// many standard deviations more: the calibration does not fit them.
+/// The calibration does not fit when the fraction of normal images called anomalous exceeds the
+/// calibrated one by this factor and by this many standard deviations.
 const TOO_MANY: f64 = 2.0;
 const TOO_MANY_DEVIATIONS: f64 = 5.0;
 
@@ -27,25 +27,25 @@ const TOO_MANY_DEVIATIONS: f64 = 5.0;
 pub struct EvaluateArgs {
     /// The bundle
     bundle: PathBuf,
-    /// The data set; without it, the one that was fitted
+    /// The data set; by default that of the fit
     #[arg(long, value_enum)]
     dataset: Option<DatasetName>,
-    /// The folder of its files, or one of other images, which are all tested; without it
+    /// The folder of its files, or of other images, which are then all tested; by default
     /// LFBM_DATA_DIR, then the cache
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Classes of other images that are normal: 0-3,5-9; without it those of the fit, or good
+    /// Classes of other images that are normal: 0-3,5-9; by default those of the fit, or good
     #[arg(long)]
     normal_classes: Option<String>,
     #[command(flatten)]
     changed: ChangedDataArg,
     #[command(flatten)]
     damaged: SkipDamagedArg,
-    /// Where the report goes; without it, the folder report in the bundle, and that of other images
-    /// than those of the fit to a folder in it
+    /// The report's folder; by default report/ in the bundle, and for other images than those of the fit
+    /// a folder in it
     #[arg(long)]
     out: Option<PathBuf>,
-    /// How exactly large matrix products are computed: f32, or bf16 as a server with --precision bf16
+    /// Precision of large matrix products: f32, or bf16 like a server with --precision bf16
     #[arg(long, default_value_t)]
     precision: Precision,
     /// Print the summary as JSON instead of a table
@@ -129,8 +129,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         .collect();
     let summary = summary(&manifest, &parts, &scores, &rows, args.precision);
     let json = serde_json::to_string_pretty(&summary)?;
-    // The figures are told first: a disk that is full does not take them away, nor a closed output the
-    // report.
+    // The figures are printed first, so that a full disk does not lose them; a closed output does not
+    // prevent the report.
     let told = tell(args.json, &json, &rows, &summary);
     warn_of_false_alarms(&manifest, &parts, &scores);
 
@@ -176,7 +176,7 @@ fn tell(as_json: bool, json: &str, rows: &[Row], summary: &serde_json::Value) ->
     ))
 }
 
-/// The images to test, and whether they are those that the fit left for it.
+/// The images to test, and whether they are the fit's test images.
 fn test_images(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Dataset, Split, bool)> {
     let sought = Sought {
         name: args.dataset,
@@ -226,7 +226,7 @@ fn set_name(args: &EvaluateArgs, dataset: &Dataset) -> PathBuf {
     folder.map_or_else(|| PathBuf::from(&dataset.name), PathBuf::from)
 }
 
-/// The simple detector to beat, where its images are at hand.
+/// The simple detector for comparison, if its images are available.
 fn baseline(dataset: &Dataset, parts: &Split, images: &[f32]) -> anyhow::Result<Option<Baseline>> {
     let train = [&parts.train[..], &parts.calibration].concat();
     if train.is_empty() {
@@ -241,7 +241,7 @@ fn baseline(dataset: &Dataset, parts: &Split, images: &[f32]) -> anyhow::Result<
     Ok(Some(baseline))
 }
 
-/// Says so when the share of normal images that are called anomalous is not the calibrated one.
+/// Warns when the fraction of normal images called anomalous is not the calibrated one.
 fn warn_of_false_alarms(manifest: &Manifest, parts: &Split, scores: &[Scored]) {
     let expected = manifest.calibration.false_positive_rate;
     let share = flagged(manifest, parts, scores, false);
@@ -252,8 +252,8 @@ fn warn_of_false_alarms(manifest: &Manifest, parts: &Split, scores: &[Scored]) {
     if share > TOO_MANY * expected && share > expected + TOO_MANY_DEVIATIONS * deviation {
         eprintln!(
             "{:.1} % of the {tested} normal images are called anomalous, where the calibration \
-             allows {:.1} %: it does not fit them; calibrate on images of their kind, see `trainer \
-             calibrate --help`",
+             allows {:.1} %: it was made on other images; calibrate on images of this kind, see \
+             `trainer calibrate --help`",
             100.0 * share,
             100.0 * expected
         );

@@ -1,4 +1,4 @@
-//! What `trainer evaluate` writes: a summary, a score an image, and pictures.
+//! The report of `trainer evaluate`: a summary, a score per image, and pictures.
 
 use std::fmt::Write;
 
@@ -15,17 +15,17 @@ use crate::output::OutputFolder;
 
 const SAMPLES: usize = 64;
 const SAMPLE_COLUMNS: usize = 16;
-/// Normal images, and as many anomalous ones.
+/// The number of normal images, and of anomalous ones.
 const RECONSTRUCTIONS: usize = 8;
 
-/// What a test image got.
+/// The scores of a test image.
 pub(super) struct Scored {
     pub(super) score: Score,
     pub(super) parts: Parts,
     pub(super) local_score: f64,
 }
 
-/// The share of normal or of anomalous images that the verdict calls anomalous.
+/// The fraction of normal or of anomalous images with the verdict anomalous.
 pub(super) fn flagged(
     manifest: &Manifest,
     parts: &Split,
@@ -72,10 +72,10 @@ pub(super) fn summary(
     })
 }
 
-/// A score's name in files, its name for people, and what it is worth.
-pub(super) type Row = (&'static str, &'static str, Detection);
+/// A score's name in files, its name in tables, and its metrics.
+pub(crate) type Row = (&'static str, &'static str, Detection);
 
-pub(super) fn table(rows: &[Row]) -> Table {
+pub(crate) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["score", "AUPRC", "AUROC", "FPR at 95 % TPR"]);

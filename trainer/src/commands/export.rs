@@ -22,7 +22,7 @@ const SECTIONS: [&str; 3] = ["inference", "calibration", "export"];
 pub struct ExportArgs {
     /// The checkpoint that `trainer fit` wrote
     checkpoint: PathBuf,
-    /// Where the bundle goes
+    /// The bundle's folder
     #[arg(long)]
     out: PathBuf,
     /// The folder of the data set that was fitted: calibration needs its images
@@ -35,13 +35,12 @@ pub struct ExportArgs {
     changed: ChangedDataArg,
     #[command(flatten)]
     damaged: SkipDamagedArg,
-    /// Replace a bundle that is already there
+    /// Replace an existing bundle
     #[arg(long)]
     overwrite: bool,
 }
 
-/// Writes the model of a checkpoint as a bundle. More calibration images than the fit kept come from
-/// those that it kept for the test.
+/// Writes the model of a checkpoint as a bundle. Further calibration images come from the test images.
 ///
 /// # Errors
 /// When the checkpoint or its data set cannot be read, or the bundle cannot be written.

@@ -25,7 +25,7 @@ use crate::model::{Observation, host};
 use crate::settings::Settings;
 use crate::stop;
 
-/// Images that are preprocessed at once.
+/// Batch size of preprocessing.
 const PREPROCESSED_AT_ONCE: usize = 4096;
 
 /// Arguments of `trainer fit`.
@@ -35,16 +35,16 @@ pub struct FitArgs {
     data: DataArgs,
     #[command(flatten)]
     classes: ClassArgs,
-    /// Where the bundle goes
+    /// The bundle's folder
     #[arg(long)]
     out: PathBuf,
-    /// A TOML file with settings that differ from the defaults
+    /// A TOML file with settings that override the defaults
     #[arg(long)]
     config: Option<PathBuf>,
-    /// One setting, over the file: learning.batch_size=64
+    /// One setting, which overrides the file: learning.batch_size=64
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     changes: Vec<String>,
-    /// Where latents come from while learning: short for --set learning.inference=...
+    /// How latents are inferred while learning: short for --set learning.inference=...
     #[arg(long, value_parser = ["langevin", "vae"])]
     inference: Option<String>,
     /// The prior: short for --set model.prior=...
@@ -53,24 +53,24 @@ pub struct FitArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
-    /// Threads that learn; without it OMP_NUM_THREADS, or one a core
+    /// Threads of libtorch; by default OMP_NUM_THREADS, or one per core
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// The model's name; without it, that of the data set
+    /// The model's name; by default that of the data set
     #[arg(long)]
     name: Option<String>,
     /// The model's version
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     model_version: u64,
-    /// Where checkpoints go; without it, OUT.checkpoint
+    /// The checkpoint's file; by default OUT.checkpoint
     #[arg(long)]
     checkpoint: Option<PathBuf>,
-    /// Go on from the checkpoint
+    /// Continue from the checkpoint
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
     changed: ChangedDataArg,
-    /// Replace a bundle, or a checkpoint, that is already there
+    /// Replace an existing bundle or checkpoint
     #[arg(long)]
     overwrite: bool,
 }
@@ -78,7 +78,7 @@ pub struct FitArgs {
 /// Fits a model and writes its bundle.
 ///
 /// # Errors
-/// When a setting, the data or a device does not fit, or learning diverges.
+/// When a setting, the data or a device is invalid, or learning diverges.
 pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let short = |key: &str, value: &Option<String>| {
         let change = value.iter().map(|value| format!("{key}={value}"));
@@ -218,7 +218,7 @@ pub(super) fn new_learner(run: &Run, device: Device) -> anyhow::Result<Learner> 
     )?)
 }
 
-/// Puts the checkpoint's state into the learner; the seconds that it took so far.
+/// Restores the learner from the checkpoint; returns the seconds of learning so far.
 fn resume(
     learner: &mut Learner,
     run: &Run,
@@ -242,7 +242,7 @@ fn resume(
     Ok(seconds)
 }
 
-/// Learns to the end; an error when a signal stopped it.
+/// Learns to the end; fails when a signal stopped it.
 fn learn(
     learner: &mut Learner,
     run: &mut Run,
@@ -266,7 +266,7 @@ fn learn(
         settings.run.log_every,
     );
     let (started, before) = (Instant::now(), run.seconds);
-    // A signal waits for the checkpoint.
+    // A signal waits until the checkpoint is written.
     let held = stop::hold();
     while learner.iteration() < total {
         let iteration = learner.iteration();
@@ -311,7 +311,7 @@ fn visible(settings: &Settings, dataset: &Dataset, indices: &[usize]) -> Option<
     Some(masks.to_kind(Kind::Uint8))
 }
 
-/// x of the images at `indices`, by the graph that the bundle will carry.
+/// x of the images at `indices`, computed by the bundle's own graph.
 fn preprocess(image: &ImageSpec, dataset: &Dataset, indices: &[usize]) -> anyhow::Result<Tensor> {
     let runtime = Runtime::load(None)?;
     let graph = preprocess_graph(image)?;

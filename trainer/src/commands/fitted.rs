@@ -1,4 +1,4 @@
-//! The images that a model was fitted on, found again.
+//! Finds the images that a model was fitted on, and their split.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::data::{
 use crate::export::IMAGES;
 use crate::settings::IncompleteSettings;
 
-/// What a fit writes into the manifest that finds its split again.
+/// The part of the manifest from which the split of the fit is found again.
 #[derive(Deserialize)]
 struct Training {
     split_seed: u64,
@@ -22,30 +22,30 @@ struct Training {
     data: DataArgs,
 }
 
-/// Images, and what they are to a fit.
+/// Images, and how they relate to a fit.
 pub(super) struct Fitted {
     pub(super) dataset: Dataset,
     pub(super) relation: Relation,
-    /// Whether that is known, and not taken for granted.
+    /// Whether the bundle's record confirms that.
     pub(super) is_known: bool,
 }
 
-/// Which images are looked for; by default those of the fit.
+/// The wanted images; by default those of the fit.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Sought<'a> {
-    /// Another data set than that of the fit.
+    /// A data set other than that of the fit.
     pub(super) name: Option<DatasetName>,
     /// The folder of its files.
     pub(super) data_dir: Option<&'a Path>,
-    /// Whether images may be damaged, where the fit did not say so.
+    /// Whether images may be damaged, if the fit did not allow it.
     pub(super) damaged: SkipDamagedArg,
-    /// Normal classes; without it those of the fit, or else the one that is called good.
+    /// Normal classes; by default those of the fit, or else `good`.
     pub(super) normal_classes: Option<&'a str>,
-    /// Another number of calibration images than the fit kept.
+    /// A number of calibration images other than the fit's.
     pub(super) calibration: Option<CalibrationCount>,
 }
 
-/// Images for the bundle in the folder `bundle`, and what they are to its fit.
+/// Images for the bundle in the folder `bundle`, and how they relate to its fit.
 pub(super) fn images_of(
     bundle: &Path,
     manifest: &Manifest,
@@ -113,7 +113,7 @@ fn identity_of(bundle: &Path, manifest: &Manifest) -> anyhow::Result<Option<Iden
 }
 
 /// The images of the fit of a bundle, and their split.
-pub(super) fn fitted_images(
+pub(crate) fn fitted_images(
     bundle: &Path,
     manifest: &Manifest,
     data_dir: Option<&Path>,
@@ -133,15 +133,15 @@ pub(super) fn fitted_images(
     Ok((fitted.dataset, split))
 }
 
-/// Says that a bundle has no identity of its images.
+/// Warns that a bundle has no record of its images.
 pub(super) fn warn_unknown() {
     eprintln!(
-        "the bundle does not say which images it was fitted on, so they are taken to be these, as \
-         they were; `trainer calibrate` writes it"
+        "the bundle does not say which images it was fitted on; they are assumed to be these, \
+         unchanged; `trainer calibrate` adds the record"
     );
 }
 
-/// The split of images that must be those of the fit, changed only if `changed` says so.
+/// The split of images that must be those of the fit; `changed` allows changes.
 pub(super) fn split_of_the_fit(
     relation: Relation,
     changed: ChangedDataArg,
@@ -153,8 +153,8 @@ pub(super) fn split_of_the_fit(
             Ok(split)
         }
         Relation::Changed(_, change) => bail!(
-            "the images have changed since the fit: {change}; restore the folder, or go on with \
-             --changed-data, by which what the fit has not seen is for the test"
+            "the images have changed since the fit: {change}; restore the folder, or continue \
+             with --changed-data, which tests on the images that the fit has not seen"
         ),
         Relation::Other { split, seen } => bail!(
             "these are other images than those of the fit, which has seen {seen} of {}; name the \
@@ -164,8 +164,8 @@ pub(super) fn split_of_the_fit(
     }
 }
 
-/// Whether a model for such images can score the data set's.
-pub(super) fn check_size(spec: &ImageSpec, dataset: &Dataset) -> anyhow::Result<()> {
+/// Checks that a model for images of `spec` can score the data set's.
+pub(crate) fn check_size(spec: &ImageSpec, dataset: &Dataset) -> anyhow::Result<()> {
     ensure!(
         (dataset.channels, dataset.height, dataset.width)
             == (spec.channels, spec.height, spec.width),
@@ -180,7 +180,7 @@ pub(super) fn check_size(spec: &ImageSpec, dataset: &Dataset) -> anyhow::Result<
     Ok(())
 }
 
-/// Says how many images are equal to others.
+/// Prints how many images are equal to others.
 pub(super) fn tell_copies(dataset: &Dataset, digests: &[Digest], classes: &ClassSelection) {
     let (equal, contradictory) = crate::data::copies(dataset, digests, classes);
     if equal > 0 {

@@ -23,16 +23,16 @@ pub struct ImportArgs {
     /// The generator as ONNX: z [B, d] to images [B, C, H, W]
     #[arg(long)]
     generator: PathBuf,
-    /// The flow as ONNX: z [B, d] to z0 [B, d] and log p(z) [B]; without it z is standard normal
+    /// The flow as ONNX: z [B, d] to z0 [B, d] and log p(z) [B]; by default z is standard normal
     #[arg(long)]
     flow: Option<PathBuf>,
-    /// The flow's inverse as ONNX, z0 [B, d] to z [B, d]: what sampling needs
+    /// The flow's inverse as ONNX, z0 [B, d] to z [B, d]; needed for sampling
     #[arg(long, requires = "flow")]
     prior: Option<PathBuf>,
     /// Standard deviation of a pixel around the generator's image, in units of that image
     #[arg(long)]
     sigma: f32,
-    /// What black and white are in the generator's images
+    /// The values of black and white in the generator's images
     #[arg(long, num_args = 2, value_names = ["BLACK", "WHITE"], default_values_t = [-1.0, 1.0],
         allow_negative_numbers = true)]
     value_range: Vec<f32>,
@@ -49,20 +49,20 @@ pub struct ImportArgs {
     /// One setting of inference or calibration: inference.step_size=0.05
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     changes: Vec<String>,
-    /// Where the bundle goes
+    /// The bundle's folder
     #[arg(long)]
     out: PathBuf,
-    /// Replace a bundle that is already there
+    /// Replace an existing bundle
     #[arg(long)]
     overwrite: bool,
 }
 
-/// Writes a bundle of a model that another program exported, calibrated on normal images.
+/// Writes an ONNX model of another program as a bundle, calibrated on normal images.
 ///
 /// # Errors
-/// When a file is not what it is given for, its graph is not the same once imported or mixes rows,
-/// the images do not fit the generator's, the flow contradicts itself, or the bundle cannot be
-/// written.
+/// When a file is not a generator or flow, its imported graph computes something else or mixes rows,
+/// the images have another size than the generator's, the flow is not a density, or the bundle cannot
+/// be written.
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let without_encoder = "learning.langevin.encoder=false".to_owned();
     let changes = [&args.changes[..], &[without_encoder]].concat();
@@ -79,7 +79,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     };
     let value_range = [args.value_range[0], args.value_range[1]];
     let (graphs, image, latent_dim) = imported_graphs(&files, value_range)?;
-    // What has no gradient is said before images are read.
+    // Missing gradients are reported before images are read.
     posterior_graph(
         &graphs.generator,
         &graphs.flow,

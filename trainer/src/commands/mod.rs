@@ -1,21 +1,48 @@
-//! The program's commands, one file each.
+//! The product's commands: from images, or from somebody else's model, to a bundle with a report.
 
-pub mod baselines;
 pub mod calibrate;
 mod checkpoints;
-pub mod compare;
 pub mod draw;
 pub mod evaluate;
-mod evaluation_report;
+pub(crate) mod evaluation_report;
 pub mod export;
-pub mod fid;
 pub mod fit;
-mod fitted;
+pub(crate) mod fitted;
 pub mod import;
-pub mod inpaint;
 mod progress;
-pub mod reconstruct;
-pub mod recover;
-mod steps;
-pub mod sweep;
-pub mod synthesize;
+
+use clap::Subcommand;
+
+/// A command of the product.
+#[derive(Subcommand)]
+pub enum ProductCommand {
+    /// Fit a model to the normal classes of a data set, and write a bundle
+    Fit(fit::FitArgs),
+    /// Score the test images of a bundle's fit, and report how well anomalies are found
+    Evaluate(evaluate::EvaluateArgs),
+    /// Calibrate a bundle again, without fitting
+    Calibrate(calibrate::CalibrateArgs),
+    /// Write the model of a checkpoint as a bundle
+    Export(export::ExportArgs),
+    /// Write a model that was exported as ONNX elsewhere as a bundle
+    Import(import::ImportArgs),
+    /// Draw digits, or samples of a bundle's model, as PNG files; or a data set of digits
+    Draw(draw::DrawArgs),
+}
+
+impl ProductCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Fit(args) => fit::run(args),
+            Self::Evaluate(args) => evaluate::run(args),
+            Self::Calibrate(args) => calibrate::run(args),
+            Self::Export(args) => export::run(args),
+            Self::Import(args) => import::run(args),
+            Self::Draw(args) => draw::run(args),
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! A bar for people, plain lines for logs.
+//! The progress of a fit: a bar on a terminal, plain lines in logs.
 
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -18,7 +18,7 @@ pub(super) struct FitProgress {
 }
 
 impl FitProgress {
-    /// A fit that has done `first` of `total` iterations.
+    /// Progress of a fit that starts at iteration `first` of `total`.
     pub(super) fn new(first: u64, total: u64, batch_size: usize, log_every: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_position(first);
@@ -38,7 +38,7 @@ impl FitProgress {
         }
     }
 
-    /// Tells of an iteration, `done` with it.
+    /// Reports iteration `done`.
     pub(super) fn iteration(&self, done: u64, losses: &Losses) {
         let shown = if self.bar.is_some() {
             10

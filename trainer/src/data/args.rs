@@ -34,51 +34,51 @@ impl fmt::Display for DatasetName {
     }
 }
 
-/// Whether other images than those of the fit will do.
+/// Whether images may differ from those of the fit.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ChangedDataArg {
-    /// Go on although the images differ from those of the fit: what it has not seen is for the test
+    /// Continue although the images differ from those of the fit; images it has not seen are test images
     #[arg(long)]
     pub changed_data: bool,
 }
 
-/// Whether a folder may have images that are damaged, for commands that find the images of a fit again.
+/// Whether a folder may have damaged images, for commands that need the images of a fit again.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct SkipDamagedArg {
-    /// Go on without images of a folder that are damaged; how many is said
+    /// Leave out damaged images of a folder, and report how many
     #[arg(long)]
     pub skip_damaged: bool,
 }
 
-/// Which images.
+/// A data set.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataArgs {
-    /// Which data set
+    /// The data set
     #[arg(long, value_enum)]
     pub dataset: DatasetName,
-    /// The folder of its files; without it LFBM_DATA_DIR, then the cache
+    /// The folder of its files; by default LFBM_DATA_DIR, then the cache
     #[arg(long)]
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
-    /// Side that image folders are resized to, in pixels; without it 28, celeba 64, celeba-hq 256
+    /// Side in pixels that images of a folder are resized to; by default 28, celeba 64, celeba-hq 256
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub image_size: Option<u32>,
-    /// Side of the square that is cut out of the middle of each image of a folder first, in pixels;
-    /// without it all of the image, celeba 140
+    /// Side in pixels of the centre crop of each image of a folder, before resizing; by default the
+    /// whole image, celeba 140
     #[arg(long)]
     pub crop: Option<u32>,
-    /// Channels that `images` are turned to: 1 for grey, 3 for RGB
+    /// Channels of `images`: 1 for grey, 3 for RGB
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub channels: u8,
-    /// Go on without images of a folder that are damaged; how many is said
+    /// Leave out damaged images of a folder, and report how many
     #[arg(long)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_damaged: bool,
-    /// How many digits `strokes` draws
+    /// The number of digits that `strokes` draws
     #[arg(long, default_value_t = 4000, value_parser = strokes_count)]
     pub strokes_count: usize,
-    /// What decides the digits that `strokes` draws
+    /// The seed of the digits that `strokes` draws
     #[arg(long, default_value_t = 0)]
     pub strokes_seed: u64,
 }
@@ -124,7 +124,7 @@ impl DataArgs {
         }
     }
 
-    /// What images of a folder become, with defaults for what was not given.
+    /// The form of a folder's images, with defaults for options that were not given.
     fn form(&self, crop: Option<u32>, side: u32, channels: u8) -> Form {
         Form {
             crop: self.crop.or(crop),
@@ -134,7 +134,7 @@ impl DataArgs {
         }
     }
 
-    /// The folder that was named, for a data set that has no other place.
+    /// The named folder, for data sets that have no default folder.
     fn folder(&self, files: &str, origin: &str) -> Result<PathBuf, DataError> {
         let named = self.data_dir.clone();
         named.or_else(data_dir_variable).ok_or_else(|| {
@@ -145,7 +145,7 @@ impl DataArgs {
     }
 }
 
-/// The folder that the environment names; an empty name is none.
+/// The folder that the environment names; an empty variable counts as unset.
 pub(super) fn data_dir_variable() -> Option<PathBuf> {
     lfbm_console::environment::variable("LFBM_DATA_DIR").map(Into::into)
 }

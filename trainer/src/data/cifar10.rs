@@ -42,7 +42,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         let batch = fs::read(&path).map_err(DataError::io(&path))?;
         if batch.len() % RECORD_BYTES != 0 {
             let reason = format!(
-                "its {} bytes are no whole number of records of {RECORD_BYTES}",
+                "its {} bytes are not a whole number of records of {RECORD_BYTES}",
                 batch.len()
             );
             return Err(DataError::invalid(path, reason));
@@ -50,7 +50,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         for record in batch.chunks(RECORD_BYTES) {
             let (label, pixels) = (record[0], &record[1..]);
             if usize::from(label) >= CLASSES.len() {
-                let reason = format!("the label {label} is none of the ten");
+                let reason = format!("the label {label} is not one of the ten");
                 return Err(DataError::invalid(path, reason));
             }
             labels.push(label.into());

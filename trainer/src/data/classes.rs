@@ -2,9 +2,9 @@ use clap::Args;
 
 use super::DataError;
 
-/// As many classes are named in an error.
+/// The number of classes that an error lists.
 const LISTED: usize = 20;
-/// A class that is normal by its name.
+/// The name of a class that is normal by convention.
 const GOOD: &str = "good";
 
 /// Which classes are normal.
@@ -19,11 +19,11 @@ pub struct ClassArgs {
     pub holdout: Option<String>,
 }
 
-/// Which classes are normal: all, where nothing is said.
+/// Which classes are normal; all by default.
 #[derive(Args, Clone, Debug, Default)]
 #[group(multiple = false)]
 pub struct OptionalClassArgs {
-    /// Normal classes, by name, with ranges of numbers: 0-3,5-9; without it all
+    /// Normal classes, by name, with ranges of numbers: 0-3,5-9; all by default
     #[arg(long)]
     normal_classes: Option<String>,
     /// Classes that are not normal; all others are
@@ -35,7 +35,7 @@ impl OptionalClassArgs {
     /// The labels among `classes`, the names by label.
     ///
     /// # Errors
-    /// When a name is no class, or no class is normal.
+    /// When a name is not a class, or no class is normal.
     pub fn select(&self, classes: &[String]) -> Result<ClassSelection, DataError> {
         let Self {
             normal_classes,
@@ -65,7 +65,7 @@ impl ClassSelection {
     /// The selection with `normal` names among `classes`; the others are held out.
     ///
     /// # Errors
-    /// When a name is no class.
+    /// When a name is not a class.
     pub fn of_names(classes: &[String], normal: &[String]) -> Result<Self, DataError> {
         let chosen = normal
             .iter()
@@ -76,8 +76,8 @@ impl ClassSelection {
         Ok(Self { normal, held_out })
     }
 
-    /// The selection of classes that are among the `normal` names, or that say of themselves that they
-    /// are: inspection data have a folder `good`, and others by the names of defects.
+    /// The selection of classes among the `normal` names, or else of the class `good`: inspection data
+    /// sets have a folder `good`, and others named after defects.
     pub fn of_known(classes: &[String], normal: &[String]) -> Self {
         let is_normal = |label: &u32| {
             let class = &classes[*label as usize];
@@ -92,7 +92,7 @@ impl ClassArgs {
     /// The labels among `classes`, the names by label.
     ///
     /// # Errors
-    /// When a name is no class, or no class is normal.
+    /// When a name is not a class, or no class is normal.
     pub fn select(&self, classes: &[String]) -> Result<ClassSelection, DataError> {
         let (list, inverted) = match (&self.normal_classes, &self.holdout) {
             (Some(list), None) => (list, false),
@@ -112,7 +112,7 @@ impl ClassArgs {
     }
 }
 
-/// The class of a name, or of a number that it is written with: `1` finds `01`.
+/// The class of a name; numbers match by value: `1` finds `01`.
 fn find(classes: &[String], name: &str) -> Result<u32, DataError> {
     if let Some(label) = classes.iter().position(|class| class == name) {
         return Ok(label as u32);

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::DataError;
 
-/// Names another place to download from.
+/// The variable with another URL to download from.
 const URL_VARIABLE: &str = "LFBM_MNIST_URL";
 const URL: &str = "https://ossci-datasets.s3.amazonaws.com/mnist";
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest file has 47 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The files with the SHA-256 of what they hold, uncompressed.
+/// The files, and the SHA-256 of their uncompressed content.
 const FILES: [(&str, &str); 4] = [
     (
         "train-images-idx3-ubyte",
@@ -40,7 +40,7 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Puts the files of MNIST into `folder`, each whole or not at all.
+/// Downloads the files of MNIST into `folder`; incomplete files never appear there.
 ///
 /// # Errors
 /// When there is no network, the disk fails, or a checksum does not fit.

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why there are no images, or not the ones that were asked for.
+/// Why a data set cannot be loaded or used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file cannot be read.
@@ -12,7 +12,7 @@ pub enum DataError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file is not what its name says.
+    /// A file has the wrong content.
     #[error("{}: {reason}", path.display())]
     Invalid {
         /// Which file.
@@ -22,7 +22,7 @@ pub enum DataError {
     },
     /// Images of a folder cannot be used.
     #[error(
-        "{} of {count} images cannot be read; mend them, or leave them out with --skip-damaged:{}",
+        "{} of {count} images cannot be read; repair them, or leave them out with --skip-damaged:{}",
         unreadable.len(),
         listed(unreadable)
     )]
@@ -32,37 +32,37 @@ pub enum DataError {
         /// How many images there are.
         count: usize,
     },
-    /// The files are in none of the places.
+    /// The files were not found.
     #[error(
         "{file} was not found in {}; get it from {origin} and name its folder with --data-dir or \
          LFBM_DATA_DIR",
         searched.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     Missing {
-        /// The first file that is missing.
+        /// The first missing file.
         file: String,
-        /// The folders.
+        /// The folders that were searched.
         searched: Vec<PathBuf>,
         /// Where the data set is published.
         origin: &'static str,
     },
-    /// The files are nowhere, and cannot be downloaded.
+    /// The files were not found and cannot be downloaded.
     #[error(
         "MNIST is not here and could not be downloaded ({url}: {reason}); name the folder of its \
          IDX files with --data-dir or LFBM_DATA_DIR"
     )]
     Download {
-        /// What was asked for.
+        /// The URL.
         url: String,
-        /// Why it did not come.
+        /// Why the download failed.
         reason: String,
     },
-    /// Options that do not fit each other or the data.
+    /// Options contradict each other or the data.
     #[error("{0}")]
     Usage(String),
 }
 
-/// As many files are named: all that somebody would mend by hand.
+/// The number of files that a message lists.
 const LISTED: usize = 1000;
 
 /// Files and reasons, a line each.

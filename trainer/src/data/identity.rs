@@ -1,4 +1,4 @@
-//! Which images a model was fitted on, so that they are known again wherever they lie.
+//! The identity of the images that a model was fitted on, independent of folders and file names.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -27,28 +27,28 @@ fn short(sha256: &[u8]) -> Digest {
     digest
 }
 
-/// The images of a fit, in the order that the data set had, and what each was for.
+/// The images of a fit in the data set's order, and the part of the split that each was in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Of classes and images, whatever their order.
+    /// SHA-256 of classes and images, independent of their order.
     sha256: [u8; 32],
     digests: Vec<Digest>,
     split: Split,
 }
 
-/// What images are to a fit.
+/// How a set of images relates to that of a fit.
 #[derive(Debug)]
 pub enum Relation {
-    /// Those of the fit, in its order, with its split.
+    /// The images of the fit, in its order, with its split.
     Same(Split),
-    /// Most of those of the fit are among them. The split has those that the fit used for what it
-    /// used them for, and all others for the test.
+    /// Most images of the fit are among them. In the split, images of the fit keep their part, and all
+    /// others are test images.
     Changed(Split, Change),
-    /// Others, all for the test but those that the fit has seen.
+    /// Other images. All but those that the fit has seen are test images.
     Other {
-        /// Only tests.
+        /// A split with test images only.
         split: Split,
-        /// Images that the fit has seen, which are in no part of the split.
+        /// The number of images that the fit has seen, which are in no part of the split.
         seen: usize,
     },
 }
@@ -58,9 +58,9 @@ pub enum Relation {
 pub struct Change {
     before: usize,
     now: usize,
-    /// Different images that are there now and were not.
+    /// Distinct images that are new.
     added: usize,
-    /// Different images that were there.
+    /// Distinct images of the fit.
     removed: usize,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for Change {
 }
 
 impl Identity {
-    /// Of a fit on `dataset`, whose images have these `digests`.
+    /// The identity for a fit on `dataset`, whose images have these `digests`.
     pub fn new(dataset: &Dataset, digests: &[Digest], split: &Split) -> Self {
         Self {
             sha256: set_digest(dataset, digests),
@@ -96,13 +96,13 @@ impl Identity {
     /// The same set with another number of calibration images, see [`Split::recalibrated`].
     ///
     /// # Errors
-    /// When there are not so many.
+    /// When there are too few images.
     pub fn recalibrated(mut self, count: CalibrationCount) -> Result<Self, DataError> {
         self.split = self.split.recalibrated(count)?;
         Ok(self)
     }
 
-    /// How many images the set had.
+    /// The number of images.
     pub fn count(&self) -> usize {
         self.digests.len()
     }
@@ -115,8 +115,8 @@ impl Identity {
             .collect()
     }
 
-    /// What the images of `dataset` are to the fit; puts them into the order that they had, when they
-    /// are its own. Of `classes` are those that are normal now.
+    /// How the images of `dataset` relate to those of the fit. If they are the same, puts them into the
+    /// fit's order. `classes` says which are normal now.
     pub fn relation(&self, dataset: &mut Dataset, classes: &ClassSelection) -> Relation {
         let digests = dataset.digests();
         if set_digest(dataset, &digests) == self.sha256 {
@@ -143,13 +143,13 @@ impl Identity {
         Relation::Changed(self.split_of(dataset, &digests, classes, true), change)
     }
 
-    /// Digests of the images that the fit was made or calibrated with.
+    /// Digests of the training and calibration images.
     fn seen(&self) -> HashSet<Digest> {
         let indices = self.split.train.iter().chain(&self.split.calibration);
         indices.map(|&index| self.digests[index]).collect()
     }
 
-    /// What the fit has seen has its place, if `with_fit`; what it has not seen is the test.
+    /// Images of the fit keep their part, if `with_fit`; all others are test images.
     fn split_of(
         &self,
         dataset: &Dataset,
@@ -158,7 +158,7 @@ impl Identity {
         with_fit: bool,
     ) -> Split {
         let normal = |index: usize| classes.normal.contains(&dataset.labels[index]);
-        // Of equal images a normal one has a place.
+        // Of equal images a normal one is kept.
         let mut places: HashMap<Digest, usize> = HashMap::new();
         for (index, digest) in digests.iter().enumerate() {
             let place = places.entry(*digest).or_insert(index);
@@ -184,7 +184,7 @@ impl Identity {
         }
     }
 
-    /// Images of the same set as the fit had them.
+    /// The fit's order of the same images.
     fn restore_order(&self, dataset: &mut Dataset, digests: &[Digest]) {
         if digests == self.digests {
             return;
@@ -222,7 +222,7 @@ impl Identity {
         bytes
     }
 
-    /// What [`Self::encode`] wrote.
+    /// Decodes what [`Self::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (counts, body) = bytes.split_first_chunk::<{ 5 * 8 }>()?;
         let (counts, _) = counts.as_chunks::<8>();
@@ -251,8 +251,8 @@ impl Identity {
     }
 }
 
-/// How many images are equal to others, and how many different ones are in normal and in held-out
-/// classes alike.
+/// The number of images that are equal to others, and of distinct images in both normal and held-out
+/// classes.
 pub fn copies(dataset: &Dataset, digests: &[Digest], classes: &ClassSelection) -> (usize, usize) {
     let of = |labels: &[u32]| -> HashSet<Digest> {
         let images = dataset.labels.iter().zip(digests);

@@ -10,27 +10,27 @@ use rayon::prelude::*;
 
 use super::{DataError, Dataset};
 
-/// Of an image before it is cut and resized; 24 bytes each at most while it is decoded.
+/// Pixels of an image before crop and resize; decoding takes at most 24 bytes per pixel.
 const MAX_PIXELS: u64 = 1 << 27;
-/// Inspection data have the images to fit in a folder of this name beside those to test with.
+/// Inspection data sets have their training images in a folder of this name.
 const TRAIN: &str = "train";
 const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
 
-/// What is made of each image.
+/// The form that images are brought to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
-    /// Side of the square that is cut out of the middle first, in pixels; all of it without.
+    /// Side of the centre crop in pixels; without it the whole image.
     pub crop: Option<u32>,
-    /// Side that this is resized to, in pixels.
+    /// Side after resizing, in pixels.
     pub side: u32,
     /// 1 for grey, 3 for RGB.
     pub channels: u8,
-    /// Whether to go on without images that are damaged.
+    /// Whether damaged images are left out.
     pub skip_damaged: bool,
 }
 
-/// The images under `folder`, in the given form. Classes are the subfolders, in the order of their
-/// names, with all below them; without any, all images are of the class `name`. Says what is left out.
+/// The images under `folder`, in the given form. Classes are the subfolders, sorted by
+/// name, read recursively; without subfolders all images have the class `name`. Prints what is left out.
 pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, DataError> {
     if form.side == 0 || form.crop == Some(0) || !matches!(form.channels, 1 | 3) {
         return Err(DataError::Usage(
@@ -84,7 +84,7 @@ pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, Dat
     Ok(dataset)
 }
 
-/// The folder itself, or the one in it that holds the images to fit.
+/// The folder itself, or its subfolder of training images.
 fn images_to_fit(folder: &Path) -> Result<(PathBuf, LeftOut), DataError> {
     let mut left_out = LeftOut::default();
     let train = folder.join(TRAIN);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 
-/// What is hidden of images, as text `KIND:SHARE`, with a share between 0 and 1.
+/// Which pixels are hidden, as text `KIND:SHARE`, with a share between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mask {

@@ -1,5 +1,5 @@
 //! Numeric arrays of MATLAB level 5 MAT-files (MathWorks, "MAT-File Format", chapter 1): what SVHN
-//! comes in. Little-endian files, compressed or not; other classes of arrays are passed over.
+//! comes in. Little-endian files, compressed or not; other classes of arrays are skipped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ const HEADER_BYTES: usize = 128;
 /// Version 1.0 and the byte order, as a little-endian file writes them.
 const VERSION_AND_ORDER: [u8; 4] = [0x00, 0x01, b'I', b'M'];
 
-/// Of one array. The largest file of SVHN holds 1.6 GB.
+/// The largest size of one array in bytes. The largest file of SVHN holds 1.6 GB.
 const MAX_INFLATED_BYTES: u64 = 4 << 30;
 
 // Types of data elements.
@@ -39,13 +39,13 @@ pub(super) struct Array {
 }
 
 impl Array {
-    /// The values, where they are unsigned bytes and as many as the dimensions say.
+    /// The values, if they are unsigned bytes and match the dimensions.
     pub fn bytes(&self) -> Option<&[u8]> {
         let whole = self.bytes.len() == self.dims.iter().product::<usize>();
         (self.kind == UINT8 && whole).then_some(&self.bytes)
     }
 
-    /// The values as whole numbers from 0 to 255, where they are.
+    /// The values, if all are whole numbers from 0 to 255.
     pub fn small_integers(&self) -> Option<Vec<u8>> {
         if self.kind != DOUBLE {
             return self.bytes().map(<[u8]>::to_vec);
@@ -120,7 +120,7 @@ fn word(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-/// Name and values of an array, `Some(None)` for what is no numeric one, `None` for a damaged one.
+/// Name and values of an array, `Some(None)` for a non-numeric array, `None` for a damaged one.
 fn matrix(kind: u32, data: &[u8]) -> Option<Option<(String, Array)>> {
     if kind != MATRIX {
         return Some(None);

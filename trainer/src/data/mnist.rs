@@ -33,7 +33,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
         let (path, bytes) = read(&folder, &format!("{part}-labels-idx1-ubyte"))?;
         let ([labelled], values) = parse::<1>(&path, &bytes)?;
         if labelled != count {
-            let reason = format!("it labels {labelled} images, and there are {count}");
+            let reason = format!("it has {labelled} labels for {count} images");
             return Err(DataError::invalid(path, reason));
         }
         if let Some(label) = values.iter().find(|&&label| label >= CLASSES) {
@@ -82,7 +82,7 @@ fn find(data_dir: Option<&Path>) -> Result<PathBuf, DataError> {
         return Ok(folder.clone());
     }
     match cache() {
-        // A folder that was named is the user's; what is missing there is a mistake.
+        // A named folder is the user's: missing files are an error, not a reason to download.
         Some(cache) if data_dir.is_none() && named.is_none() => {
             download::mnist(&cache)?;
             Ok(cache)

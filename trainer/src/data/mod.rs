@@ -42,12 +42,12 @@ pub struct Dataset {
     pub labels: Vec<u32>,
     /// The pixels, n x C H W.
     pub bytes: Vec<u8>,
-    /// The file of each image, within the folder of the data set; none where images are no files.
+    /// The file of each image, relative to the data set's folder; empty if images are not files.
     pub files: Vec<String>,
 }
 
 impl Dataset {
-    /// How many images.
+    /// The number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -67,7 +67,7 @@ impl Dataset {
         &self.bytes[index * self.pixels()..][..self.pixels()]
     }
 
-    /// Puts the images into the order of `order`, and leaves out those that are not in it.
+    /// Keeps the images with the indices in `order`, in that order.
     pub fn reorder(&mut self, order: &[usize]) {
         let bytes = order.iter().flat_map(|&index| self.image(index));
         self.bytes = bytes.copied().collect();
@@ -76,8 +76,8 @@ impl Dataset {
         self.files = files.cloned().collect();
     }
 
-    /// The masks of the images at `indices` under `seed`, n x H W with 1 for a visible pixel: the
-    /// same for an image wherever it stands.
+    /// The masks of the images at `indices` under `seed`, n x H W with 1 for a visible pixel. An
+    /// image's mask depends on its index only.
     pub fn masks(&self, mask: Mask, seed: u64, indices: &[usize]) -> Vec<f32> {
         indices
             .iter()

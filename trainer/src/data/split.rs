@@ -6,28 +6,28 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{ClassSelection, DataError, Dataset, Digest};
 
-/// Share of the normal images that is for fitting and calibration.
+/// Fraction of the normal images for fitting and calibration.
 const TRAIN_SHARE: f64 = 0.8;
-/// Images that the local score compares with need as many neighbours, and one of their own.
+/// Stored images of the local score need this many neighbours besides themselves.
 const SMALLEST_FIT: usize = 11;
-/// Normal images that are kept for calibration where there are plenty.
+/// Calibration images, if there are enough.
 const CALIBRATION_COUNT: usize = 2000;
 
-/// Which images are for what, as indices of the data set.
+/// The parts of a data set, as indices of its images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// For fitting; all normal.
+    /// Training images; all normal.
     pub train: Vec<usize>,
-    /// Normal, and kept out of fitting: what scores are compared with.
+    /// Normal images kept out of fitting, for the calibration.
     pub calibration: Vec<usize>,
-    /// For evaluation: normal images, then all held-out ones.
+    /// Test images: normal ones, then all held-out ones.
     pub test: Vec<usize>,
     /// Whether each image of `test` is of a held-out class.
     pub anomalous: Vec<bool>,
 }
 
 impl Split {
-    /// From the images of each kind.
+    /// From the images of each part.
     pub fn new(
         train: Vec<usize>,
         calibration: Vec<usize>,
@@ -51,17 +51,17 @@ impl Split {
         &self.test[..normal.min(count)]
     }
 
-    /// How many normal images the test has.
+    /// The number of normal test images.
     pub fn normal_test_count(&self) -> usize {
         let normal = self.anomalous.iter().position(|&anomalous| anomalous);
         normal.unwrap_or(self.test.len())
     }
 
-    /// The split with another number of calibration images, taken from the normal ones of the test or
-    /// given to them: what was fitted stays.
+    /// The split with another number of calibration images, moved from or to the normal test images. The
+    /// training images stay.
     ///
     /// # Errors
-    /// When there are not so many.
+    /// When there are too few images.
     pub fn recalibrated(&self, count: CalibrationCount) -> Result<Self, DataError> {
         let now = self.calibration.len();
         let count = count.wanted.unwrap_or(now.max(count.fewest));
@@ -83,28 +83,28 @@ impl Split {
         ))
     }
 
-    /// How many images have a place.
+    /// The number of images in all parts.
     pub fn len(&self) -> usize {
         self.train.len() + self.calibration.len() + self.test.len()
     }
 
-    /// Whether none has.
+    /// Whether all parts are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// How many normal images are kept for calibration.
+/// The number of calibration images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CalibrationCount {
-    /// So many; without it, as many as the data allow.
+    /// The wanted number; by default as many as the data allow.
     pub wanted: Option<usize>,
-    /// That many are needed.
+    /// The least number.
     pub fewest: usize,
 }
 
 impl CalibrationCount {
-    /// So many, whatever they are for.
+    /// Exactly this number.
     pub fn exactly(count: usize) -> Self {
         Self {
             wanted: Some(count),
@@ -121,7 +121,7 @@ impl CalibrationCount {
         }
     }
 
-    /// How many of `available` normal images, which are for fitting and calibration.
+    /// The number among `available` normal images for fitting and calibration.
     fn of(self, available: usize) -> Result<usize, DataError> {
         let most = available.saturating_sub(SMALLEST_FIT);
         let Some(count) = self.wanted else {
@@ -148,9 +148,9 @@ impl CalibrationCount {
     }
 }
 
-/// The protocol of the literature: normal images are shuffled by `seed`; the first 80 % train, and
-/// of these the last ones are kept for calibration; the other 20 % and all images of held-out
-/// classes are the test. Of images that are equal, one has a place; a normal one before others.
+/// The protocol of the literature: normal images are shuffled by `seed`. The first 80 % are for fitting
+/// and, the last of them, for calibration; the other 20 % and all images of held-out classes are the
+/// test. Of equal images only one is used, preferably a normal one.
 ///
 /// # Errors
 /// When calibration would leave nothing to fit.
@@ -200,7 +200,7 @@ mod tests {
         let parts = split_of(&dataset, 7, exactly(100)).unwrap();
         assert_eq!((parts.train.len(), parts.calibration.len()), (620, 100));
         assert_eq!(parts.test.len(), 180 + 100);
-        // The split of bundles that are out: a change of it would test what they were fitted on.
+        // The split of existing bundles: a change would put their training images into the test.
         assert_eq!(parts.train[..5], FIRST);
         for (&index, &anomalous) in parts.test.iter().zip(&parts.anomalous) {
             assert_eq!(dataset.labels[index] == 4, anomalous);

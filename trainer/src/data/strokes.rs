@@ -1,4 +1,4 @@
-//! Handwritten-like digits from a procedure, so that tests and a first fit need no files.
+//! Procedurally drawn digits, so that tests and a first fit need no files.
 //!
 //! Every digit is a few strokes through control points. Drawing one moves the points a little,
 //! applies a random affine map, and draws the Catmull-Rom curve through them with a round pen.
@@ -121,7 +121,7 @@ const DIGITS: [&[&[Point]]; 10] = [
     ]],
 ];
 
-/// `count` digits, the ten classes in turn; `seed` decides everything about them.
+/// `count` digits, the ten classes in turn; determined by `seed`.
 pub fn dataset(count: usize, seed: u64) -> Dataset {
     let digits = (0..count).map(|index| (index % 10) as u8);
     let bytes = digits

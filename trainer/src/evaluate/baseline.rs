@@ -1,5 +1,4 @@
-//! Simple detectors, so that every report says what they would have given. A high value speaks for
-//! an anomaly.
+//! Simple detectors for comparison in every report. High values indicate anomalies.
 
 use tch::{Kind, Tensor};
 
@@ -10,14 +9,14 @@ const RECONSTRUCTED_FROM: i64 = 30;
 const OUTLIER_FACTOR_NEIGHBOURS: i64 = 10;
 const QUERIES_AT_ONCE: i64 = 256;
 
-/// A detector and the values that it gives to the test's images.
+/// A detector and its values for the test images.
 #[derive(Debug)]
 pub struct Baseline {
-    /// For files.
+    /// Its name in files.
     pub name: &'static str,
-    /// For people.
+    /// Its name in tables.
     pub title: &'static str,
-    /// One an image.
+    /// One per image.
     pub values: Vec<f64>,
 }
 
@@ -33,7 +32,7 @@ pub fn nearest_neighbour(train: &[f32], test: &[f32], pixels: usize) -> Baseline
     }
 }
 
-/// All of them.
+/// All detectors.
 pub fn baselines(train: &[f32], test: &[f32], pixels: usize) -> Vec<Baseline> {
     let (train, test) = (images(train, pixels), images(test, pixels));
     let few = Components::of(&train, RECONSTRUCTED_FROM);

@@ -106,7 +106,7 @@ fn thinned(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
 fn histogram(path: &Path, log_joint: &[f64], anomalous: &[bool], threshold: f64) -> DrawResult {
     let mut sorted = log_joint.to_vec();
     sorted.sort_by(f64::total_cmp);
-    // A few far away would leave no room for the others.
+    // A few outliers would squeeze the rest.
     let at = |share: f64| {
         let index = (share * sorted.len().saturating_sub(1) as f64) as usize;
         sorted.get(index).copied().unwrap_or(0.0)

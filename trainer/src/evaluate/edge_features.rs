@@ -1,16 +1,16 @@
-//! Features of images for who has no network of their own.
+//! Features of images that need no network: histograms of gradient orientations.
 
 use std::f64::consts::TAU;
 
 use tch::{Kind, Tensor};
 
-/// Directions in which an edge may get lighter.
+/// Gradient directions.
 const DIRECTIONS: i64 = 8;
-/// Parts of either side that edges are summed over.
+/// Cells along each side.
 const PARTS: i64 = 4;
 
-/// How much edge of each direction each part of an image has: a network of one fixed convolution, by
-/// Sobel filters turned into eight directions, a ReLU, and means over 4 x 4 parts.
+/// The mean gradient in each direction in each cell: a fixed convolution with Sobel filters in eight
+/// directions, a ReLU, and means over 4 x 4 cells.
 ///
 /// `images`: (n, C, H, W), grey or colour; the features are (n, 128 C).
 pub fn edge_features(images: &Tensor) -> Tensor {

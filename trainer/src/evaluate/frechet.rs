@@ -11,7 +11,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of `features`, (n, F) with n of 2 or more; the covariance is over n - 1.
+    /// From `features`, (n, F) with n at least 2; the covariance is divided by n - 1.
     pub fn of(features: &Tensor) -> Self {
         let features = features.to_kind(Kind::Double);
         let mean = features.mean_dim([0_i64].as_slice(), false, None);

@@ -9,7 +9,7 @@ use lfbm_bundle::manifest::ImageSpec;
 
 use crate::output::write_png;
 
-/// How much larger than life images are drawn.
+/// Pixels drawn for each pixel of an image.
 const SCALE: u32 = 3;
 const GAP: u32 = 4;
 const PAPER: Rgb<u8> = Rgb([255, 255, 255]);

@@ -1,8 +1,8 @@
-//! Detection metrics. Anomalies are the positive class; a high value speaks for an anomaly.
+//! Detection metrics. Anomalies are the positive class; high values indicate anomalies.
 
 use serde::Serialize;
 
-/// How well values tell anomalies from normal images.
+/// How well values separate anomalies from normal images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Detection {
     /// Trapezoidal area under the precision-recall curve, as scikit-learn's
@@ -23,7 +23,7 @@ pub struct Curves {
     pub roc: Vec<(f64, f64)>,
 }
 
-/// One point a distinct value: what ties cannot be told apart.
+/// One point per distinct value, because ties cannot be separated.
 pub fn curves(values: &[f64], anomalous: &[bool]) -> Curves {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));

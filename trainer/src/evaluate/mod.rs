@@ -1,5 +1,4 @@
-//! How well scores tell anomalies from normal images, how far generated images are from real ones,
-//! and the pictures of it.
+//! Detection metrics, the Fréchet distance between generated and real images, and pictures.
 
 mod baseline;
 mod chart;

@@ -1,7 +1,7 @@
 //! Adam (Kingma & Ba 2015, <https://arxiv.org/abs/1412.6980>) on one flat vector.
 //!
-//! libtorch has one, but tch lets nobody see its moments, and a checkpoint without them cannot
-//! continue a run as if nothing had happened.
+//! libtorch has Adam, but tch does not expose its moments, and a checkpoint needs them to continue a
+//! run exactly.
 
 use tch::Tensor;
 

@@ -1,4 +1,4 @@
-//! Which images make the batch of an iteration.
+//! The images of each iteration's batch.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -6,8 +6,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::random;
 
-/// Cuts epochs into batches. Every epoch has its own order, decided by seed and epoch; the images
-/// left over at its end, fewer than a batch, sit that epoch out.
+/// Splits epochs into batches. Every epoch has its own order, determined by seed and epoch; an
+/// incomplete last batch is dropped.
 #[derive(Debug)]
 pub struct Batches {
     order: Vec<i64>,

@@ -1,6 +1,6 @@
-//! A run on disk: one safetensors file with the state of the learner and, as bytes, what the run
-//! is about and on which images. It is written to a temporary name and renamed, so the last good one
-//! is never lost.
+//! A run on disk: one safetensors file with the state of the learner and, as bytes, the
+//! description of the run and the identity of its images. It is written to a temporary name and
+//! renamed, so the last complete one is never lost.
 
 use std::path::{Path, PathBuf};
 
@@ -32,18 +32,18 @@ impl CheckpointError {
     }
 }
 
-/// What a checkpoint holds.
+/// The content of a checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint<T> {
     /// The learner.
     pub state: LearnerState,
-    /// What the run is about.
+    /// The description of the run.
     pub about: T,
-    /// The identity of its images; `None` of a run from before it was kept.
+    /// The identity of its images; `None` for runs that did not record it.
     pub images: Option<Vec<u8>>,
 }
 
-/// Writes the state of a learner, `about` to know the run by, and the identity of its images.
+/// Writes the state of a learner, the run's description `about`, and the identity of its images.
 ///
 /// # Errors
 /// When the disk fails.
@@ -73,7 +73,7 @@ pub fn write_checkpoint(
 /// Reads what [`write_checkpoint`] wrote.
 ///
 /// # Errors
-/// When it is not there, or is none.
+/// When the file is missing or is not a checkpoint.
 pub fn read_checkpoint<T: DeserializeOwned>(path: &Path) -> Result<Checkpoint<T>, CheckpointError> {
     let failed = CheckpointError::at(path);
     // A pipe or a device would be read without an end.

@@ -9,30 +9,30 @@ use crate::model::{Encoder, Langevin, Model, Observation};
 /// How latents are inferred while learning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum InferenceSpec {
-    /// By short-run Langevin dynamics: Algorithm 1 of the paper. An encoder, where there is one,
-    /// learns where the chains end, by maximum likelihood; the chains know nothing of it.
+    /// By short-run Langevin dynamics: Algorithm 1 of the paper. The optional encoder is fitted to the
+    /// ends of the chains by maximum likelihood; the chains do not use it.
     Langevin(Langevin, Option<EncoderLearning>),
     /// By an encoder that is learned with the model: LFBM-VAE.
     Vae {
         /// The encoder.
         encoder: EncoderLearning,
-        /// Updates of prior and encoder to one of the generator.
+        /// Updates of prior and encoder per update of the generator.
         updates: u64,
     },
 }
 
-/// An encoder, and how it is improved.
+/// An encoder, and how it is optimised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderLearning {
     /// The encoder.
     pub spec: EncoderSpec,
     /// Adam's learning rate for it, at the start.
     pub learning_rate: f64,
-    /// Longer gradients of its loss are cut to this length.
+    /// Gradients of its loss are clipped to this norm.
     pub max_gradient_norm: f64,
 }
 
-/// An [`InferenceSpec`] at work.
+/// Inference by an [`InferenceSpec`].
 #[derive(Debug)]
 pub(super) enum Inference {
     Langevin(Langevin, Option<Box<EncoderLearner>>),
@@ -62,7 +62,7 @@ impl EncoderLearner {
 }
 
 impl Inference {
-    /// An encoder is drawn from torch's generator of random numbers.
+    /// The weights of an encoder are drawn from torch's random number generator.
     pub(super) fn new(
         spec: &InferenceSpec,
         average_decay: f64,
@@ -77,7 +77,7 @@ impl Inference {
         })
     }
 
-    /// Updates of prior and encoder to one of the generator.
+    /// Updates of prior and encoder per update of the generator.
     pub(super) fn updates(&self) -> u64 {
         match self {
             Self::Langevin(..) => 1,
@@ -99,8 +99,8 @@ impl Inference {
         }
     }
 
-    /// Latents of what is seen, of shape (rows, latent), and log q(z|x), of shape (rows), where
-    /// they are samples of an encoder. Autograd follows an encoder.
+    /// Latents of the observation, of shape (rows, latent), and log q(z|x), of shape (rows), if they
+    /// are samples of an encoder. Differentiable in an encoder's weights.
     pub(super) fn infer(
         &self,
         model: &Model,

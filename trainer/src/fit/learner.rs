@@ -1,5 +1,5 @@
 //! One iteration: infer latents, then improve the networks. With Langevin dynamics it is
-//! Algorithm 1 of the paper; as a vae it climbs the evidence lower bound, Eq. 24.
+//! Algorithm 1 of the paper; as a VAE it maximises the evidence lower bound, Eq. 24.
 
 use lfbm_model::ModelError;
 use tch::Device;
@@ -11,7 +11,7 @@ use super::random;
 use crate::model::density::squared_error;
 use crate::model::{Architecture, Model, Observation, Prior};
 
-/// How the networks are improved.
+/// How the networks are optimised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learning {
     /// Adam's learning rate for the prior, at the start.
@@ -22,16 +22,16 @@ pub struct Learning {
     pub final_learning_rate_share: f64,
     /// Iterations over which they fall.
     pub iterations: u64,
-    /// Longer gradients of the prior's loss are cut to this length.
+    /// Gradients of the prior's loss are clipped to this norm.
     pub prior_max_gradient_norm: f64,
-    /// Longer gradients of the generator's loss are cut to this length.
+    /// Gradients of the generator's loss are clipped to this norm.
     pub generator_max_gradient_norm: f64,
-    /// Share of the old average of weights that stays, per update; 0 keeps no average.
+    /// Decay of the running average of weights per update; 0 keeps no average.
     pub average_decay: f64,
 }
 
 impl Learning {
-    /// What the learning rates are multiplied with in an iteration.
+    /// The factor of the learning rates in an iteration.
     fn rate_share(&self, iteration: u64) -> f64 {
         let progress = (iteration as f64 / self.iterations.max(1) as f64).min(1.0);
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
@@ -43,7 +43,7 @@ impl Learning {
 #[derive(Debug)]
 pub struct Learner {
     pub(super) model: Model,
-    /// `None` for a prior that learns nothing.
+    /// `None` for a prior without weights.
     pub(super) prior: Option<Network>,
     pub(super) generator: Network,
     /// Iterations done.
@@ -55,7 +55,7 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A learner of a model with random weights that `seed` decides.
+    /// A learner of a model with random weights, determined by `seed`.
     pub fn new(
         architecture: &Architecture,
         inference: &InferenceSpec,
@@ -96,10 +96,10 @@ impl Learner {
     }
 
     /// One iteration on a batch. All randomness comes from the seed and the iteration's number, so
-    /// that a run can be taken up again anywhere.
+    /// that a run can be resumed at any iteration.
     ///
-    /// When a loss or a gradient is not finite, no weight follows it, and
-    /// [`iteration`](Self::iteration) stays as it was.
+    /// When a loss or a gradient is not finite, weights and [`iteration`](Self::iteration) do not
+    /// change.
     pub fn iterate(&mut self, seen: &Observation) -> Losses {
         random::seed_torch(self.seed, random::Purpose::Noise, self.iteration);
         for _ in 1..self.inference.updates() {
@@ -115,7 +115,7 @@ impl Learner {
         losses
     }
 
-    /// Infers latents and improves the networks on them, the generator only where asked.
+    /// Infers latents and updates the networks on them, the generator only if asked.
     fn update(&mut self, seen: &Observation, improve_generator: bool) -> Losses {
         let Self {
             model,
@@ -138,7 +138,7 @@ impl Learner {
         let error = squared_error(&seen.x, &image, seen.mask.as_ref());
         let error = error.mean(None) * (0.5 / (sigma * sigma));
         let encoder_loss = match (log_q, inference.encoder()) {
-            // From q(z|x) to the prior; with the error it makes the bound.
+            // KL divergence from q(z|x) to the prior; with the error it makes the bound.
             (Some(log_q), _) => Some(("KL", log_q.mean(None) + &prior_loss)),
             (None, Some(learner)) => {
                 let log_q = learner.encoder.gaussian_log_density(seen, &z);
@@ -148,7 +148,7 @@ impl Learner {
         };
         let loss = match (&encoder_loss, &*inference) {
             (Some((_, divergence)), Inference::Vae(..)) => divergence + &error,
-            (Some((_, surprise)), Inference::Langevin(..)) => &prior_loss + &error + surprise,
+            (Some((_, nll)), Inference::Langevin(..)) => &prior_loss + &error + nll,
             (None, _) => &prior_loss + &error,
         };
         let share = learning.rate_share(self.iteration);

@@ -1,4 +1,4 @@
-//! What an iteration reports, and the step of the optimisers that it is about.
+//! The losses that an iteration reports, and the optimisers' steps on them.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use tch::{Device, Kind, Tensor};
 use super::network::Network;
 use crate::model::parameters::gradients;
 
-/// What one network is improved on.
+/// The loss of one network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss {
-    /// What it measures.
+    /// Its name.
     pub name: &'static str,
     /// Mean over the batch, in nats.
     pub value: f64,
-    /// Length of the objective's gradient in the network's weights, before it was cut.
+    /// Norm of the objective's gradient in the network's weights, before clipping.
     pub gradient_norm: f64,
 }
 
-/// The losses of an iteration, one a network.
+/// The losses of an iteration, one per network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Losses(pub Vec<Loss>);
 
@@ -46,7 +46,7 @@ impl fmt::Display for Losses {
     }
 }
 
-/// A step of one network's optimiser that is to be taken.
+/// A pending step of one network's optimiser.
 pub(super) struct Step<'a> {
     pub(super) name: &'static str,
     pub(super) network: &'a mut Network,
@@ -55,12 +55,12 @@ pub(super) struct Step<'a> {
     pub(super) learning_rate: f64,
 }
 
-/// Takes the steps down the gradient of `objective`, unless a loss or a gradient is not finite:
-/// then none of them.
+/// Takes the steps along the negative gradient of `objective`; if a loss or a gradient is not finite,
+/// takes none of them.
 pub(super) fn take(objective: &Tensor, steps: Vec<Step<'_>>) -> Losses {
     let networks: Vec<_> = steps.iter().map(|step| &step.network.parameters).collect();
     let gradients = gradients(objective, &networks);
-    // One copy to the host: on a GPU each of them waits for all kernels before it.
+    // One copy to the host, because each copy from a GPU waits for all kernels before it.
     let numbers: Vec<_> = (steps.iter().zip(&gradients))
         .flat_map(|(step, gradient)| [step.loss.detach(), gradient.norm()])
         .collect();

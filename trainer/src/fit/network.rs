@@ -11,14 +11,14 @@ pub(super) struct Network {
     pub(super) parameters: FlatParameters,
     pub(super) adam: Adam,
     pub(super) average: Option<Tensor>,
-    /// Longer gradients are cut to this length.
+    /// Gradients are clipped to this norm.
     max_gradient_norm: f64,
-    /// Share of the old average that stays, per update.
+    /// Decay of the running average per update.
     average_decay: f64,
 }
 
 impl Network {
-    /// `average_decay` of 0 keeps no average.
+    /// An `average_decay` of 0 turns averaging off.
     pub(super) fn new(
         network: &mut dyn Parameters,
         max_gradient_norm: f64,
@@ -53,7 +53,7 @@ impl Network {
         }
     }
 
-    /// Puts the running average in the place of the weights, and gives back what was there.
+    /// Replaces the weights by their running average, and returns the old ones.
     pub(super) fn show_average(&self) -> Tensor {
         let current = self.parameters.flat().copy();
         if let Some(average) = &self.average {

@@ -1,8 +1,8 @@
-//! Where randomness comes from: every use has its own stream, found from the run's seed, the
-//! purpose and a counter. Nothing depends on what was drawn before, so a run that is taken up from
-//! a checkpoint draws what an unbroken one would have.
+//! Random streams. Every use has a stream of its own, derived from the run's seed, the purpose and a
+//! counter. Nothing depends on earlier draws, so a resumed run draws the same numbers as an
+//! uninterrupted one.
 
-/// What random numbers are for.
+/// The purpose of random numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     /// Initial weights.
@@ -24,7 +24,7 @@ pub(super) fn seed_torch(seed: u64, purpose: Purpose, counter: u64) {
 }
 
 /// The finaliser of SplitMix64: a bijection whose every output bit depends on every input bit.
-/// (torch's generator on the CPU looks at the low 32 bits of its seed alone.)
+/// (torch's CPU generator uses only the low 32 bits of its seed.)
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! A learner as named tensors: what a checkpoint holds.
+//! The state of a learner as named tensors, for checkpoints.
 
 use lfbm_model::{EncoderWeights, LayerWeights, PriorWeights};
 use tch::{Device, Tensor};
@@ -8,7 +8,7 @@ use super::network::Network;
 use crate::model::Prior;
 use crate::model::parameters::{Parameters, Role};
 
-/// Everything that a learner needs to go on as if it had never stopped.
+/// Everything that a learner needs to continue as if it had never stopped.
 #[derive(Debug)]
 pub struct LearnerState {
     /// Iterations done.
@@ -26,7 +26,7 @@ impl LearnerState {
     }
 }
 
-/// A state that is not one of this learner.
+/// The state belongs to another learner.
 #[derive(Debug, thiserror::Error)]
 #[error("the tensor {name} of the checkpoint is {got}, expected {expected}")]
 pub struct StateError {
@@ -52,7 +52,7 @@ impl Learner {
         }
     }
 
-    /// Becomes the learner that `state` was taken of.
+    /// Restores the learner that `state` was taken from.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
@@ -84,7 +84,7 @@ impl Learner {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// The weights to export: the running averages, where there are any.
+    /// The weights to export: the running averages, if there are any.
     pub fn export_weights(&mut self) -> (Vec<LayerWeights>, PriorWeights, Option<EncoderWeights>) {
         let mut networks: Vec<&Network> = self.prior.iter().chain([&self.generator]).collect();
         let encoder = self.inference.encoder();

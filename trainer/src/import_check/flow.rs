@@ -1,4 +1,4 @@
-//! Whether a flow that somebody exported is the density that it claims to be.
+//! Checks that an imported flow's density is right.
 
 use anyhow::ensure;
 use lfbm_onnx::Graph;
@@ -9,17 +9,16 @@ use tch::{Kind, Tensor};
 use super::points;
 use crate::model::density::log_standard_normal;
 
-/// Half the distance of two points that a slope is taken between: single precision has few digits
-/// for less.
+/// Half the step of a finite difference; a smaller one leaves too few digits in single precision.
 const STEP: f32 = 1e-2;
-/// What the slopes' errors add up to in log|det|, per dimension of the latent: far below the 0.92
-/// that a forgotten log(2 pi) / 2 is.
+/// The tolerance of log|det| from finite differences, per dimension of the latent: far below 0.92, which
+/// is a missing log(2 pi) / 2.
 const TOLERANCE_NATS_PER_DIM: f64 = 0.1;
-/// How far a latent may be from itself after both directions, in standard deviations.
+/// The tolerance of a latent after flow and inverse, in standard deviations.
 const TOLERANCE_INVERSE: f64 = 1e-2;
 
 /// Checks that `log_prob = log N(z0; 0, I) + log|det dz0/dz|`, with the determinant of numerical
-/// slopes.
+/// derivatives.
 ///
 /// # Errors
 /// When it is not, with both numbers, or the graph does not run.
@@ -51,7 +50,7 @@ pub fn check_flow(runtime: &Runtime, flow: &Graph, latent_dim: usize) -> anyhow:
     Ok(())
 }
 
-/// Checks that `flow` leads back to where `prior` came from.
+/// Checks that `flow` inverts `prior`.
 ///
 /// # Errors
 /// When it does not, or a graph does not run.

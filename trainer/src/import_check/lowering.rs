@@ -1,4 +1,4 @@
-//! Whether an imported graph computes what its file does.
+//! Checks that an imported graph computes the same as its file.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use lfbm_runtime::{Runtime, evaluate, evaluate_file};
 
 use super::{Difference, TOLERANCE, points};
 
-/// Checks that `graph`, of latents, gives what the file at `path` does when ONNX Runtime runs it as
-/// it is: for each output of the graph, the file's output of the same shape.
+/// Checks that `graph`, a function of latents, gives the same as ONNX Runtime on the unchanged file at
+/// `path`: for each output of the graph, the file's output of the same shape.
 ///
 /// # Errors
 /// When it does not, with the file, the output and the largest difference, or when one of them does

@@ -1,4 +1,4 @@
-//! Whether what was imported is what somebody exported.
+//! Checks that imported graphs are right.
 
 mod flow;
 mod lowering;
@@ -11,25 +11,24 @@ pub use rows::check_rows;
 use lfbm_onnx::Tensor;
 use lfbm_runtime::ChainNoise;
 
-/// Latents that are looked at.
+/// The number of latents to check at.
 const POINTS: usize = 3;
 
-/// Latents to look at, POINTS x d.
+/// Latents to check at, POINTS x d.
 fn points(latent_dim: usize) -> Tensor {
     let mut points = vec![0.0; POINTS * latent_dim];
     ChainNoise::new(0, 0).initial(&mut points);
     Tensor::new([POINTS, latent_dim], points)
 }
 
-/// How far an output may be from what it should be, as a share of the largest value: above what the
-/// order of sums changes in single precision (5e-7 in the models of the tests), and below what a
-/// misread operator does.
+/// The tolerance of an output, relative to the largest value: above the rounding of reordered sums in
+/// single precision (5e-7 in the models of the tests), and below the effect of a misread operator.
 const TOLERANCE: f64 = 1e-4;
 
-/// How far values are from others.
+/// The difference between values and references.
 struct Difference {
     largest: f64,
-    /// The largest of the others.
+    /// The largest reference.
     scale: f64,
 }
 
@@ -47,7 +46,7 @@ impl Difference {
     }
 }
 
-/// The largest absolute value; one that is not a number is larger than all.
+/// The largest absolute value; NaN counts as the largest.
 fn largest(values: impl Iterator<Item = f32>) -> f64 {
     let magnitudes = values.map(|value| f64::from(value).abs());
     magnitudes.max_by(f64::total_cmp).unwrap_or_default()

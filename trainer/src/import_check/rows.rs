@@ -1,4 +1,4 @@
-//! Whether a batch is so many latents, each for itself.
+//! Checks that rows of a batch do not influence each other.
 
 use anyhow::ensure;
 use lfbm_onnx::{Graph, Tensor};
@@ -6,8 +6,8 @@ use lfbm_runtime::{Runtime, evaluate};
 
 use super::{Difference, points};
 
-/// Checks that what `graph` makes of a latent is the same alone and among others: a score must not
-/// depend on who shared its batch.
+/// Checks that `graph` gives the same for a latent alone and among others: a score must not depend on
+/// the rest of its batch.
 ///
 /// # Errors
 /// When it is not, with the output and the largest difference, or the graph does not run.

@@ -11,10 +11,10 @@ use super::linear::Linear;
 use super::parameters::{Parameters, Role, convert, visit_part};
 use super::{IafStep, Observation, init};
 
-/// x of a black pixel, which hidden ones are shown to the encoder as.
+/// x of a black pixel; the encoder sees hidden pixels as black.
 const BLACK: f64 = -1.0;
 
-/// See the module's text.
+/// An encoder; the module's documentation has its equations.
 #[derive(Debug)]
 pub struct Encoder {
     features: Vec<Feature>,
@@ -35,7 +35,7 @@ impl Encoder {
     /// An encoder of the architecture of `spec`, drawn from torch's generator of random numbers.
     ///
     /// # Errors
-    /// When the sizes make no encoder.
+    /// When there is no encoder of such sizes.
     pub fn new(spec: &EncoderSpec, device: Device) -> Result<Self, ModelError> {
         let features = spec.features()?.into_iter();
         let head = Linear::new(
@@ -56,7 +56,7 @@ impl Encoder {
     }
 
     /// A sample z of q(z|x), of shape (rows, dim), made of standard normal `noise` of that shape,
-    /// and log q(z|x), of shape (rows). Autograd follows both. What is hidden has no influence.
+    /// and log q(z|x), of shape (rows). Both are differentiable by autograd. Hidden pixels have no influence.
     pub fn sample(&self, seen: &Observation, noise: &Tensor) -> (Tensor, Tensor) {
         let [mean, log_deviation, context] = self.read(seen, noise.size()[1]);
         let mut z = mean + log_deviation.exp() * noise;
@@ -71,7 +71,7 @@ impl Encoder {
     }
 
     /// log N(z; mean, deviation^2) of latents z, of shape (rows, dim): log q(z|x) of an encoder
-    /// without flow steps. Of shape (rows); autograd follows the encoder.
+    /// without flow steps. Of shape (rows); differentiable in the encoder's weights.
     pub fn gaussian_log_density(&self, seen: &Observation, z: &Tensor) -> Tensor {
         let [mean, log_deviation, _] = self.read(seen, z.size()[1]);
         let sum = log_deviation.sum_dim_intlist([1i64].as_slice(), false, None);

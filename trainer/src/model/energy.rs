@@ -38,7 +38,7 @@ impl Energy {
         }
     }
 
-    /// E(z), of shape (rows). Autograd follows it.
+    /// E(z), of shape (rows). Differentiable by autograd.
     pub fn energy(&self, z: &Tensor) -> Tensor {
         let [first, second, last] = &self.layers;
         let hidden = first.forward(z).prelu(&self.slope);
@@ -61,15 +61,15 @@ impl Energy {
     /// The mean over the latents `z` of -log p(z) - log Z, less the mean energy of as many samples of
     /// the prior, whose noise comes from torch's generator; of shape ().
     ///
-    /// In the weights it has the slope of the mean of -log p(z): that of log Z, which nobody knows,
-    /// is the slope of -E averaged over the prior.
+    /// Its gradient in the weights is that of the mean of -log p(z): log Z is unknown, but its gradient
+    /// is the mean gradient of -E over the prior.
     pub fn contrast(&self, z: &Tensor) -> Tensor {
         let [rows, dim] = [z.size()[0], z.size()[1]];
         let samples = self.sample(&self.chain.draw_noise(rows, dim, z));
         self.log_density(z).mean(None).neg() - self.energy(&samples).mean(None)
     }
 
-    /// The energy as it is now.
+    /// A copy with fixed weights.
     pub fn freeze(&self) -> FrozenEnergy {
         let layers = self.layers.each_ref();
         FrozenEnergy {
@@ -99,7 +99,7 @@ impl Parameters for Energy {
     }
 }
 
-/// An energy whose weights stand still, with the gradient of its log-density written out. Made by
+/// An energy with fixed weights, and the gradient of its log-density written out. Made by
 /// [`Energy::freeze`].
 #[derive(Debug)]
 pub struct FrozenEnergy {

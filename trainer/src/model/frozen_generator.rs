@@ -1,4 +1,4 @@
-//! A generator whose weights stand still, with the gradient in z written out.
+//! A generator with fixed weights, and the gradient in z written out.
 
 use tch::Tensor;
 

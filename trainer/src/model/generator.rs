@@ -46,7 +46,7 @@ impl Generator {
         })
     }
 
-    /// g(z): from (rows, latent) to (rows, C, H, W). Autograd follows it.
+    /// g(z): from (rows, latent) to (rows, C, H, W). Differentiable by autograd.
     pub fn forward(&self, z: &Tensor) -> Tensor {
         let mut x = z.shallow_clone();
         for (index, layer) in self.layers.iter().enumerate() {

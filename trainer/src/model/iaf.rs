@@ -13,8 +13,8 @@ const FIRST_GATE: f64 = 2.0;
 
 /// With `(m, s) = network(z, context)` and `gate = sigmoid(s)`: `out = gate * z + (1 - gate) * m`.
 ///
-/// The network is two hidden layers with ReLU. m and s of a coordinate depend on the coordinates
-/// before it alone (and on the context), so the Jacobian is triangular with the gates on its
+/// The network is two hidden layers with ReLU. m and s of a coordinate depend only on the coordinates
+/// before it (and on the context), so the Jacobian is triangular with the gates on its
 /// diagonal.
 #[derive(Debug)]
 pub struct IafStep {

@@ -1,8 +1,8 @@
 //! The model: a prior on latents, a generator from latents to images, and the posterior that
-//! Langevin inference walks on.
+//! Langevin inference samples.
 //!
 //! Weights are trained through autograd ([`Prior::log_density`], [`Generator::forward`]); inference
-//! runs on a [`Posterior`], the same model with its weights standing still.
+//! runs on a [`Posterior`], the same model with fixed weights.
 
 pub mod density;
 mod encoder;
@@ -33,7 +33,7 @@ pub use langevin::Langevin;
 pub use posterior::{Observation, Posterior};
 pub use prior::{FrozenPrior, Prior, PriorSpec};
 
-/// What a model is made of.
+/// The architecture of a model.
 #[derive(Clone, Debug)]
 pub struct Architecture {
     /// The generator and the shape of its images.
@@ -77,7 +77,7 @@ impl Model {
         self.generator.set_kind(kind);
     }
 
-    /// The posterior under the weights of this moment.
+    /// The posterior with the present weights.
     pub fn freeze(&self) -> Posterior {
         Posterior {
             prior: self.prior.freeze(),

@@ -86,7 +86,7 @@ impl Operator {
         }
     }
 
-    /// The same operator, cut off from autograd.
+    /// The same operator, detached from autograd.
     pub(super) fn detach(self) -> Self {
         match self {
             Self::Linear { weight, bias } => Self::Linear {

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-/// What a tensor of a network is for.
+/// The role of a tensor in a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Changed by the optimiser.

@@ -1,11 +1,11 @@
-//! The posterior p(z|x), up to its constant, under weights that stand still.
+//! The posterior p(z|x), up to its constant, with fixed weights.
 
 use tch::Tensor;
 
 use super::density::{log_likelihood, masked};
 use super::{FrozenGenerator, FrozenPrior};
 
-/// What is seen of a batch of images.
+/// A batch of images with their masks.
 #[derive(Debug)]
 pub struct Observation {
     /// Preprocessed images, of shape (rows, C, H, W).

@@ -8,7 +8,7 @@ use super::density::log_standard_normal;
 use super::parameters::{Parameters, Role, convert};
 use super::{Energy, Flow, FrozenEnergy, FrozenFlow};
 
-/// What a prior is made of.
+/// The architecture of a prior.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PriorSpec {
     /// A flow.
@@ -30,7 +30,7 @@ pub enum PriorSpec {
 }
 
 impl PriorSpec {
-    /// How an energy is sampled; `None` for priors with exact samples.
+    /// How an energy is sampled; `None` for priors that are sampled exactly.
     pub fn sampling(&self) -> Option<PriorSampling> {
         match self {
             Self::Ebm { sampling, .. } => Some(*sampling),
@@ -46,7 +46,7 @@ pub enum Prior {
     Flow(Flow),
     /// An energy; its density lacks a constant.
     Ebm(Energy),
-    /// The standard Gaussian, which learns nothing.
+    /// The standard Gaussian, which has no weights.
     Gaussian,
 }
 
@@ -73,8 +73,8 @@ impl Prior {
         }
     }
 
-    /// What learning descends on, given latents of the posterior; of shape (). The mean of
-    /// -log p(z), and for an energy [`Energy::contrast`], which has the same slopes.
+    /// The loss of the prior on latents of the posterior, of shape (): the mean of -log p(z), or for an
+    /// energy [`Energy::contrast`], which has the same gradient.
     pub fn loss(&self, z: &Tensor) -> Tensor {
         match self {
             Self::Ebm(energy) => energy.contrast(z),
@@ -82,7 +82,7 @@ impl Prior {
         }
     }
 
-    /// The prior as it is now.
+    /// A copy with fixed weights.
     pub fn freeze(&self) -> FrozenPrior {
         match self {
             Self::Flow(flow) => FrozenPrior::Flow(flow.freeze()),
@@ -120,7 +120,7 @@ impl Parameters for Prior {
     }
 }
 
-/// p(z) under weights that stand still. Made by [`Prior::freeze`].
+/// p(z) with fixed weights. Made by [`Prior::freeze`].
 #[derive(Debug)]
 pub enum FrozenPrior {
     /// A flow.

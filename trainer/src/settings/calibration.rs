@@ -1,4 +1,4 @@
-//! What scores are compared with.
+//! Settings of the calibration.
 
 use lfbm_bundle::manifest::Decision;
 use lfbm_detector::fewest_images;
@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::CalibrationCount;
 
-/// What scores are compared with.
+/// Settings of the calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationSettings {
-    /// Decides the split.
+    /// Determines the split.
     pub split_seed: u64,
-    /// Normal images kept out of fitting; without it as many as the data allow.
+    /// Normal images kept out of fitting; by default as many as the data allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<usize>,
-    /// Share of normal images that the default threshold calls anomalous.
+    /// Fraction of normal images beyond the threshold.
     pub false_positive_rate: f64,
-    /// Images of the fit, at most, that others are compared with.
+    /// Stored images of the fit, at most, for kNN distances.
     #[serde(default = "all_images")]
     pub neighbours: usize,
-    /// The score that makes the verdict.
+    /// The score that decides the verdict.
     #[serde(default = "local")]
     pub decision: Decision,
 }
@@ -35,12 +35,12 @@ impl CalibrationSettings {
     }
 }
 
-/// For runs from before the setting was.
+/// The default, for runs that were recorded before this setting existed.
 fn all_images() -> usize {
     50_000
 }
 
-/// For runs from before the setting was.
+/// The default, for runs that were recorded before this setting existed.
 fn local() -> Decision {
     Decision::Local
 }

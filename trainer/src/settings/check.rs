@@ -8,10 +8,10 @@ use super::{InferenceName, Settings, SettingsError};
 const MAX_LATENT_DIM: usize = 16_384;
 
 impl Settings {
-    /// Refuses a setting out of its range.
+    /// Rejects settings out of range.
     ///
     /// # Errors
-    /// When there is one, with what it may be.
+    /// The first such setting, with its allowed values.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let Self {
             model,
@@ -103,7 +103,7 @@ impl Settings {
             "inference.steps",
             inference.steps,
             inference.steps > 0 || learning.inference == InferenceName::Vae,
-            "1 or more; without an encoder no step is no inference",
+            "1 or more: a model without an encoder needs at least one step",
         )?;
         for (name, noise_free, of, steps) in [
             (
@@ -148,7 +148,7 @@ impl Settings {
             "calibration.neighbours",
             calibration.neighbours,
             calibration.neighbours > NEIGHBOURS,
-            format!("more than {NEIGHBOURS}: local scores compare with so many"),
+            format!("more than {NEIGHBOURS}, the neighbours of a local score"),
         )?;
         let normalized = model.prior.is_normalized();
         range(
@@ -162,7 +162,7 @@ impl Settings {
             "model.contrast_norm",
             norm,
             norm == 0.0 || learning.incomplete.mask.is_none(),
-            "0 with learning.incomplete: the norm of an image would tell of what is hidden",
+            "0 with learning.incomplete: the norm of an image would reveal its hidden pixels",
         )?;
         range(
             "model.contrast_norm",

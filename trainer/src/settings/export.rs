@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How the bundle is written; the defaults for runs from before there was a choice.
+/// How the bundle is written; the defaults for runs that did not record it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportSettings {
@@ -10,7 +10,7 @@ pub struct ExportSettings {
     pub weights: FloatType,
 }
 
-/// Numbers of 2 or 4 bytes.
+/// The type of stored weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FloatType {

@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use super::SettingsError;
 use crate::data::{Dataset, Mask};
 
-/// What is hidden of the images that are fitted.
+/// Which pixels of the fitted images are hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IncompleteSettings {
-    /// Without one, nothing is.
+    /// The mask; without one, no pixel is hidden.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<Mask>,
-    /// Decides, with the image's number in the data set, what is hidden of it.
+    /// With the image's number in the data set, determines its hidden pixels.
     pub seed: u64,
 }
 
 impl IncompleteSettings {
-    /// Those of the fit of a bundle; nothing is hidden where it does not say.
+    /// The settings that a bundle recorded; without a record, no pixel is hidden.
     ///
     /// # Errors
-    /// When it says something else.
+    /// When the record cannot be read.
     pub fn of(manifest: &Manifest) -> Result<Self, SettingsError> {
         match manifest.training.pointer("/settings/learning/incomplete") {
             None => Ok(Self::default()),

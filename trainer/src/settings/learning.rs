@@ -1,10 +1,10 @@
-//! How it is learned.
+//! Settings of learning.
 
 use serde::{Deserialize, Serialize};
 
 use super::IncompleteSettings;
 
-/// How it is learned.
+/// Settings of learning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearningSettings {
@@ -19,39 +19,39 @@ pub struct LearningSettings {
     /// Adam's learning rate for the energy, at the start.
     #[serde(default = "ebm_learning_rate")]
     pub ebm_learning_rate: f64,
-    /// What share of them is left at the end.
+    /// The final fraction of the learning rates.
     pub final_learning_rate_share: f64,
-    /// Longer gradients of the generator are cut to this length.
+    /// Gradients of the generator are clipped to this norm.
     pub generator_max_gradient_norm: f64,
-    /// Longer gradients of the flow are cut to this length.
+    /// Gradients of the flow are clipped to this norm.
     pub flow_max_gradient_norm: f64,
-    /// Longer gradients of the energy are cut to this length.
+    /// Gradients of the energy are clipped to this norm.
     #[serde(default = "ebm_max_gradient_norm")]
     pub ebm_max_gradient_norm: f64,
-    /// Share of the old average of weights that stays per iteration.
+    /// Decay of the running average of weights per iteration.
     pub average_decay: f64,
     /// Where latents come from while learning.
     #[serde(default)]
     pub inference: InferenceName,
     /// Langevin inference while learning.
     pub langevin: LangevinSettings,
-    /// The encoder, of `vae` or beside Langevin chains.
+    /// The encoder, of `vae` or fitted beside Langevin chains.
     #[serde(default)]
     pub encoder: EncoderSettings,
-    /// What `vae` has beside it.
+    /// Settings of `vae` besides the encoder.
     #[serde(default)]
     pub vae: VaeSettings,
-    /// What is hidden of the images that are fitted.
+    /// Which pixels of the fitted images are hidden.
     #[serde(default)]
     pub incomplete: IncompleteSettings,
 }
 
-/// For runs from before the setting was.
+/// The default, for runs that were recorded before this setting existed.
 fn ebm_learning_rate() -> f64 {
     1e-4
 }
 
-/// For runs from before the setting was.
+/// The default, for runs that were recorded before this setting existed.
 fn ebm_max_gradient_norm() -> f64 {
     10.0
 }
@@ -75,14 +75,14 @@ pub struct LangevinSettings {
     pub steps: usize,
     /// s.
     pub step_size: f64,
-    /// The last so many steps add no noise.
+    /// The number of last steps without noise.
     pub noise_free_steps: usize,
-    /// Whether an encoder learns where the chains end, for a bundle's chains to start at.
+    /// Whether an encoder is fitted to the ends of the chains; a bundle's chains then start at it.
     #[serde(default)]
     pub encoder: bool,
 }
 
-/// The encoder, of `learning.inference = "vae"` or beside Langevin chains.
+/// The encoder, of `learning.inference = "vae"` or fitted beside Langevin chains.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderSettings {
@@ -90,11 +90,11 @@ pub struct EncoderSettings {
     pub width: usize,
     /// Adam's learning rate, at the start.
     pub learning_rate: f64,
-    /// Longer gradients are cut to this length.
+    /// Gradients are clipped to this norm.
     pub max_gradient_norm: f64,
 }
 
-/// For runs from before the setting was: the defaults.
+/// The default, for runs that were recorded before this setting existed.
 impl Default for EncoderSettings {
     fn default() -> Self {
         Self {
@@ -105,11 +105,11 @@ impl Default for EncoderSettings {
     }
 }
 
-/// What `learning.inference = "vae"` has beside the encoder.
+/// Settings of `learning.inference = "vae"` besides the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaeSettings {
-    /// Values that the flow steps see of the image.
+    /// Size of the context that the flow steps get from the image.
     pub context: usize,
     /// Inverse autoregressive flow steps.
     pub iaf_steps: usize,
@@ -119,7 +119,7 @@ pub struct VaeSettings {
     pub updates_per_iteration: u64,
 }
 
-/// For runs from before the setting was: the defaults.
+/// The default, for runs that were recorded before this setting existed.
 impl Default for VaeSettings {
     fn default() -> Self {
         Self {

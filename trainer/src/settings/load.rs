@@ -1,4 +1,4 @@
-//! Where settings come from.
+//! Defaults, then a file, then flags.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ impl Settings {
     /// The defaults, changed by `file`, changed by each `section.key=value` of `changes`.
     ///
     /// # Errors
-    /// When something is no TOML, is unknown or out of its range.
+    /// When something is not TOML, unknown or out of range.
     pub fn load(file: Option<&Path>, changes: &[String]) -> Result<Self, SettingsError> {
         let mut changed = toml::Table::new();
         if let Some(path) = file {
@@ -50,18 +50,18 @@ impl Settings {
         merge(&mut table, changed);
         let mut settings = Self::read(table)?;
         if !chosen {
-            // The default follows the number of steps.
+            // The default is the number of steps.
             settings.inference = settings.inference.normalized();
         }
         settings.check()?;
         Ok(settings)
     }
 
-    /// These settings, changed by each `section.key=value` of `changes`: of one of `sections`, for the
-    /// others have had their effect.
+    /// These settings, changed by each `section.key=value` of `changes`. Only `sections` may change:
+    /// the others were used by the fit.
     ///
     /// # Errors
-    /// When something is no TOML, is unknown, of another section or out of its range.
+    /// When something is not TOML, unknown, of another section or out of range.
     pub fn changed(&self, changes: &[String], sections: &[&str]) -> Result<Self, SettingsError> {
         let table = toml::Table::try_from(self);
         let mut table = table.map_err(|error| SettingsError::Type(error.to_string()))?;
@@ -70,7 +70,7 @@ impl Settings {
             let change = parse(&place, &quoted(change))?;
             if let Some(other) = change.keys().find(|key| !sections.contains(&key.as_str())) {
                 let reason = format!(
-                    "{other} has had its effect; only {} can be changed now",
+                    "{other} was used by the fit and cannot change; only {} can be changed now",
                     sections.join(", ")
                 );
                 return Err(SettingsError::Syntax { place, reason });
@@ -95,7 +95,7 @@ fn parse(place: &str, text: &str) -> Result<toml::Table, SettingsError> {
         })
 }
 
-/// `model.generator=mnist` as TOML: a bare word is a string, unless it is a truth value.
+/// `model.generator=mnist` as TOML: a bare word is a string, unless it is a boolean.
 fn quoted(change: &str) -> String {
     match change
         .split_once('=')

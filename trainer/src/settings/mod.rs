@@ -36,7 +36,7 @@ pub enum SettingsError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A file or a flag is no TOML.
+    /// A file or a flag is not valid TOML.
     #[error("{place}: {reason}")]
     Syntax {
         /// The file or flag.
@@ -47,7 +47,7 @@ pub enum SettingsError {
     /// A setting is unknown or has the wrong type.
     #[error("settings: {0}")]
     Type(String),
-    /// More steps are to be without noise than there are.
+    /// More noise-free steps than steps.
     #[error(
         "settings: {name} is {noise_free}, expected at most {of}, {steps}: change one of the two"
     )]
@@ -68,7 +68,7 @@ pub enum SettingsError {
         name: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// The allowed values.
         expected: String,
     },
 }
@@ -77,15 +77,15 @@ pub enum SettingsError {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Decides initial weights, the order of images and all noise.
+    /// Determines initial weights, the order of images and all noise.
     pub seed: u64,
-    /// What is learned.
+    /// The model.
     pub model: ModelSettings,
-    /// How it is learned.
+    /// Learning.
     pub learning: LearningSettings,
     /// How scores are inferred.
     pub inference: manifest::Langevin,
-    /// What scores are compared with.
+    /// Calibration.
     pub calibration: CalibrationSettings,
     /// How the bundle is written.
     #[serde(default)]

@@ -1,10 +1,10 @@
-//! What is learned.
+//! Settings of the model.
 
 use lfbm_bundle::manifest::{PriorKind, PriorSampling};
 use lfbm_model::GeneratorName;
 use serde::{Deserialize, Serialize};
 
-/// What is learned.
+/// Settings of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSettings {
@@ -23,14 +23,14 @@ pub struct ModelSettings {
     pub flow_steps: usize,
     /// Hidden units in a coupling's layers.
     pub flow_hidden: usize,
-    /// L2 norm that images are scaled to; 0 leaves them.
+    /// L2 norm that images are scaled to; 0 turns scaling off.
     pub contrast_norm: f32,
     /// The energy of the prior ebm.
     #[serde(default)]
     pub ebm: EbmSettings,
 }
 
-/// For runs from before the setting was.
+/// The default, for runs that were recorded before this setting existed.
 fn flow() -> PriorKind {
     PriorKind::Flow
 }
@@ -45,7 +45,7 @@ pub struct EbmSettings {
     pub sampling: PriorSampling,
 }
 
-/// For runs from before the setting was.
+/// The default, for runs that were recorded before this setting existed.
 impl Default for EbmSettings {
     fn default() -> Self {
         Self {

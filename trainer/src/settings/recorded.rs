@@ -11,7 +11,7 @@ use super::Settings;
 /// `encoder_max_gradient_norm`; there could be more noise-free steps than steps, which meant all.
 ///
 /// # Errors
-/// When they are none.
+/// When they are not settings of a fit.
 pub fn recorded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Settings, D::Error> {
     let mut settings = Value::deserialize(deserializer)?;
     if let Some(learning) = settings.get_mut("learning").and_then(Value::as_object_mut)

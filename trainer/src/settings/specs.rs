@@ -9,7 +9,7 @@ use crate::fit::{EncoderLearning, InferenceSpec, Learning};
 use crate::model::{Architecture, Langevin, PriorSpec};
 
 impl Settings {
-    /// The images that the model is for.
+    /// The image shape of the model.
     pub fn image(&self, dataset: &Dataset) -> ImageSpec {
         let norm = self.model.contrast_norm;
         ImageSpec {
@@ -102,7 +102,7 @@ impl Settings {
         }
     }
 
-    /// How the networks are improved.
+    /// How the networks are optimised.
     pub fn learning(&self) -> Learning {
         let learning = &self.learning;
         let (prior_learning_rate, prior_max_gradient_norm) = match self.model.prior {

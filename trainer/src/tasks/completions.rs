@@ -1,4 +1,4 @@
-//! Images from their visible pixels, and how far off they are.
+//! Images generated from visible pixels, and their errors.
 
 use anyhow::ensure;
 use lfbm_bundle::manifest::{ImageSpec, Langevin};
@@ -7,10 +7,10 @@ use lfbm_model::pixels;
 use lfbm_runtime::Inference;
 use serde::Serialize;
 
-/// Latents that become images together.
+/// Batch size of the generator.
 const GENERATED_AT_ONCE: usize = 256;
 
-/// What a model makes of images.
+/// Generated images.
 #[derive(Clone, Debug)]
 pub struct Completions {
     /// Per image and chain, the chain with the highest log-joint first: g(z) as intensities, C H W,
@@ -94,7 +94,7 @@ pub fn recover(
     Ok(recovered.collect())
 }
 
-/// Mean squared errors of intensities in [0, 1], over the values that count: all of whole images,
+/// Mean squared errors of intensities in [0, 1], over all values of whole images, and over
 /// the hidden ones of incomplete images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MeanSquaredError {
@@ -107,7 +107,7 @@ pub struct MeanSquaredError {
 }
 
 impl Completions {
-    /// How far off the `truth` they are, n x C H W.
+    /// Their errors against `truth`, n x C H W.
     pub fn error(
         &self,
         truth: &[f32],
@@ -140,7 +140,7 @@ impl Completions {
     }
 }
 
-/// The mean over the values that count.
+/// The mean over the selected values.
 fn squared_error(made: &[f32], truth: &[f32], mask: Option<&[f32]>) -> f64 {
     let counts = |index: usize| mask.is_none_or(|mask| mask[index % mask.len()] == 0.0);
     let pairs = made.iter().zip(truth).enumerate();

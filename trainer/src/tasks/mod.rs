@@ -1,4 +1,4 @@
-//! What a fitted model makes of images, whole or incomplete, as a user of its bundle would see it.
+//! Reconstruction, completion and recovery of images by a bundle.
 
 mod completions;
 mod report;

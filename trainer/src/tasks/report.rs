@@ -1,5 +1,4 @@
-//! What `trainer reconstruct`, `inpaint` and `recover` have in common: their arguments, and the
-//! report that they write.
+//! The arguments and the report that `trainer reconstruct`, `inpaint` and `recover` share.
 
 use std::path::PathBuf;
 
@@ -16,38 +15,38 @@ use crate::data::{ChangedDataArg, Dataset, SkipDamagedArg};
 use crate::evaluate::draw_rows;
 use crate::output::OutputFolder;
 
-/// Langevin steps: the paper's in testing.
+/// Langevin steps: the paper's number for testing.
 const STEPS: u32 = 400;
 /// Images in the picture.
 const SHOWN: usize = 16;
 /// Chains in the picture.
 const CHAINS_SHOWN: usize = 4;
 
-/// What tasks on a bundle's images are told.
+/// Arguments of tasks on a bundle's images.
 #[derive(Args, Clone, Debug)]
 pub struct TaskArgs {
     /// The bundle
     pub bundle: PathBuf,
-    /// The folder of the data set that was fitted; without it LFBM_DATA_DIR, then the cache
+    /// The folder of the data set that was fitted; by default LFBM_DATA_DIR, then the cache
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) changed: ChangedDataArg,
     #[command(flatten)]
     pub(crate) damaged: SkipDamagedArg,
-    /// The folder for the picture and the JSON file; without it, the folder report in the bundle
+    /// The folder for the picture and the JSON file; by default report/ in the bundle
     #[arg(long)]
     out: Option<PathBuf>,
-    /// So many images, the first of the split
+    /// The number of images, the first of the split
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub count: u32,
-    /// Langevin steps; without it 400, and where chains start at an encoder as many as scores take
+    /// Langevin steps; by default 400, or for chains that start at an encoder the number that scores take
     #[arg(long)]
     steps: Option<u32>,
-    /// Step size s; without it, the bundle's
+    /// Step size s; by default the bundle's
     #[arg(long)]
     step_size: Option<f32>,
-    /// Decides where chains start, and their noise
+    /// The seed of the chains' starts and noise
     #[arg(long, default_value_t = SCORE_SEED)]
     seed: u64,
     /// Print the report as JSON instead of a sentence
@@ -55,7 +54,7 @@ pub struct TaskArgs {
     json: bool,
 }
 
-/// How far off a model's images are.
+/// The errors of a model's images.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report<'a> {
     task: &'static str,
@@ -63,18 +62,18 @@ pub struct Report<'a> {
     version: u64,
     prior: PriorKind,
     images: usize,
-    /// What was hidden; null for whole images.
+    /// The mask; null for whole images.
     mask: Option<String>,
     inference: Langevin,
     seed: u64,
-    /// Of intensities in [0, 1], a mean over the hidden values, or over all of whole images.
+    /// Of intensities in [0, 1]: the mean over hidden values, or over all values of whole images.
     mean_squared_error: MeanSquaredError,
 }
 
 impl TaskArgs {
     /// Completes the first of the images at `indices` from what `masks` leave visible of them (all
-    /// without masks), and reports how far off the hidden part is: `TASK.json`, and `TASK.png`
-    /// with what was seen, what each chain makes of it, and the truth.
+    /// without masks), and reports the error of the hidden part: `TASK.json`, and `TASK.png` with the
+    /// visible part, each chain's image, and the truth.
     ///
     /// # Errors
     /// When a run fails, a chain diverges, or the report cannot be written.
@@ -152,8 +151,7 @@ impl TaskArgs {
     }
 }
 
-/// Rows of the picture: what was seen of incomplete images, what chains make of the first images,
-/// and the truth.
+/// Rows of the picture: visible parts of incomplete images, the chains' images, and the truth.
 fn picture(
     truth: &[f32],
     masks: Option<&[f32]>,

@@ -1,8 +1,8 @@
-//! A flow whose weights stand still, with the gradient of its log-density in z written out.
+//! A flow with fixed weights, and the gradient of its log-density in z written out.
 //!
 //! Langevin inference asks for that gradient tens of times per training iteration. Writing it out
-//! lets activation normalisation and linear map be one matrix product, computes no gradient that
-//! is not asked for, and spares autograd's bookkeeping, which on matrices of this size costs more
+//! lets activation normalisation and linear map be one matrix product, computes only the gradient that
+//! is needed, and spares autograd's bookkeeping, which on matrices of this size costs more
 //! than the arithmetic.
 
 use tch::Tensor;
@@ -17,7 +17,7 @@ pub struct FrozenFlow {
 }
 
 impl Flow {
-    /// The flow as it is now.
+    /// A copy with fixed weights.
     pub fn freeze(&self) -> FrozenFlow {
         let _guard = tch::no_grad_guard();
         FrozenFlow {
@@ -78,7 +78,7 @@ struct FrozenStep {
     biases: [Tensor; 3],
 }
 
-/// What one step computed on the way forward and needs on the way back.
+/// Values of the forward pass that the backward pass needs.
 struct Trace {
     hidden: [Tensor; 2],
     log_scale: Tensor,

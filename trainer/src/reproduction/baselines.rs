@@ -3,7 +3,7 @@
 use clap::Args;
 use lfbm_console::print_line;
 
-use super::evaluation_report::table;
+use crate::commands::evaluation_report::table;
 use crate::data::{CalibrationCount, ClassArgs, DataArgs, split};
 use crate::evaluate::{baselines, detection};
 
@@ -14,7 +14,7 @@ pub struct BaselinesArgs {
     data: DataArgs,
     #[command(flatten)]
     classes: ClassArgs,
-    /// Decides the split, as calibration.split_seed does for a fit
+    /// The seed of the split, like calibration.split_seed of a fit
     #[arg(long, default_value_t = 0)]
     split_seed: u64,
     /// Print JSON instead of a table
@@ -25,11 +25,11 @@ pub struct BaselinesArgs {
 /// Reports how well simple detectors find the held-out classes, on the split that a fit makes.
 ///
 /// # Errors
-/// When the data set cannot be read, or has nothing to fit or to find.
+/// When the data set cannot be read, or has no normal or no held-out images.
 pub fn run(args: &BaselinesArgs) -> anyhow::Result<()> {
     let dataset = args.data.load()?;
     let classes = args.classes.select(&dataset.classes)?;
-    // One calibration image of the fewest: simple detectors are fitted on them too.
+    // The least number of calibration images, because simple detectors are fitted on them too.
     let count = CalibrationCount::exactly(1);
     let parts = split(
         &dataset,

@@ -3,7 +3,7 @@
 use clap::Args;
 use lfbm_bundle::Bundle;
 
-use super::fitted::fitted_images;
+use crate::commands::fitted::fitted_images;
 use crate::data::Mask;
 use crate::tasks::TaskArgs;
 
@@ -12,16 +12,16 @@ use crate::tasks::TaskArgs;
 pub struct InpaintArgs {
     #[command(flatten)]
     task: TaskArgs,
-    /// What is hidden: centre:SHARE, region:SHARE, lower:SHARE or salt-and-pepper:SHARE, as
-    /// learning.incomplete.mask has it
+    /// The mask, as in learning.incomplete.mask: centre:SHARE, region:SHARE, lower:SHARE or
+    /// salt-and-pepper:SHARE
     #[arg(long, default_value = "centre:0.5")]
     mask: Mask,
-    /// Results an image, each of a chain of its own
+    /// Completions per image, each from a chain of its own
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     chains: u32,
 }
 
-/// Completes normal images of the test split, of which a part is hidden.
+/// Completes normal test images with hidden pixels.
 ///
 /// # Errors
 /// When the bundle or its data set cannot be read, or the report cannot be written.

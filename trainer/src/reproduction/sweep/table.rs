@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Sweep;
 
-/// Rows of each of the settings: the score's name in a report, and for people.
+/// Rows per settings: the score's name in a report, and in the table.
 const SCORES: [(&str, &str); 3] = [
     ("local_score", "local score"),
     ("log_joint", "log joint"),
@@ -23,7 +23,7 @@ pub struct CellResult {
     pub holdout: String,
     /// The seed.
     pub seed: u64,
-    /// What `trainer evaluate --json` says.
+    /// The output of `trainer evaluate --json`.
     pub evaluation: serde_json::Value,
 }
 
@@ -35,7 +35,7 @@ impl CellResult {
 }
 
 /// AUPRC by score and held-out class: the mean over seeds, the standard deviation where there are
-/// two or more, and how many there are; published rows below.
+/// two or more, and the number of seeds; published rows below.
 pub fn table(sweep: &Sweep, results: &[CellResult]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);

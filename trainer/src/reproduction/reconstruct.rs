@@ -3,7 +3,7 @@
 use clap::Args;
 use lfbm_bundle::Bundle;
 
-use super::fitted::fitted_images;
+use crate::commands::fitted::fitted_images;
 use crate::tasks::TaskArgs;
 
 /// Arguments of `trainer reconstruct`.
@@ -11,7 +11,7 @@ use crate::tasks::TaskArgs;
 pub struct ReconstructArgs {
     #[command(flatten)]
     task: TaskArgs,
-    /// Chains an image
+    /// Chains per image
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     chains: u32,
 }

@@ -22,21 +22,21 @@ pub struct SynthesizeArgs {
     /// Columns of samples.png
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     columns: u32,
-    /// Rows of interpolation.png, each from one sample to another
+    /// Rows of interpolation.png, each between two samples
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     interpolations: u32,
-    /// Images of such a row
+    /// Images per row
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
     interpolation_steps: u32,
-    /// Decides what is drawn
+    /// The seed of the samples
     #[arg(long, default_value_t = SCORE_SEED)]
     seed: u64,
-    /// The folder for the pictures and the JSON file; without it, the folder report in the bundle
+    /// The folder for the pictures and the JSON file; by default report/ in the bundle
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
-/// Draws samples of the prior, and what lies between pairs of their latents on a straight line:
+/// Draws samples of the prior, and linear interpolations between pairs of their latents:
 /// `samples.png`, `interpolation.png`, and `synthesize.json` with the latents.
 ///
 /// # Errors

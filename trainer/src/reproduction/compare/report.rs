@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timing::{SAMPLED, Timing};
 
-/// What is known of one model.
+/// The results of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelResult {
     /// Its name.
@@ -21,7 +21,7 @@ pub struct ModelResult {
     pub recovery_mse: Vec<f64>,
     /// Fréchet distance of samples to real images, by `trainer fid` without a network.
     pub frechet: f64,
-    /// What learning and sampling cost.
+    /// The costs of learning and sampling.
     pub timing: Timing,
 }
 
@@ -30,17 +30,17 @@ pub struct ModelResult {
 pub struct Report {
     /// The data set, and the class that was held out.
     pub title: String,
-    /// What was hidden.
+    /// The masks.
     pub masks: Vec<String>,
-    /// Ratios are to the first.
+    /// The models; ratios are to the first.
     pub models: Vec<ModelResult>,
 }
 
-/// A row: what it is, and its number for a model.
+/// A row: its title, and its value for a model.
 type Row = (String, Box<dyn Fn(&ModelResult) -> f64>);
 
 impl Report {
-    /// As Markdown: a column a model, its ratio to the first in brackets.
+    /// As Markdown: a column per model, with its ratio to the first in brackets.
     pub fn markdown(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
@@ -109,7 +109,7 @@ impl Report {
     }
 }
 
-/// So many that three or four digits are there.
+/// Decimals for three or four significant digits.
 fn decimals(value: f64) -> usize {
     if value < 0.1 {
         5

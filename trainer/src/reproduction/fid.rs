@@ -12,23 +12,23 @@ use lfbm_runtime::{FeatureNetwork, Inference, Runtime, SCORE_SEED, SessionOption
 use serde_json::json;
 use tch::Tensor;
 
-use super::fitted::check_size;
+use crate::commands::fitted::check_size;
 use crate::data::{DataArgs, Dataset, DatasetName, OptionalClassArgs};
 use crate::evaluate::{Moments, edge_features};
 
-/// Images that are sampled, and that the network sees, at once.
+/// Batch size of sampling and of the network.
 const BATCH: usize = 100;
 
 /// Arguments of `trainer fid`.
 #[derive(Args, Clone, Debug)]
 pub struct FidArgs {
-    /// What was generated: a bundle, which is sampled, or a folder of images
+    /// The generated images: a bundle, which is sampled, or a folder of images
     generated: PathBuf,
     /// The network whose features are compared, as ONNX: images [B, C, H, W] to features [B, F];
-    /// without it edges of eight directions in each of 4 x 4 parts
+    /// by default histograms of gradients in eight directions in 4 x 4 cells
     #[arg(long)]
     features: Option<PathBuf>,
-    /// What black and white are to that network
+    /// The values of black and white for that network
     #[arg(long, requires = "features", num_args = 2, value_names = ["BLACK", "WHITE"], default_values_t = [0.0, 1.0],
         allow_negative_numbers = true)]
     input_range: Vec<f32>,
@@ -36,10 +36,10 @@ pub struct FidArgs {
     real: DataArgs,
     #[command(flatten)]
     classes: OptionalClassArgs,
-    /// Images of either kind, at most
+    /// The largest number of real and of generated images
     #[arg(long, default_value_t = 10_000)]
     count: usize,
-    /// Decides what a bundle draws
+    /// The seed of a bundle's samples
     #[arg(long, default_value_t = SCORE_SEED)]
     seed: u64,
     /// Print JSON instead of a sentence
@@ -50,7 +50,7 @@ pub struct FidArgs {
 /// Reports the Fréchet distance between images of a data set and generated ones.
 ///
 /// # Errors
-/// When images or the network cannot be read, or they do not fit each other.
+/// When images or the network cannot be read, or have different sizes.
 pub fn run(args: &FidArgs) -> anyhow::Result<()> {
     let dataset = args.real.load()?;
     let normal = args.classes.select(&dataset.classes)?.normal;

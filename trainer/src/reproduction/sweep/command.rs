@@ -8,41 +8,41 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use lfbm_console::{one_line, print_line};
 
-use super::steps::{Steps, write_whole};
+use super::{Cell, CellResult, Sweep, draw_vary, table};
 use crate::output::prepare_folder;
+use crate::reproduction::steps::{Steps, write_whole};
 use crate::stop;
-use crate::sweep::{Cell, CellResult, Sweep, draw_vary, table};
 
 /// Arguments of `trainer sweep`.
 #[derive(Args, Clone, Debug)]
 pub struct SweepArgs {
-    /// The TOML file that says which fits
+    /// The TOML file that describes the fits
     file: PathBuf,
     /// The folder of bundles, logs, checkpoints and results
     #[arg(long)]
     out: PathBuf,
-    /// The folder of the data set's files; without it LFBM_DATA_DIR, then the cache
+    /// The folder of the data set's files; by default LFBM_DATA_DIR, then the cache
     #[arg(long)]
     data_dir: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N, as `fit` takes it
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Fits side by side; they share the processor's cores
+    /// Concurrent fits, which share the CPU's cores
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     jobs: u32,
-    /// Run this cell alone, counted from 0: for a job that is started once a cell
+    /// Run only this cell, counted from 0, for schedulers that start one job per cell
     #[arg(long, conflicts_with_all = ["jobs", "table_only"])]
     cell: Option<usize>,
-    /// Run nothing; print the table of what is there
+    /// Run nothing; print the table of the results so far
     #[arg(long)]
     table_only: bool,
 }
 
-/// Fits and evaluates every cell that has no result yet, and prints the table. What was
-/// interrupted goes on from its checkpoint.
+/// Fits and evaluates every cell that has no result yet, and prints the table. Interrupted
+/// fits resume from their checkpoints.
 ///
 /// # Errors
-/// When the file describes no sweep, or a cell fails; the others are run all the same.
+/// When the file does not describe a sweep, or a cell fails; the other cells still run.
 pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let sweep = Sweep::read(&args.file)?;
     let cells = sweep.cells();
@@ -114,7 +114,7 @@ fn run_all(args: &SweepArgs, sweep: &Sweep, cells: &[Cell]) -> anyhow::Result<()
     Ok(())
 }
 
-/// Does what a cell still lacks: the fit, or the evaluation, or nothing.
+/// Runs the missing steps of a cell: the fit and the evaluation.
 fn run_cell(
     args: &SweepArgs,
     sweep: &Sweep,

@@ -1,4 +1,4 @@
-//! What a sweep is of.
+//! The plan of a sweep.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::data::DatasetName;
-use crate::plan::{PlanError, names_files, read_plan};
+use crate::reproduction::plan::{PlanError, names_files, read_plan};
 use crate::settings::Settings;
 
-/// A sweep's file.
+/// The file of a sweep.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
@@ -17,35 +17,35 @@ pub struct Sweep {
     pub dataset: DatasetName,
     /// Classes to hold out, one in each fit.
     pub holdouts: Vec<String>,
-    /// Each decides weights, noise and the split of a fit.
+    /// Seeds of weights, noise and split, one fit each.
     pub seeds: Vec<u64>,
     /// By name: settings as `trainer fit --set` takes them.
     #[serde(default)]
     pub settings: BTreeMap<String, Vec<String>>,
-    /// Settings of which many values are fitted, each with a picture.
+    /// Settings that are varied, with a picture each.
     #[serde(default)]
     pub vary: Vec<Vary>,
-    /// By name: the AUPRC that others report, by held-out class.
+    /// By name: published AUPRC by held-out class.
     #[serde(default)]
     pub published: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
-/// What detection depends on: a curve over one setting, or one for each value of another.
+/// A curve of detection over one setting, or one curve for each value of another.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vary {
     /// Names its files and its picture.
     pub name: String,
-    /// What all of its fits have in common.
+    /// Settings that all of its fits share.
     #[serde(default)]
     pub settings: Vec<String>,
-    /// Along the curve.
+    /// The setting along a curve.
     pub along: Axis,
-    /// From curve to curve.
+    /// The setting that differs between curves.
     pub by: Option<Axis>,
 }
 
-/// A setting, and values of it.
+/// A setting and its values.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Axis {
@@ -57,9 +57,9 @@ pub struct Axis {
 
 /// Fits that differ in the value of one setting.
 pub struct Curve {
-    /// What all have of the other setting, as `section.key = value`.
+    /// The value of the other setting that all share, as `section.key = value`.
     pub name: Option<String>,
-    /// The names of their settings and those themselves, value by value.
+    /// The names of their settings and the settings, value by value.
     pub settings: Vec<(String, Vec<String>)>,
 }
 
@@ -115,7 +115,7 @@ impl Sweep {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it is missing or describes no sweep.
+    /// When it is missing or does not describe a sweep.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         read_plan(path, |sweep: &Self| {
             let named = sweep.named_settings();
@@ -137,14 +137,14 @@ impl Sweep {
         })
     }
 
-    /// All settings by name, those that vary with the others.
+    /// All settings by name, varied ones included.
     pub fn named_settings(&self) -> BTreeMap<String, Vec<String>> {
         let varied = self.vary.iter().flat_map(Vary::curves);
         let varied = varied.flat_map(|curve| curve.settings);
         self.settings.clone().into_iter().chain(varied).collect()
     }
 
-    /// Every cell, seeds outermost, so that a sweep that is stopped has seen all classes as often.
+    /// Every cell, seeds outermost, so that an interrupted sweep covers all classes equally.
     pub fn cells(&self) -> Vec<Cell> {
         let named = self.named_settings();
         let mut cells = Vec::new();

@@ -1,5 +1,5 @@
-//! What learning and sampling cost, all models in turns, so that whatever else the machine does
-//! slows all of them down.
+//! The costs of learning and sampling, measured in turns, so that other work on the machine slows all
+//! models alike.
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::fit::Learner;
 use crate::model::{Observation, host};
 use crate::settings::Settings;
 
-/// Rounds in which every model has its turn; the median counts.
+/// Rounds with one turn per model; the median is reported.
 const ROUNDS: usize = 9;
 /// Images in a sampled batch: the paper's.
 pub const SAMPLED: usize = 100;
@@ -22,8 +22,7 @@ pub const SAMPLED: usize = 100;
 /// The costs of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Learning from every image of the fit once, in seconds: an iteration, times the batches of an
-    /// epoch.
+    /// Seconds of an epoch: those of an iteration times the number of batches.
     pub epoch_s: f64,
     /// Sampling a batch of [`SAMPLED`] latents of the prior and generating their images, in
     /// milliseconds.

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use lfbm_bundle::Bundle;
 
-use super::fitted::fitted_images;
+use crate::commands::fitted::fitted_images;
 use crate::settings::IncompleteSettings;
 use crate::tasks::TaskArgs;
 
@@ -15,10 +15,10 @@ pub struct RecoverArgs {
     task: TaskArgs,
 }
 
-/// Recovers incomplete images of the fit, with the pixels hidden that were hidden in fitting.
+/// Recovers incomplete images of the fit, with the same hidden pixels.
 ///
 /// # Errors
-/// When the fit was of whole images, the bundle or its data set cannot be read, or the report
+/// When the fit had no hidden pixels, the bundle or its data set cannot be read, or the report
 /// cannot be written.
 pub fn run(args: &RecoverArgs) -> anyhow::Result<()> {
     let RecoverArgs { task } = args;

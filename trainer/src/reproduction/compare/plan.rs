@@ -1,30 +1,30 @@
-//! What a comparison is of.
+//! The plan of a comparison.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::data::{DatasetName, Mask};
-use crate::plan::{PlanError, names_files, read_plan};
+use crate::reproduction::plan::{PlanError, names_files, read_plan};
 use crate::settings::{Settings, SettingsError};
 
-/// A comparison's file.
+/// The file of a comparison.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
     /// The data set of all fits.
     pub dataset: DatasetName,
-    /// The class that no fit sees.
+    /// The held-out class.
     pub holdout: String,
     /// Settings of all models, as `trainer fit --set` takes them.
     pub settings: Vec<String>,
     /// Langevin steps of reconstruction and recovery, for models without an encoder.
     pub steps: u32,
-    /// Images that are reconstructed and recovered.
+    /// The number of images to reconstruct and recover.
     pub images: u32,
-    /// Images that are sampled from the prior, and set beside as many real ones.
+    /// The number of samples of the prior, compared with as many real images.
     pub samples: u32,
-    /// What is hidden, one more fit a model each.
+    /// Masks of incomplete images; each adds a fit per model.
     pub masks: Vec<Mask>,
     /// The models; ratios are to the first.
     pub models: Vec<ModelPlan>,
@@ -36,7 +36,7 @@ pub struct Comparison {
 pub struct ModelPlan {
     /// Names its files and its row.
     pub name: String,
-    /// What it has of its own, over the settings of all.
+    /// Its own settings, which override the shared ones.
     pub settings: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Comparison {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it is missing, describes no comparison, or its settings are none.
+    /// When it is missing, does not describe a comparison, or has invalid settings.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         read_plan(path, |plan: &Self| {
             if plan.models.is_empty() {
@@ -61,14 +61,14 @@ impl Comparison {
         })
     }
 
-    /// What a model is fitted under, with a mask or without.
+    /// The settings of a model's fit, with or without a mask.
     pub fn changes(&self, model: &ModelPlan, mask: Option<&Mask>) -> Vec<String> {
         let incomplete = mask.map(|mask| format!("learning.incomplete.mask={mask}"));
         let changes = self.settings.iter().chain(&model.settings).cloned();
         changes.chain(incomplete).collect()
     }
 
-    /// The name of a model's bundle, with a mask or without.
+    /// The name of a model's bundle, with or without a mask.
     pub fn bundle_name(&self, model: &ModelPlan, mask: Option<&Mask>) -> String {
         match mask {
             None => model.name.clone(),
@@ -79,7 +79,7 @@ impl Comparison {
     /// A model's settings.
     ///
     /// # Errors
-    /// When they are none.
+    /// When they are invalid.
     pub fn load(&self, model: &ModelPlan, mask: Option<&Mask>) -> Result<Settings, SettingsError> {
         Settings::load(None, &self.changes(model, mask))
     }

@@ -1,4 +1,4 @@
-//! What detection depends on, as a picture.
+//! Curves of detection over a setting.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const GRID: RGBColor = RGBColor(225, 225, 225);
 const SCORE: &str = "log_joint";
 
 /// Draws the AUPRC of the log joint over the values of `vary` as SVG: the mean over seeds and
-/// held-out classes of what is among `results`, a curve for each value of its `by`.
+/// held-out classes of the available `results`, a curve for each value of its `by`.
 ///
 /// # Errors
 /// When the file cannot be written.

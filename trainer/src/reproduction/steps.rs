@@ -1,5 +1,5 @@
-//! Commands that are made of others: each step is a `trainer` of its own with a log, and a step
-//! whose result is there is not taken again.
+//! Steps of commands that run others: each step is a `trainer` process with a log of its own, and a
+//! step whose result exists is skipped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use serde::de::DeserializeOwned;
 use crate::data::DatasetName;
 use crate::stop::{self, Follower};
 
-/// Where steps work, and what they are all told.
+/// The folder of the steps, and their shared options.
 pub(super) struct Steps<'a> {
     /// The folder of bundles, logs, checkpoints and results.
     pub(super) out: &'a Path,
     pub(super) data_dir: Option<&'a Path>,
     /// As `trainer fit --device` takes it.
     pub(super) device: &'a str,
-    /// Threads of a step; as many as there are cores without it.
+    /// Threads of a step; by default one per core.
     pub(super) threads: Option<u32>,
 }
 
 impl Steps<'_> {
-    /// Fits the bundle `name` under `changes`, unless it is there; a fit that was stopped goes on.
+    /// Fits the bundle `name` under `changes`, unless it exists; an interrupted fit is resumed.
     pub(super) fn fit(
         &self,
         name: &str,
@@ -52,13 +52,13 @@ impl Steps<'_> {
         self.run(name, &mut fit)?;
         ensure!(
             bundle.is_dir(),
-            "the fit was stopped before its end; see {}",
+            "the fit did not finish; see {}",
             self.log(name).display()
         );
         Ok(bundle)
     }
 
-    /// What `trainer SUBCOMMAND BUNDLE --json MORE` prints of the bundle `name`.
+    /// The output of `trainer SUBCOMMAND BUNDLE --json MORE` for the bundle `name`.
     pub(super) fn report<T: DeserializeOwned>(
         &self,
         name: &str,
@@ -88,9 +88,9 @@ impl Steps<'_> {
         Ok(command)
     }
 
-    /// Runs to the end and gives what it prints.
+    /// Runs to the end and returns the output.
     fn run(&self, name: &str, command: &mut Command) -> anyhow::Result<Vec<u8>> {
-        // A signal waits for the step, which gets it too and keeps what it has done.
+        // A signal waits for the step, which receives it too and saves its work.
         let _held = stop::hold();
         let (child, _follower) = Follower::spawn(command.stdout(Stdio::piped()))?;
         let output = child.wait_with_output()?;
@@ -107,7 +107,7 @@ impl Steps<'_> {
         self.out.join(name).with_added_extension("log")
     }
 
-    /// The result in `NAME.json`; `make` makes it where there is none.
+    /// The result in `NAME.json`; if it does not exist, that of `make`.
     pub(super) fn once<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
@@ -121,7 +121,7 @@ impl Steps<'_> {
         Ok(result)
     }
 
-    /// The result in `NAME.json`, if there is one.
+    /// The result in `NAME.json`, if it exists.
     pub(super) fn result<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
         let path = self.result_file(name);
         if !path.is_file() {
@@ -137,7 +137,7 @@ impl Steps<'_> {
     }
 }
 
-/// To a temporary name first: a file is there whole or not at all.
+/// Writes under a temporary name first, so that incomplete files never appear.
 pub(super) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
     lfbm_atomic_files::write_whole(path, text.as_bytes())
         .with_context(|| path.display().to_string())

@@ -1,10 +1,10 @@
-//! Files that say what to fit.
+//! Files that describe what to fit.
 
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-/// Why a file is no plan.
+/// Why a plan cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
 pub struct PlanError {
@@ -12,10 +12,10 @@ pub struct PlanError {
     reason: String,
 }
 
-/// Reads the plan in a TOML file; `check` says in a sentence what is wrong with it.
+/// Reads the plan in a TOML file; `check` returns a sentence about what is wrong with it.
 ///
 /// # Errors
-/// When the file is missing, is no such plan, or does not pass.
+/// When the file is missing, is not such a plan, or fails the check.
 pub fn read_plan<T: DeserializeOwned>(
     path: &Path,
     check: impl FnOnce(&T) -> Result<(), String>,
@@ -30,7 +30,7 @@ pub fn read_plan<T: DeserializeOwned>(
     Ok(plan)
 }
 
-/// Whether a name can be that of a file, or else why not.
+/// Checks that a name can be a file's name.
 pub fn names_files(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !name.is_empty() && name.chars().all(plain) {

@@ -8,23 +8,23 @@ use lfbm_bundle::Bundle;
 use lfbm_console::print_line;
 use serde_json::Value;
 
-use super::fitted::fitted_images;
-use super::steps::{Steps, write_whole};
-use crate::compare::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
+use super::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
+use crate::commands::fitted::fitted_images;
 use crate::data::{ChangedDataArg, Mask, SkipDamagedArg};
 use crate::device::DeviceChoice;
 use crate::output::prepare_folder;
+use crate::reproduction::steps::{Steps, write_whole};
 use crate::settings::InferenceName;
 
 /// Arguments of `trainer compare`.
 #[derive(Args, Clone, Debug)]
 pub struct CompareArgs {
-    /// The TOML file that says which models
+    /// The TOML file that describes the models
     file: PathBuf,
     /// The folder of bundles, logs, checkpoints, results and the report
     #[arg(long)]
     out: PathBuf,
-    /// The folder of the data set's files; without it LFBM_DATA_DIR, then the cache
+    /// The folder of the data set's files; by default LFBM_DATA_DIR, then the cache
     #[arg(long)]
     data_dir: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N, as `fit` takes it
@@ -32,12 +32,11 @@ pub struct CompareArgs {
     device: DeviceChoice,
 }
 
-/// Fits every model on whole images and under every mask, measures what it makes of them, and
-/// writes the models side by side: `report.json` and `report.md`. What is there already is not done
-/// again.
+/// Fits every model on whole images and under every mask, measures its images, and reports the
+/// models side by side: `report.json` and `report.md`. Existing results are kept.
 ///
 /// # Errors
-/// When the file describes no comparison, or a step fails.
+/// When the file does not describe a comparison, or a step fails.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let plan = Comparison::read(&args.file)?;
     prepare_folder(&args.out)?;
@@ -72,7 +71,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything of a model but what it costs.
+/// All results of a model but its costs.
 fn measure(
     steps: &Steps,
     plan: &Comparison,
