@@ -13,11 +13,9 @@ use lfbm_bundle::model::{GeneratorName, GeneratorSpec, PriorWeights, forward_gra
 use lfbm_bundle::onnx::{Graph, encode};
 use lfbm_bundle::posterior::posterior_graph;
 use lfbm_bundle::testing::{random_flow, random_generator, random_images, references_of};
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::{
-    DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
-};
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::{DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

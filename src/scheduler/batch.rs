@@ -1,4 +1,4 @@
-//! The rows of a lane's batch, in arrays that lie as the graph wants them.
+//! The rows of a worker's batch, in the arrays that the graph takes.
 
 use lfbm_bundle::inference::ChainScore;
 use lfbm_bundle::manifest::Langevin;
@@ -9,7 +9,7 @@ use lfbm_bundle::runtime::{RuntimeError, StepInputs, StepOutputs};
 use super::Job;
 use super::engine::{Graphs, Sizes};
 use super::queue::JobId;
-use crate::admission::Priority;
+use crate::request::Priority;
 
 /// What a row is, besides its part of the arrays.
 pub(super) struct Row {
@@ -26,18 +26,18 @@ pub(super) struct Row {
     reconstruct: bool,
 }
 
-/// A chain that waits to go on. Noise is counter-based, so this is all there is to know.
+/// A suspended chain. Noise is counter-based, so this is its whole state.
 pub(super) struct Suspended {
     pub(super) chain: u32,
     step: u32,
     z: Vec<f32>,
 }
 
-/// A chain that enters the batch.
-pub(super) enum Entrant {
-    /// The job's chain of that number, at its start.
+/// A chain that waits for a row.
+pub(super) enum QueuedChain {
+    /// The job's chain of that number, which has not begun.
     New(u32),
-    /// One that goes on.
+    /// One that continues.
     Suspended(Suspended),
 }
 
@@ -111,7 +111,7 @@ impl Batch {
     }
 
     /// Adds a chain of a job; the batch must not be full.
-    pub(super) fn push(&mut self, id: JobId, job: &Job, entrant: &Entrant) {
+    pub(super) fn push(&mut self, id: JobId, job: &Job, chain: &QueuedChain) {
         let row = self.rows.len();
         let Sizes {
             pixels,
@@ -129,9 +129,9 @@ impl Batch {
                 pixels::hide(image, mask);
             }
         }
-        let (chain, step) = match entrant {
-            Entrant::New(chain) => (*chain, 0),
-            Entrant::Suspended(Suspended { chain, step, z }) => {
+        let (chain, step) = match chain {
+            QueuedChain::New(chain) => (*chain, 0),
+            QueuedChain::Suspended(Suspended { chain, step, z }) => {
                 self.z[row * d..][..d].copy_from_slice(z);
                 (*chain, *step)
             }

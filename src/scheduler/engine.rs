@@ -17,7 +17,7 @@ pub(super) struct Sizes {
     pub(super) latent_dim: usize,
 }
 
-/// What a lane runs.
+/// The graphs that a worker runs.
 pub(super) trait Graphs: Send + 'static {
     fn sizes(&self) -> Sizes;
 
@@ -52,11 +52,11 @@ pub(super) trait Graphs: Send + 'static {
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError>;
 
-    /// Makes steps of `rows` rows quick on the thread that calls it, if there is a way.
+    /// Records a CUDA graph of a step of `rows` rows for the calling thread, where the device has them.
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError>;
 }
 
-/// A model's graphs, open for one lane.
+/// A model's graphs, open for one worker.
 pub struct Engine {
     graphs: ChainGraphs,
     sizes: Sizes,
@@ -64,8 +64,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the graphs of the bundle in `dir`, which `manifest` describes: for a lane a thread on
-    /// the processor, for one on any other device.
+    /// Opens the graphs of the bundle in `dir`, which `manifest` describes: one engine a thread on
+    /// the CPU, one on any other device.
     ///
     /// # Errors
     /// When ONNX Runtime refuses a graph, or the device cannot be had.
@@ -75,8 +75,8 @@ impl Engine {
         manifest: &Manifest,
         options: &SessionOptions,
     ) -> Result<Vec<Self>, RuntimeError> {
-        let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
-        let engines = lanes.into_iter().map(|graphs| Self {
+        let workers = ChainGraphs::open(runtime, dir, manifest, options)?;
+        let engines = workers.into_iter().map(|graphs| Self {
             graphs,
             sizes: Sizes {
                 pixels: manifest.image.pixels(),

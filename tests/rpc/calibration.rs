@@ -7,13 +7,11 @@ use lfbm_bundle::manifest::Aggregation;
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::runtime::Runtime;
 use lfbm_bundle::testing::{RandomModel, calibration_images, random_bundle_of};
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::{
-    DataType, GetModelRequest, Image, ScoreRequest, ScoreResponse, Tensor, Verdict,
-};
+use lfbm_wire::image::Content;
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::{DataType, GetModelRequest, Image, ScoreRequest, ScoreResponse, Tensor, Verdict};
 
 use crate::common::{Server, bundle, client, encoded, pixels, png};
 

@@ -7,9 +7,7 @@ use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::pixels::from_bytes;
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::testing::{RandomModel, random_bundle_of};
-use lfbm_server::proto::{
-    ChainStart, InferenceParameters, InpaintRequest, ListModelsRequest, ScoreRequest,
-};
+use lfbm_wire::{ChainStart, InferenceParameters, InpaintRequest, ListModelsRequest, ScoreRequest};
 
 use crate::common::{Server, client, close, encoded, pixels, png};
 use crate::images::{distance, half, intensities};

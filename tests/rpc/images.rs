@@ -11,8 +11,8 @@ use lfbm_bundle::pixels::{from_bytes, from_x};
 use lfbm_bundle::runtime::{Runtime, SessionOptions};
 use lfbm_bundle::store::Bundle;
 use lfbm_bundle::testing::random_bundle;
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{
+use lfbm_wire::image::Content;
+use lfbm_wire::{
     DataType, ExplainRequest, Image, ImageForm, InferenceParameters, InpaintRequest,
     InpaintResponse, RenderedImage, SampleRequest, ScoreRequest, Tensor,
 };

@@ -9,7 +9,7 @@ use lfbm_bundle::manifest::PriorKind;
 use lfbm_bundle::model::GeneratorName;
 use lfbm_bundle::runtime::Runtime;
 use lfbm_bundle::testing::{RandomModel, random_bundle, random_bundle_of};
-use lfbm_server::proto::{ImageForm, SampleRequest};
+use lfbm_wire::{ImageForm, SampleRequest};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
