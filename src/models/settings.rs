@@ -19,7 +19,7 @@ pub struct ModelSettings {
     #[arg(long, env = "LFBM_DEVICE", default_value_t = Device::Cpu)]
     #[serde(with = "lfbm_settings::text")]
     pub device: Device,
-    /// Where models run when the device cannot be had: cpu, or none to refuse them
+    /// Where models run when the device is not available: cpu, or none to refuse them
     #[arg(
         long,
         env = "LFBM_DEVICE_FALLBACK",
@@ -27,7 +27,7 @@ pub struct ModelSettings {
         default_value_t = DeviceFallback::None
     )]
     pub device_fallback: DeviceFallback,
-    /// GPU memory that a graph of a model may take for tensors [default: all of it]
+    /// GPU memory that each graph of a model may allocate for tensors [default: all of it]
     #[arg(long, env = "LFBM_GPU_MEMORY_LIMIT_BYTES", hide_short_help = true)]
     pub gpu_memory_limit_bytes: Option<usize>,
     /// How exactly large matrix products are computed: f32; bf16 on a cpu with AVX512-BF16, faster;
@@ -44,7 +44,7 @@ pub struct ModelSettings {
         hide_short_help = true
     )]
     pub cuda_graphs: bool,
-    /// How often bundles are looked for that are new or gone; 0 for SIGHUP only
+    /// How often bundle folders are rescanned; 0 for SIGHUP only
     #[arg(long, env = "LFBM_MODEL_POLL_S", default_value_t = 10)]
     pub model_poll_s: u64,
 }

@@ -32,7 +32,7 @@ pub struct RequestSettings {
     /// refused
     #[arg(long, env = "LFBM_MAX_QUEUE_MS", default_value_t = 5000)]
     pub max_queue_ms: u64,
-    // What one stream may have under way, at the most chains an image.
+    // The default is what one stream may have in flight, at the most chains an image.
     /// Chains of each priority that wait or run at most; more are refused
     #[arg(
         long,
@@ -41,7 +41,7 @@ pub struct RequestSettings {
         hide_short_help = true
     )]
     pub max_chains_in_flight: usize,
-    /// Images of one ScoreStream that may be under way
+    /// Images of one ScoreStream in flight at most
     #[arg(
         long,
         env = "LFBM_MAX_STREAM_IN_FLIGHT",
@@ -57,8 +57,8 @@ pub struct RequestSettings {
         hide_short_help = true
     )]
     pub max_message_bytes: usize,
-    /// Memory that all requests together may hold: as they came, unpacked and decoded; what needs more
-    /// is refused for the moment [default: 67108864, or four times --max-message-bytes if that is more]
+    /// Memory that all requests together may hold: as received, decompressed and decoded; a request
+    /// that needs more is refused for the moment [default: 67108864, or four times --max-message-bytes if that is more]
     #[arg(long, env = "LFBM_MAX_REQUEST_MEMORY_BYTES", hide_short_help = true)]
     pub max_request_memory_bytes: Option<usize>,
     /// How long the server waits for the rest of a message; a stream may wait between messages

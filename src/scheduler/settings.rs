@@ -16,12 +16,11 @@ pub struct BatchSettings {
     /// Threads that run chains, each in a batch of its own; 0 for one per core
     #[arg(long, env = "LFBM_THREADS", default_value_t = 0)]
     pub threads: usize,
-    /// Chains under way at most, which the threads share evenly; at least 2 [default: 64 a thread on
-    /// cpu, 64 elsewhere]
+    /// Rows of all batches together, which the threads share evenly; at least 2 [default: 64 a thread
+    /// on cpu, 64 elsewhere]
     #[arg(long, env = "LFBM_MAX_BATCH_CHAINS", hide_short_help = true)]
     pub max_batch_chains: Option<usize>,
-    /// Sizes of a thread's batch that are run, as a list with commas, as far as it has room; smaller
-    /// batches are padded to the next
+    /// Batch sizes that a thread runs, as a list with commas; smaller batches are padded to the next
     /// [default: none on cpu, powers of two elsewhere]
     #[arg(
         long,
@@ -30,7 +29,7 @@ pub struct BatchSettings {
         hide_short_help = true
     )]
     pub batch_buckets: Option<Vec<usize>>,
-    /// Share of the chains under way that bulk requests get while interactive ones wait
+    /// Share of the rows that bulk requests get while interactive ones wait
     #[arg(
         long,
         env = "LFBM_BULK_SHARE",
@@ -47,7 +46,7 @@ impl Group for BatchSettings {
 }
 
 impl BatchSettings {
-    /// Chains under way at most on a device that `threads` threads run.
+    /// Rows of all batches together on a device that `threads` threads run.
     pub fn capacity(&self, device: Device, threads: usize) -> usize {
         let threads = match device {
             Device::Cpu => threads,

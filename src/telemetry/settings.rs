@@ -19,7 +19,7 @@ pub struct TelemetrySettings {
     /// What is logged, such as info or lfbm_server=debug
     #[arg(long, env = "LFBM_LOG", default_value = "info")]
     pub log: String,
-    /// Scores that drift is worked out over, per model
+    /// Scores, per model, that drift is computed over
     #[arg(
         long,
         env = "LFBM_DRIFT_WINDOW",
@@ -30,7 +30,7 @@ pub struct TelemetrySettings {
     /// Where an OpenTelemetry collector listens for OTLP over gRPC, http://HOST:PORT [default: none]
     #[arg(long, env = "LFBM_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
-    /// Share of the traces that it is sent, from 0 to 1
+    /// Share of the traces that are exported, from 0 to 1
     #[arg(
         long,
         env = "LFBM_TRACE_SAMPLING_RATIO",

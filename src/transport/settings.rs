@@ -29,7 +29,7 @@ pub struct ConnectionSettings {
         hide_short_help = true
     )]
     pub handshake_timeout_s: u64,
-    /// Requests that may be under way in one connection
+    /// Requests in flight on one connection at most
     #[arg(
         long,
         env = "LFBM_MAX_STREAMS",
@@ -37,7 +37,7 @@ pub struct ConnectionSettings {
         hide_short_help = true
     )]
     pub max_streams: u32,
-    /// How long a connection may be silent before it is asked for a sign of life
+    /// How long a connection may be silent before the server sends a keep-alive ping
     #[arg(
         long,
         env = "LFBM_KEEP_ALIVE_S",
@@ -45,8 +45,8 @@ pub struct ConnectionSettings {
         hide_short_help = true
     )]
     pub keep_alive_s: u64,
-    /// How long a connection may have no request under way before its client is told to open another
-    /// when it needs one; 0 for any time
+    /// How long a connection may have no request in flight before its client is told to open another
+    /// when it needs one (GOAWAY); 0 for no limit
     #[arg(
         long,
         env = "LFBM_MAX_CONNECTION_IDLE_S",
@@ -54,12 +54,11 @@ pub struct ConnectionSettings {
         hide_short_help = true
     )]
     pub max_connection_idle_s: u64,
-    /// How old a connection may grow before its client is told to open another; what is under way
-    /// in it is finished; a tenth more or less, so that clients do not come back together; 0 for any
-    /// age
+    /// Age of a connection at which its client is told to open another (GOAWAY); requests in flight are
+    /// finished; varied by a tenth, so that clients do not reconnect together; 0 for no limit
     #[arg(long, env = "LFBM_MAX_CONNECTION_AGE_S", default_value_t = 0)]
     pub max_connection_age_s: u64,
-    /// How long what is under way in such a connection may take; 0 for as long as it takes
+    /// How long requests in flight on such a connection may take; 0 for no limit
     #[arg(
         long,
         env = "LFBM_MAX_CONNECTION_AGE_GRACE_S",

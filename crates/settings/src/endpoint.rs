@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Group, SettingsError};
+use crate::address::Address;
+use crate::error::SettingsError;
+use crate::range::Group;
 
 /// Where the server listens and what it asks of its clients. The server listens by it, and the
 /// client finds a server on the same machine by it.

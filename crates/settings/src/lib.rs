@@ -11,6 +11,7 @@
 mod address;
 mod arguments;
 mod endpoint;
+mod error;
 mod range;
 mod sources;
 pub mod text;
@@ -18,5 +19,6 @@ pub mod text;
 pub use address::{Address, Host};
 pub use arguments::{arguments, environment, from_arguments};
 pub use endpoint::EndpointSettings;
+pub use error::SettingsError;
 pub use range::{Group, Range};
-pub use sources::{SettingsError, Sources};
+pub use sources::Sources;

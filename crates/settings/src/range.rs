@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::SettingsError;
+use crate::error::SettingsError;
 
 /// Settings that one part of a program owns.
 pub trait Group: Args + Serialize + DeserializeOwned {

@@ -3,42 +3,8 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use crate::Group;
-
-/// Why settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file cannot be read, or a setting in it is of the wrong type.
-    #[error("settings: {0}")]
-    Source(#[from] config::ConfigError),
-    /// The file has a setting that there is not.
-    #[error("settings: there is no setting {name} (--help lists them, with - for _)")]
-    Unknown {
-        /// Its name.
-        name: String,
-    },
-    /// Arguments do not make a group.
-    #[error(transparent)]
-    Arguments(#[from] clap::Error),
-    /// A setting needs another one.
-    #[error("{name} is set and {other} is not; set both or neither")]
-    Alone {
-        /// The setting that is there.
-        name: &'static str,
-        /// The one that is missing.
-        other: &'static str,
-    },
-    /// A setting is out of its range.
-    #[error("{name} is {value}, expected {expected}")]
-    Range {
-        /// Which setting.
-        name: &'static str,
-        /// Its value.
-        value: String,
-        /// What it may be.
-        expected: String,
-    },
-}
+use crate::error::SettingsError;
+use crate::range::Group;
 
 /// Where settings come from, the strongest last: defaults, a TOML file, the environment, flags.
 pub struct Sources<'a> {
