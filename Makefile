@@ -143,13 +143,14 @@ bench: onnxruntime ## Time a posterior step, and Score end to end
 	cargo bench
 
 .PHONY: bench-scheduling
-bench-scheduling: server ## Measure goodput, latency and batching under load; takes ten minutes
+bench-scheduling: server ## Measure goodput and latency under load; takes ten minutes
 	$(PYTHON) scripts/bench-scheduling.py
 
 .PHONY: install
 install: ## Install the server and its client under PREFIX
 	@$(PYTHON) scripts/native-libs.py $(ONNXRUNTIME)
 	cargo install --locked --path . --root $(PREFIX)
+	cargo install --locked --path cli --root $(PREFIX)
 	install -d $(PREFIX)/lib/lfbm
 	install -m 644 third_party/$(ONNXRUNTIME)/lib/*.so $(PREFIX)/lib/lfbm/
 

@@ -16,14 +16,14 @@ use criterion::{
 use futures_util::{StreamExt, stream};
 use lfbm_model::GeneratorName;
 use lfbm_runtime::{Device, Precision, Runtime};
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::score_stream_response::Result as Scored;
-use lfbm_server::proto::{DataType, Image, ScoreRequest, ScoreStreamRequest, Tensor};
 use lfbm_testkit::random_bundle;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::image::Content;
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::score_stream_response::Result as Scored;
+use lfbm_wire::{DataType, Image, ScoreRequest, ScoreStreamRequest, Tensor};
 use tonic::transport::Channel;
 
 const LATENT_DIM: usize = 16;

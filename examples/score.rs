@@ -11,9 +11,9 @@ use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::Context;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{Image, ScoreRequest, Verdict};
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::image::Content;
+use lfbm_wire::{Image, ScoreRequest, Verdict};
 use tonic::Request;
 
 #[tokio::main(flavor = "current_thread")]

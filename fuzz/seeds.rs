@@ -10,9 +10,9 @@ use lfbm_bundle::manifest::{Contrast, ImageSpec};
 use lfbm_detector::{Calibration, LocalCalibration};
 use lfbm_model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs, posterior_graph};
 use lfbm_onnx::{Graph, encode};
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::{
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::{
     DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
 };
 use lfbm_testkit::{random_flow, random_generator, random_images, memory_bank_of};

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What the scheduler does under load: goodput and latency from half to three times the capacity,
-and step-level against request-level batching in turns. Prints Markdown tables; takes minutes.
+"""What the scheduler does under load: goodput and latency from half to three times the capacity.
+Prints Markdown tables; takes minutes.
 
     make server
     scripts/bench-scheduling.py            # some ten minutes, on a machine with nothing else to do
 
 Loads are open loops (Poisson arrivals, latency from the intended send time). A load is compared with
 the capacity right before and after it, in several rounds, since speeds drift. "Work per CPU s" are
-Langevin steps of chains per second of the server's processor time, compared with a server that is
+Langevin steps of chains per second of the server's CPU time, compared with a server that is
 just full: what others do on the machine does not touch it, and what refusals cost lowers it.
 """
 import argparse
@@ -24,7 +24,6 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = ROOT / "target" / "release"
-MODES = {"step": ["--batching=step"], "request": ["--batching=request"]}
 
 
 class Server:
@@ -34,7 +33,7 @@ class Server:
         self.stat = pathlib.Path(f"/proc/{process.pid}/stat")
 
     def work(self):
-        """Steps of chains and seconds of processor time since the start."""
+        """Steps of chains and seconds of CPU time since the start."""
         with urllib.request.urlopen(self.metrics) as reply:
             lines = reply.read().decode().splitlines()
         steps = sum(float(line.split()[-1]) for line in lines
@@ -44,7 +43,7 @@ class Server:
 
 
 def per_cpu_s(befores, afters):
-    """Work per second of processor time, over several stretches of time."""
+    """Work per second of CPU time, over several stretches of time."""
     steps, seconds = (sum(after[i] - before[i] for before, after in zip(befores, afters))
                       for i in (0, 1))
     return steps / seconds
@@ -115,7 +114,7 @@ def overload(bundle, args, title, server_flags, load_flags):
     print_row("load", "capacity/s", "goodput/s", "of capacity", "work per CPU s", "refused/s",
               "late/s", "p50 ms", "p99 ms", "refusal p99 ms")
     print_row(*["---"] * 10)
-    step = [*MODES["step"], *sizes(args)]
+    step = sizes(args)
     with server(bundle, [*step, "--max-queue-ms=600000"]) as patient, \
             server(bundle, [*step, *server_flags]) as tested:
         for share in (0.5, 0.9, 1.5, 3.0):
@@ -138,34 +137,11 @@ def overload(bundle, args, title, server_flags, load_flags):
                       ms(ok, "p50"), ms(ok, "p99"), ms(refused, "p99"))
 
 
-def batchers(bundle, args):
-    print("\nStep-level and request-level batching, in turns:\n")
-    print_row("load", "batching", "capacity/s", "goodput/s", "p50 ms", "p99 ms", "p50 by round")
-    print_row(*["---"] * 7)
-    with contextlib.ExitStack() as stack:
-        servers = {mode: stack.enter_context(
-                    server(bundle, [*flags, *sizes(args)]))
-                for mode, flags in MODES.items()}
-        for share in (0.5, 0.9):
-            capacities, results = [], {mode: [] for mode in servers}
-            for turn in range(args.rounds):
-                # The same load for both: a share of what step-level batching can do.
-                capacities.append(capacity(servers["step"], args))
-                for mode in sorted(servers, reverse=turn % 2 == 0):
-                    rate = share * capacities[-1]
-                    results[mode].append(load(servers[mode], rate, args, "--load-seed", turn))
-            for mode, rounds in results.items():
-                ok = answered(rounds, "OK")
-                goodput = statistics.mean(result["goodput_per_s"] for result in rounds)
-                print_row(share, mode, f"{statistics.mean(capacities):.0f}", f"{goodput:.0f}",
-                          ms(ok, "p50"), ms(ok, "p99"), ", ".join(ms([a], "p50") for a in ok))
-
-
 def classes(bundle, args):
     print("\nInteractive requests at 0.3 of the capacity, bulk beside them at 2 times:\n")
     print_row("bulk", "interactive/s", "p50 ms", "p99 ms", "bulk/s")
     print_row(*["---"] * 5)
-    with server(bundle, [*MODES["step"], *sizes(args)]) as tested:
+    with server(bundle, sizes(args)) as tested:
         most = capacity(tested, args)
         for bulk in (0.0, 2.0):
             share = bulk / (bulk + 0.3)
@@ -196,7 +172,6 @@ def main():
         (bundle / "manifest.json").write_text(json.dumps(manifest))
         overload(bundle, args, "Interactive requests that may wait for a second:",
                  ["--max-queue-ms=1000"], ["--timeout-s", 30])
-        batchers(bundle, args)
         classes(bundle, args)
         overload(bundle, args, "Interactive requests with a deadline of two seconds:",
                  [], ["--timeout-s", 2])

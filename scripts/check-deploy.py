@@ -244,7 +244,7 @@ def check_settings():
     usage = run(BIN / "lfbm-server", "--help") + run(BIN / "lfbm", "--help")
     addresses = {f"LFBM_{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in PORTS.items()}
     for name, value in (DRAIN | addresses).items():
-        check(re.search(rf"\[default: {re.escape(str(value))}\]\s+\[env: {name}=", usage),
+        check(re.search(rf"\[env: {name}=[^\]]*\]\s+\[default: {re.escape(str(value))}\]", usage),
               f"scripts/check-deploy.py takes {value} for the default of {name}")
     for path in DEPLOY.glob("Dockerfile*"):
         ports = {name.lower(): int(port) for name, port in

@@ -1,41 +1,15 @@
-//! Which requests are let in: as much work as there is room for, and no request that would wait too
-//! long.
+//! Admission: bounds the work in the server, and refuses requests that would wait too long.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+
+use crate::request::{Estimate, Permit, Priority};
 
 /// Bounds of the time after which a refused client is told to try again.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(60)];
-
-/// Which requests have the right of way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
-    /// Somebody waits for the answer.
-    Interactive,
-    /// Throughput counts, latency does not.
-    Bulk,
-}
-
-/// How long a request would take at the present speed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
-    /// In line for rows.
-    pub wait: Duration,
-    /// In its rows.
-    pub run: Duration,
-    /// How much longer it may take, as others lately have.
-    pub margin: Duration,
-}
-
-impl Estimate {
-    /// From admission to the answer, without the margin.
-    pub fn expected(&self) -> Duration {
-        self.wait.saturating_add(self.run)
-    }
-}
 
 /// What requests take room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +44,6 @@ pub struct Room {
     max_wait: Duration,
     free: Arc<Semaphore>,
 }
-
-/// Room for the work of one request; given back on drop.
-#[derive(Debug)]
-pub struct Permit(#[allow(dead_code)] OwnedSemaphorePermit);
 
 /// Why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -213,7 +183,7 @@ impl Room {
     pub fn take(&self, asked: u32, done_in: Duration) -> Result<Permit, Refusal> {
         Arc::clone(&self.free)
             .try_acquire_many_owned(asked)
-            .map(Permit)
+            .map(Permit::from)
             .map_err(|_| Refusal::Full {
                 work: self.work,
                 in_flight: self.in_flight(),

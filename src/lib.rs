@@ -1,16 +1,21 @@
 //! `lfbm-server`: scores images under latent-space flow-based models.
 //!
 //! The modules stand in the order in which a request passes them:
-//! [`wire`] decodes it, [`models`] finds the model, [`admission`] bounds what waits, [`scheduler`]
-//! takes the Langevin steps, or [`sampling`] draws, [`score`] makes the answer, and [`service`] is the gRPC face of it
-//! all. Around them: [`config`], [`telemetry`], [`transport`] with connections, TLS and tokens,
-//! [`memory`], [`http`], [`shutdown`], and [`server`], which puts the parts together.
+//! [`wire`] makes a draft of its message, [`request`] validates it, [`models`] finds the model,
+//! [`admission`] bounds what waits, [`scheduler`] takes the Langevin steps, or [`sampling`] draws,
+//! [`score`] makes the answer, and [`service`] is the gRPC face of it all. Around them: [`config`],
+//! [`telemetry`], [`transport`] with connections, TLS and tokens, [`memory`], [`http`], [`shutdown`], [`phase`],
+//! and [`server`], which puts the parts together.
+
+#![forbid(unsafe_code)]
 
 pub mod admission;
 pub mod config;
 pub mod http;
 pub mod memory;
 pub mod models;
+pub mod phase;
+pub mod request;
 pub mod sampling;
 pub mod scheduler;
 pub mod score;
@@ -20,17 +25,3 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod transport;
 pub mod wire;
-
-/// What `proto/` generates.
-#[allow(missing_docs, clippy::doc_markdown)]
-pub mod proto {
-    tonic::include_proto!("lfbm.v1");
-
-    /// The Open Inference Protocol.
-    pub mod inference {
-        tonic::include_proto!("inference");
-    }
-
-    /// The descriptors, for server reflection.
-    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-}

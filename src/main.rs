@@ -1,17 +1,20 @@
 //! `lfbm-server`.
 
+#![forbid(unsafe_code)]
+
 use anyhow::Context;
+use clap::ArgMatches;
 use lfbm_console::environment::execute_with;
 use lfbm_console::one_line;
 use lfbm_runtime::NO_TELEMETRY;
-use lfbm_server::config::{self, Args, Config};
+use lfbm_server::config::Config;
 use lfbm_server::server::Server;
 use lfbm_server::shutdown::{self, Stop};
 use lfbm_server::telemetry;
 
 fn main() {
     execute_with(&[NO_TELEMETRY]);
-    let code = match run(&config::parse()) {
+    let code = match run(&lfbm_settings::arguments::<Config>()) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("lfbm-server: {}", one_line(error.as_ref()));
@@ -21,11 +24,11 @@ fn main() {
     shutdown::exit(code)
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
-    let config = Config::load(args)?;
+fn run(arguments: &ArgMatches) -> anyhow::Result<()> {
+    let config = Config::load(arguments)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let entered = runtime.enter();
-    let telemetry = telemetry::init(&config)?;
+    let telemetry = telemetry::init(&config.telemetry)?;
     let result = runtime.block_on(async {
         // Before anything is loaded, so that a stop at any time is a clean one.
         let stop = Stop::listen().context("signals cannot be caught")?;

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// A request that holds no more than this is small; decoding a file of a small image takes most of it.
 const SMALL_BYTES: usize = 768 << 10;
-/// Large requests leave so small a part of the budget to small ones.
+/// Large requests leave one part in this many to small ones.
 const SMALL_PART: usize = 8;
 
 /// A budget of bytes.
@@ -19,10 +19,10 @@ pub struct Memory(Arc<Budget>);
 struct Budget {
     limit: usize,
     used: AtomicUsize,
-    /// Images that are held, and those of them that are decoded now.
+    /// Images held, and how many of them are being decoded.
     images: AtomicUsize,
     decoding: AtomicUsize,
-    image_let_go: Notify,
+    image_released: Notify,
 }
 
 /// A part of the budget; given back on drop.
@@ -50,7 +50,7 @@ pub struct Exhausted {
     pub used: usize,
     /// What was asked for.
     pub asked: usize,
-    /// What there is: of the whole budget, large requests leave an eighth to small ones.
+    /// What is available: large requests leave an eighth of the budget to small ones.
     pub limit: usize,
 }
 
@@ -62,16 +62,16 @@ impl Memory {
             used: AtomicUsize::new(0),
             images: AtomicUsize::new(0),
             decoding: AtomicUsize::new(0),
-            image_let_go: Notify::new(),
+            image_released: Notify::new(),
         }))
     }
 
-    /// All of it.
+    /// Its size.
     pub fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// A part that has no bytes yet.
+    /// An empty part.
     pub fn reservation(&self) -> Reservation {
         Reservation {
             memory: self.clone(),
@@ -79,21 +79,21 @@ impl Memory {
         }
     }
 
-    /// Takes `bytes`, at once or not at all: whoever waited with a part in hand could wait for ever.
+    /// Takes `bytes` at once or fails: a caller that waited while it holds a part could deadlock.
     ///
     /// # Errors
-    /// When so much is not left.
+    /// When the budget is used up.
     pub fn take(&self, bytes: usize) -> Result<Reservation, Exhausted> {
         let mut reservation = self.reservation();
         reservation.grow(bytes)?;
         Ok(reservation)
     }
 
-    /// Takes `bytes` to decode an image with. When so much is not left, waits while other images are
-    /// decoded, or if it is `patient` while others are held: they need nothing more to come to their end.
+    /// Takes `bytes` for decoding an image. When the budget is used up, waits while other images are
+    /// being decoded, or, if `patient`, while others are held: those need no more memory to finish.
     ///
     /// # Errors
-    /// When so much is not left, and there is nothing to wait for.
+    /// When the budget is used up, and no image will free some.
     pub async fn take_for_image(
         &self,
         bytes: usize,
@@ -106,7 +106,7 @@ impl Memory {
             &budget.decoding
         };
         loop {
-            let let_go = budget.image_let_go.notified();
+            let released = budget.image_released.notified();
             match self.take(bytes) {
                 Ok(reservation) => {
                     budget.images.fetch_add(1, Ordering::AcqRel);
@@ -117,7 +117,7 @@ impl Memory {
                     });
                 }
                 Err(exhausted) if awaited.load(Ordering::Acquire) == 0 => return Err(exhausted),
-                Err(_) => let_go.await,
+                Err(_) => released.await,
             }
         }
     }
@@ -130,7 +130,7 @@ impl ImageMemory {
         if std::mem::take(&mut self.decoding) {
             let budget = &self.reservation.memory.0;
             budget.decoding.fetch_sub(1, Ordering::AcqRel);
-            budget.image_let_go.notify_waiters();
+            budget.image_released.notify_waiters();
         }
     }
 }
@@ -143,7 +143,7 @@ impl Drop for ImageMemory {
             .images
             .fetch_sub(1, Ordering::AcqRel);
         self.decoded(0);
-        self.reservation.memory.0.image_let_go.notify_waiters();
+        self.reservation.memory.0.image_released.notify_waiters();
     }
 }
 
@@ -151,7 +151,7 @@ impl Reservation {
     /// Takes `bytes` more.
     ///
     /// # Errors
-    /// When so much is not left.
+    /// When the budget is used up.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.memory.0;
         let limit = if self.bytes.saturating_add(bytes) > SMALL_BYTES {

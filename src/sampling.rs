@@ -13,7 +13,8 @@ use lfbm_runtime::{RuntimeError, Sampler};
 use tokio::sync::Mutex;
 use tracing::Span;
 
-use crate::admission::{Estimate, Refusal, Room, Work};
+use crate::admission::{Refusal, Room, Work};
+use crate::request::Estimate;
 
 /// Requests of the largest size that may wait or run for a model.
 const MODEL_REQUESTS: usize = 16;
@@ -42,7 +43,7 @@ pub enum SamplingError {
     Panicked,
 }
 
-/// What the models' samplers share. Clones are of the same server.
+/// What the models' samplers share. Clones share it too.
 #[derive(Clone)]
 pub struct Sampling {
     max_samples: usize,
@@ -75,8 +76,8 @@ impl Sampling {
         }
     }
 
-    /// The sampler of a model.
-    pub fn of_model(&self, sampler: Sampler) -> ModelSampler {
+    /// A model's sampler.
+    pub fn model_sampler(&self, sampler: Sampler) -> ModelSampler {
         let line = Line::new(MODEL_REQUESTS * self.max_samples, self.max_wait);
         ModelSampler {
             sampler: Arc::new(Mutex::new(sampler)),
@@ -161,7 +162,7 @@ impl Line {
         Duration::try_from_secs_f64(count as f64 * seconds).unwrap_or(Duration::MAX)
     }
 
-    /// So many samples took so long.
+    /// Records that `count` samples took `took`.
     fn observe(&self, count: u32, took: Duration) {
         let now = took.as_secs_f64() / f64::from(count.max(1));
         let mean = f64::from_bits(self.seconds.load(Ordering::Relaxed));
@@ -170,7 +171,7 @@ impl Line {
         } else {
             mean + NEWEST * (now - mean)
         };
-        // One that comes between is lost, and the next is as good.
+        // A concurrent update may be lost; the next one is as good.
         self.seconds.store(next.to_bits(), Ordering::Relaxed);
     }
 }

@@ -1,16 +1,16 @@
-//! From chains to the answer.
+//! One score of an image's chains, and its p-values and verdict.
 
 use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
-use lfbm_detector::{Calibration, ChainScore, Score, aggregate};
+use lfbm_detector::{self as detector, Calibration, ChainScore, Score};
 
-/// What the calibration says of a score.
+/// A score in comparison with those of held-out normal images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
-    /// Share of normal images that score as low or lower.
+    /// Fraction of held-out normal images whose log joint is at most this one.
     pub p_value: f64,
     /// High for an anomaly; see [`lfbm_detector::local`].
     pub local_score: f64,
-    /// Share of normal images whose local score is as high or higher.
+    /// Fraction of held-out normal images whose local score is at least this one.
     pub local_p_value: f64,
     /// Whether the score that makes the verdict is beyond its threshold.
     pub anomalous: bool,
@@ -35,11 +35,11 @@ pub struct Diverged;
 ///
 /// # Errors
 /// When a density is not finite.
-pub fn score(chains: &[ChainScore], how: Aggregation) -> Result<Score, Diverged> {
+pub fn aggregate(chains: &[ChainScore], how: Aggregation) -> Result<Score, Diverged> {
     check(chains)?;
-    let score = aggregate(chains, how).ok_or(Diverged)?;
+    let score = detector::aggregate(chains, how).ok_or(Diverged)?;
     // Of finite densities the squares may not be.
-    let numbers = [
+    let values = [
         score.log_joint,
         score.log_prior,
         score.log_likelihood,
@@ -47,14 +47,14 @@ pub fn score(chains: &[ChainScore], how: Aggregation) -> Result<Score, Diverged>
         score.log_prior_std,
         score.log_likelihood_std,
     ];
-    if numbers.iter().all(|number| number.is_finite()) {
+    if values.iter().all(|value| value.is_finite()) {
         Ok(score)
     } else {
         Err(Diverged)
     }
 }
 
-/// Whether every chain kept to the numbers.
+/// Whether every chain ended with finite densities.
 ///
 /// # Errors
 /// When a density is not finite.
@@ -95,7 +95,7 @@ mod tests {
             log_likelihood: -1.0,
             z: vec![0.0],
         };
-        let score = |chains: &[ChainScore]| score(chains, Aggregation::Max);
+        let score = |chains: &[ChainScore]| aggregate(chains, Aggregation::Max);
         assert_eq!(score(&[chain(-1.0)]).unwrap().log_joint, -2.0);
         for bad in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY] {
             assert_eq!(score(&[chain(-1.0), chain(bad)]), Err(Diverged));

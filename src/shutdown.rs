@@ -1,4 +1,4 @@
-//! When to stop.
+//! SIGTERM and SIGINT.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// SIGTERM or SIGINT, from the call of [`Stop::listen`] on. A second one ends the process at once, with
-/// failure: somebody does not want to wait.
+/// failure.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 

@@ -5,22 +5,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use common::Server;
+use common::{Server, binary};
 
 const HELD_OUT: &str = "1";
-
-fn trainer() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_lfbm-server")).with_file_name("trainer");
-    assert!(
-        path.is_file(),
-        "{} is missing: run `make test`",
-        path.display()
-    );
-    path
-}
 
 fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap();
@@ -31,7 +21,7 @@ fn succeed(command: &mut Command) -> Output {
 
 fn score(server: &Server, folder: &Path) -> Vec<serde_json::Value> {
     let output = succeed(
-        Command::new(env!("CARGO_BIN_EXE_lfbm"))
+        Command::new(binary("lfbm"))
             .args(["--server", &server.url, "score", "--json"])
             .arg(folder),
     );
@@ -64,7 +54,7 @@ fn whole_path(inference: &str) {
     let bundle = scratch.path().join("strokes");
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("trainer/configs/strokes.toml");
     succeed(
-        Command::new(trainer())
+        Command::new(binary("trainer"))
             .args([
                 "fit",
                 "--dataset",
@@ -80,7 +70,7 @@ fn whole_path(inference: &str) {
             .arg(&bundle),
     );
     let report = succeed(
-        Command::new(trainer())
+        Command::new(binary("trainer"))
             .arg("evaluate")
             .arg(&bundle)
             .arg("--json"),
@@ -107,7 +97,7 @@ fn whole_path(inference: &str) {
     let images = scratch.path().join("images");
     for digit in ["0", "3", "8", HELD_OUT] {
         succeed(
-            Command::new(trainer())
+            Command::new(binary("trainer"))
                 .args([
                     "draw", "--digit", digit, "--count", "16", "--seed", "99", "--out",
                 ])

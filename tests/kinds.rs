@@ -7,8 +7,8 @@ use std::path::Path;
 
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
 use lfbm_model::pixels::from_bytes;
-use lfbm_server::proto::{Image, image::Content};
-use lfbm_server::wire::decode;
+use lfbm_server::wire::image;
+use lfbm_wire::{Image, image::Content};
 
 #[test]
 fn every_kind_of_file_is_read_to_the_bit() {
@@ -25,7 +25,10 @@ fn every_kind_of_file_is_read_to_the_bit() {
                 contrast: Contrast::None,
             };
             let content = Some(Content::Encoded(file.clone()));
-            let intensities = decode(Some(&Image { content }), &spec).unwrap();
+            let intensities = image(Some(Image { content }))
+                .unwrap()
+                .decode(&spec)
+                .unwrap();
             let bytes = lfbm_images::planes(&lfbm_images::decode(&file, 256).unwrap(), channels);
             let expected: Vec<f32> = from_bytes(&bytes).collect();
             assert_eq!(intensities, expected, "{name}");

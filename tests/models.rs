@@ -14,9 +14,9 @@ use std::time::Duration;
 use common::{Server, client, encoded, eventually, http_get, metric, png};
 use lfbm_model::GeneratorName;
 use lfbm_runtime::Runtime;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::{GetModelRequest, InferenceParameters, ScoreRequest, ScoreResponse};
 use lfbm_testkit::random_bundle;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::{GetModelRequest, InferenceParameters, ScoreRequest, ScoreResponse};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -477,7 +477,7 @@ fn a_device_that_cannot_be_had_is_an_error_that_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_model_falls_back_to_the_processor_only_when_told_to_and_says_so() {
+async fn a_model_falls_back_to_the_cpu_only_when_told_to_and_says_so() {
     let place = Place::new();
     let device = ["--device", "cuda", "--device-fallback", "cpu"];
     let flags = [&device[..], &["--precision", "tf32"]].concat();

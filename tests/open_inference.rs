@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Server, bundle, client, close, encoded, pixels, png};
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::inference::{
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::inference::{
     InferTensorContents, ModelInferRequest, ServerLiveRequest, ServerLiveResponse,
 };
-use lfbm_server::proto::{Aggregation, InferenceParameters, Verdict};
+use lfbm_wire::{Aggregation, InferenceParameters, Verdict};
 use serde_json::Value;
 use tonic::client::Grpc;
 use tonic::transport::Channel;

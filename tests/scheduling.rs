@@ -9,9 +9,7 @@ use std::time::Duration;
 use common::{Server, bundle, client, close, encoded, endless, eventually, metric, pixels, png};
 use futures_util::future::join_all;
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_server::proto::{
-    self, DataType, InferenceParameters, Priority, ScoreRequest, Tensor, Verdict,
-};
+use lfbm_wire::{self, DataType, InferenceParameters, Priority, ScoreRequest, Tensor, Verdict};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
@@ -42,7 +40,7 @@ fn mixture(spec: &ImageSpec) -> Vec<ScoreRequest> {
                     chains: Some(1 + index as u32 % 4),
                     steps: Some(3 + 7 * (index as u32 % 9)),
                     step_size: Some(0.02 + 0.001 * index as f32),
-                    aggregation: proto::Aggregation::Mean.into(),
+                    aggregation: lfbm_wire::Aggregation::Mean.into(),
                     ..Default::default()
                 }),
                 priority: priority.into(),
@@ -69,7 +67,7 @@ async fn score_together(server: &Server, requests: &[ScoreRequest]) -> Vec<f64> 
     join_all(calls).await
 }
 
-/// Alone, among 63 others in a batch too small for them all, padded, or collected: one score.
+/// Alone, among 63 others in a batch too small for them all, or padded: one score.
 #[tokio::test]
 async fn a_score_does_not_depend_on_how_it_is_scheduled() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +85,6 @@ async fn a_score_does_not_depend_on_how_it_is_scheduled() {
         ["--max-batch-chains=64", "--bulk-share=0.25"],
         ["--max-batch-chains=7", "--bulk-share=0.5"],
         ["--max-batch-chains=48", "--batch-buckets=5,20,48"],
-        ["--batching=request", "--request-batch-window-ms=20"],
     ] {
         // On any machine a thread's room is larger than the smallest bucket.
         let flags = [flags[0], flags[1], patient, "--threads=2"];
@@ -233,7 +230,7 @@ async fn deadlines_and_cancellations_free_rows() {
     eventually("all rows are free", || held() == 0.0).await;
 }
 
-/// A batch of whole requests that never ends, and one request that waits for it.
+/// A batch that never ends, a long line for it, and one request that comes behind.
 #[tokio::test]
 async fn a_request_that_would_be_too_late_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,12 +238,16 @@ async fn a_request_that_would_be_too_late_is_refused_at_once() {
     let spec = bundle.manifest().image;
     let flags = [
         &ENDLESS[..],
-        &["--max-batch-chains=4", "--batching=request"],
+        &[
+            "--max-batch-chains=4",
+            "--max-chains=1000000",
+            "--max-chains-in-flight=2000000",
+        ],
     ]
     .concat();
     let server = Server::start(bundle.dir(), folder.path(), &flags);
     let client = client(&server).await;
-    for chains in [4, 1] {
+    for chains in [4, 1_000_000] {
         let mut endless = endless(request(&spec, 0));
         endless.inference.as_mut().unwrap().chains = Some(chains);
         let mut client = client.clone();

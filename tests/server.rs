@@ -13,8 +13,8 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use lfbm_bundle::manifest::{Aggregation, Decision, Langevin};
 use lfbm_runtime::{Device, Inference, Precision, Runtime, SessionOptions};
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{
+use lfbm_wire::image::Content;
+use lfbm_wire::{
     self, DataType, GetModelRequest, Image, InferenceParameters, InpaintRequest, ListModelsRequest,
     SampleRequest, ScoreRequest, Tensor, Verdict,
 };
@@ -73,7 +73,7 @@ async fn scores_do_not_depend_on_who_shares_the_batch(precision: Precision) {
                 chains: Some(1 + index as u32 % 3),
                 steps: Some(5 + index as u32 % 20),
                 step_size: Some(0.02 + 0.001 * index as f32),
-                aggregation: proto::Aggregation::LogMeanExp.into(),
+                aggregation: lfbm_wire::Aggregation::LogMeanExp.into(),
                 ..Default::default()
             });
             request

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Server, bundle, client, close, encoded, metric, pixels, png, resident_bytes};
-use lfbm_server::proto::{InferenceParameters, ScoreRequest};
+use lfbm_wire::{InferenceParameters, ScoreRequest};
 use tonic::Code;
 
 const CLIENTS: usize = 16;

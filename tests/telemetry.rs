@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use common::{Server, bundle, client, encoded, http_get, metric, pixels, png};
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_server::proto::{InferenceParameters, ScoreRequest};
+use lfbm_wire::{InferenceParameters, ScoreRequest};
 
 fn request(spec: &ImageSpec, index: usize) -> ScoreRequest {
     encoded(png(pixels(spec, index)))

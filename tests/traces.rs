@@ -10,9 +10,9 @@ use std::process::Command;
 
 use common::{Server, bundle, client, encoded, eventually, pixels, png};
 use lfbm_bundle::Bundle;
-use lfbm_server::proto::inference::ServerLiveRequest;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::{ListModelsRequest, ScoreRequest};
+use lfbm_wire::inference::ServerLiveRequest;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::{ListModelsRequest, ScoreRequest};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };

@@ -6,11 +6,12 @@ use std::io::Cursor;
 
 use image::{DynamicImage, GrayImage, ImageFormat};
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::{DataType, Image, Tensor};
-use lfbm_server::wire::{decode, decode_mask, open_inference};
+use lfbm_server::request::decode_mask;
+use lfbm_server::wire::{image, mask, open_inference};
+use lfbm_wire::image::Content;
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::{DataType, Image, Tensor};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -84,7 +85,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_an_image_or_an_error(bytes in vec(any::<u8>(), 0..200), spec in spec()) {
-        if let Ok(decoded) = decode(Some(&file(bytes)), &spec) {
+        if let Ok(decoded) = image(Some(file(bytes))).unwrap().decode(&spec) {
             prop_assert!(is_image(&decoded, &spec));
         }
     }
@@ -106,7 +107,7 @@ proptest! {
         if cut {
             bytes.truncate(end.index(bytes.len()));
         }
-        match decode(Some(&file(bytes)), &spec) {
+        match image(Some(file(bytes))).unwrap().decode(&spec) {
             Ok(decoded) => prop_assert!(is_image(&decoded, &spec)),
             Err(violation) => prop_assert!(!whole, "{:?}", violation),
         }
@@ -130,8 +131,8 @@ proptest! {
             _ => false,
         };
         let tensor = Tensor { data_type, shape, data };
-        let image = Image { content: Some(Content::Tensor(tensor.clone())) };
-        let decoded = decode(Some(&image), &spec);
+        let message = Image { content: Some(Content::Tensor(tensor.clone())) };
+        let decoded = image(Some(message)).unwrap().decode(&spec);
         prop_assert_eq!(decoded.is_ok(), valid, "{:?}: {:?}", tensor, decoded);
         if let Ok(decoded) = decoded {
             prop_assert!(is_image(&decoded, &spec));
@@ -154,7 +155,7 @@ proptest! {
         let binary = values.iter().all(|v| *v == 0.0 || *v == 1.0);
         let valid = fits && values.len() == 6 && binary && values.contains(&1.0);
         let tensor = Tensor { data_type, shape, data };
-        let decoded = decode_mask(Some(&tensor), &spec);
+        let decoded = decode_mask(mask(Some(tensor.clone())).as_ref(), &spec);
         prop_assert_eq!(decoded.is_ok(), valid, "{:?}: {:?}", tensor, decoded);
     }
 

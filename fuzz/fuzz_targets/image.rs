@@ -5,8 +5,7 @@
 
 use lfbm_bundle::manifest::{Contrast, ImageSpec};
 use lfbm_images::Header;
-use lfbm_server::proto::{Image, image::Content};
-use lfbm_server::wire;
+use lfbm_server::request::Image;
 use libfuzzer_sys::fuzz_target;
 
 /// The most that a file of any size may have.
@@ -26,9 +25,7 @@ fuzz_target!(|file: &[u8]| {
             3 * header.pixels()
         );
     }
-    let image = Image {
-        content: Some(Content::Encoded(file.to_vec())),
-    };
+    let image = Image::File(file.to_vec());
     for channels in [1, 3] {
         let spec = ImageSpec {
             channels,
@@ -37,7 +34,7 @@ fuzz_target!(|file: &[u8]| {
             value_range: [-1.0, 1.0],
             contrast: Contrast::None,
         };
-        if let Ok(intensities) = wire::decode(Some(&image), &spec) {
+        if let Ok(intensities) = image.decode(&spec) {
             assert_eq!(intensities.len(), spec.pixels());
             assert!(intensities.iter().all(|v| (0.0..=1.0).contains(v)));
         }

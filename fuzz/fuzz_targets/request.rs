@@ -5,10 +5,11 @@
 use std::sync::{Arc, LazyLock};
 
 use lfbm_bundle::manifest::{Aggregation, Contrast, ImageSpec, Langevin};
-use lfbm_server::proto::DESCRIPTORS;
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::{Image, ScoreRequest};
-use lfbm_server::wire::{self, Limits, Scan, Schema, Unfit, open_inference};
+use lfbm_server::request::{self, Limits};
+use lfbm_server::wire::{self, Scan, Schema, Unfit, open_inference};
+use lfbm_wire::DESCRIPTORS;
+use lfbm_wire::ScoreRequest;
+use lfbm_wire::inference::ModelInferRequest;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -49,28 +50,30 @@ fuzz_target!(|bytes: &[u8]| {
     let inferred = is_message(bytes, "/inference.GRPCInferenceService/ModelInfer");
     assert!(inferred || ModelInferRequest::decode(bytes).is_err());
     if let Ok(request) = ScoreRequest::decode(bytes) {
-        score(&request);
+        score(request);
     }
     if let Ok(request) = ModelInferRequest::decode(bytes) {
         model_infer(&request);
     }
 });
 
-fn image(image: Option<&Image>) {
-    if let Ok(intensities) = wire::decode(image, &SPEC) {
+fn image(image: &request::Image) {
+    if let Ok(intensities) = image.decode(&SPEC) {
         assert_eq!(intensities.len(), SPEC.pixels());
         assert!(intensities.iter().all(|v| (0.0..=1.0).contains(v)));
     }
 }
 
-fn score(request: &ScoreRequest) {
-    image(request.image.as_ref());
-    if let Ok(Some(mask)) = wire::decode_mask(request.mask.as_ref(), &SPEC) {
+fn score(request: ScoreRequest) {
+    if let Some(message) = wire::image(request.image) {
+        image(&message);
+    }
+    if let Ok(Some(mask)) = request::decode_mask(wire::mask(request.mask).as_ref(), &SPEC) {
         assert_eq!(mask.len(), SPEC.positions());
         assert!(mask.iter().all(|v| *v == 0.0 || *v == 1.0));
         assert!(mask.contains(&0.0) && mask.contains(&1.0));
     }
-    if let Ok((langevin, _)) = wire::parameters(request.inference.as_ref(), &DEFAULTS, LIMITS) {
+    if let Ok((langevin, _)) = wire::parameters(request.inference).validate(&DEFAULTS, LIMITS) {
         assert!(langevin.steps <= LIMITS.steps && langevin.noise_free_steps <= langevin.steps);
         assert!((1..=LIMITS.chains).contains(&langevin.chains));
         assert!(langevin.step_size.is_finite() && langevin.step_size > 0.0);
@@ -80,6 +83,6 @@ fn score(request: &ScoreRequest) {
 fn model_infer(request: &ModelInferRequest) {
     let _ = open_inference::infer_parameters(&request.parameters);
     for one in open_inference::images(request, &SPEC).unwrap_or_default() {
-        image(Some(&one));
+        image(&request::Image::Tensor(one));
     }
 }

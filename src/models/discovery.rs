@@ -1,4 +1,4 @@
-//! Which bundles there are.
+//! Finds bundles on disk, and detects that one has changed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,19 +10,18 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 const MANIFEST: &str = "manifest.json";
-/// A manifest is far smaller; of what is larger, the size tells whether it was touched.
+/// A manifest is far smaller; a larger file is compared by its size.
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
-/// Tells a bundle that was touched from one that was not, without reading more than its manifest.
-/// Whatever else lies in its folder is nobody's business: an editor's lock, a backup, a link to
-/// nothing.
+/// Changes when a bundle does; reads its manifest only. Other files of the folder (an editor's
+/// lock, a backup, a dangling link) do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<Named>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     name: String,
-    /// None for one that cannot be seen.
+    /// `None` for a file that cannot be read.
     file: Option<Seen>,
 }
 
@@ -30,7 +29,7 @@ struct Named {
 struct Seen {
     size_bytes: u64,
     inode: u64,
-    /// Seconds and nanoseconds; unlike the time of modification, nobody sets it back.
+    /// Change time in seconds and nanoseconds; unlike the modification time, it cannot be set.
     changed: (i64, i64),
 }
 
@@ -53,7 +52,7 @@ impl Fingerprint {
         File::open(&manifest)?
             .take(MAX_MANIFEST_BYTES)
             .read_to_end(&mut text)?;
-        // One that is none names no files, and is refused for it when it is loaded.
+        // An invalid manifest names no files; loading refuses it.
         let listing: Listing = serde_json::from_slice(&text).unwrap_or_default();
         let mut named = vec![Named {
             name: MANIFEST.to_owned(),
@@ -83,7 +82,7 @@ impl Seen {
 pub(super) struct Found {
     /// Bundles.
     pub(super) bundles: BTreeMap<PathBuf, Fingerprint>,
-    /// What cannot be seen: bundles, for all that is known, or what lies beside a bundle's files.
+    /// Paths that cannot be read; they may be bundles.
     pub(super) unseen: BTreeMap<PathBuf, io::Error>,
 }
 
@@ -145,7 +144,7 @@ impl Found {
             Ok(fingerprint) => {
                 self.bundles.insert(bundle, fingerprint);
             }
-            // It went between two looks.
+            // It was removed since the folder was listed.
             Err(error) if is_absent(&error) => {}
             Err(error) => {
                 self.unseen.insert(bundle, error);
@@ -153,7 +152,7 @@ impl Found {
         }
     }
 
-    /// A link to nothing, or a folder that others own.
+    /// A dangling link, or a folder without permission.
     fn look_at(&mut self, path: PathBuf) {
         if let Err(error) = fs::metadata(&path) {
             self.unseen.insert(path, error);

@@ -12,14 +12,14 @@ use crate::sampling::Sampling;
 use crate::scheduler::{Engine, Policy, Scheduler};
 use crate::telemetry::{Metrics, Registration};
 
-/// What to do when a device cannot be had.
+/// What to do when a device is not available.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceFallback {
     /// Refuse the model.
     #[default]
     None,
-    /// Run on the processor, and say so.
+    /// Run on the CPU, and log it.
     Cpu,
 }
 
@@ -29,11 +29,11 @@ pub struct Loader {
     pub runtime: Runtime,
     /// How sessions are made.
     pub options: SessionOptions,
-    /// What to do when the device of the options cannot be had.
+    /// What to do when the device of the options is not available.
     pub fallback: DeviceFallback,
     /// How chains share batches on the device of the options.
     pub policy: Policy,
-    /// The same on the processor, for those that fall back to it.
+    /// The same on the CPU, for models that fall back to it.
     pub fallback_policy: Policy,
     /// What samplers share.
     pub sampling: Sampling,
@@ -56,7 +56,7 @@ impl Loader {
         let asked = self.options.device;
         let (engines, options) = match open(&self.options) {
             Err(error) if asked != Device::Cpu && self.fallback == DeviceFallback::Cpu => {
-                tracing::warn!(%error, "falling back to the processor");
+                tracing::warn!(%error, "falling back to the CPU");
                 let options = SessionOptions {
                     device: Device::Cpu,
                     precision: Precision::exact(Device::Cpu),
@@ -69,7 +69,7 @@ impl Loader {
         };
         let device = options.device;
         let opaque = bundle.opaque_graphs().iter();
-        // Elsewhere there are no layers of our own.
+        // Only the CPU has layers of our own.
         for graph in opaque.filter(|_| device == Device::Cpu) {
             tracing::warn!(
                 model = name,
@@ -85,7 +85,7 @@ impl Loader {
             ..options
         };
         let sampler = Sampler::open(&self.runtime, dir, manifest, &sampler)?;
-        let (metrics, registration) = self.metrics.of_model(manifest, asked, &options)?;
+        let (metrics, registration) = self.metrics.model_metrics(manifest, asked, &options)?;
         let policy = if device == asked {
             &self.policy
         } else {
@@ -110,7 +110,7 @@ impl Loader {
             device,
             calibration: bundle.calibration().clone(),
             scheduler,
-            sampler: self.sampling.of_model(sampler),
+            sampler: self.sampling.model_sampler(sampler),
             metrics,
         };
         Ok((model, registration))

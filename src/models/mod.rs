@@ -6,12 +6,14 @@ mod discovery;
 mod error;
 mod loader;
 mod registry;
+mod settings;
 mod watcher;
 
 pub use catalog::{Catalog, Refused, Unknown};
 pub use error::LoadError;
 pub use loader::{DeviceFallback, Loader};
 pub use registry::Models;
+pub use settings::ModelSettings;
 pub use watcher::{hangup, watch};
 
 use lfbm_bundle::manifest::Manifest;

@@ -22,10 +22,10 @@ const REPLACEMENT: Duration = Duration::from_millis(200);
 
 /// Every model that is served.
 pub struct Models {
-    /// What requests see; a whole catalog takes the place of another.
+    /// What requests see; a change replaces the whole catalog.
     catalog: watch::Sender<Arc<Catalog>>,
-    /// What polls compare with; one poll at a time holds it.
-    shelf: Mutex<Shelf>,
+    /// What polls compare with; one poll at a time locks it.
+    registry: Mutex<Registry>,
 }
 
 impl Models {
@@ -39,36 +39,36 @@ impl Models {
         for reason in LoadError::REASONS {
             loader.metrics.expect_refused_models(reason);
         }
-        let mut shelf = Shelf {
+        let mut registry = Registry {
             places: places.to_vec(),
             loader,
             served: BTreeMap::new(),
             refused: BTreeMap::new(),
             unseen: BTreeSet::new(),
         };
-        let (found, mut first_error) = shelf.find_first();
+        let (found, mut first_error) = registry.find_first();
         for (bundle, fingerprint) in &found {
             if stop.came() {
                 break;
             }
-            if let Err(error) = shelf.take(bundle, fingerprint, &found) {
+            if let Err(error) = registry.take(bundle, fingerprint, &found) {
                 if places.contains(bundle) {
                     return Err(error);
                 }
                 // One that changed is for the next poll.
                 if !matches!(error, LoadError::Unsettled(_)) {
-                    shelf.refuse(bundle, Some(fingerprint), &error);
+                    registry.refuse(bundle, Some(fingerprint), &error);
                 }
                 first_error.get_or_insert(error);
             }
         }
-        if let Some(error) = first_error.filter(|_| shelf.served.is_empty()) {
+        if let Some(error) = first_error.filter(|_| registry.served.is_empty()) {
             return Err(error);
         }
-        shelf.count_refused();
+        registry.count_refused();
         Ok(Self {
-            catalog: watch::Sender::new(Arc::new(shelf.catalog())),
-            shelf: Mutex::new(shelf),
+            catalog: watch::Sender::new(Arc::new(registry.catalog())),
+            registry: Mutex::new(registry),
         })
     }
 
@@ -77,7 +77,7 @@ impl Models {
         Arc::clone(&self.catalog.borrow())
     }
 
-    /// The models of this moment, and word of every change.
+    /// The models of this moment, and a notification of every change.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
         self.catalog.subscribe()
     }
@@ -94,41 +94,45 @@ impl Models {
     /// cannot be served is refused, once for every change of it, or again if `retry`. Does no more
     /// once `stop` came.
     pub fn poll(&self, retry: bool, stop: &Stop) {
-        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         if retry {
-            shelf.refused.clear();
+            registry.refused.clear();
         }
-        let mut found = shelf.find();
-        if shelf.served.values().any(|served| served.is_gone(&found)) {
+        let mut found = registry.find();
+        if registry
+            .served
+            .values()
+            .any(|served| served.is_gone(&found))
+        {
             thread::sleep(REPLACEMENT);
-            found = shelf.find();
+            found = registry.find();
         }
         for (bundle, fingerprint) in &found {
             if stop.came() {
                 return;
             }
-            if shelf.knows(bundle, fingerprint) {
+            if registry.knows(bundle, fingerprint) {
                 continue;
             }
-            match shelf.take(bundle, fingerprint, &found) {
+            match registry.take(bundle, fingerprint, &found) {
                 Ok(()) => {
-                    shelf.refused.remove(bundle);
+                    registry.refused.remove(bundle);
                 }
-                // The next poll finds it whole.
+                // The next poll finds it complete.
                 Err(LoadError::Unsettled(_)) => continue,
-                Err(error) => shelf.refuse(bundle, Some(fingerprint), &error),
+                Err(error) => registry.refuse(bundle, Some(fingerprint), &error),
             }
-            // The next one may take long to load.
-            self.publish(&shelf);
+            // Loading the next bundle may take long.
+            self.publish(&registry);
         }
-        shelf.withdraw(&found);
-        self.publish(&shelf);
+        registry.withdraw(&found);
+        self.publish(&registry);
     }
 
-    /// Tells requests and whoever else looks, if there is something new.
-    fn publish(&self, shelf: &Shelf) {
-        shelf.count_refused();
-        let next = shelf.catalog();
+    /// Publishes the catalog if it has changed.
+    fn publish(&self, registry: &Registry) {
+        registry.count_refused();
+        let next = registry.catalog();
         self.catalog.send_if_modified(|present| {
             let modified = **present != next;
             if modified {
@@ -162,16 +166,16 @@ struct Refusal {
     reason: String,
 }
 
-struct Shelf {
+struct Registry {
     places: Vec<PathBuf>,
     loader: Loader,
     served: BTreeMap<(String, u64), Served>,
     refused: BTreeMap<PathBuf, Refusal>,
-    /// What could not be seen at the last look, and was warned of.
+    /// Paths that the last poll could not read, each of which was logged once.
     unseen: BTreeSet<PathBuf>,
 }
 
-impl Shelf {
+impl Registry {
     fn count_refused(&self) {
         let refused = self.refused.len() as i64;
         self.loader.metrics.models_refused.set(refused);
@@ -186,7 +190,7 @@ impl Shelf {
         Catalog::new(models, refused.collect())
     }
 
-    /// What there is before anything is served, and why there is not more.
+    /// The bundles found at the start, and the first error.
     fn find_first(&mut self) -> (Found, Option<LoadError>) {
         let (mut found, mut unseen, mut first_error) = (Found::new(), BTreeMap::new(), None);
         for place in self.places.clone() {
@@ -216,8 +220,7 @@ impl Shelf {
         (found, first_error)
     }
 
-    /// What there is. What is served from a place or a folder that cannot be read counts as being
-    /// there.
+    /// The bundles found. A bundle that is served from a folder that cannot be read counts as found.
     fn find(&mut self) -> Found {
         let (mut found, mut unseen) = (Found::new(), BTreeMap::new());
         for place in self.places.clone() {
@@ -248,7 +251,7 @@ impl Shelf {
         below.map(|served| (served.bundle.clone(), served.fingerprint.clone()))
     }
 
-    /// Once for each that stays so.
+    /// Logs each path once for as long as it stays unreadable.
     fn warn_of_unseen(&mut self, unseen: BTreeMap<PathBuf, io::Error>) {
         for (path, error) in &unseen {
             if !self.unseen.contains(path) {
@@ -280,7 +283,7 @@ impl Shelf {
         found: &Found,
     ) -> Result<(), LoadError> {
         let result = self.check_and_load(dir, fingerprint, found);
-        // Whatever came of it, it came of two bundles.
+        // The bundle was replaced while it was loaded; the result is discarded.
         if Fingerprint::of(dir).ok().as_ref() != Some(fingerprint) {
             return Err(LoadError::Unsettled(dir.to_path_buf()));
         }
@@ -327,7 +330,7 @@ impl Shelf {
                 bundle: dir.to_path_buf(),
             });
         }
-        // It was moved, or only looked at.
+        // It was moved, or its metadata changed and its content did not.
         served.bundle = dir.to_path_buf();
         served.fingerprint = fingerprint.clone();
         Ok(None)
@@ -339,7 +342,7 @@ impl Shelf {
             reason: error.to_string(),
         };
         let last = self.refused.get(path);
-        // A place that cannot be read is seen by every poll.
+        // Every poll meets a path that cannot be read.
         if fingerprint.is_some() || last.is_none_or(|last| last.reason != refusal.reason) {
             self.loader.metrics.refuse_model(error.reason());
             tracing::error!(bundle = %path.display(), %error, "bundle refused");
@@ -347,12 +350,12 @@ impl Shelf {
         self.refused.insert(path.to_path_buf(), refusal);
     }
 
-    /// Withdraws what is gone.
+    /// Withdraws models whose bundles are gone.
     fn withdraw(&mut self, found: &Found) {
         let before = self.served.len();
         self.drop_served(|served| served.is_gone(found));
         if self.served.len() < before {
-            // What was in the way of a bundle may be gone.
+            // A refused bundle may have waited for this one to go.
             self.refused.clear();
         }
         let places = &self.places;

@@ -1,10 +1,10 @@
-//! What a lane knows of the chains in its batch.
+//! What a worker knows of the chains in its batch.
 
 use lfbm_runtime::{Chain, EndedChain, Suspended};
 
 use super::Job;
 use super::queue::JobId;
-use crate::admission::Priority;
+use crate::request::Priority;
 
 /// Whose chain a row is.
 #[derive(Clone, Copy)]
@@ -13,24 +13,24 @@ pub(super) struct Tag {
     pub(super) priority: Priority,
 }
 
-/// The chains of a lane.
+/// The chains of a worker.
 pub(super) type Batch = lfbm_runtime::ChainBatch<Tag>;
 /// A chain that has taken its last step.
 pub(super) type Finished = EndedChain<Tag>;
 
-/// A chain that enters the batch.
-pub(super) enum Entrant {
-    /// The job's chain of that number, at its start.
+/// A chain that waits for a row.
+pub(super) enum QueuedChain {
+    /// The job's chain of that number, which has not begun.
     New(u32),
-    /// One that goes on.
+    /// One that continues.
     Suspended(Suspended),
 }
 
 /// Adds a chain of a job; the batch must not be full.
-pub(super) fn push(batch: &mut Batch, id: JobId, job: &Job, entrant: &Entrant) {
-    let (number, suspended) = match entrant {
-        Entrant::New(number) => (*number, None),
-        Entrant::Suspended(suspended) => (suspended.number, Some(suspended)),
+pub(super) fn push(batch: &mut Batch, id: JobId, job: &Job, chain: &QueuedChain) {
+    let (number, suspended) = match chain {
+        QueuedChain::New(number) => (*number, None),
+        QueuedChain::Suspended(suspended) => (suspended.number, Some(suspended)),
     };
     let tag = Tag {
         job: id,

@@ -6,18 +6,18 @@ use lfbm_runtime::{
     StepInputs, StepOutputs,
 };
 
-/// What a lane runs.
+/// The graphs that a worker runs.
 pub(super) trait Graphs: ChainModel + Send + 'static {
     fn sizes(&self) -> ChainSizes;
 
     /// K of the model's defaults.
     fn default_steps(&self) -> u32;
 
-    /// Makes steps of `rows` rows quick on the thread that calls it, if there is a way.
+    /// Records a CUDA graph of a step of `rows` rows for the calling thread, where the device has them.
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError>;
 }
 
-/// A model's graphs, open for one lane.
+/// A model's graphs, open for one worker.
 pub struct Engine {
     graphs: ChainGraphs,
     sizes: ChainSizes,
@@ -25,8 +25,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the graphs of the bundle in `dir`, which `manifest` describes: for a lane a thread on
-    /// the processor, for one on any other device.
+    /// Opens the graphs of the bundle in `dir`, which `manifest` describes: one engine a thread on
+    /// the CPU, one on any other device.
     ///
     /// # Errors
     /// When ONNX Runtime refuses a graph, or the device cannot be had.
@@ -36,8 +36,8 @@ impl Engine {
         manifest: &Manifest,
         options: &SessionOptions,
     ) -> Result<Vec<Self>, RuntimeError> {
-        let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
-        let engines = lanes.into_iter().map(|graphs| Self {
+        let workers = ChainGraphs::open(runtime, dir, manifest, options)?;
+        let engines = workers.into_iter().map(|graphs| Self {
             graphs,
             sizes: ChainSizes::new(manifest),
             default_steps: manifest.langevin.steps,

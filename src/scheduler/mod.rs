@@ -21,19 +21,20 @@
 //! so its score is the same.
 //!
 //! # The parts
-//! A lane is a thread with sessions and a batch of its own: `lane` is the thread, `batch` its rows.
-//! Lanes step side by side and never wait for each other; before each step they meet, one after
-//! the other, at `state`: there `queue` decides who gets a row, and `pace` knows how fast it goes.
-//! A chain ends in the lane where it began or went on last, also when another becomes idle.
+//! A worker is a thread with sessions and a batch of its own: `worker` is the thread, `batch` its rows.
+//! Workers step in parallel and never wait for each other. Before each step a worker locks `state`,
+//! where `queue` decides who gets a row and `pace` estimates durations. A chain stays with the worker
+//! that took it last, also when another becomes idle.
 
 mod batch;
 mod engine;
-mod lane;
 mod pace;
 mod queue;
+mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, mpsc};
@@ -46,10 +47,12 @@ use lfbm_runtime::RuntimeError;
 use tokio::sync::oneshot;
 
 pub use self::engine::Engine;
-use self::lane::Lane;
 use self::queue::JobId;
+pub use self::settings::BatchSettings;
+pub(crate) use self::settings::MAX_BATCH_CHAINS;
 use self::state::Shared;
-use crate::admission::{Estimate, Permit, Priority};
+use self::worker::Worker;
+use crate::request::{Estimate, Permit, Priority};
 use crate::telemetry::ModelMetrics;
 
 /// A slice is as many steps as a default chain has, and no fewer than this, since coming and going
@@ -59,7 +62,7 @@ const SHORTEST_SLICE_STEPS: u32 = 16;
 /// How chains share a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Chains under way at most, which the lanes share evenly; at least 2, one for each class.
+    /// Chains under way at most, which the workers share evenly; at least 2, one for each class.
     pub capacity: usize,
     /// Share of them that is bulk's while both classes wait, from 0 to 1; each class has at
     /// least one row.
@@ -67,31 +70,13 @@ pub struct Policy {
     /// Sizes of batches that are run, ascending; a smaller batch is padded to the next of them. Sizes
     /// beyond the last, and all if there is none, are run as they are.
     pub buckets: Vec<usize>,
-    /// When chains may enter.
-    pub batching: Batching,
 }
 
 impl Policy {
     /// Steps after which a chain gives its row away if others wait.
     fn slice_steps(&self, default_steps: u32) -> u32 {
-        match self.batching {
-            Batching::Step => default_steps.max(SHORTEST_SLICE_STEPS),
-            Batching::Request { .. } => u32::MAX,
-        }
+        default_steps.max(SHORTEST_SLICE_STEPS)
     }
-}
-
-/// When waiting chains may enter a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Batching {
-    /// Before every step.
-    Step,
-    /// When a lane's batch before has run to its end and the next is full, or has been collected for
-    /// this long. What most servers do; the baseline.
-    Request {
-        /// How long at most, from the first chain.
-        window: Duration,
-    },
 }
 
 /// Inference of one image.
@@ -169,16 +154,16 @@ pub enum StartError {
 
 type Reply = oneshot::Sender<Result<Inferred, SchedulerError>>;
 
-/// A scheduler's door. When the last clone is dropped, its lanes end.
+/// A handle to a scheduler. When the last clone is dropped, its workers end.
 #[derive(Clone)]
-pub struct Scheduler(Arc<Door>);
+pub struct Scheduler(Arc<Handle>);
 
-struct Door {
+struct Handle {
     shared: Arc<Shared>,
-    lanes: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
-impl Drop for Door {
+impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.close();
     }
@@ -209,38 +194,38 @@ impl Scheduler {
         graphs.truncate(policy.capacity);
         let default_steps = graphs.first().map_or(0, |graphs| graphs.default_steps());
         let slice_runs = u64::from(policy.slice_steps(default_steps)) + 1;
-        let (capacity, lanes) = (policy.capacity, graphs.len());
-        let room = |lane| capacity / lanes + usize::from(lane < capacity % lanes);
-        let shared = Shared::new(policy, metrics, lanes, slice_runs);
-        let mut door = Door {
+        let (capacity, workers) = (policy.capacity, graphs.len());
+        let room = |worker| capacity / workers + usize::from(worker < capacity % workers);
+        let shared = Shared::new(policy, metrics, workers, slice_runs);
+        let mut handle = Handle {
             shared: Arc::new(shared),
-            lanes: Vec::with_capacity(lanes),
+            workers: Vec::with_capacity(workers),
         };
-        let mut warm_ups = Vec::with_capacity(lanes);
+        let mut warm_ups = Vec::with_capacity(workers);
         // All warm up at the same time, as they will step.
         for (number, graphs) in graphs.into_iter().enumerate() {
-            let mut lane = Lane::new(number, graphs, Arc::clone(&door.shared), room(number));
+            let mut worker = Worker::new(number, graphs, Arc::clone(&handle.shared), room(number));
             let (warm, warm_up) = mpsc::channel();
-            let thread = thread::Builder::new().name(format!("lane-{number}-{name}"));
-            door.lanes.push(thread.spawn(move || {
-                let result = lane.warm_up();
+            let thread = thread::Builder::new().name(format!("worker-{number}-{name}"));
+            handle.workers.push(thread.spawn(move || {
+                let result = worker.warm_up();
                 let runs = result.is_ok();
                 if warm.send(result).is_ok() && runs {
-                    lane.run();
+                    worker.run();
                 }
             })?);
             warm_ups.push(warm_up);
         }
         let results: Vec<_> = warm_ups.iter().map(mpsc::Receiver::recv).collect();
         if results.iter().any(|result| !matches!(result, Ok(Ok(())))) {
-            // No lane is left behind in a process that may end for it.
-            door.shared.close();
-            for lane in door.lanes.drain(..) {
-                lane.join().unwrap_or_else(|panic| resume_unwind(panic));
+            // No thread is left running in a process that may end because of this error.
+            handle.shared.close();
+            for worker in handle.workers.drain(..) {
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
         }
         results.into_iter().flatten().collect::<Result<(), _>>()?;
-        Ok(Self(Arc::new(door)))
+        Ok(Self(Arc::new(handle)))
     }
 
     /// Runs a job's chains. Dropping the future frees their rows before the next step, and so does
@@ -283,17 +268,17 @@ impl Scheduler {
     }
 
     /// How many threads run chains.
-    pub fn lanes(&self) -> usize {
-        self.0.lanes.len()
+    pub fn workers(&self) -> usize {
+        self.0.workers.len()
     }
 
     /// Whether all its threads live.
     pub fn is_alive(&self) -> bool {
-        !self.0.lanes.iter().any(JoinHandle::is_finished)
+        !self.0.workers.iter().any(JoinHandle::is_finished)
     }
 }
 
-/// Tells the lanes when a caller stops waiting.
+/// Removes the job when its caller stops waiting.
 struct AbandonOnDrop<'a> {
     shared: &'a Shared,
     id: Option<JobId>,

@@ -1,11 +1,11 @@
-//! How fast the steps go, and what waits: what admission needs to know beforehand.
+//! Estimates how long a request would wait and run, from measured step times.
 
 use std::time::Duration;
 
 use super::queue::bulk_rows;
-use crate::admission::{Estimate, Priority};
+use crate::request::{Estimate, Priority};
 
-/// Weight of the newest step of every lane in the running mean: a step that was held up once does
+/// Weight of the newest step of every worker in the running mean: a step that was held up once does
 /// not make requests look unreachable.
 const NEWEST: f64 = 1.0 / 64.0;
 /// The share of answers that may come later than estimated and the margin.
@@ -20,11 +20,11 @@ const SIZES: usize = usize::BITS as usize;
 pub(super) struct Pace {
     capacity: usize,
     /// Among which rows are shared evenly; their steps go on side by side.
-    lanes: usize,
+    workers: usize,
     bulk_rows: usize,
     /// Runs after which a chain lets others have its row.
     slice_runs: u64,
-    /// Seconds of a lane's step, of batches of up to 2^i rows; 0 is unknown.
+    /// Seconds of a worker's step, of batches of up to 2^i rows; 0 is unknown.
     step_seconds: [f64; SIZES],
     /// What all answers but [`LATE_SHARE`] take at most, in times of their estimates.
     overrun: f64,
@@ -39,10 +39,10 @@ pub(super) struct Load {
 }
 
 impl Pace {
-    pub(super) fn new(capacity: usize, lanes: usize, bulk_share: f64, slice_runs: u64) -> Self {
+    pub(super) fn new(capacity: usize, workers: usize, bulk_share: f64, slice_runs: u64) -> Self {
         Self {
             capacity,
-            lanes,
+            workers,
             bulk_rows: bulk_rows(capacity, bulk_share),
             slice_runs,
             step_seconds: [0.0; SIZES],
@@ -55,14 +55,14 @@ impl Pace {
         runs.min(self.slice_runs)
     }
 
-    /// A step of a lane's `rows` rows took so long.
+    /// A step of a worker's `rows` rows took so long.
     pub(super) fn observe_step(&mut self, rows: usize, took: Duration) {
         let mean = &mut self.step_seconds[size(rows)];
         let now = took.as_secs_f64();
         if *mean == 0.0 {
             *mean = now;
         } else {
-            *mean += NEWEST / self.lanes as f64 * (now - *mean);
+            *mean += NEWEST / self.workers as f64 * (now - *mean);
         }
     }
 
@@ -121,9 +121,9 @@ impl Pace {
         })
     }
 
-    /// Of a step when all lanes together have `rows` rows.
+    /// Of a step when all workers together have `rows` rows.
     fn step_seconds(&self, rows: usize) -> f64 {
-        let known = &self.step_seconds[size(rows.div_ceil(self.lanes))..];
+        let known = &self.step_seconds[size(rows.div_ceil(self.workers))..];
         // Of sizes that are padded, the next is known.
         known.iter().copied().find(|s| *s > 0.0).unwrap_or(0.0)
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_step_side_by_side() {
+    fn workers_step_side_by_side() {
         let mut pace = Pace::new(64, 4, 0.25, 100);
         pace.observe_step(8, Duration::from_millis(5));
         pace.observe_step(16, Duration::from_millis(8));

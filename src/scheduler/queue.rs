@@ -1,4 +1,4 @@
-//! Who gets the next row: the discipline alone, without an engine.
+//! The queueing discipline: which job gets the next row.
 //!
 //! *Between classes.* While both wait, bulk gets the next row as long as it holds fewer rows than
 //! its share of them; beyond that, interactive chains go first. While one class waits, every
@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::admission::Priority;
+use crate::request::Priority;
 
 /// A job's number; a later job has a higher one.
 pub(super) type JobId = u64;

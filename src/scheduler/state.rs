@@ -1,4 +1,4 @@
-//! What the lanes of a model share: the jobs, and who of them waits.
+//! What the workers of a model share: the jobs, and which of them wait.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,18 +9,18 @@ use tracing::Span;
 
 use lfbm_runtime::Suspended;
 
-use super::batch::{Entrant, Finished};
+use super::batch::{Finished, QueuedChain};
 use super::pace::{Load, Pace};
 use super::queue::{CLASSES, JobId, Queue};
 use super::{Inferred, Job, Policy, Reply, SchedulerError};
-use crate::admission::{Estimate, Priority};
+use crate::request::{Estimate, Priority};
 use crate::telemetry::ModelMetrics;
 
 pub(super) struct Shared {
     pub(super) policy: Policy,
     pub(super) metrics: ModelMetrics,
     state: Mutex<State>,
-    /// What lanes sleep on.
+    /// Workers that have nothing to do wait on it.
     arrival: Condvar,
 }
 
@@ -29,16 +29,14 @@ pub(super) struct State {
     pace: Pace,
     jobs: HashMap<JobId, Pending>,
     next_id: JobId,
-    /// Rows of each lane, by class.
+    /// Rows of each worker, by class.
     held: Vec<[usize; 2]>,
-    /// Since when chains wait; decides when a batch of whole requests starts.
-    waiting_since: Option<Instant>,
     closed: bool,
 }
 
 /// A job that waits or runs.
 pub(super) struct Pending {
-    /// Lanes read it without the lock.
+    /// Workers read it without the lock.
     job: Arc<Job>,
     reply: Reply,
     admitted: Instant,
@@ -55,27 +53,26 @@ pub(super) struct Pending {
     finished: Vec<Finished>,
 }
 
-/// A chain that a lane has taken.
-pub(super) struct Taken {
+/// A chain that a worker has taken from the queue.
+pub(super) struct Dequeued {
     pub(super) id: JobId,
     pub(super) job: Arc<Job>,
-    pub(super) entrant: Entrant,
+    pub(super) chain: QueuedChain,
 }
 
 impl Shared {
     pub(super) fn new(
         policy: Policy,
         metrics: ModelMetrics,
-        lanes: usize,
+        workers: usize,
         slice_runs: u64,
     ) -> Self {
         let state = State {
             queue: Queue::new(policy.capacity, policy.bulk_share),
-            pace: Pace::new(policy.capacity, lanes, policy.bulk_share, slice_runs),
+            pace: Pace::new(policy.capacity, workers, policy.bulk_share, slice_runs),
             jobs: HashMap::new(),
             next_id: 0,
-            held: vec![[0; 2]; lanes],
-            waiting_since: None,
+            held: vec![[0; 2]; workers],
             closed: false,
         };
         Self {
@@ -92,7 +89,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job and wakes a lane for it.
+    /// Adds a job and wakes a worker for it.
     pub(super) fn submit(&self, job: Job, reply: Reply) -> JobId {
         let (caller, stage) = (Span::current(), tracing::debug_span!("queue"));
         let mut state = self.lock();
@@ -107,7 +104,6 @@ impl Shared {
             .queue
             .push(id, job.priority, job.langevin.chains, turn);
         let now = Instant::now();
-        state.waiting_since.get_or_insert(now);
         let pending = Pending {
             job: Arc::new(job),
             reply,
@@ -126,7 +122,7 @@ impl Shared {
         id
     }
 
-    /// Forgets a job that nobody waits for any more. Lanes drop its rows before their next step.
+    /// Removes a job whose caller is gone. Workers drop its rows before their next step.
     pub(super) fn abandon(&self, id: JobId) {
         let mut state = self.lock();
         let abandoned = state.forget(id);
@@ -135,7 +131,7 @@ impl Shared {
         drop(abandoned);
     }
 
-    /// Ends every lane. Whoever still waits for a job learns that the scheduler has stopped.
+    /// Ends every worker; callers that wait get [`SchedulerError::Stopped`].
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -155,27 +151,16 @@ impl Shared {
         self.lock().pace.observe_answer(expected, took);
     }
 
-    /// Wakes a lane that sleeps, if one does.
+    /// Wakes a worker that sleeps, if one does.
     pub(super) fn wake(&self) {
         self.arrival.notify_one();
     }
 
-    /// Gives the lock up until a lane is woken, or for so long.
-    pub(super) fn sleep<'a>(
-        &self,
-        state: MutexGuard<'a, State>,
-        at_most: Option<Duration>,
-    ) -> MutexGuard<'a, State> {
-        match at_most {
-            None => self
-                .arrival
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(at_most) => {
-                let waited = self.arrival.wait_timeout(state, at_most);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        }
+    /// Waits on the condition variable until a worker is woken.
+    pub(super) fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.arrival
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,79 +177,61 @@ impl State {
         self.pace.observe_step(rows, took);
     }
 
-    /// Chains that wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.waiting()
-    }
-
     /// Chains that no row is free for, and the rows that bulk holds beyond its share while
     /// interactive chains wait.
     pub(super) fn claims(&self) -> (usize, usize) {
         (self.queue.overflow(), self.queue.excess())
     }
 
-    /// Whether chains wait that a lane may take.
+    /// Whether chains wait that a worker may take.
     pub(super) fn may_take(&self) -> bool {
         self.queue.overflow() < self.queue.waiting()
     }
 
-    /// Rows of a lane when those that run and those that wait are shared evenly. While somebody
-    /// waits, there is always a lane that has fewer.
+    /// Rows of a worker when those that run and those that wait are shared evenly. While somebody
+    /// waits, there is always a worker that has fewer.
     pub(super) fn fair_share(&self) -> usize {
         let chains = self.queue.rows() + self.queue.waiting();
         chains.div_ceil(self.held.len())
     }
 
-    /// Rows of an idle lane when those that wait are shared evenly among such lanes.
-    pub(super) fn idle_share(&self) -> usize {
-        let idle = self.held.iter().filter(|rows| **rows == [0; 2]).count();
-        self.queue.waiting().div_ceil(idle.max(1))
-    }
-
-    /// What is left of a window that began when chains began to wait; `None` if none waits.
-    pub(super) fn left_of(&self, window: Duration) -> Option<Duration> {
-        self.waiting_since
-            .map(|since| window.saturating_sub(since.elapsed()))
-    }
-
-    /// Gives a lane the chain whose turn it is; `None` if every row is taken or nobody waits.
-    pub(super) fn take(&mut self, lane: usize) -> Option<Taken> {
+    /// Gives a worker the chain whose turn it is; `None` if every row is taken or nobody waits.
+    pub(super) fn take(&mut self, worker: usize) -> Option<Dequeued> {
         let id = self.queue.take()?;
-        self.settle();
         // A job that goes leaves the queue too.
         let pending = self.jobs.get_mut(&id)?;
-        self.held[lane][pending.job.priority as usize] += 1;
+        self.held[worker][pending.job.priority as usize] += 1;
         if pending.started.is_none() {
             pending.started = Some(Instant::now());
             pending.stage = tracing::debug_span!(parent: &pending.caller, "compute");
         }
-        let entrant = pending.suspended.pop().map_or_else(
+        let chain = pending.suspended.pop().map_or_else(
             || {
                 pending.entered += 1;
-                Entrant::New(pending.entered - 1)
+                QueuedChain::New(pending.entered - 1)
             },
-            Entrant::Suspended,
+            QueuedChain::Suspended,
         );
         let job = Arc::clone(&pending.job);
-        Some(Taken { id, job, entrant })
+        Some(Dequeued { id, job, chain })
     }
 
     /// A chain has left its row.
-    pub(super) fn release(&mut self, lane: usize, priority: Priority) {
-        self.held[lane][priority as usize] -= 1;
+    pub(super) fn release(&mut self, worker: usize, priority: Priority) {
+        self.held[worker][priority as usize] -= 1;
         self.queue.release(priority);
     }
 
     /// A chain has left its row, and has `runs` to go.
     pub(super) fn suspend(
         &mut self,
-        lane: usize,
+        worker: usize,
         job: JobId,
         priority: Priority,
         runs: u64,
         chain: Suspended,
     ) {
-        self.release(lane, priority);
+        self.release(worker, priority);
         if let Some(pending) = self.jobs.get_mut(&job) {
             pending.suspended.push(chain);
             self.queue.push(job, priority, 1, self.pace.turn(runs));
@@ -272,8 +239,8 @@ impl State {
     }
 
     /// A chain is at its end; its job, if it was the last.
-    pub(super) fn finish(&mut self, lane: usize, finished: Finished) -> Option<Pending> {
-        self.release(lane, finished.tag.priority);
+    pub(super) fn finish(&mut self, worker: usize, finished: Finished) -> Option<Pending> {
+        self.release(worker, finished.tag.priority);
         let Entry::Occupied(mut entry) = self.jobs.entry(finished.tag.job) else {
             return None;
         };
@@ -283,28 +250,24 @@ impl State {
         (pending.finished.len() == chains).then(|| entry.remove())
     }
 
-    /// Every row of a lane is free, and a job that had one there is not to go on.
-    pub(super) fn fail(&mut self, lane: usize, jobs: impl Iterator<Item = JobId>) -> Vec<Pending> {
+    /// Every row of a worker is free, and a job that had one there is not to go on.
+    pub(super) fn fail(
+        &mut self,
+        worker: usize,
+        jobs: impl Iterator<Item = JobId>,
+    ) -> Vec<Pending> {
         for priority in CLASSES {
-            for _ in 0..self.held[lane][priority as usize] {
+            for _ in 0..self.held[worker][priority as usize] {
                 self.queue.release(priority);
             }
         }
-        self.held[lane] = [0; 2];
+        self.held[worker] = [0; 2];
         jobs.filter_map(|id| self.forget(id)).collect()
     }
 
     fn forget(&mut self, job: JobId) -> Option<Pending> {
         self.queue.remove(job);
-        self.settle();
         self.jobs.remove(&job)
-    }
-
-    /// A window begins anew with the first chain that waits.
-    fn settle(&mut self) {
-        if self.queue.waiting() == 0 {
-            self.waiting_since = None;
-        }
     }
 
     /// Tells metrics what there is.
@@ -349,7 +312,7 @@ impl Pending {
     }
 
     fn answer(self, result: Result<Inferred, SchedulerError>) {
-        // Room first: a client that sends its next request on this answer finds it.
+        // The permit first: a client that sends its next request on this answer finds room.
         drop(self.job);
         // A span lasts as long as those in it.
         drop((self.stage, self.caller));

@@ -14,8 +14,9 @@ use lfbm_runtime::{
 use tokio::task::JoinHandle;
 
 use super::engine::Graphs;
-use super::{Batching, Inferred, Job, Policy, Scheduler, SchedulerError, StartError};
-use crate::admission::{Admission, Priority};
+use super::{Inferred, Job, Policy, Scheduler, SchedulerError, StartError};
+use crate::admission::Admission;
+use crate::request::Priority;
 use crate::telemetry::{Metrics, ModelMetrics, Registration};
 
 const SIZES: ChainSizes = ChainSizes {
@@ -31,13 +32,13 @@ const UNRECORDABLE: usize = 7;
 const STEP: Duration = Duration::from_micros(200);
 
 /// Chains start at the noise plus x0; z -> 0.9 z + s noise + x0, densities of their own, rows of a
-/// step in `rows`, with the number of their lane.
+/// step in `rows`, with the number of their worker.
 struct Arithmetic {
-    lane: usize,
+    worker: usize,
     rows: Arc<Mutex<Vec<(usize, usize)>>>,
     /// What each thread recorded, and that it stepped at all.
     recorded: Arc<Mutex<HashMap<ThreadId, Vec<usize>>>>,
-    /// A lane that asks for its default steps panics, which is where nothing catches it.
+    /// A worker that asks for its default steps panics, which is where nothing catches it.
     dies: Arc<AtomicBool>,
 }
 
@@ -78,7 +79,7 @@ impl ChainModel for Arithmetic {
         inputs: StepInputs<'_>,
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
-        self.rows.lock().unwrap().push((self.lane, rows));
+        self.rows.lock().unwrap().push((self.worker, rows));
         let thread = thread::current().id();
         self.recorded.lock().unwrap().entry(thread).or_default();
         thread::sleep(STEP);
@@ -150,25 +151,25 @@ struct Running {
 
 impl Running {
     fn start(policy: Policy) -> Self {
-        Self::start_lanes(1, policy)
+        Self::start_workers(1, policy)
     }
 
-    fn start_lanes(lanes: usize, policy: Policy) -> Self {
-        Self::try_start_lanes(lanes, policy).unwrap()
+    fn start_workers(workers: usize, policy: Policy) -> Self {
+        Self::try_start_workers(workers, policy).unwrap()
     }
 
-    fn try_start_lanes(lanes: usize, policy: Policy) -> Result<Self, StartError> {
+    fn try_start_workers(workers: usize, policy: Policy) -> Result<Self, StartError> {
         let manifest = include_str!("../../models/mnist-not4/manifest.json");
         let manifest: Manifest = serde_json::from_str(manifest).unwrap();
         let metrics = Metrics::new(10, "test").unwrap();
         let (metrics, registration) = metrics
-            .of_model(&manifest, Device::Cpu, &SessionOptions::default())
+            .model_metrics(&manifest, Device::Cpu, &SessionOptions::default())
             .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
         let recorded = Arc::default();
         let dies = Arc::new(AtomicBool::new(false));
-        let graphs = (0..lanes).map(|lane| Arithmetic {
-            lane,
+        let graphs = (0..workers).map(|worker| Arithmetic {
+            worker,
             rows: Arc::clone(&rows),
             recorded: Arc::clone(&recorded),
             dies: Arc::clone(&dies),
@@ -193,11 +194,11 @@ impl Running {
         rows.iter().map(|(_, rows)| *rows).collect()
     }
 
-    /// The most rows that each lane has had in a step.
-    fn fullest(&self, lanes: usize) -> Vec<usize> {
-        let mut most = vec![0; lanes];
-        for (lane, rows) in self.rows.lock().unwrap().iter() {
-            most[*lane] = most[*lane].max(*rows);
+    /// The most rows that each worker has had in a step.
+    fn fullest(&self, workers: usize) -> Vec<usize> {
+        let mut most = vec![0; workers];
+        for (worker, rows) in self.rows.lock().unwrap().iter() {
+            most[*worker] = most[*worker].max(*rows);
         }
         most
     }
@@ -249,7 +250,6 @@ fn policy(capacity: usize) -> Policy {
         capacity,
         bulk_share: 0.25,
         buckets: Vec::new(),
-        batching: Batching::Step,
     }
 }
 
@@ -346,8 +346,8 @@ async fn batches_are_padded_to_the_next_bucket() {
 }
 
 #[tokio::test]
-async fn a_bucket_beyond_a_lanes_room_is_that_room() {
-    let running = Running::start_lanes(
+async fn a_bucket_beyond_a_workers_room_is_that_room() {
+    let running = Running::start_workers(
         2,
         Policy {
             buckets: vec![2, 8],
@@ -359,25 +359,6 @@ async fn a_bucket_beyond_a_lanes_room_is_that_room() {
     let rows = running.rows();
     assert!(rows.iter().all(|rows| [2, 4].contains(rows)), "{rows:?}");
     assert!(rows.contains(&4), "{rows:?}");
-}
-
-#[tokio::test]
-async fn whole_requests_wait_for_the_batch_before_and_score_the_same() {
-    let stepwise = Running::start(policy(4));
-    let running = Running::start(Policy {
-        batching: Batching::Request {
-            window: Duration::from_millis(1),
-        },
-        ..policy(4)
-    });
-    let long = running.submit(running.job(Priority::Interactive, 1, 500));
-    running.until_running(1).await;
-    let quick = running.submit(running.job(Priority::Interactive, 2, 20));
-    let quick = quick.await.unwrap().unwrap();
-    assert!(long.is_finished(), "a batch was joined under way");
-    let same = stepwise.job(Priority::Interactive, 2, 20);
-    let same = stepwise.scheduler.infer(same).await.unwrap();
-    assert_eq!(scores(&quick), scores(&same));
 }
 
 #[tokio::test]
@@ -444,9 +425,9 @@ async fn reconstructions_come_when_asked_for_and_hidden_pixels_do_not() {
 }
 
 #[tokio::test]
-async fn lanes_share_chains_and_the_scores_do_not_tell() {
+async fn workers_share_chains_and_the_scores_do_not_tell() {
     let one = Running::start(policy(12));
-    let three = Running::start_lanes(3, policy(12));
+    let three = Running::start_workers(3, policy(12));
     let job = |running: &Running| running.job(Priority::Interactive, 6, 2000);
     let alone = one.scheduler.infer(job(&one)).await.unwrap();
     let shared = three.scheduler.infer(job(&three)).await.unwrap();
@@ -456,7 +437,7 @@ async fn lanes_share_chains_and_the_scores_do_not_tell() {
 
 #[tokio::test]
 async fn rows_that_cannot_be_shared_evenly_are_shared_nearly_so() {
-    let running = Running::start_lanes(3, policy(5));
+    let running = Running::start_workers(3, policy(5));
     let jobs: Vec<_> = (0..6)
         .map(|_| running.submit(running.job(Priority::Interactive, 2, 500)))
         .collect();
@@ -464,15 +445,15 @@ async fn rows_that_cannot_be_shared_evenly_are_shared_nearly_so() {
         assert_eq!(job.await.unwrap().unwrap().chains.len(), 2);
     }
     assert_eq!(running.fullest(3), [2, 2, 1]);
-    let fewer = Running::start_lanes(4, policy(2));
+    let fewer = Running::start_workers(4, policy(2));
     let job = fewer.job(Priority::Interactive, 4, 500);
     fewer.scheduler.infer(job).await.unwrap();
     assert_eq!(fewer.fullest(4), [1, 1, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_panic_leaves_what_runs_on_another_lane_alone() {
-    let running = Running::start_lanes(2, policy(2));
+async fn a_panic_leaves_what_runs_on_another_worker_alone() {
+    let running = Running::start_workers(2, policy(2));
     let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
     running.until_running(1).await;
     running.panic().await;
@@ -485,48 +466,8 @@ async fn a_panic_leaves_what_runs_on_another_lane_alone() {
 }
 
 #[tokio::test]
-async fn whole_requests_run_on_the_lane_that_is_idle() {
-    let running = Running::start_lanes(
-        2,
-        Policy {
-            batching: Batching::Request {
-                window: Duration::from_millis(1),
-            },
-            ..policy(8)
-        },
-    );
-    let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
-    running.until_running(1).await;
-    for _ in 0..3 {
-        let quick = running.job(Priority::Interactive, 3, 20);
-        running.scheduler.infer(quick).await.unwrap();
-    }
-    assert!(!long.is_finished());
-    assert!(running.rows().contains(&3), "chains waited for each other");
-    long.abort();
-    running.until_running(0).await;
-}
-
-#[tokio::test]
-async fn a_window_begins_with_the_first_that_waits() {
-    let window = Duration::from_millis(200);
-    let running = Running::start(Policy {
-        batching: Batching::Request { window },
-        ..policy(8)
-    });
-    let mut given_up = running.job(Priority::Interactive, 1, 5);
-    given_up.deadline = Some(Instant::now() + Duration::from_millis(10));
-    let given_up = running.scheduler.infer(given_up).await;
-    assert!(matches!(given_up, Err(SchedulerError::DeadlineExceeded)));
-    tokio::time::sleep(window).await;
-    let next = running.job(Priority::Interactive, 1, 5);
-    let next = running.scheduler.infer(next).await.unwrap();
-    assert!(next.queue_time >= window, "{:?}", next.queue_time);
-}
-
-#[tokio::test]
-async fn a_scheduler_that_has_lost_a_lane_stops() {
-    let running = Running::start_lanes(2, policy(4));
+async fn a_scheduler_that_has_lost_a_worker_stops() {
+    let running = Running::start_workers(2, policy(4));
     let long = running.submit(running.job(Priority::Interactive, 4, 1_000_000));
     running.until_running(4).await;
     running.dies.store(true, Ordering::Relaxed);
@@ -551,7 +492,7 @@ async fn every_size_is_recorded_on_the_thread_that_steps() {
         buckets: buckets.clone(),
         ..policy(10)
     };
-    let running = Running::start_lanes(2, policy);
+    let running = Running::start_workers(2, policy);
     let job = running.job(Priority::Interactive, 10, 50);
     running.scheduler.infer(job).await.unwrap();
     // A thread that stepped and recorded nothing would be here too.
@@ -567,7 +508,7 @@ async fn every_size_is_recorded_on_the_thread_that_steps() {
 
 #[test]
 fn a_size_that_cannot_be_recorded_stops_the_start() {
-    let start = Running::try_start_lanes(2, policy(2 * UNRECORDABLE));
+    let start = Running::try_start_workers(2, policy(2 * UNRECORDABLE));
     let Err(StartError::Runtime(error)) = start.map(drop) else {
         panic!("it started");
     };

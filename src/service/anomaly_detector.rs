@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
+use lfbm_wire as proto;
+use proto::anomaly_detector_server::AnomalyDetector;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::ServiceError;
-use super::core::{Call, Core};
+use super::call::Call;
+use super::core::Core;
 use super::{explain, inpaint, messages, sample, score, score_stream};
-use crate::admission::Priority;
-use crate::proto;
-use crate::proto::anomaly_detector_server::AnomalyDetector;
+use crate::request::Priority;
 
-/// `lfbm.v1.AnomalyDetector`: one RPC a file, and here their doors.
+/// `lfbm.v1.AnomalyDetector`: an RPC a file, called from here.
 pub struct AnomalyDetectorService(pub Arc<Core>);
 
 impl AnomalyDetectorService {
@@ -27,7 +28,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
         let answer = async {
-            let call = Call::of(&request)?;
+            let call = Call::new(&request)?;
             score::score(&self.0, &call, request.into_inner(), Priority::Interactive).await
         };
         self.reply(answer.await)
@@ -39,7 +40,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         &self,
         request: Request<Streaming<proto::ScoreStreamRequest>>,
     ) -> Result<Response<score_stream::Replies>, Status> {
-        let replies = Call::of(&request).map(|call| {
+        let replies = Call::new(&request).map(|call| {
             score_stream::score_stream(Arc::clone(&self.0), call, request.into_inner())
         });
         self.reply(replies)
@@ -50,7 +51,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         request: Request<proto::ExplainRequest>,
     ) -> Result<Response<proto::ExplainResponse>, Status> {
         let answer = async {
-            let call = Call::of(&request)?;
+            let call = Call::new(&request)?;
             explain::explain(&self.0, &call, request.into_inner()).await
         };
         self.reply(answer.await)
@@ -61,7 +62,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         request: Request<proto::InpaintRequest>,
     ) -> Result<Response<proto::InpaintResponse>, Status> {
         let answer = async {
-            let call = Call::of(&request)?;
+            let call = Call::new(&request)?;
             inpaint::inpaint(&self.0, &call, request.into_inner()).await
         };
         self.reply(answer.await)
@@ -72,7 +73,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         request: Request<proto::SampleRequest>,
     ) -> Result<Response<proto::SampleResponse>, Status> {
         let answer = async {
-            let call = Call::of(&request)?;
+            let call = Call::new(&request)?;
             sample::sample(&self.0, &call, request.into_inner()).await
         };
         self.reply(answer.await)
@@ -94,7 +95,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         &self,
         request: Request<proto::GetModelRequest>,
     ) -> Result<Response<proto::GetModelResponse>, Status> {
-        let answer = Call::of(&request).and_then(|call| {
+        let answer = Call::new(&request).and_then(|call| {
             let request = request.into_inner();
             self.0.model(&call, &request.model, request.version)
         });

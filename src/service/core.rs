@@ -1,24 +1,22 @@
-//! What the RPCs share: from a request's fields to what its chains ended with.
+//! What every protocol's adapter stands on: from a draft of a request to what its chains ended with.
+//! Nothing here knows a protocol's messages.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lfbm_bundle::manifest::Langevin;
 use lfbm_model::pixels;
-use tokio::sync::watch;
-use tonic::Request;
 use tracing::{Instrument, Span};
 
 use super::ServiceError;
-use super::held::{Held, Taken};
-use super::layer::AnsweringModel;
-use crate::admission::{Admission, Priority};
+use super::call::Call;
+use crate::admission::Admission;
 use crate::memory::{ImageMemory, Memory, Reservation};
 use crate::models::{Model, Models};
-use crate::proto;
+use crate::phase::Phases;
+use crate::request::{Draft, ImageForm, InferenceRequest, Limits, Priority};
 use crate::scheduler::{Inferred, Job, SchedulerError};
 use crate::telemetry::Metrics;
-use crate::wire::{self, Limits, Violation};
 
 /// With more pixels or bytes, decoding and encoding are not for the threads that serve connections.
 const IN_PLACE_PIXELS: usize = 128 * 128;
@@ -26,9 +24,6 @@ const IN_PLACE_PIXELS: usize = 128 * 128;
 /// What a value of an image takes in a reply: as the model makes it, as an intensity, in a tensor and in
 /// a file.
 const REPLY_VALUE_BYTES: usize = 16;
-
-/// What is left of a caller's time for the way back, so that it gets DEADLINE_EXCEEDED from here.
-const REPLY_TIME: Duration = Duration::from_millis(2);
 
 /// What every service of the server stands on.
 pub struct Core {
@@ -40,33 +35,10 @@ pub struct Core {
     pub limits: Limits,
     /// Bounds what requests hold.
     pub memory: Memory,
-    /// Counts what is refused.
+    /// The server's metrics.
     pub metrics: Metrics,
-    /// True once the server stops.
-    pub draining: watch::Receiver<bool>,
-}
-
-/// What a call says beside its message.
-#[derive(Clone)]
-pub(super) struct Call {
-    deadline: Option<Instant>,
-    answering: AnsweringModel,
-    held: Held,
-}
-
-/// The inference that a message asks for.
-pub(super) struct Query {
-    pub(super) image: Option<proto::Image>,
-    pub(super) mask: Option<proto::Tensor>,
-    pub(super) inference: Option<proto::InferenceParameters>,
-    /// A `lfbm.v1.Priority`.
-    pub(super) priority: i32,
-    /// The priority of a message that names none.
-    pub(super) default_priority: Priority,
-    /// Whether a request without a mask is wrong.
-    pub(super) needs_mask: bool,
-    /// A `lfbm.v1.ImageForm`, if g(z_K) is wanted.
-    pub(super) form: Option<i32>,
+    /// Whether the server serves or stops.
+    pub phases: Phases,
 }
 
 /// What inference ended with, and from what.
@@ -80,7 +52,7 @@ pub(super) struct Outcome {
     pub(super) mask: Option<Vec<f32>>,
     pub(super) inferred: Inferred,
     /// The form that the request wants images in.
-    pub(super) form: proto::ImageForm,
+    pub(super) form: ImageForm,
     /// For the image, and for those of the reply.
     _memory: (ImageMemory, Reservation),
 }
@@ -106,62 +78,7 @@ impl Outcome {
     }
 }
 
-impl Query {
-    /// Bytes of its image and its mask.
-    fn size(&self) -> usize {
-        let image = self.image.as_ref().and_then(|image| image.content.as_ref());
-        let image = match image {
-            None => 0,
-            Some(proto::image::Content::Encoded(file)) => file.len(),
-            Some(proto::image::Content::Tensor(tensor)) => tensor.data.len(),
-        };
-        image.max(self.mask.as_ref().map_or(0, |mask| mask.data.len()))
-    }
-}
-
-impl Call {
-    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, ServiceError> {
-        let timeout = wire::timeout(request.metadata())?;
-        let answering = request.extensions().get::<AnsweringModel>();
-        let call = Self {
-            deadline: None,
-            answering: answering.cloned().unwrap_or_default(),
-            held: request
-                .extensions()
-                .get::<Held>()
-                .cloned()
-                .unwrap_or_default(),
-        };
-        Ok(call.within(timeout))
-    }
-
-    /// What the stream's message that was read last holds of the server's memory.
-    pub(super) fn take_held(&self) -> Option<Taken> {
-        self.held.take()
-    }
-
-    /// When the answer is of no use any more.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// To be answered in so long, if that is sooner than before.
-    pub(super) fn within(self, timeout: Option<Duration>) -> Self {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME));
-        Self {
-            deadline: self.deadline.into_iter().chain(deadline).min(),
-            ..self
-        }
-    }
-}
-
 impl Core {
-    /// Returns once the server stops.
-    pub(super) async fn drain(&self) {
-        // A sender that is gone means the same.
-        let _ = self.draining.clone().wait_for(|draining| *draining).await;
-    }
-
     /// The model that a message means.
     pub(super) fn model(
         &self,
@@ -170,61 +87,65 @@ impl Core {
         version: u64,
     ) -> Result<Arc<Model>, ServiceError> {
         let model = self.models.get(name, version)?;
-        call.answering.set(&model.manifest.name);
+        call.set_model(&model.manifest.name);
         Ok(model)
     }
 
-    /// Decodes, admits, schedules; returns when the last chain of `model` ends.
+    /// Validates, admits, schedules; returns when the last chain ends.
     pub(super) async fn infer(
         &self,
         call: &Call,
         model: Arc<Model>,
-        query: Query,
+        draft: Draft,
     ) -> Result<Outcome, ServiceError> {
-        let manifest = &model.manifest;
-        let spec = manifest.image;
-        let parameters =
-            wire::parameters(query.inference.as_ref(), &manifest.langevin, self.limits);
-        let reconstruct = query.form.is_some();
-        let form = wire::image_form(query.form.unwrap_or_default());
-        let priority = wire::priority(query.priority, query.default_priority);
+        let (request, memory) = self.validate(call, &model, draft).await?;
+        self.run(call, model, request, memory).await
+    }
+
+    /// Takes memory for the image, decodes it and checks everything.
+    async fn validate(
+        &self,
+        call: &Call,
+        model: &Model,
+        draft: Draft,
+    ) -> Result<(InferenceRequest, ImageMemory), ServiceError> {
+        let (spec, defaults) = (model.manifest.image, model.manifest.langevin);
         let decoding = tracing::debug_span!("decode");
-        let decode_bytes = wire::decode_bytes(query.image.as_ref(), &spec);
-        let patient = matches!(priority, Ok(Priority::Bulk));
+        let image = draft.image.as_ref();
+        let decode_bytes = image.map_or(0, |image| image.decode_bytes(&spec));
+        let patient = draft.priority == Ok(Priority::Bulk);
         let memory = self.memory.take_for_image(decode_bytes, patient);
-        let mut memory = match call.deadline {
+        let mut memory = match call.deadline() {
             None => memory.await?,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), memory)
                 .await
                 .map_err(|_| SchedulerError::DeadlineExceeded)??,
         };
         // A file may be far larger than the model's images.
-        let size = spec.pixels().max(query.size());
-        let decode = move || {
-            let mask = match &query.mask {
-                None if query.needs_mask => {
-                    Err(Violation::new("mask", "expected a mask, got none"))
-                }
-                mask => wire::decode_mask(mask.as_ref(), &spec),
-            };
-            (wire::decode(query.image.as_ref(), &spec), mask)
-        };
-        let (decoded, mask) = compute(size, decode).instrument(decoding).await?;
+        let size = spec.pixels().max(draft.size());
+        let limits = self.limits;
+        let validate = move || draft.validate(&spec, &defaults, limits);
+        let request = compute(size, validate).instrument(decoding).await?;
         memory.decoded(size_of::<f32>() * spec.pixels());
-        let (image, (langevin, seed), mask, priority, form) =
-            match (decoded, parameters, mask, priority, form) {
-                (Ok(image), Ok(parameters), Ok(mask), Ok(priority), Ok(form)) => {
-                    (image, parameters, mask, priority, form)
-                }
-                (decoded, parameters, mask, priority, form) => {
-                    let violations = decoded.err().into_iter();
-                    let violations = violations.chain(parameters.err().into_iter().flatten());
-                    let violations = violations.chain(mask.err()).chain(priority.err());
-                    return Err(ServiceError::Invalid(
-                        violations.chain(form.err()).collect(),
-                    ));
-                }
-            };
+        Ok((request.map_err(ServiceError::Invalid)?, memory))
+    }
+
+    async fn run(
+        &self,
+        call: &Call,
+        model: Arc<Model>,
+        request: InferenceRequest,
+        memory: ImageMemory,
+    ) -> Result<Outcome, ServiceError> {
+        let InferenceRequest {
+            image,
+            mask,
+            langevin,
+            seed,
+            priority,
+            images,
+        } = request;
+        let reconstruct = images.is_some();
         let mut kept = Vec::new();
         if reconstruct {
             kept.clone_from(&image);
@@ -233,25 +154,24 @@ impl Core {
             }
         }
         // A reconstruction of every chain, and what the reply makes of it.
-        let images = if reconstruct {
+        let reply_images = if reconstruct {
             langevin.chains as usize + 1
         } else {
             0
         };
-        let reply_memory = self
-            .memory
-            .take(images.saturating_mul(REPLY_VALUE_BYTES * spec.pixels()))?;
+        let image_bytes = REPLY_VALUE_BYTES * model.manifest.image.pixels();
+        let reply_memory = self.memory.take(reply_images.saturating_mul(image_bytes))?;
         let estimate = model.scheduler.estimate(priority, &langevin);
         let permit = self
             .admission
-            .admit(priority, langevin.chains, estimate, call.deadline)?;
+            .admit(priority, langevin.chains, estimate, call.deadline())?;
         let job = Job {
             image,
             mask: mask.clone(),
             langevin,
             seed,
             priority,
-            deadline: call.deadline,
+            deadline: call.deadline(),
             expected: estimate.map(|now| now.expected()),
             reconstruct,
             permit,
@@ -269,7 +189,7 @@ impl Core {
             mask,
             langevin,
             inferred,
-            form,
+            form: images.unwrap_or(ImageForm::Both),
             model,
             _memory: (memory, reply_memory),
         })

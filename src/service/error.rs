@@ -1,4 +1,4 @@
-//! Where errors become gRPC statuses.
+//! Errors of requests, and the one mapping of them to gRPC statuses.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,11 +12,12 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use crate::admission::{Refusal, Work};
 use crate::memory::Exhausted;
 use crate::models::Unknown;
+use crate::request::{Violation, cut, shorten};
 use crate::sampling::SamplingError;
 use crate::scheduler::SchedulerError;
 use crate::score::Diverged;
 use crate::telemetry::Metrics;
-use crate::wire::{Encoding, Unfit, UnknownEncoding, Violation, cut, shorten};
+use crate::wire::{Encoding, Unfit, UnknownEncoding};
 
 const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const DOMAIN: &str = "lfbm.v1";
@@ -60,11 +61,11 @@ pub enum ServiceError {
     /// Inference failed.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
-    /// The chains left the numbers.
+    /// A chain produced a non-finite density.
     #[error(transparent)]
     Diverged(#[from] Diverged),
-    /// The model made something that is no number.
-    #[error("expected finite numbers of the model, got others for {0}")]
+    /// The model produced a value that is not finite.
+    #[error("expected finite values from the model, got others for {0}")]
     NotFinite(&'static str),
     /// The request carries no token, or one that is not known.
     #[error("expected the metadata `authorization: Bearer TOKEN` with a token of this server")]
@@ -116,7 +117,7 @@ impl ServiceError {
         self.into()
     }
 
-    /// Whether the server, and not the request, is why.
+    /// Whether it is the server's fault and not the request's.
     fn is_fault(&self) -> bool {
         match self {
             Self::Scheduler(error) => !matches!(error, SchedulerError::DeadlineExceeded),

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use lfbm_wire as proto;
+
 use super::ServiceError;
-use super::core::{Call, Core, Outcome, Query, compute, counted};
-use super::messages::chain_score;
+use super::call::Call;
+use super::core::{Core, Outcome, compute, counted};
+use super::messages::{chain_score, score_response};
 use super::render::{heat, picture, rendered};
-use super::score::judged;
-use crate::admission::Priority;
-use crate::proto;
+use super::scoring::Scored;
+use crate::wire;
 
 pub(super) async fn explain(
     core: &Core,
@@ -16,26 +18,19 @@ pub(super) async fn explain(
     request: proto::ExplainRequest,
 ) -> Result<proto::ExplainResponse, ServiceError> {
     let model = core.model(call, &request.model, request.version)?;
-    let query = Query {
-        image: request.image,
-        mask: request.mask,
-        inference: request.inference,
-        priority: request.priority,
-        default_priority: Priority::Interactive,
-        needs_mask: false,
-        form: Some(request.form),
-    };
+    let draft = wire::explain_draft(request);
     let explained = async {
-        let outcome = core.infer(call, Arc::clone(&model), query).await?;
+        let outcome = core.infer(call, Arc::clone(&model), draft).await?;
         compute(outcome.pixels(), move || respond(&outcome)).await?
     };
     counted(&model, explained).await
 }
 
 fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {
-    let score = judged(outcome)?;
+    let manifest = &outcome.model.manifest;
+    let score = score_response(&Scored::new(outcome)?, manifest);
     let _reply = tracing::debug_span!("reply").entered();
-    let (spec, form) = (&outcome.model.manifest.image, outcome.form);
+    let (spec, form) = (&manifest.image, outcome.form);
     let best = outcome.best_first().into_iter().next();
     let reconstruction = best.map_or_else(Vec::new, |chain| outcome.reconstruction(chain));
     let differences = outcome.image.iter().zip(&reconstruction);

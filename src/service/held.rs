@@ -1,4 +1,4 @@
-//! What messages hold of the server's memory until they are answered.
+//! The memory that messages hold until they are answered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -8,7 +8,7 @@ use crate::memory::Reservation;
 /// A stream is not read further while its messages hold more than this part of the budget.
 const STREAM_PART: usize = 4;
 
-/// What the messages of one call hold: the layer that reads them puts it in, and the service that
+/// The memory of one call's messages: the layer that reads them puts it in, and the service that
 /// answers a stream takes it out, message by message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held(Arc<Mutex<State>>);
@@ -17,7 +17,7 @@ pub(super) struct Held(Arc<Mutex<State>>);
 struct State {
     /// Of the message that the service has got last.
     last: Option<Reservation>,
-    /// What is taken out.
+    /// Bytes taken out.
     taken: usize,
     reader: Option<Waker>,
     most: usize,
@@ -25,13 +25,13 @@ struct State {
 
 /// What one message of a stream holds.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct HeldMessage {
     held: Held,
     reservation: Reservation,
 }
 
 impl Held {
-    /// Of a call that may hold so much of a budget of `limit` bytes.
+    /// For a call, given the server's budget of `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         let state = State {
             most: limit / STREAM_PART,
@@ -44,17 +44,17 @@ impl Held {
         self.state().last = Some(reservation);
     }
 
-    /// Lets what the last message held go, unless it was taken out.
-    pub(super) fn let_go(&self) {
+    /// Releases the last message's memory, unless it was taken out.
+    pub(super) fn release(&self) {
         self.state().last = None;
     }
 
     /// Takes out what the last message holds.
-    pub(super) fn take(&self) -> Option<Taken> {
+    pub(super) fn take(&self) -> Option<HeldMessage> {
         let mut state = self.state();
         let reservation = state.last.take()?;
         state.taken += reservation.bytes();
-        Some(Taken {
+        Some(HeldMessage {
             held: self.clone(),
             reservation,
         })
@@ -86,7 +86,7 @@ impl Held {
     }
 }
 
-impl Drop for Taken {
+impl Drop for HeldMessage {
     fn drop(&mut self) {
         let mut state = self.held.state();
         state.taken = state.taken.saturating_sub(self.reservation.bytes());

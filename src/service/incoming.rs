@@ -1,5 +1,5 @@
-//! The body of a request. Every message is counted, unpacked and paid for from the server's memory
-//! before the service sees it, whatever the service: the service gets it unpacked.
+//! The body of a request. Before the service sees a message, whatever the service, its size is
+//! bounded, its memory is reserved, and it is decompressed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,21 +19,21 @@ use crate::memory::{Exhausted, Memory, Reservation};
 use crate::telemetry::Metrics;
 use crate::wire::{Encoding, Method, Scan, Schema, Unfit, UnpackError};
 
-/// Of a message of gRPC: whether it is packed, and its length.
+/// The prefix of a gRPC message: a compression flag and a length.
 const HEAD_BYTES: usize = 5;
 /// Messages of services that are not ours hold names and nothing else.
 const FOREIGN_MESSAGE_BYTES: usize = 64 << 10;
-/// What a message becomes: the service's copy of it, and what is decoded from that.
+/// A message is held twice: the service's copy, and what is decoded from it.
 const COPIES: usize = 2;
 
-/// What messages are measured by, and paid from.
+/// What bounds messages: their schema, and limits.
 #[derive(Debug)]
 pub(super) struct Intake {
     pub(super) schema: Arc<Schema>,
     pub(super) limits: MessageLimits,
 }
 
-/// What the messages of all requests may take.
+/// Limits on messages.
 #[derive(Clone, Debug)]
 pub struct MessageLimits {
     /// Where the memory of messages comes from.
@@ -44,15 +44,15 @@ pub struct MessageLimits {
     pub timeout: Duration,
 }
 
-/// Why a request was not read to its end; whoever answers it says so, whatever the service does.
+/// Why a request was not read to its end; the reply says so, whatever the service answers.
 pub(super) type Refusal = Arc<OnceLock<Status>>;
 
-/// The body of a request. What reads it takes one that its client broke off for one that ended, and
-/// blames it for what is missing.
+/// The body of a request. Tonic takes a request that its client broke off for a complete one, and
+/// blames it for what is missing; `broken_off` tells the two apart.
 pub(super) struct IncomingBody {
     inner: Body,
     broken_off: Arc<AtomicBool>,
-    /// None if no service knows the method, and nobody reads it.
+    /// `None` if no service knows the method, and nobody reads it.
     messages: Option<Messages>,
 }
 
@@ -272,7 +272,7 @@ impl Messages {
         if self.head.is_empty() {
             // The service has decoded the one before, and keeps what it needs of it.
             if self.streaming {
-                self.held.let_go();
+                self.held.release();
             } else if self.complete > 0 {
                 let more = "the method takes one message, got more".to_owned();
                 return Err(ServiceError::Unreadable(more));

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use lfbm_model::pixels;
+use lfbm_wire as proto;
 
 use super::ServiceError;
-use super::core::{Call, Core, Outcome, Query, compute, counted};
+use super::call::Call;
+use super::core::{Core, Outcome, compute, counted};
 use super::messages::{chain_score, duration, model_id};
 use super::render::{picture, rendered};
-use crate::admission::Priority;
-use crate::proto;
-use crate::score;
+use crate::{score, wire};
 
 const DEFAULT_COMPLETIONS: u32 = 4;
 
@@ -20,20 +20,10 @@ pub(super) async fn inpaint(
     request: proto::InpaintRequest,
 ) -> Result<proto::InpaintResponse, ServiceError> {
     let model = core.model(call, &request.model, request.version)?;
-    let mut inference = request.inference.unwrap_or_default();
     let completions = DEFAULT_COMPLETIONS.min(core.limits.chains);
-    inference.chains.get_or_insert(completions);
-    let query = Query {
-        image: request.image,
-        mask: request.mask,
-        inference: Some(inference),
-        priority: request.priority,
-        default_priority: Priority::Interactive,
-        needs_mask: true,
-        form: Some(request.form),
-    };
+    let draft = wire::inpaint_draft(request, completions);
     let inpainted = async {
-        let outcome = core.infer(call, Arc::clone(&model), query).await?;
+        let outcome = core.infer(call, Arc::clone(&model), draft).await?;
         score::check(&outcome.inferred.chains)?;
         let pixels = outcome.inferred.chains.len() * outcome.image.len();
         compute(pixels, move || respond(&outcome)).await?

@@ -1,21 +1,20 @@
-//! Replies, from what was computed.
+//! Messages of `lfbm.v1`, made of what was computed.
 
 use std::time::Duration;
 
 use lfbm_bundle::manifest::{Aggregation, ChainStart, Decision, Manifest, PriorKind};
-use lfbm_detector::{ChainScore, Score};
+use lfbm_detector::ChainScore;
 use lfbm_runtime::SCORE_SEED;
+use lfbm_wire as proto;
 
-use crate::proto;
-use crate::scheduler::Inferred;
+use super::scoring::Scored;
 use crate::score::Judgement;
 
-pub(super) fn score_response(
-    score: &Score,
-    judgement: Option<Judgement>,
-    inferred: &Inferred,
-    manifest: &Manifest,
-) -> proto::ScoreResponse {
+pub(super) fn score_response(scored: &Scored, manifest: &Manifest) -> proto::ScoreResponse {
+    let Scored {
+        score, judgement, ..
+    } = scored;
+    let judgement = *judgement;
     let verdict = match judgement {
         None => proto::Verdict::Unspecified,
         Some(Judgement {
@@ -35,8 +34,8 @@ pub(super) fn score_response(
         p_value: judgement.map(|judgement| judgement.p_value),
         verdict: verdict.into(),
         model: Some(model_id(manifest)),
-        queue_time: Some(duration(inferred.queue_time)),
-        compute_time: Some(duration(inferred.compute_time)),
+        queue_time: Some(duration(scored.queue_time)),
+        compute_time: Some(duration(scored.compute_time)),
         local_score: judgement.map(|judgement| judgement.local_score),
         local_p_value: judgement.map(|judgement| judgement.local_p_value),
         prior_unnormalized: !manifest.prior.is_normalized(),

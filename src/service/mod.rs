@@ -1,10 +1,10 @@
 //! The gRPC face of the server.
 
 mod anomaly_detector;
+mod call;
 mod core;
 mod error;
 mod explain;
-mod head;
 mod health;
 mod held;
 mod incoming;
@@ -16,7 +16,7 @@ mod render;
 mod sample;
 mod score;
 mod score_stream;
-mod unimplemented;
+mod scoring;
 
 pub use self::core::Core;
 pub use anomaly_detector::AnomalyDetectorService;

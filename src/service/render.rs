@@ -4,10 +4,10 @@ use std::io::Cursor;
 
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
 use lfbm_bundle::manifest::ImageSpec;
+use lfbm_wire::{DataType, RenderedImage, Tensor};
 
 use super::ServiceError;
-use crate::proto;
-use proto::{DataType, ImageForm, RenderedImage, Tensor};
+use crate::request::ImageForm;
 
 /// Values of an image, C H W, in the wanted forms; `draw` makes the picture.
 pub(super) fn rendered(

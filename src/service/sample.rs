@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use lfbm_model::pixels;
+use lfbm_wire as proto;
 
 use super::ServiceError;
-use super::core::{Call, Core};
+use super::call::Call;
+use super::core::Core;
 use super::messages::model_id;
 use super::render::{picture, rendered};
-use crate::proto;
+use crate::request::sample_count;
 use crate::wire;
 
 pub(super) async fn sample(
@@ -17,7 +19,7 @@ pub(super) async fn sample(
     request: proto::SampleRequest,
 ) -> Result<proto::SampleResponse, ServiceError> {
     let model = core.model(call, &request.model, request.version)?;
-    let count = wire::sample_count(request.count, core.limits);
+    let count = sample_count(request.count, core.limits);
     let form = wire::image_form(request.form);
     let (count, form) = match (count, form) {
         (Ok(count), Ok(form)) => (count, form),

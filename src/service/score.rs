@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use lfbm_wire as proto;
+
 use super::ServiceError;
-use super::core::{Call, Core, Outcome, Query, compute, counted};
+use super::call::Call;
+use super::core::{Core, counted};
 use super::messages;
-use crate::admission::Priority;
-use crate::models::Model;
-use crate::proto;
-use crate::score::{judge, score as aggregate};
+use crate::request::Priority;
+use crate::wire;
 
 pub(super) async fn score(
     core: &Core,
@@ -17,69 +18,7 @@ pub(super) async fn score(
     default_priority: Priority,
 ) -> Result<proto::ScoreResponse, ServiceError> {
     let model = core.model(call, &request.model, request.version)?;
-    let scored = score_by(core, call, Arc::clone(&model), request, default_priority);
-    counted(&model, scored).await
-}
-
-/// Scores by a model that the caller holds, whatever model the request names.
-pub(super) async fn score_by(
-    core: &Core,
-    call: &Call,
-    model: Arc<Model>,
-    request: proto::ScoreRequest,
-    default_priority: Priority,
-) -> Result<proto::ScoreResponse, ServiceError> {
-    let query = Query {
-        image: request.image,
-        mask: request.mask,
-        inference: request.inference,
-        priority: request.priority,
-        default_priority,
-        needs_mask: false,
-        form: None,
-    };
-    let outcome = core.infer(call, model, query).await?;
-    compute(outcome.pixels(), move || judged(&outcome)).await?
-}
-
-/// One score of an image's chains, and what the calibration says of it.
-pub(super) fn judged(outcome: &Outcome) -> Result<proto::ScoreResponse, ServiceError> {
-    let Outcome {
-        model,
-        langevin,
-        mask,
-        inferred,
-        ..
-    } = outcome;
-    let _reply = tracing::debug_span!("reply").entered();
-    let score = aggregate(&inferred.chains, langevin.aggregation)?;
-    let calibrated = mask.is_none() && *langevin == model.manifest.langevin;
-    let judgement = calibrated.then(|| {
-        judge(
-            score.log_joint,
-            &inferred.x,
-            &model.manifest,
-            &model.calibration,
-        )
-    });
-    if let Some(judgement) = judgement {
-        let numbers = [
-            judgement.p_value,
-            judgement.local_score,
-            judgement.local_p_value,
-        ];
-        if !numbers.iter().all(|number| number.is_finite()) {
-            return Err(ServiceError::NotFinite("the local score"));
-        }
-        let p_value = judgement.deciding_p_value(model.manifest.calibration.decision);
-        model
-            .metrics
-            .observe_score(score.log_joint, p_value, judgement.anomalous);
-    }
-    Ok(messages::score_response(
-        &score,
-        judgement,
-        inferred,
-        &model.manifest,
-    ))
+    let draft = wire::score_draft(request, default_priority);
+    let scored = counted(&model, core.score(call, Arc::clone(&model), draft)).await?;
+    Ok(messages::score_response(&scored, &model.manifest))
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{Stream, StreamExt, stream};
+use lfbm_wire as proto;
 use prost::Message;
 use tonic::{Status, Streaming};
 
 use super::ServiceError;
-use super::core::{Call, Core};
+use super::call::Call;
+use super::core::Core;
 use super::score::score;
-use crate::admission::Priority;
-use crate::{proto, wire};
+use crate::request::{Priority, check_id, cut};
 use proto::score_stream_response::Result as Scored;
 
 pub(super) type Replies =
@@ -25,9 +26,9 @@ pub(super) fn score_stream(
 ) -> Replies {
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = {
-        let (core, stopped) = (Arc::clone(&core), Arc::clone(&stopped));
+        let (mut phases, stopped) = (core.phases.clone(), Arc::clone(&stopped));
         async move {
-            core.drain().await;
+            phases.draining().await;
             stopped.store(true, Ordering::Relaxed);
         }
     };
@@ -63,7 +64,7 @@ async fn reply(
             Some(error) => error.into_status(&core.metrics),
             None => status,
         })?;
-    let scored = match wire::id(&id) {
+    let scored = match check_id(&id) {
         Ok(()) => score(&core, &call, request.unwrap_or_default(), Priority::Bulk).await,
         Err(violation) => Err(violation.into()),
     };
@@ -79,9 +80,9 @@ async fn reply(
 
 /// An id that is too long comes back as its beginning.
 fn cut_id(id: String) -> String {
-    match wire::id(&id) {
+    match check_id(&id) {
         Ok(()) => id,
-        Err(_) => wire::cut(&id).into_owned(),
+        Err(_) => cut(&id).into_owned(),
     }
 }
 

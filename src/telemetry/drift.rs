@@ -1,4 +1,4 @@
-//! Whether the images of late are still like those that the model was calibrated on.
+//! Drift: whether recent images are distributed like those of the calibration.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ pub struct DriftWindow {
     resolution: f64,
 }
 
-/// What a window says.
+/// Statistics of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Drift {
     /// The share of p-values at or below 0.01; about 0.01 without drift.

@@ -9,23 +9,20 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::buckets::SECONDS;
 use super::model_metrics::{ModelMetrics, Registration};
 
 /// Results of a reload.
 const USED: &str = "ok";
 const NOT_USED: &str = "failed";
 
-/// A tenth of a millisecond to half a minute.
-pub(super) const SECONDS: [f64; 15] = [
-    1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
 /// A tenth of a second to five minutes.
 const LOAD_SECONDS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
 
 /// All metrics of a server.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Bundles that are in a place of the settings and are not served, since they are broken.
+    /// Bundles that are present and not served, because they cannot be.
     pub models_refused: IntGauge,
     /// Seconds from a checked bundle to its model being ready.
     pub model_load_seconds: Histogram,
@@ -127,7 +124,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When those of the same version of the model are still shown.
-    pub fn of_model(
+    pub fn model_metrics(
         &self,
         manifest: &Manifest,
         asked: Device,

@@ -1,10 +1,12 @@
 //! What the server says about itself.
 
+mod buckets;
 mod drift;
 mod log;
 mod metrics;
 mod model_metrics;
 mod panics;
+mod settings;
 mod statistics;
 mod traces;
 
@@ -12,13 +14,13 @@ pub use log::LogFormat;
 pub use metrics::Metrics;
 pub use model_metrics::{ModelMetrics, Registration};
 pub use panics::watch_panics;
+pub use settings::TelemetrySettings;
 pub use statistics::{Statistics, Total};
 pub use traces::continue_trace;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::Config;
 use traces::Traces;
 
 /// Sends the last spans when it is dropped; the runtime of tokio must still be there.
@@ -30,13 +32,13 @@ pub struct Telemetry(#[allow(dead_code)] Option<Traces>);
 ///
 /// # Errors
 /// When a setting has the wrong syntax, or a log was started before.
-pub fn init(config: &Config) -> anyhow::Result<Telemetry> {
-    let traces = match config.otlp_endpoint.as_deref() {
+pub fn init(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
+    let traces = match settings.otlp_endpoint.as_deref() {
         None | Some("") => None,
-        Some(endpoint) => Some(Traces::start(endpoint, config.trace_sampling_ratio)?),
+        Some(endpoint) => Some(Traces::start(endpoint, settings.trace_sampling_ratio)?),
     };
     tracing_subscriber::registry()
-        .with(log::layer(config.log_format, &config.log)?)
+        .with(log::layer(settings.log_format, &settings.log)?)
         .with(traces.as_ref().map(Traces::layer))
         .try_init()?;
     Ok(Telemetry(traces))

@@ -14,8 +14,8 @@ use prometheus::{
     Registry,
 };
 
+use super::buckets::SECONDS;
 use super::drift::DriftWindow;
-use super::metrics::SECONDS;
 use super::statistics::Statistics;
 
 const P_VALUES: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0];

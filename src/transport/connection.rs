@@ -1,4 +1,4 @@
-//! Accepts connections: bounded in number, and none may hold a place without a word.
+//! Accepts connections: bounded in number, and a silent one is closed.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,18 +12,18 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 use tower::Service;
 
-use super::http2::{self, drained};
-use super::{ConnectionLimits, Reloaded};
+use super::{ConnectionLimits, Reloaded, http2};
+use crate::phase::Phases;
 use crate::telemetry::Metrics;
 
-/// When the system has no file handle for a connection, some must close first.
+/// After the system had no file descriptor left, for some to close.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// How connections are accepted.
@@ -41,24 +41,24 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves `service` to whoever connects, until `draining`; then no connection is accepted, those
+    /// Serves `service` to whoever connects, until the server drains; then no connection is accepted, those
     /// that are open are told to go away, and the call returns when they have.
-    pub async fn serve<S, B>(self, service: S, mut draining: watch::Receiver<bool>)
+    pub async fn serve<S, B>(self, service: S, mut phases: Phases)
     where
         S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error = Status> + Unpin + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(self.max_open));
+        let permits = Arc::new(Semaphore::new(self.max_open));
         let mut open = JoinSet::new();
         loop {
             let stream = tokio::select! {
-                () = drained(&mut draining) => break,
+                () = phases.draining() => break,
                 Some(_) = open.join_next() => continue,
                 stream = accept(&self.listener) => stream,
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 self.metrics.reject("connections");
                 continue;
             };
@@ -67,8 +67,8 @@ impl Connections {
                 stream,
                 tls,
                 limits: self.limits.clone(),
-                draining: draining.clone(),
-                _place: place,
+                phases: phases.clone(),
+                _permit: permit,
             };
             open.spawn(connection.serve(service.clone()));
         }
@@ -89,13 +89,13 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// A connection that has not said anything yet.
+/// A connection before its handshake.
 struct Accepted {
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     limits: ConnectionLimits,
-    draining: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    phases: Phases,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Accepted {
@@ -109,13 +109,13 @@ impl Accepted {
         let first_request_by = Instant::now() + self.limits.handshake;
         let shaken = tokio::select! {
             shaken = tokio::time::timeout_at(first_request_by, shake_hands(self.stream, self.tls)) => shaken,
-            // Nobody waits for the answer to a handshake.
-            () = drained(&mut self.draining) => return,
+            // A handshake under way is not waited for.
+            () = self.phases.draining() => return,
         };
         match shaken {
             Ok(Ok(io)) => {
-                let (limits, draining) = (&self.limits, &mut self.draining);
-                http2::serve(io, service, limits, first_request_by, draining).await;
+                let (limits, phases) = (&self.limits, &mut self.phases);
+                http2::serve(io, service, limits, first_request_by, phases).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a client connected and did not speak"),
@@ -138,8 +138,8 @@ trait ReadWrite: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> ReadWrite for T {}
 
-/// Takes as many file handles as the system allows the process, and says how many that are: every
-/// connection is one, and the soft limit that processes start with is small.
+/// Raises the soft limit on open files to the hard one and returns it: a connection takes a file
+/// descriptor, and the soft limit that processes start with is small.
 pub fn raise_file_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,4 +1,4 @@
-//! A connection from its first byte of HTTP/2 to its end, and when that end comes.
+//! One HTTP/2 connection: serves it, and decides when it ends.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -10,24 +10,24 @@ use hyper::server::conn::http2::Builder;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 use tower::Service;
 
 use super::requests::{Activity, Counted};
+use crate::phase::Phases;
 
-/// Of a connection, and of each of its requests: what a client may send before it is read. All of it is
-/// memory beside what requests may hold.
+/// Of a connection, and of each of its requests: what a client may send before it is read. This memory
+/// comes on top of what requests may hold.
 const WINDOW_BYTES: u32 = 256 << 10;
-/// How long a silent client has for its sign of life.
+/// How long a client has to answer a keep-alive ping.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client without a request under way has to read that the server stops, or that its time
 /// is up.
 const SHORT_NOTICE: Duration = Duration::from_millis(500);
-/// The same where nothing presses; a request that crosses the server's GOAWAY is answered.
+/// The same when there is no hurry; a request that crosses the server's GOAWAY is answered.
 const LONG_NOTICE: Duration = Duration::from_secs(10);
-/// Connections that began together do not end together.
+/// Relative jitter, so that connections that began together do not end together.
 const AGE_JITTER: f64 = 0.1;
 
 /// How long connections may take over what they do, and stay.
@@ -35,7 +35,7 @@ const AGE_JITTER: f64 = 0.1;
 pub struct ConnectionLimits {
     /// From the connection to its first request; the handshakes of TLS and of HTTP/2 are within it.
     pub handshake: Duration,
-    /// Silence after which a client is asked for a sign of life.
+    /// Silence after which a client is sent a keep-alive ping.
     pub keep_alive: Duration,
     /// Without a request under way.
     pub idle: Option<Duration>,
@@ -47,12 +47,6 @@ pub struct ConnectionLimits {
     pub streams: u32,
 }
 
-/// Returns once `draining` is true.
-pub(super) async fn drained(draining: &mut watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = draining.wait_for(|draining| *draining).await;
-}
-
 /// Serves one connection until it ends, its client has asked nothing by `first_request_by`, one of
 /// the limits is reached, or the server drains.
 pub(super) async fn serve<S, B>(
@@ -60,7 +54,7 @@ pub(super) async fn serve<S, B>(
     service: S,
     limits: &ConnectionLimits,
     first_request_by: Instant,
-    draining: &mut watch::Receiver<bool>,
+    phases: &mut Phases,
 ) where
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
@@ -99,7 +93,7 @@ pub(super) async fn serve<S, B>(
                 }
                 return;
             }
-            () = drained(draining), if !life.is_pressed() => life.give_notice(SHORT_NOTICE, None),
+            () = phases.draining(), if !life.is_pressed() => life.give_notice(SHORT_NOTICE, None),
             () = tokio::time::sleep_until(look) => life.look(),
         };
         look = match next {

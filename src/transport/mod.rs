@@ -2,13 +2,17 @@
 
 mod connection;
 mod http2;
+mod listen;
 mod reload;
 mod requests;
+mod settings;
 mod tls;
 mod tokens;
 
 pub use connection::{Connections, raise_file_limit};
 pub use http2::ConnectionLimits;
+pub use listen::listen;
 pub use reload::{Reloaded, reload};
+pub use settings::ConnectionSettings;
 pub use tls::{TlsFiles, server_config};
 pub use tokens::Tokens;

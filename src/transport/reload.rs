@@ -1,4 +1,4 @@
-//! Values that are made of files, and made again when the files change.
+//! Values parsed from files, and parsed again when the files change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub struct Reloaded<T>(watch::Receiver<T>);
 
 impl<T: Clone> Reloaded<T> {
-    /// The value of now.
+    /// The current value.
     pub fn get(&self) -> T {
         self.0.borrow().clone()
     }
@@ -91,7 +91,7 @@ type Contents = Result<Vec<Vec<u8>>, String>;
 struct Source<F> {
     files: Vec<PathBuf>,
     make: F,
-    /// At the last look.
+    /// Contents at the last poll.
     seen: Option<Contents>,
 }
 

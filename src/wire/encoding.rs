@@ -36,7 +36,7 @@ impl Encoding {
             b"identity" => Ok(None),
             other => {
                 let name = String::from_utf8_lossy(other);
-                let name = super::cut(&name).into_owned();
+                let name = crate::request::cut(&name).into_owned();
                 Err(UnknownEncoding { name })
             }
         }

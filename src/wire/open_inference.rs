@@ -1,19 +1,16 @@
-//! Requests of the Open Inference Protocol, as what `lfbm.v1` has for them.
+//! Requests of the Open Inference Protocol as drafts of requests.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lfbm_bundle::manifest::ImageSpec;
+use lfbm_bundle::manifest::{Aggregation, ImageSpec};
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::infer_parameter::ParameterChoice;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::inference::{InferParameter, InferTensorContents};
 
-use super::text::cut_list;
-use super::{Violation, cut};
-use crate::admission::Priority;
-use crate::proto::inference::ModelInferRequest;
-use crate::proto::inference::infer_parameter::ParameterChoice;
-use crate::proto::inference::model_infer_request::InferInputTensor;
-use crate::proto::inference::{InferParameter, InferTensorContents};
-use crate::proto::{self, Aggregation, DataType, Image, InferenceParameters, image};
+use crate::request::{DataType, Parameters, Priority, Tensor, Violation, cut, cut_list};
 
 /// The name of the one input.
 pub const INPUT: &str = "image";
@@ -44,7 +41,7 @@ pub fn version(text: &str) -> Result<u64, Violation> {
 ///
 /// # Errors
 /// When the input has another name, type or shape, or its contents another size.
-pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Image>, Violation> {
+pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Tensor>, Violation> {
     let [input] = request.inputs.as_slice() else {
         let description = format!("expected one input, {INPUT}, got {}", request.inputs.len());
         return Err(Violation::new(INPUTS, description));
@@ -73,12 +70,10 @@ pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Image
         return Err(Violation::new(CONTENTS, description));
     }
     let shape = [spec.channels, spec.height, spec.width].map(|size| size as u64);
-    let image = |data: &[u8]| Image {
-        content: Some(image::Content::Tensor(proto::Tensor {
-            data_type: data_type.into(),
-            shape: shape.to_vec(),
-            data: data.to_vec(),
-        })),
+    let image = |data: &[u8]| Tensor {
+        data_type: Ok(data_type),
+        shape: shape.to_vec(),
+        data: data.to_vec(),
     };
     Ok(bytes.chunks(image_bytes).map(image).collect())
 }
@@ -135,9 +130,9 @@ fn typed(contents: &InferTensorContents, data_type: DataType) -> Result<Vec<u8>,
 
 /// What the parameters of a request say.
 #[derive(Debug, Default, PartialEq)]
-pub struct Parameters {
+pub struct CallParameters {
     /// Of each image.
-    pub inference: InferenceParameters,
+    pub inference: Parameters,
     /// 1, the highest in Triton, is interactive, and all below are bulk.
     pub priority: Option<Priority>,
     /// Time for the answer.
@@ -150,8 +145,8 @@ pub struct Parameters {
 /// Every parameter that is unknown or of the wrong type.
 pub fn infer_parameters(
     parameters: &HashMap<String, InferParameter>,
-) -> Result<Parameters, Vec<Violation>> {
-    let mut known = Parameters::default();
+) -> Result<CallParameters, Vec<Violation>> {
+    let mut known = CallParameters::default();
     let mut violations = Vec::new();
     for (name, parameter) in parameters {
         let choice = parameter.parameter_choice.as_ref();
@@ -178,7 +173,7 @@ pub fn infer_parameters(
 
 /// Sets one parameter, or says what was expected.
 fn set(
-    parameters: &mut Parameters,
+    parameters: &mut CallParameters,
     name: &str,
     choice: Option<&ParameterChoice>,
 ) -> Result<(), &'static str> {
@@ -228,7 +223,7 @@ fn set(
                 _ => None,
             };
             let aggregation = aggregation.ok_or("mean, max or log_mean_exp")?;
-            inference.aggregation = aggregation.into();
+            inference.aggregation = Ok(Some(aggregation));
         }
         _ => {
             return Err(

@@ -3,7 +3,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use tonic::metadata::MetadataMap;
 
-use super::{Violation, cut};
+use crate::request::{Violation, cut};
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 

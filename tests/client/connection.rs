@@ -33,7 +33,7 @@ fn a_server_that_asks_for_certificates_and_tokens_gets_them() {
     let port = server.url.rsplit(':').next().unwrap();
     let address = format!("localhost:{port}");
     let call = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_lfbm"))
+        let output = Command::new(crate::common::binary("lfbm"))
             .env("LFBM_SERVER", &address)
             .args(["models", "--json"])
             .args(args)
@@ -68,7 +68,7 @@ fn a_server_that_asks_for_certificates_and_tokens_gets_them() {
     let (output, _) = call(&[&trust[..], &identity, &["--token-file", &token]].concat());
     assert_eq!(json(&output)["model"], "mnist-not4");
     // The server's own variables mean nothing to a client on the same machine.
-    let output = Command::new(env!("CARGO_BIN_EXE_lfbm"))
+    let output = Command::new(crate::common::binary("lfbm"))
         .args(["models", "--json"])
         .envs([
             ("LFBM_SERVER", address.as_str()),

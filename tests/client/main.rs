@@ -37,7 +37,7 @@ fn serve(flags: &[&str]) -> (Server, TempDir) {
 }
 
 fn command(server: &Server) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lfbm"));
+    let mut command = Command::new(common::binary("lfbm"));
     command.args(["--server", &server.url]);
     command
 }
@@ -99,7 +99,7 @@ fn signal(process: &Child, name: &str) {
 
 #[test]
 fn completions_are_a_script_that_the_shell_reads() {
-    let output = Command::new(env!("CARGO_BIN_EXE_lfbm"))
+    let output = Command::new(common::binary("lfbm"))
         .args(["completions", "bash"])
         .output();
     let script = stdout(&output.unwrap());

@@ -1,6 +1,7 @@
 //! Settings as people write them: variables that are empty, addresses of every form, and a health
 //! check that follows the server's.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::{repository, stdout};
 
 const BUNDLE: &str = "models/mnist-not4";
 /// Every variable that `--help` of a program names.
-fn variables(program: &str) -> Vec<String> {
+fn variables(program: impl AsRef<OsStr>) -> Vec<String> {
     let output = Command::new(program).arg("--help").output();
     // In one line: `[env:` may stand at the end of one.
     let help = stdout(&output.unwrap());
@@ -31,7 +32,7 @@ fn server_command() -> Command {
 }
 
 fn lfbm(settings: &[(&str, &str)], args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lfbm"));
+    let mut command = Command::new(crate::common::binary("lfbm"));
     command.envs(settings.iter().copied()).args(args);
     command.output().unwrap()
 }
@@ -52,9 +53,9 @@ fn a_variable_that_is_empty_is_not_set() {
     // Side by side with other servers; empty ones would be the defaults.
     command.args(["--grpc-address", "0", "--http-address", "0"]);
     let server = Server::spawn(command, scratch.path());
-    let names = variables(env!("CARGO_BIN_EXE_lfbm"));
+    let names = variables(crate::common::binary("lfbm"));
     assert!(names.len() >= 7, "{names:?}");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lfbm"));
+    let mut command = Command::new(crate::common::binary("lfbm"));
     command.envs(names.iter().map(|name| (name, "")));
     let output = command.args(["--server", &server.url, "models"]).output();
     assert!(stdout(&output.unwrap()).contains("mnist-not4"));

@@ -47,7 +47,7 @@ fn a_command_that_waits_for_a_dead_server_ends() {
         &["bench"],
     ] {
         for (name, code) in CODES {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_lfbm"));
+            let mut command = Command::new(crate::common::binary("lfbm"));
             command
                 .args(["--server", &server, "--timeout-s", "600"])
                 .args(args);

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_model::GeneratorName;
 use lfbm_runtime::Runtime;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{Image, InferenceParameters, ScoreRequest};
 use lfbm_testkit::random_bundle;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::image::Content;
+use lfbm_wire::{Image, InferenceParameters, ScoreRequest};
 use tonic::transport::Channel;
 
 /// A running `lfbm-server`; killed on drop.
@@ -69,6 +69,17 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A program of the workspace that `make test` builds beside the server.
+pub fn binary(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_lfbm-server")).with_file_name(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: run `make test`",
+        path.display()
+    );
+    path
 }
 
 /// `lfbm-server --bundle BUNDLE` on free ports, unless flags say otherwise.

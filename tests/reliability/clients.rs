@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lfbm_server::proto::ScoreStreamRequest;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::ScoreStreamRequest;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use tonic::transport::Endpoint;
 
 use crate::common::{Server, bundle, client, encoded, endless, eventually, metric, pixels, png};

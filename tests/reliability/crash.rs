@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use tonic::Code;
 use tonic::transport::Endpoint;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lfbm_server::proto::InferenceParameters;
+use lfbm_wire::InferenceParameters;
 use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic::transport::Channel;

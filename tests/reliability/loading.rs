@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use lfbm_server::proto::ListModelsRequest;
+use lfbm_wire::ListModelsRequest;
 use tonic::Code;
 
 use crate::common::{Server, bundle, client, command, eventually, http_get, metric};

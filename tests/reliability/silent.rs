@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::{ListModelsRequest, ScoreStreamRequest};
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::{ListModelsRequest, ScoreStreamRequest};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};

@@ -6,14 +6,12 @@ use futures_util::future::join_all;
 use lfbm_bundle::manifest::Aggregation;
 use lfbm_model::GeneratorName;
 use lfbm_runtime::Runtime;
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::{
-    DataType, GetModelRequest, Image, ScoreRequest, ScoreResponse, Tensor, Verdict,
-};
 use lfbm_testkit::{RandomModel, calibration_images, random_bundle_of};
+use lfbm_wire::image::Content;
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::{DataType, GetModelRequest, Image, ScoreRequest, ScoreResponse, Tensor, Verdict};
 
 use crate::common::{Server, bundle, client, encoded, pixels, png};
 

@@ -3,10 +3,10 @@
 
 use lfbm_model::GeneratorName;
 use lfbm_runtime::Runtime;
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
 use lfbm_testkit::{random_bundle, random_images};
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
 
 use crate::common::Server;
 

@@ -6,10 +6,8 @@ use lfbm_bundle::manifest::Langevin;
 use lfbm_model::GeneratorName;
 use lfbm_model::pixels::from_bytes;
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
-use lfbm_server::proto::{
-    ChainStart, InferenceParameters, InpaintRequest, ListModelsRequest, ScoreRequest,
-};
 use lfbm_testkit::{RandomModel, random_bundle_of};
+use lfbm_wire::{ChainStart, InferenceParameters, InpaintRequest, ListModelsRequest, ScoreRequest};
 
 use crate::common::{Server, client, close, encoded, pixels, png};
 use crate::images::{distance, half, intensities};

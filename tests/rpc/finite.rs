@@ -1,10 +1,10 @@
 //! Numbers in replies are numbers, or there is a status.
 
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::infer_parameter::ParameterChoice;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::inference::{InferParameter, ModelInferRequest};
-use lfbm_server::proto::{
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::infer_parameter::ParameterChoice;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::inference::{InferParameter, ModelInferRequest};
+use lfbm_wire::{
     Aggregation, DataType, ExplainRequest, InferenceParameters, InpaintRequest, RenderedImage,
     ScoreRequest, ScoreResponse, Tensor,
 };

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use lfbm_model::GeneratorName;
 use lfbm_runtime::Runtime;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::infer_parameter::ParameterChoice;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 use lfbm_testkit::random_bundle;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::infer_parameter::ParameterChoice;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 use tonic::Status;
 
 use crate::common::{Server, eventually, http_get, metric, pixels};

@@ -9,12 +9,12 @@ use lfbm_bundle::manifest::Manifest;
 use lfbm_model::GeneratorName;
 use lfbm_model::pixels::{from_bytes, from_x};
 use lfbm_runtime::{Inference, Runtime, SCORE_SEED, SessionOptions};
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{
+use lfbm_testkit::random_bundle;
+use lfbm_wire::image::Content;
+use lfbm_wire::{
     DataType, ExplainRequest, Image, ImageForm, InferenceParameters, InpaintRequest,
     InpaintResponse, RenderedImage, SampleRequest, ScoreRequest, Tensor,
 };
-use lfbm_testkit::random_bundle;
 use tonic::Code;
 
 use crate::common::{Server, bundle, client, close, encoded, pixels, png};

@@ -3,7 +3,7 @@
 use lfbm_bundle::manifest::Decision;
 use lfbm_bundle::{BundleSpec, StagedBundle};
 use lfbm_model::{ModelFiles, imported_graphs};
-use lfbm_server::proto::SampleRequest;
+use lfbm_wire::SampleRequest;
 use tonic::Code;
 use tonic_types::StatusExt;
 

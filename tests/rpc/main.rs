@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use common::{Server, bundle, client, encoded, endless, pixels, png};
 use futures_util::stream;
-use lfbm_server::proto::score_stream_response::Result as Scored;
-use lfbm_server::proto::{ExplainRequest, ScoreRequest, ScoreStreamRequest};
+use lfbm_wire::score_stream_response::Result as Scored;
+use lfbm_wire::{ExplainRequest, ScoreRequest, ScoreStreamRequest};
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;

@@ -6,12 +6,12 @@ use lfbm_bundle::manifest::PriorKind;
 use lfbm_model::GeneratorName;
 use lfbm_model::pixels::{from_bytes, from_x};
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
-use lfbm_server::proto::inference::ModelInferRequest;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::infer_parameter::ParameterChoice;
-use lfbm_server::proto::inference::model_infer_request::InferInputTensor;
-use lfbm_server::proto::{ImageForm, ListModelsRequest, Prior, SampleRequest};
 use lfbm_testkit::{RandomModel, random_bundle_of};
+use lfbm_wire::inference::ModelInferRequest;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::infer_parameter::ParameterChoice;
+use lfbm_wire::inference::model_infer_request::InferInputTensor;
+use lfbm_wire::{ImageForm, ListModelsRequest, Prior, SampleRequest};
 
 use crate::common::{Server, client, close, encoded, pixels, png};
 use crate::images::{distance, intensities};
@@ -88,7 +88,7 @@ async fn a_model_with_an_energy_or_a_gaussian_scores_and_samples_and_says_what_i
         let file = folder.path().join("image.png");
         std::fs::write(&file, png(bytes)).unwrap();
         let lfbm = |args: &[&str]| {
-            let output = Command::new(env!("CARGO_BIN_EXE_lfbm"))
+            let output = Command::new(crate::common::binary("lfbm"))
                 .args(["--server", &server.url])
                 .args(args)
                 .output()

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use futures_util::stream;
-use lfbm_server::proto::ScoreRequest;
-use lfbm_server::proto::score_stream_response::Result as Scored;
+use lfbm_wire::ScoreRequest;
+use lfbm_wire::score_stream_response::Result as Scored;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;

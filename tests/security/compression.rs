@@ -1,10 +1,10 @@
 //! Every service takes and sends every compression.
 
 use futures_util::stream;
-use lfbm_server::proto::ListModelsRequest;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::inference::ServerLiveRequest;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::ListModelsRequest;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::inference::ServerLiveRequest;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use tonic::Code;
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use tonic_health::pb::HealthCheckRequest;

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use lfbm_server::proto;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tokio::net::TcpStream;
@@ -47,7 +46,7 @@ fn table() -> Vec<Row> {
 /// Every method that the server has.
 fn methods() -> Vec<String> {
     let sets = [
-        proto::DESCRIPTORS,
+        lfbm_wire::DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,

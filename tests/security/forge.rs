@@ -40,7 +40,7 @@ impl Services {
             methods: BTreeMap::new(),
         };
         for set in [
-            lfbm_server::proto::DESCRIPTORS,
+            lfbm_wire::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,

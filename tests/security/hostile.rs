@@ -8,9 +8,9 @@ use flate2::write::ZlibEncoder;
 use futures_util::stream;
 use image::{GrayImage, ImageFormat};
 use lfbm_server::http::MAX_CONNECTIONS;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::image::Content;
-use lfbm_server::proto::{
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::image::Content;
+use lfbm_wire::{
     DataType, Image, ListModelsRequest, ScoreRequest, ScoreResponse, ScoreStreamRequest, Tensor,
 };
 use tokio::net::TcpStream;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::stream;
 use lfbm_server::memory::Memory;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::{GetModelRequest, ListModelsRequest};
 use lfbm_server::service::{MessageLimits, RequestLayer};
 use lfbm_server::telemetry::{Metrics, watch_panics};
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::{GetModelRequest, ListModelsRequest};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use lfbm_server::proto::ListModelsRequest;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::ListModelsRequest;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use lfbm_server::proto::ListModelsRequest;
-use lfbm_server::proto::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_server::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use lfbm_server::proto::inference::{
+use lfbm_wire::ListModelsRequest;
+use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
+use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::{
     ModelReadyRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
 };
 use tonic::transport::Channel;

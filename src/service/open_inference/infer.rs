@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use lfbm_wire::inference::infer_parameter::ParameterChoice;
+use lfbm_wire::inference::model_infer_response::InferOutputTensor;
+use lfbm_wire::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 
 use super::outputs::wanted;
-use crate::admission::Priority;
 use crate::models::Model;
-use crate::proto::inference::infer_parameter::ParameterChoice;
-use crate::proto::inference::model_infer_response::InferOutputTensor;
-use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
-use crate::proto::{ScoreRequest, ScoreResponse};
+use crate::request::{Draft, Image, Priority, Violation, check_id};
 use crate::service::ServiceError;
-use crate::service::core::{Call, Core, compute};
-use crate::service::score::score_by;
-use crate::wire::{Violation, id, open_inference as wire, parameters as inference_parameters};
+use crate::service::call::Call;
+use crate::service::core::{Core, compute};
+use crate::service::scoring::Scored;
+use crate::wire::open_inference as wire;
 
 /// Scores every image of a request by one model, which is held until all of them are answered.
 pub(super) async fn infer(
@@ -23,15 +23,15 @@ pub(super) async fn infer(
     model: &Arc<Model>,
     request: ModelInferRequest,
 ) -> Result<ModelInferResponse, ServiceError> {
-    id(&request.id)?;
+    check_id(&request.id)?;
     let manifest = &model.manifest;
     let parameters = wire::infer_parameters(&request.parameters);
-    let wire::Parameters {
+    let wire::CallParameters {
         inference,
         priority,
         timeout,
     } = parameters.map_err(ServiceError::Invalid)?;
-    let langevin = inference_parameters(Some(&inference), &manifest.langevin, core.limits);
+    let langevin = inference.validate(&manifest.langevin, core.limits);
     let (langevin, _) = langevin.map_err(|violations| {
         let of_parameters = |violation: Violation| {
             let name = violation.field.trim_start_matches("inference.");
@@ -53,15 +53,18 @@ pub(super) async fn infer(
     let count = images.len() as i64;
     let call = &call.within(timeout);
     let scores = images.into_iter().enumerate().map(|(index, image)| {
-        let request = ScoreRequest {
-            image: Some(image),
-            inference: Some(inference),
-            ..Default::default()
+        let draft = Draft {
+            image: Some(Image::Tensor(image)),
+            mask: None,
+            needs_mask: false,
+            parameters: inference.clone(),
+            priority: Ok(priority),
+            images: Ok(None),
         };
-        let scored = score_by(core, call, Arc::clone(model), request, priority);
+        let scored = core.score(call, Arc::clone(model), draft);
         scored.map_err(move |error| of_image(index, error))
     });
-    let scores: Vec<ScoreResponse> = stream::iter(scores)
+    let scores: Vec<Scored> = stream::iter(scores)
         .buffered(core.limits.stream_in_flight)
         .try_collect()
         .await?;

@@ -6,16 +6,17 @@ mod models;
 mod outputs;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use lfbm_wire::inference as v2;
 use tonic::{Request, Response, Status};
+use v2::grpc_inference_service_server::GrpcInferenceService;
 
 use super::ServiceError;
-use super::core::{Call, Core, counted};
+use super::call::Call;
+use super::core::{Core, counted};
 use crate::models::Model;
-use crate::proto::inference as v2;
-use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
-use crate::wire::{Violation, open_inference as wire};
+use crate::request::Violation;
+use crate::wire::open_inference as wire;
 
 /// Extensions that the server has, by the protocol's names.
 const EXTENSIONS: [&str; 4] = [
@@ -29,8 +30,6 @@ const EXTENSIONS: [&str; 4] = [
 pub struct OpenInferenceService {
     /// What every service stands on.
     pub core: Arc<Core>,
-    /// False once the server was told to stop.
-    pub serving: Arc<AtomicBool>,
     /// Bytes of a message at most.
     pub max_message_bytes: usize,
 }
@@ -43,7 +42,7 @@ impl OpenInferenceService {
         name: &str,
         version: &str,
     ) -> Result<(Call, Arc<Model>), ServiceError> {
-        let call = Call::of(request)?;
+        let call = Call::new(request)?;
         let model = self.core.model(&call, name, wire::version(version)?)?;
         Ok((call, model))
     }
@@ -59,7 +58,7 @@ impl OpenInferenceService {
     }
 
     fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Relaxed)
+        self.core.phases.is_serving()
     }
 
     fn reply<T>(&self, result: Result<T, ServiceError>) -> Result<Response<T>, Status> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
 use lfbm_runtime::Device;
+use lfbm_wire::inference as v2;
 use prometheus::Histogram;
 
 use super::outputs::OUTPUTS;
 use crate::models::{Catalog, Model, Refused, Unknown};
-use crate::proto::inference as v2;
 use crate::telemetry::Total;
 use crate::wire::open_inference::INPUT;
 use v2::model_config::SchedulingChoice;
@@ -87,7 +87,7 @@ pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig
             .collect(),
         instance_group: vec![v2::ModelInstanceGroup {
             name: manifest.name.clone(),
-            count: i32::try_from(model.scheduler.lanes()).unwrap_or(i32::MAX),
+            count: i32::try_from(model.scheduler.workers()).unwrap_or(i32::MAX),
             gpus,
             kind: kind.into(),
         }],

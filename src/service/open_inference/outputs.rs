@@ -1,8 +1,9 @@
 //! The outputs of a model: their names, and what they say of a score.
 
-use crate::proto::inference::{DataType, ModelInferRequest};
-use crate::proto::{ScoreResponse, Verdict};
-use crate::wire::{Violation, cut};
+use lfbm_wire::inference::{DataType, ModelInferRequest};
+
+use crate::request::{Violation, cut};
+use crate::service::scoring::Scored;
 
 /// An output: its name, and what it says of a score.
 pub(super) struct Output {
@@ -15,8 +16,8 @@ pub(super) struct Output {
 
 /// What a score says, absent where it has not been compared with the calibration.
 enum Value {
-    Fp64(fn(&ScoreResponse) -> Option<f64>),
-    Bool(fn(&ScoreResponse) -> bool),
+    Fp64(fn(&Scored) -> Option<f64>),
+    Bool(fn(&Scored) -> bool),
 }
 
 impl Output {
@@ -37,7 +38,7 @@ impl Output {
     }
 
     /// The values of `scores`, little-endian.
-    pub(super) fn bytes(&self, scores: &[ScoreResponse]) -> Vec<u8> {
+    pub(super) fn bytes(&self, scores: &[Scored]) -> Vec<u8> {
         match self.value {
             // `wanted` leaves out what is absent.
             Value::Fp64(of) => scores
@@ -50,7 +51,7 @@ impl Output {
     }
 }
 
-const fn density(name: &'static str, of: fn(&ScoreResponse) -> Option<f64>) -> Output {
+const fn density(name: &'static str, of: fn(&Scored) -> Option<f64>) -> Output {
     Output {
         name,
         value: Value::Fp64(of),
@@ -67,16 +68,29 @@ const fn comparison(name: &'static str, value: Value) -> Output {
 }
 
 pub(super) const OUTPUTS: [Output; 8] = [
-    density("log_joint", |score| Some(score.log_joint)),
-    density("log_prior", |score| Some(score.log_prior)),
-    density("log_likelihood", |score| Some(score.log_likelihood)),
-    density("log_joint_std", |score| Some(score.log_joint_std)),
-    comparison("p_value", Value::Fp64(|score| score.p_value)),
-    comparison("local_score", Value::Fp64(|score| score.local_score)),
-    comparison("local_p_value", Value::Fp64(|score| score.local_p_value)),
+    density("log_joint", |scored| Some(scored.score.log_joint)),
+    density("log_prior", |scored| Some(scored.score.log_prior)),
+    density("log_likelihood", |scored| Some(scored.score.log_likelihood)),
+    density("log_joint_std", |scored| Some(scored.score.log_joint_std)),
+    comparison(
+        "p_value",
+        Value::Fp64(|scored| Some(scored.judgement?.p_value)),
+    ),
+    comparison(
+        "local_score",
+        Value::Fp64(|scored| Some(scored.judgement?.local_score)),
+    ),
+    comparison(
+        "local_p_value",
+        Value::Fp64(|scored| Some(scored.judgement?.local_p_value)),
+    ),
     comparison(
         "anomalous",
-        Value::Bool(|score| score.verdict() == Verdict::Anomalous),
+        Value::Bool(|scored| {
+            scored
+                .judgement
+                .is_some_and(|judgement| judgement.anomalous)
+        }),
     ),
 ];
 

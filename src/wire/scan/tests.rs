@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::proto;
-use crate::proto::inference::infer_parameter::ParameterChoice;
-use crate::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
-use crate::proto::inference::{InferParameter, InferTensorContents, ModelInferRequest};
+use lfbm_wire as proto;
+use lfbm_wire::inference::infer_parameter::ParameterChoice;
+use lfbm_wire::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use lfbm_wire::inference::{InferParameter, InferTensorContents, ModelInferRequest};
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 const VALUE_BYTES: usize = 4096;
@@ -68,7 +68,7 @@ fn too_many_entries_are_named_by_the_path_of_their_field() {
         (empty(7).repeat(1025), "raw_input_contents"),
         (empty(4).repeat(1025), "parameters"),
         (empty(15).repeat(1025), "15"),
-        (delimited(5, &[0x5b, 0x5c].repeat(1025)), "inputs.11"),
+        (delimited(5, &[0x7b, 0x7c].repeat(1025)), "inputs.15"),
         (delimited(5, &delimited(3, &[0; 1024])), "inputs.shape"),
         (delimited(5, &[0x18, 0].repeat(1024)), "inputs.shape"),
         (
@@ -81,7 +81,7 @@ fn too_many_entries_are_named_by_the_path_of_their_field() {
         ),
     ] {
         for piece in [1, 3, message.len()] {
-            let unfit = scan(&message, piece).unwrap_err();
+            let unfit = scan(&message, piece).expect_err(field);
             let Unfit::Entries {
                 field: named,
                 limit,

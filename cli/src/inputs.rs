@@ -1,0 +1,109 @@
+//! The images that a command line names.
+
+use std::ffi::OsStr;
+use std::io::{Error, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use lfbm_images::folder::{self, LeftOut};
+use lfbm_wire::Image;
+use lfbm_wire::image::Content;
+
+pub(crate) const STDIN: &str = "-";
+
+#[derive(Args)]
+pub(crate) struct InputArgs {
+    /// Image files, folders of them with all below, or - for an image on standard input
+    #[arg(required_unless_present = "files_from")]
+    images: Vec<PathBuf>,
+    /// A file that lists images, or - for standard input; one a line, or ended by NUL
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+}
+
+impl InputArgs {
+    /// The images that the arguments name.
+    pub(crate) fn find(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut images = find_images(&self.images)?;
+        if let Some(list) = &self.files_from {
+            let name = list.display();
+            let listed = listed(&read(list).with_context(|| name.to_string())?);
+            ensure!(
+                !listed.is_empty(),
+                "--files-from {name}: expected images, got none"
+            );
+            images.extend(find_images(&listed)?);
+        }
+        Ok(images)
+    }
+}
+
+/// What a list names, in lines of either kind or ended by NUL.
+fn listed(list: &[u8]) -> Vec<PathBuf> {
+    let names: Vec<_> = if list.contains(&0) {
+        list.split(|&byte| byte == 0).collect()
+    } else {
+        let lines = list.split(|&byte| byte == b'\n');
+        lines
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .collect()
+    };
+    let names = names.into_iter().filter(|name| !name.is_empty());
+    names.map(|name| OsStr::from_bytes(name).into()).collect()
+}
+
+/// Files as they are named; folders as the images in them, by name. A file that cannot be read is
+/// included and fails by itself; other files of a folder are reported as left out.
+pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    let mut left_out = LeftOut::default();
+    for path in named {
+        if !path.is_dir() {
+            images.push(path.clone());
+            continue;
+        }
+        let found = folder::find(path).with_context(|| path.display().to_string())?;
+        if found.images.is_empty() {
+            let said = if found.left_out.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", found.left_out)
+            };
+            bail!(
+                "{}: expected images in this folder, found none{said}",
+                path.display()
+            );
+        }
+        images.extend(found.images);
+        left_out.merge(found.left_out);
+    }
+    if !left_out.is_empty() {
+        eprintln!("lfbm: {left_out}");
+    }
+    Ok(images)
+}
+
+/// The image in a file, or on standard input.
+pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
+    let bytes = read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound if path.is_symlink() => {
+            Error::new(error.kind(), "a link to a file or folder that is not there")
+        }
+        ErrorKind::NotFound => Error::new(error.kind(), "there is no such file or folder"),
+        // Folders are walked before.
+        ErrorKind::IsADirectory => Error::new(error.kind(), "a folder that cannot be read"),
+        _ => error,
+    })?;
+    Ok(Image {
+        content: Some(Content::Encoded(bytes)),
+    })
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path != Path::new(STDIN) {
+        return lfbm_images::read(path);
+    }
+    lfbm_images::read_from(std::io::stdin())
+}

@@ -1,0 +1,99 @@
+//! What commands print and write.
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use comfy_table::{CellAlignment, Row, Table, presets};
+pub(crate) use lfbm_console::print_line;
+use lfbm_wire::RenderedImage;
+
+use crate::inputs::STDIN;
+
+/// An empty table, some of whose columns hold numbers.
+pub(crate) fn new_table(header: impl Into<Row>, numbers: Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(header);
+    for column in numbers {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Prints a table that has rows.
+pub(crate) fn print_table(table: &Table) -> anyhow::Result<()> {
+    if table.row_count() > 0 {
+        print_line(table)?;
+    }
+    Ok(())
+}
+
+/// Where images go that the server made of others.
+#[derive(Args)]
+pub(crate) struct OutArgs {
+    /// The folder for the images that are made; next to the originals when absent
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl OutArgs {
+    /// Writes what was made of NAME.png or NAME.jpeg to NAME.`kind`.png, and what was made of
+    /// standard input to stdin.`kind`.png.
+    pub(crate) fn write(
+        &self,
+        original: &Path,
+        kind: &str,
+        made: Option<&RenderedImage>,
+    ) -> anyhow::Result<PathBuf> {
+        let path = self.path(original, kind);
+        write_image(&path, made)?;
+        Ok(path)
+    }
+
+    /// Makes sure that what is made of one image does not replace what is made of another.
+    pub(crate) fn keep_apart(&self, originals: &[PathBuf]) -> anyhow::Result<()> {
+        let mut seen = HashMap::new();
+        for original in originals {
+            if let Some(other) = seen.insert(self.path(original, ""), original) {
+                bail!(
+                    "{} and {}: what is made of both would have one name; ask for one after the \
+                     other, with another --out",
+                    other.display(),
+                    original.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, original: &Path, kind: &str) -> PathBuf {
+        let folder = match &self.out {
+            Some(folder) => folder,
+            None => original.parent().unwrap_or(Path::new("")),
+        };
+        // A name of its own would be taken for a flag.
+        let original = if original == Path::new(STDIN) {
+            Path::new("stdin")
+        } else {
+            original
+        };
+        let mut name = original.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{kind}.png"));
+        folder.join(name)
+    }
+}
+
+/// Writes an image, and the folder that it is in if there is none.
+pub(crate) fn write_image(path: &Path, image: Option<&RenderedImage>) -> anyhow::Result<()> {
+    let image = image.context("the reply has no image")?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::write(path, &image.png).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,182 @@
+//! Scores as a table, JSON or CSV.
+
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, Color, Table};
+use lfbm_wire::{ScoreResponse, Verdict};
+use serde_json::{Map, Value};
+
+use crate::output::{new_table, print_line, print_table};
+
+const HEADER: [&str; 8] = [
+    "image",
+    "log p(z)",
+    "log p(x|z)",
+    "log joint",
+    "p-value",
+    "local score",
+    "local p-value",
+    "verdict",
+];
+
+#[derive(Args)]
+pub(crate) struct FormatArgs {
+    /// A table at the end, or a JSON object or a CSV row an image, as soon as it is scored
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// Prints scores one after the other.
+pub(super) enum Printer {
+    Table {
+        table: Box<Table>,
+        unnormalized: bool,
+    },
+    Json,
+    Csv {
+        has_header: bool,
+    },
+}
+
+impl Printer {
+    pub(super) fn new(args: &FormatArgs) -> Self {
+        match args.format {
+            _ if args.json => Self::Json,
+            Format::Json => Self::Json,
+            Format::Csv => Self::Csv { has_header: false },
+            Format::Table => Self::Table {
+                table: Box::new(new_table(HEADER, 1..7)),
+                unnormalized: false,
+            },
+        }
+    }
+
+    /// Takes the score of the next image.
+    pub(super) fn add(&mut self, image: &str, reply: &ScoreResponse) -> anyhow::Result<()> {
+        match self {
+            Self::Table {
+                table,
+                unnormalized,
+            } => {
+                *unnormalized |= reply.prior_unnormalized;
+                table.add_row(row(image, reply));
+                Ok(())
+            }
+            Self::Json => Ok(print_line(Value::Object(score_object(image, reply)))?),
+            Self::Csv { has_header } => {
+                let (names, values): (Vec<_>, Vec<_>) = fields(image, reply).into_iter().unzip();
+                if !*has_header {
+                    print_line(names.join(","))?;
+                    *has_header = true;
+                }
+                let values: Vec<_> = values.iter().map(csv_value).collect();
+                Ok(print_line(values.join(","))?)
+            }
+        }
+    }
+
+    /// Prints what there is only at the end.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Table {
+                table,
+                unnormalized,
+            } => {
+                print_table(&table)?;
+                if unnormalized {
+                    print_line(
+                        "log p(z) and log joint lack a constant, because the model's prior is \
+                         unnormalised: compare them within this model only",
+                    )?;
+                }
+                Ok(())
+            }
+            Self::Json | Self::Csv { .. } => Ok(()),
+        }
+    }
+}
+
+fn row(image: &str, reply: &ScoreResponse) -> [Cell; 8] {
+    let color = match reply.verdict() {
+        Verdict::Anomalous => Color::Red,
+        Verdict::Normal => Color::Green,
+        Verdict::Unspecified => Color::Reset,
+    };
+    let optional = |value: Option<f64>, decimals: usize| {
+        value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+    };
+    [
+        image.into(),
+        format!("{:.2}", reply.log_prior).into(),
+        format!("{:.2}", reply.log_likelihood).into(),
+        format!("{:.2}", reply.log_joint).into(),
+        optional(reply.p_value, 4).into(),
+        optional(reply.local_score, 2).into(),
+        optional(reply.local_p_value, 4).into(),
+        Cell::new(verdict(reply).unwrap_or("-")).fg(color),
+    ]
+}
+
+/// A score as a JSON object.
+pub(crate) fn score_object(image: &str, reply: &ScoreResponse) -> Map<String, Value> {
+    let fields = fields(image, reply).into_iter();
+    fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Fields of JSON and CSV, in the order of CSV columns.
+fn fields(image: &str, reply: &ScoreResponse) -> Vec<(&'static str, Value)> {
+    let model = reply.model.clone().unwrap_or_default();
+    vec![
+        ("image", image.into()),
+        ("log_joint", reply.log_joint.into()),
+        ("log_prior", reply.log_prior.into()),
+        ("log_likelihood", reply.log_likelihood.into()),
+        ("log_joint_std", reply.log_joint_std.into()),
+        ("log_prior_std", reply.log_prior_std.into()),
+        ("log_likelihood_std", reply.log_likelihood_std.into()),
+        ("p_value", reply.p_value.into()),
+        ("local_score", reply.local_score.into()),
+        ("local_p_value", reply.local_p_value.into()),
+        ("verdict", verdict(reply).into()),
+        ("model", model.name.into()),
+        ("version", model.version.into()),
+        ("queue_s", seconds(reply.queue_time.as_ref()).into()),
+        ("compute_s", seconds(reply.compute_time.as_ref()).into()),
+        ("prior_unnormalized", reply.prior_unnormalized.into()),
+    ]
+}
+
+/// RFC 4180: null is empty, and text with a separator is quoted.
+fn csv_value(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.contains([',', '"', '\n', '\r']) => {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn verdict(reply: &ScoreResponse) -> Option<&'static str> {
+    match reply.verdict() {
+        Verdict::Unspecified => None,
+        Verdict::Normal => Some("normal"),
+        Verdict::Anomalous => Some("anomalous"),
+    }
+}
+
+fn seconds(duration: Option<&prost_types::Duration>) -> Option<f64> {
+    duration.map(|duration| duration.seconds as f64 + f64::from(duration.nanos) * 1e-9)
+}

@@ -1,0 +1,64 @@
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::error::SettingsError;
+use crate::range::Group;
+
+/// Where the server listens and what it asks of its clients. The server listens by it, and the
+/// client finds a server on the same machine by it.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Addresses and access")]
+pub struct EndpointSettings {
+    /// Where gRPC listens: HOST:PORT (of a name the first address, IPv4 before IPv6), :PORT for all
+    /// interfaces, or PORT for 127.0.0.1
+    #[arg(long, env = "LFBM_GRPC_ADDRESS", default_value_t = Address::local(50051))]
+    pub grpc_address: Address,
+    /// Where /metrics and /healthz listen, as above
+    #[arg(long, env = "LFBM_HTTP_ADDRESS", default_value_t = Address::local(9464))]
+    pub http_address: Address,
+    /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
+    #[arg(long, env = "LFBM_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, env = "LFBM_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Authorities, PEM, of the certificates that clients must have
+    #[arg(long, env = "LFBM_TLS_CLIENT_CA")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Bearer tokens, one a line, of which requests must carry one
+    #[arg(long, env = "LFBM_AUTH_TOKENS_FILE")]
+    pub auth_tokens_file: Option<PathBuf>,
+    /// Whether health and metrics need no token
+    #[arg(long, env = "LFBM_AUTH_OPEN_HEALTH", default_value_t = true, action = ArgAction::Set)]
+    pub auth_open_health: bool,
+}
+
+impl Group for EndpointSettings {}
+
+impl EndpointSettings {
+    /// Whether files that need each other are all there.
+    ///
+    /// # Errors
+    /// When one is set without the other.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let pairs = [
+            ("tls_cert", &self.tls_cert, "tls_key", &self.tls_key),
+            ("tls_key", &self.tls_key, "tls_cert", &self.tls_cert),
+            (
+                "tls_client_ca",
+                &self.tls_client_ca,
+                "tls_cert",
+                &self.tls_cert,
+            ),
+        ];
+        for (name, value, other, needed) in pairs {
+            if value.is_some() && needed.is_none() {
+                return Err(SettingsError::Alone { name, other });
+            }
+        }
+        Ok(())
+    }
+}

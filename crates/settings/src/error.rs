@@ -1,0 +1,39 @@
+use std::path::PathBuf;
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read, or a setting in it is of the wrong type.
+    #[error("settings: {0}")]
+    Source(#[from] config::ConfigError),
+    /// A folder was given as the file.
+    #[error("--config {}: expected a file, got a folder", .0.display())]
+    Folder(PathBuf),
+    /// The file has a setting that there is not.
+    #[error("settings: there is no setting {name} (--help lists them, with - for _)")]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// Arguments do not make a group.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// A setting needs another one.
+    #[error("{name} is set and {other} is not; set both or neither")]
+    Alone {
+        /// The setting that is there.
+        name: &'static str,
+        /// The one that is missing.
+        other: &'static str,
+    },
+    /// A setting is out of its range.
+    #[error("{name} is {value}, expected {expected}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
+}

@@ -1,0 +1,15 @@
+//! Messages, services and descriptors generated from `proto/`: here `lfbm.v1`, and the Open
+//! Inference Protocol in [`inference`].
+
+#![forbid(unsafe_code)]
+#![allow(missing_docs, clippy::doc_markdown)]
+
+tonic::include_proto!("lfbm.v1");
+
+/// The Open Inference Protocol.
+pub mod inference {
+    tonic::include_proto!("inference");
+}
+
+/// The encoded `FileDescriptorSet` of both, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,91 @@
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use lfbm_runtime::{Device, Precision, SessionOptions};
+use lfbm_settings::{Group, SettingsError};
+use serde::{Deserialize, Serialize};
+
+use super::DeviceFallback;
+
+/// Which models are served, and how they run.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Models")]
+pub struct ModelSettings {
+    /// A bundle, or a folder of bundles; may be given several times
+    #[arg(long, env = "LFBM_BUNDLE", value_delimiter = ',')]
+    #[serde(default)]
+    pub bundle: Vec<PathBuf>,
+    /// cpu, cuda[:N] or tensorrt[:N]
+    #[arg(long, env = "LFBM_DEVICE", default_value_t = Device::Cpu)]
+    #[serde(with = "lfbm_settings::text")]
+    pub device: Device,
+    /// Where models run when the device is not available: cpu, or none to refuse them
+    #[arg(
+        long,
+        env = "LFBM_DEVICE_FALLBACK",
+        value_enum,
+        default_value_t = DeviceFallback::None
+    )]
+    pub device_fallback: DeviceFallback,
+    /// GPU memory that each graph of a model may allocate for tensors [default: all of it]
+    #[arg(long, env = "LFBM_GPU_MEMORY_LIMIT_BYTES", hide_short_help = true)]
+    pub gpu_memory_limit_bytes: Option<usize>,
+    /// How exactly large matrix products are computed: f32; bf16 on a cpu with AVX512-BF16, faster;
+    /// tf32 on a GPU, faster [default: f32, on tensorrt tf32, which it always uses]
+    #[arg(long, env = "LFBM_PRECISION")]
+    #[serde(default, with = "lfbm_settings::text::option")]
+    pub precision: Option<Precision>,
+    /// Whether cuda replays Langevin steps from CUDA graphs, one for each batch size
+    #[arg(
+        long,
+        env = "LFBM_CUDA_GRAPHS",
+        default_value_t = false,
+        action = ArgAction::Set,
+        hide_short_help = true
+    )]
+    pub cuda_graphs: bool,
+    /// How often bundle folders are rescanned; 0 for SIGHUP only
+    #[arg(long, env = "LFBM_MODEL_POLL_S", default_value_t = 10)]
+    pub model_poll_s: u64,
+}
+
+impl Group for ModelSettings {}
+
+impl ModelSettings {
+    /// Whether the device has what is asked of it.
+    ///
+    /// # Errors
+    /// When it has another precision, or no CUDA graphs.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let device = self.device;
+        let refuse = |name, value: String, expected| {
+            Err(SettingsError::Range {
+                name,
+                value,
+                expected,
+            })
+        };
+        let precisions = Precision::of(device);
+        if let Some(precision) = self.precision.filter(|wanted| !precisions.contains(wanted)) {
+            let names: Vec<_> = precisions.iter().map(Precision::to_string).collect();
+            let expected = format!("{} on the device {device}", names.join(" or "));
+            return refuse("precision", precision.to_string(), expected);
+        }
+        if self.cuda_graphs && !matches!(device, Device::Cuda { .. }) {
+            let expected = format!("false on the device {device}; only cuda has them");
+            return refuse("cuda_graphs", true.to_string(), expected);
+        }
+        Ok(())
+    }
+
+    /// How graphs are run by `threads` threads, 0 for one per core.
+    pub fn session_options(&self, threads: usize) -> SessionOptions {
+        SessionOptions {
+            device: self.device,
+            threads,
+            gpu_memory_limit_bytes: self.gpu_memory_limit_bytes,
+            precision: self.precision.unwrap_or(Precision::exact(self.device)),
+            cuda_graphs: self.cuda_graphs,
+        }
+    }
+}

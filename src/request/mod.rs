@@ -1,0 +1,172 @@
+//! A request for inference, whatever protocol it came by.
+//!
+//! An adapter of a protocol makes a [`Draft`] of its message; [`Draft::validate`] finds everything
+//! that is wrong with it before it costs anything, or makes the one [`InferenceRequest`] that the
+//! rest of the server knows.
+
+mod image;
+mod mask;
+mod parameters;
+mod settings;
+mod tensor;
+mod text;
+
+use std::time::Duration;
+
+use lfbm_bundle::manifest::{ImageSpec, Langevin};
+use tokio::sync::OwnedSemaphorePermit;
+
+pub use self::image::Image;
+pub use self::mask::decode_mask;
+pub use self::parameters::{Limits, Parameters, sample_count};
+pub use self::settings::RequestSettings;
+pub use self::tensor::{DataType, Tensor};
+pub(crate) use self::text::cut_list;
+pub use self::text::{check_id, cut, shorten};
+
+/// Which requests have the right of way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    Interactive,
+    /// Throughput counts, latency does not.
+    Bulk,
+}
+
+/// How long a request would take at the present speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// In line for rows.
+    pub wait: Duration,
+    /// In its rows.
+    pub run: Duration,
+    /// How much longer it may take, as others lately have.
+    pub margin: Duration,
+}
+
+impl Estimate {
+    /// From admission to the answer, without the margin.
+    pub fn expected(&self) -> Duration {
+        self.wait.saturating_add(self.run)
+    }
+}
+
+/// Room for the work of one request; given back on drop.
+#[derive(Debug)]
+pub struct Permit(#[allow(dead_code)] OwnedSemaphorePermit);
+
+impl From<OwnedSemaphorePermit> for Permit {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self(permit)
+    }
+}
+
+/// One field that is wrong, as `google.rpc.BadRequest` says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The path of the field in the request.
+    pub field: &'static str,
+    /// What was expected and what came.
+    pub description: String,
+}
+
+impl Violation {
+    /// A violation of `field`.
+    pub fn new(field: &'static str, description: impl Into<String>) -> Self {
+        Self {
+            field,
+            description: description.into(),
+        }
+    }
+}
+
+/// The form of a reply's images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageForm {
+    /// PNG files and tensors.
+    Both,
+    /// PNG files.
+    Png,
+    /// Tensors.
+    Tensor,
+}
+
+/// What a client asks for, not yet known to be valid. What an adapter found wrong while it read the
+/// message stands where the value would.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The image.
+    pub image: Option<Image>,
+    /// Which pixels are visible; all of them if it is absent.
+    pub mask: Option<Tensor>,
+    /// Whether a request without a mask is wrong.
+    pub needs_mask: bool,
+    /// Parameters of the inference.
+    pub parameters: Parameters,
+    /// Who goes first.
+    pub priority: Result<Priority, Violation>,
+    /// The form of the reply's images; `None` if it has none.
+    pub images: Result<Option<ImageForm>, Violation>,
+}
+
+/// A request for inference of one image, valid for its model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InferenceRequest {
+    /// Intensities in [0, 1], C H W.
+    pub image: Vec<f32>,
+    /// H W, 1 where a pixel is visible and 0 where it is hidden; `None` where all are visible.
+    pub mask: Option<Vec<f32>>,
+    /// Steps, step size, chains and their aggregation.
+    pub langevin: Langevin,
+    /// Decides starts and noise of the chains.
+    pub seed: u64,
+    /// Who goes first.
+    pub priority: Priority,
+    /// The form of the reply's images; `None` if it has none.
+    pub images: Option<ImageForm>,
+}
+
+impl Draft {
+    /// Bytes of the image and the mask as they came.
+    pub fn size(&self) -> usize {
+        let image = self.image.as_ref().map_or(0, Image::size);
+        image.max(self.mask.as_ref().map_or(0, |mask| mask.data.len()))
+    }
+
+    /// Decodes image and mask and checks every field. `defaults` are the model's parameters,
+    /// `spec` is its image's size.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn validate(
+        self,
+        spec: &ImageSpec,
+        defaults: &Langevin,
+        limits: Limits,
+    ) -> Result<InferenceRequest, Vec<Violation>> {
+        let image = image::decode(self.image.as_ref(), spec);
+        let parameters = self.parameters.validate(defaults, limits);
+        let mask = match &self.mask {
+            None if self.needs_mask => Err(Violation::new("mask", "expected a mask, got none")),
+            mask => decode_mask(mask.as_ref(), spec),
+        };
+        match (image, parameters, mask, self.priority, self.images) {
+            (Ok(image), Ok((langevin, seed)), Ok(mask), Ok(priority), Ok(images)) => {
+                Ok(InferenceRequest {
+                    image,
+                    mask,
+                    langevin,
+                    seed,
+                    priority,
+                    images,
+                })
+            }
+            (image, parameters, mask, priority, images) => {
+                let violations = image.err().into_iter();
+                let violations = violations.chain(parameters.err().into_iter().flatten());
+                let violations = violations.chain(mask.err()).chain(priority.err());
+                Err(violations.chain(images.err()).collect())
+            }
+        }
+    }
+}

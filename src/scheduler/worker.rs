@@ -1,0 +1,212 @@
+//! A thread that steps a batch of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lfbm_runtime::RuntimeError;
+
+use super::SchedulerError;
+use super::batch::{self, Batch, Finished, Tag};
+use super::engine::Graphs;
+use super::state::{Dequeued, Shared, State};
+use crate::request::Priority;
+
+/// Runs of a size before the first request; the quickest is what the size is taken to need.
+const WARM_RUNS: usize = 4;
+
+pub(super) struct Worker<G> {
+    number: usize,
+    graphs: G,
+    shared: Arc<Shared>,
+    capacity: usize,
+    batch: Batch,
+    /// Chains that have a row and are not in it yet.
+    entering: Vec<Dequeued>,
+    /// Empty between steps.
+    finished: Vec<Finished>,
+}
+
+impl<G: Graphs> Worker<G> {
+    /// Worker `number` with `capacity` of the rows.
+    pub(super) fn new(number: usize, graphs: G, shared: Arc<Shared>, capacity: usize) -> Self {
+        Self {
+            number,
+            batch: Batch::new(capacity, &shared.policy.buckets, graphs.sizes()),
+            graphs,
+            shared,
+            capacity,
+            entering: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    /// Runs every batch size that steps will have, so that no request pays for a first time, and
+    /// measures how long they take. On the thread that is to step, to which recordings belong.
+    pub(super) fn warm_up(&mut self) -> Result<(), RuntimeError> {
+        let powers = (0..usize::BITS).map(|power| 1 << power);
+        let mut sizes: Vec<usize> = powers
+            .take_while(|size| *size < self.capacity)
+            .chain(self.shared.policy.buckets.iter().copied())
+            .chain([self.capacity])
+            .map(|size| size.min(self.capacity))
+            .collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        for rows in sizes {
+            let rows = self.batch.padded(rows);
+            self.batch.warm_up(&mut self.graphs, rows)?;
+            self.graphs.record(rows)?;
+            let mut quickest = Duration::MAX;
+            for _ in 0..WARM_RUNS {
+                let started = Instant::now();
+                self.batch.run(&mut self.graphs, rows, false)?;
+                quickest = quickest.min(started.elapsed());
+            }
+            self.shared.lock().observe_step(rows, quickest);
+        }
+        Ok(())
+    }
+
+    /// Steps until the scheduler's last handle is dropped.
+    pub(super) fn run(mut self) {
+        let _end = CloseOnDrop(Arc::clone(&self.shared));
+        while self.gather() {
+            // `fail` discards the state that a panic leaves.
+            let step = catch_unwind(AssertUnwindSafe(|| self.step()));
+            match step {
+                Ok(Ok(())) => (),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a step failed");
+                    let error = Arc::new(error);
+                    self.fail(|| SchedulerError::Runtime(Arc::clone(&error)));
+                }
+                Err(_) => self.fail(|| SchedulerError::Panicked),
+            }
+        }
+    }
+
+    /// Drops and admits chains; waits while there are none. False when the scheduler is closed.
+    fn gather(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        self.drop_abandoned(&mut state);
+        loop {
+            if state.is_closed() {
+                return false;
+            }
+            self.make_room(&mut state);
+            let rows = state.fair_share().min(self.capacity);
+            self.fill(&mut state, rows);
+            if !self.batch.is_empty() || !self.entering.is_empty() {
+                break;
+            }
+            state.show(&shared.metrics);
+            state = shared.wait(state);
+        }
+        state.show(&shared.metrics);
+        let others_may = state.may_take();
+        drop(state);
+        if others_may {
+            shared.wake();
+        }
+        true
+    }
+
+    /// Frees the rows of jobs whose callers are gone.
+    fn drop_abandoned(&mut self, state: &mut State) {
+        for row in (0..self.batch.len()).rev() {
+            let Tag { job, priority } = *self.batch.tag(row);
+            if !state.is_alive(job) {
+                self.batch.remove(row);
+                state.release(self.number, priority);
+            }
+        }
+    }
+
+    /// Suspends chains whose rows are another's turn.
+    fn make_room(&mut self, state: &mut State) {
+        let (mut overflow, mut excess) = state.claims();
+        if overflow == 0 {
+            return;
+        }
+        let slice = self.shared.policy.slice_steps(self.graphs.default_steps());
+        for row in (0..self.batch.len()).rev() {
+            let Tag { job: id, priority } = *self.batch.tag(row);
+            let runs = self.batch.runs_left(row);
+            let exceeds_share = priority == Priority::Bulk && excess > 0;
+            let exceeds_slice = self.batch.stay(row) > slice && overflow > 0;
+            if !exceeds_share && !exceeds_slice {
+                continue;
+            }
+            excess -= usize::from(exceeds_share);
+            overflow = overflow.saturating_sub(1);
+            let (_, suspended) = self.batch.suspend(row);
+            self.shared.metrics.suspensions.inc();
+            state.suspend(self.number, id, priority, runs, suspended);
+        }
+    }
+
+    /// Takes waiting chains until there are so many rows.
+    fn fill(&mut self, state: &mut State, rows: usize) {
+        while self.batch.len() + self.entering.len() < rows {
+            let Some(taken) = state.take(self.number) else {
+                break;
+            };
+            self.entering.push(taken);
+        }
+    }
+
+    fn step(&mut self) -> Result<(), RuntimeError> {
+        let begun = Instant::now();
+        for Dequeued { id, job, chain } in &self.entering {
+            batch::push(&mut self.batch, *id, job, chain);
+        }
+        self.entering.clear();
+        self.batch.prepare(&mut self.graphs)?;
+        let rows = self.batch.len();
+        let padded = self.batch.padded(rows);
+        let started = Instant::now();
+        self.batch.step(&mut self.graphs, &mut self.finished)?;
+        self.shared
+            .metrics
+            .observe_step(rows, padded, started.elapsed());
+        let mut state = self.shared.lock();
+        // With what it took to let chains in: estimates are of whole requests.
+        state.observe_step(padded, begun.elapsed());
+        let chains = self.finished.drain(..);
+        let jobs = chains.filter_map(|chain| state.finish(self.number, chain));
+        let jobs: Vec<_> = jobs.collect();
+        drop(state);
+        for job in jobs {
+            job.finish();
+        }
+        Ok(())
+    }
+
+    /// Ends every job that has a row here, which nobody can trust any more. Those that only wait, or
+    /// run elsewhere, go on.
+    fn fail(&mut self, error: impl Fn() -> SchedulerError) {
+        let rows = (0..self.batch.len()).map(|row| self.batch.tag(row).job);
+        let entering = self.entering.iter().map(|taken| taken.id);
+        let finished = self.finished.iter().map(|finished| finished.tag.job);
+        let jobs = rows.chain(entering).chain(finished);
+        let failed = self.shared.lock().fail(self.number, jobs);
+        self.entering.clear();
+        self.finished.clear();
+        let buckets = &self.shared.policy.buckets;
+        self.batch = Batch::new(self.capacity, buckets, self.graphs.sizes());
+        for job in failed {
+            job.fail(error());
+        }
+    }
+}
+
+/// Closes the scheduler when a worker ends, so that callers that wait get an error.
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

@@ -1,0 +1,89 @@
+//! What a server needs before it listens.
+
+use anyhow::Context;
+use lfbm_runtime::{Device, Runtime};
+use lfbm_settings::EndpointSettings;
+use rustls::ServerConfig;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::http;
+use crate::models::Loader;
+use crate::sampling::Sampling;
+use crate::telemetry::Metrics;
+use crate::transport::{Reloaded, TlsFiles, Tokens, raise_file_limit, server_config};
+
+/// What else than gRPC connections holds a file: HTTP's, files that are read, the log.
+const OTHER_FILES: usize = http::MAX_CONNECTIONS + 128;
+
+/// As many connections as are asked for, or as the limit on open files allows.
+pub(super) fn max_connections(asked: usize) -> usize {
+    let max_connections = raise_file_limit()
+        .saturating_sub(OTHER_FILES)
+        .clamp(1, asked);
+    if max_connections < asked {
+        tracing::warn!(
+            asked,
+            max_connections,
+            "the limit on open files allows no more"
+        );
+    }
+    max_connections
+}
+
+/// TLS and tokens, where the settings name files for them.
+///
+/// # Errors
+/// When the files cannot be used.
+pub(super) async fn access(
+    endpoint: &EndpointSettings,
+    metrics: &Metrics,
+) -> anyhow::Result<(Option<Reloaded<Arc<ServerConfig>>>, Option<Tokens>)> {
+    let tls = match (&endpoint.tls_cert, &endpoint.tls_key) {
+        (Some(certificate), Some(key)) => {
+            let files = TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authorities: endpoint.tls_client_ca.clone(),
+            };
+            Some(server_config(files, metrics.clone()).await?)
+        }
+        _ => None,
+    };
+    let tokens = match endpoint.auth_tokens_file.clone() {
+        Some(file) => Some(Tokens::open(file, metrics.clone()).await?),
+        None => None,
+    };
+    if tokens.is_some() && tls.is_none() {
+        tracing::warn!("tokens are asked for without TLS: they can be read on the way");
+    } else if tokens.is_some() && !endpoint.auth_open_health {
+        tracing::warn!("HTTP asks for tokens and has no TLS: they can be read on the way");
+    }
+    Ok((tls, tokens))
+}
+
+/// What models are loaded with.
+pub(super) fn loader(config: &Config, runtime: Runtime, metrics: &Metrics) -> Loader {
+    Loader {
+        runtime,
+        options: config.session_options(),
+        fallback: config.models.device_fallback,
+        policy: config.policy(config.models.device),
+        fallback_policy: config.policy(Device::Cpu),
+        sampling: Sampling::new(config.requests.max_samples, config.requests.max_queue()),
+        metrics: metrics.clone(),
+    }
+}
+
+/// Writes where the server listens, in one step, so that nobody reads half of it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn write_ready(path: &Path, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    let draft = path.with_added_extension("draft");
+    std::fs::write(&draft, format!("grpc={grpc}\nhttp={http}\n"))
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| path.display().to_string())
+}
