@@ -16,12 +16,12 @@ use crate::tasks::recover;
 /// Principal components for kNN distances of pixels: on validation digits, 30 and 40 were better than
 /// 20 and 50.
 const PIXEL_COMPONENTS: i64 = 30;
-/// The same for HOG descriptors: 60 and 100 were no better.
+/// The same between HOG descriptors: 60 and 100 were no better.
 const EDGE_COMPONENTS: i64 = 40;
 
-/// Scores the split's calibration images, and stores its training images for kNN distances, unless
-/// `references` are given. If the fit saw incomplete images, their hidden pixels are recovered by the
-/// model, so that the bundle does not store pixels that the fit did not see.
+/// Scores the split's calibration images, and makes its training images the ones that others are
+/// compared with, unless there are `references`. Where the fit saw incomplete images, what it did not see of them is recovered by
+/// the model, so that it does not come into the bundle either.
 ///
 /// # Errors
 /// When there are too few images, chains diverge, or a run fails.
