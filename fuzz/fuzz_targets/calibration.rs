@@ -7,7 +7,7 @@ use lfbm_detector::Calibration;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Some(calibration) = Calibration::decode(bytes) {
+    if let Ok(calibration) = Calibration::decode(bytes) {
         assert_eq!(calibration.encode(), bytes);
         for log_joint in [f64::NEG_INFINITY, 0.0, f64::INFINITY, f64::NAN] {
             let p_value = calibration.p_value(log_joint);

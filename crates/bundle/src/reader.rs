@@ -240,7 +240,7 @@ fn read_calibration(
     manifest: &Manifest,
 ) -> Result<Calibration, BundleError> {
     let calibration = Calibration::decode(bytes)
-        .ok_or_else(|| BundleError::invalid(path, "its size does not fit its head"))?;
+        .map_err(|error| BundleError::invalid(path, error.to_string()))?;
     let got = (calibration.len(), calibration.local().memory_bank().image());
     let image = &manifest.image;
     let sizes = [image.channels, image.height, image.width];

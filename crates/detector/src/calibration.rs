@@ -1,5 +1,6 @@
 //! What scores normal images get that the fit did not see.
 
+use crate::error::CalibrationError;
 use crate::local::{LocalCalibration, MemoryBank, is_ascending};
 use crate::score::{Aggregation, Score};
 use crate::verdict::{CalibrationSummary, Decision, Quantile};
@@ -183,14 +184,19 @@ impl Calibration {
     }
 
     /// What [`Self::encode`] wrote.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (n, body) = bytes.split_first_chunk()?;
+    ///
+    /// # Errors
+    /// When the bytes are not as many as their head says, or values are not usable.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
+        let wrong = CalibrationError::Size;
+        let (n, body) = bytes.split_first_chunk().ok_or(wrong)?;
         let n = u64::from_le_bytes(*n);
         let aggregated = n & AGGREGATED != 0;
-        let n = usize::try_from(n & !AGGREGATED).ok()?;
-        let (densities, body) = body.split_at_checked(n.checked_mul(8)?)?;
-        let log_joints = if aggregated { n.checked_mul(8)? } else { 0 };
-        let (log_joints, local) = body.split_at_checked(log_joints)?;
+        let n = usize::try_from(n & !AGGREGATED).map_err(|_| wrong)?;
+        let length = n.checked_mul(8).ok_or(wrong)?;
+        let (densities, body) = body.split_at_checked(length).ok_or(wrong)?;
+        let log_joints = if aggregated { length } else { 0 };
+        let (log_joints, local) = body.split_at_checked(log_joints).ok_or(wrong)?;
         let densities: Vec<f32> = densities
             .as_chunks()
             .0
@@ -199,16 +205,20 @@ impl Calibration {
             .collect();
         let (log_prior, log_likelihood) = densities.split_at(n);
         let local = LocalCalibration::decode(local)?;
-        let calibration = Self::new(log_prior.to_vec(), log_likelihood.to_vec(), local)?;
+        let calibration =
+            Self::new(log_prior.to_vec(), log_likelihood.to_vec(), local).ok_or(wrong)?;
         if !aggregated {
-            return Some(calibration);
+            return Ok(calibration);
         }
         let (log_joints, _) = log_joints.as_chunks();
         let log_joint: Vec<_> = log_joints
             .iter()
             .map(|value| f64::from_le_bytes(*value))
             .collect();
-        is_ascending(&log_joint).then_some(Self {
+        if !is_ascending(&log_joint) {
+            return Err(CalibrationError::Values("log-joints"));
+        }
+        Ok(Self {
             log_joint,
             aggregated,
             ..calibration
@@ -291,15 +301,17 @@ mod tests {
         let mut bytes = calibration.encode();
         let joints = 8 + 40 * 8;
         bytes[joints..joints + 8].copy_from_slice(&1e300_f64.to_le_bytes());
-        assert_eq!(Calibration::decode(&bytes), None, "not ascending");
+        let error = Err(CalibrationError::Values("log-joints"));
+        assert_eq!(Calibration::decode(&bytes), error, "not ascending");
     }
 
     #[test]
     fn survives_its_file_and_refuses_a_cut_one() {
         let calibration = calibration(&[3.0, 1.0, 2.0]);
         let bytes = calibration.encode();
-        assert_eq!(Calibration::decode(&bytes), Some(calibration));
-        assert_eq!(Calibration::decode(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(Calibration::decode(&[0xff; 16]), None);
+        assert_eq!(Calibration::decode(&bytes), Ok(calibration));
+        let cut = Err(CalibrationError::Size);
+        assert_eq!(Calibration::decode(&bytes[..bytes.len() - 1]), cut);
+        assert_eq!(Calibration::decode(&[0xff; 16]), cut);
     }
 }

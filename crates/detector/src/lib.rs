@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod calibration;
+mod error;
 mod hog;
 mod local;
 mod neighbours;
@@ -21,6 +22,7 @@ mod testing;
 mod verdict;
 
 pub use calibration::{Calibration, fewest_images};
+pub use error::CalibrationError;
 pub use hog::Hog;
 pub use local::{LocalCalibration, MemoryBank, Parts};
 pub use neighbours::{KnnDistance, NEIGHBOURS, Neighbours};

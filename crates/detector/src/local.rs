@@ -14,6 +14,7 @@
 //! images give onto its quantiles. The score is their weighted sum, over the length of the weights,
 //! as in Stouffer's method for independent parts.
 
+use crate::error::CalibrationError;
 use crate::hog::Hog;
 use crate::neighbours::{KnnDistance, Neighbours};
 use crate::rank_normalizer::{RankNormalizer, SMALLEST_SCALE};
@@ -99,19 +100,24 @@ impl MemoryBank {
     }
 
     /// What [`Self::encode`] wrote, and nothing after it.
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (sizes, body) = bytes.split_first_chunk::<24>()?;
+    fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
+        let wrong = CalibrationError::Size;
+        let (sizes, body) = bytes.split_first_chunk::<24>().ok_or(wrong)?;
         let (sizes, _) = sizes.as_chunks::<8>();
-        let size = |index: usize| usize::try_from(u64::from_le_bytes(sizes[index])).ok();
+        let size =
+            |index: usize| usize::try_from(u64::from_le_bytes(sizes[index])).map_err(|_| wrong);
         let image = [size(0)?, size(1)?, size(2)?];
         let (pixels, body) = Neighbours::decode(body)?;
         let (edges, after) = Neighbours::decode(body)?;
         // Sizes are only multiplied once those of the arrays are known to bound them.
         let values = image
             .iter()
-            .try_fold(1_usize, |product, size| product.checked_mul(*size))?;
-        let complete = after.is_empty() && values == pixels.values();
-        complete.then(|| Self::new(pixels, Hog::new(image)?, edges))?
+            .try_fold(1_usize, |product, size| product.checked_mul(*size));
+        if !after.is_empty() || values != Some(pixels.values()) {
+            return Err(wrong);
+        }
+        let hog = Hog::new(image).ok_or(wrong)?;
+        Self::new(pixels, hog, edges).ok_or(wrong)
     }
 }
 
@@ -213,16 +219,18 @@ impl LocalCalibration {
         self.memory_bank.encode(out);
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, body) = bytes.split_first_chunk::<16>()?;
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
+        let wrong = CalibrationError::Size;
+        let (head, body) = bytes.split_first_chunk::<16>().ok_or(wrong)?;
         let (counts, _) = head.as_chunks::<8>();
-        let count = |index: usize| usize::try_from(u64::from_le_bytes(counts[index])).ok();
+        let count =
+            |index: usize| usize::try_from(u64::from_le_bytes(counts[index])).map_err(|_| wrong);
         let (in_scale, scores) = (count(0)?, count(1)?);
-        let length = in_scale
-            .checked_mul(PARTS)?
-            .checked_add(scores)?
-            .checked_mul(8)?;
-        let (values, memory_bank) = body.split_at_checked(length)?;
+        let (values, memory_bank) = in_scale
+            .checked_mul(PARTS)
+            .and_then(|length| length.checked_add(scores)?.checked_mul(8))
+            .and_then(|length| body.split_at_checked(length))
+            .ok_or(wrong)?;
         let values: Vec<f64> = values
             .as_chunks()
             .0
@@ -232,14 +240,18 @@ impl LocalCalibration {
         let (scales, scores) = values.split_at(in_scale * PARTS);
         let scale = |part: usize| {
             let values = &scales[part * in_scale..][..in_scale];
-            is_ascending(values).then(|| RankNormalizer::new(values.to_vec()))?
+            let scale = is_ascending(values).then(|| RankNormalizer::new(values.to_vec()));
+            scale.flatten().ok_or(CalibrationError::Values("scales"))
         };
         let calibration = Self {
             scales: [scale(0)?, scale(1)?, scale(2)?, scale(3)?],
             scores: scores.to_vec(),
             memory_bank: MemoryBank::decode(memory_bank)?,
         };
-        is_ascending(&calibration.scores).then_some(calibration)
+        if !is_ascending(&calibration.scores) {
+            return Err(CalibrationError::Values("local scores"));
+        }
+        Ok(calibration)
     }
 }
 
@@ -365,10 +377,12 @@ mod tests {
         let (calibration, _) = calibration(4, 60);
         let mut bytes = Vec::new();
         calibration.encode(&mut bytes);
-        assert_eq!(LocalCalibration::decode(&bytes), Some(calibration));
-        assert_eq!(LocalCalibration::decode(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(LocalCalibration::decode(&[0xff; 64]), None);
+        assert_eq!(LocalCalibration::decode(&bytes), Ok(calibration));
+        let cut = Err(CalibrationError::Size);
+        assert_eq!(LocalCalibration::decode(&bytes[..bytes.len() - 1]), cut);
+        assert_eq!(LocalCalibration::decode(&[0xff; 64]), cut);
         bytes[16..24].copy_from_slice(&1e300_f64.to_le_bytes());
-        assert_eq!(LocalCalibration::decode(&bytes), None, "not ascending");
+        let error = Err(CalibrationError::Values("scales"));
+        assert_eq!(LocalCalibration::decode(&bytes), error, "not ascending");
     }
 }

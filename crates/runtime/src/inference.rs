@@ -10,8 +10,9 @@ use lfbm_bundle::manifest::{Langevin, Manifest};
 use lfbm_detector::{ChainScore, Score, aggregate};
 use lfbm_model::ImageSpec;
 
+use crate::chain::{Chain, ChainSizes};
+use crate::chain_batch::ChainBatch;
 use crate::chain_graphs::ChainGraphs;
-use crate::chains::{Chain, ChainBatch, ChainSizes};
 use crate::error::RuntimeError;
 use crate::library::Runtime;
 use crate::options::SessionOptions;

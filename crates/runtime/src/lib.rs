@@ -9,9 +9,10 @@
 //! * [`ChainNoise`] is the noise that all of them draw.
 #![deny(unsafe_code)]
 
+mod chain;
+mod chain_batch;
 mod chain_graphs;
 mod chain_start;
-mod chains;
 mod cuda_graph;
 mod device;
 mod error;
@@ -28,9 +29,10 @@ mod recording;
 mod sampler;
 mod session;
 
+pub use chain::{Chain, ChainModel, ChainSizes, EndedChain, Suspended};
+pub use chain_batch::ChainBatch;
 pub use chain_graphs::ChainGraphs;
 pub use chain_start::ChainStarts;
-pub use chains::{Chain, ChainBatch, ChainModel, ChainSizes, EndedChain, Suspended};
 pub use device::Device;
 pub use error::{LIBRARY_VARIABLE, RuntimeError};
 pub use evaluate::{evaluate, evaluate_file};

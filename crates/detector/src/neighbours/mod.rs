@@ -5,6 +5,7 @@ mod projection;
 
 use rayon::prelude::*;
 
+use crate::error::CalibrationError;
 use blocks::Blocks;
 use projection::Projection;
 
@@ -122,7 +123,19 @@ impl Neighbours {
     }
 
     /// What [`Self::encode`] wrote, and what comes after it.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), CalibrationError> {
+        let arrays = Self::split(bytes).ok_or(CalibrationError::Size)?;
+        let ([mean, basis, scale, radius], rows, after) = arrays;
+        let neighbours = || {
+            let images = Blocks::new(scale.as_chunks().0.to_vec(), rows)?;
+            Self::assemble(Projection::new(mean, &basis)?, images, radius)
+        };
+        let neighbours = neighbours().ok_or(CalibrationError::Values("neighbours"))?;
+        Ok((neighbours, after))
+    }
+
+    /// Mean, basis, scale and radius; the rows, and what comes after them.
+    fn split(bytes: &[u8]) -> Option<([Vec<f32>; 4], &[u8], &[u8])> {
         let (head, body) = bytes.split_first_chunk::<24>()?;
         let (sizes, _) = head.as_chunks::<8>();
         let [values, p, n] = [0, 1, 2].map(|i| usize::try_from(u64::from_le_bytes(sizes[i])).ok());
@@ -133,13 +146,10 @@ impl Neighbours {
             .try_fold(0_usize, |sum, length| sum.checked_add(*length))?
             .checked_mul(4)?;
         let (floats, body) = body.split_at_checked(floats)?;
-        let (bytes, after) = body.split_at_checked(n.checked_mul(p)?)?;
+        let (rows, after) = body.split_at_checked(n.checked_mul(p)?)?;
         let mut floats = floats.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v));
-        let [mean, basis, scale, radius] =
-            lengths.map(|length| floats.by_ref().take(length).collect::<Vec<f32>>());
-        let images = Blocks::new(scale.as_chunks().0.to_vec(), bytes)?;
-        let neighbours = Self::assemble(Projection::new(mean, &basis)?, images, radius)?;
-        Some((neighbours, after))
+        let arrays = lengths.map(|length| floats.by_ref().take(length).collect());
+        Some((arrays, rows, after))
     }
 }
 
@@ -217,10 +227,11 @@ mod tests {
         neighbours.encode(&mut bytes);
         bytes.push(7);
         let read = Neighbours::decode(&bytes);
-        assert_eq!(read, Some((neighbours, &[7][..])));
+        assert_eq!(read, Ok((neighbours, &[7][..])));
         bytes.pop();
-        assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(Neighbours::decode(&[0xff; 64]), None);
+        let cut = CalibrationError::Size;
+        assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), Err(cut));
+        assert_eq!(Neighbours::decode(&[0xff; 64]), Err(cut));
         let mut x = random(30, 3, 6);
         x[7] = f32::NAN;
         assert_eq!(Neighbours::new(vec![0.0; 3], &identity(3), &x), None);
