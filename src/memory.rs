@@ -1,5 +1,5 @@
 //! The memory that requests hold, all of them together: what a client sends is taken from one budget
-//! before it is kept, unpacked or decoded, and given back when the request is answered.
+//! before it is kept, decompressed or decoded, and given back when the request is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -30,8 +30,8 @@ pub(super) fn services<H: Health>(
     open_health: bool,
 ) -> anyhow::Result<Requests<Routes>> {
     let max_message_bytes = settings.max_message_bytes;
-    // Every generated server has these methods, and no trait names them. The layer unpacks what they
-    // get.
+    // Every generated server has these methods, and no trait names them. The layer
+    // decompresses what they get.
     macro_rules! limited {
         ($server:expr) => {
             $server

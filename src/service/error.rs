@@ -97,7 +97,7 @@ impl ServiceError {
         let message = || status.message().trim_start_matches(TOO_LONG).to_owned();
         match status.code() {
             _ if !status.details().is_empty() => None,
-            // As it came, and unpacked.
+            // As received, and decompressed.
             Code::OutOfRange | Code::ResourceExhausted => Some(Self::TooLong(message())),
             Code::Internal => Some(Self::Unreadable(message())),
             _ => None,

@@ -17,11 +17,11 @@ use super::ServiceError;
 use super::held::Held;
 use crate::memory::{Exhausted, Memory, Reservation};
 use crate::telemetry::Metrics;
-use crate::wire::{Encoding, Method, Scan, Schema, Unfit, UnpackError};
+use crate::wire::{DecompressError, Encoding, Method, Scan, Schema, Unfit};
 
 /// The prefix of a gRPC message: a compression flag and a length.
 const HEAD_BYTES: usize = 5;
-/// Messages of services that are not ours hold names and nothing else.
+/// Messages of gRPC's own services hold names only.
 const FOREIGN_MESSAGE_BYTES: usize = 64 << 10;
 /// A message is held twice: the service's copy, and what is decoded from it.
 const COPIES: usize = 2;
@@ -38,7 +38,7 @@ pub(super) struct Intake {
 pub struct MessageLimits {
     /// Where the memory of messages comes from.
     pub memory: Memory,
-    /// Of one message, packed and unpacked.
+    /// Of one message, compressed and decompressed.
     pub max_bytes: usize,
     /// From the time when the server waits for a message until the message is complete.
     pub timeout: Duration,
@@ -70,19 +70,19 @@ pub(super) struct Messages {
     unread: Bytes,
     head: Vec<u8>,
     message: Option<Message>,
-    /// How many there were.
+    /// Messages completed.
     complete: usize,
     /// The service's copy of a stream's messages stays as large as the largest.
     copy: Reservation,
-    /// Runs while a message is waited for.
+    /// Set while a message is awaited.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// A message that arrives.
+/// A message that is being received.
 struct Message {
-    packed: bool,
+    compressed: bool,
     length: usize,
-    /// As they came; after the head if they are not packed.
+    /// As received; after the prefix if they are not compressed.
     bytes: Vec<u8>,
     scan: Scan,
     reservation: Reservation,
@@ -139,7 +139,7 @@ impl hyper::body::Body for IncomingBody {
             match messages.read() {
                 Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
                 Ok(None) => {}
-                // A stream waits for room until its own messages are answered, which need nothing more.
+                // A stream waits for memory until its own messages, which need no more of it, are answered.
                 Err(ServiceError::Memory(_)) if messages.held.poll_answer(context).is_pending() => {
                     messages.timer = None;
                     return Poll::Pending;
@@ -218,13 +218,13 @@ impl Messages {
         }
     }
 
-    /// Whether no message has begun that is not whole.
+    /// Whether the last message is complete and the next has not begun.
     fn is_between(&self) -> bool {
         self.head.is_empty() && self.message.is_none()
     }
 
-    /// Ready when a message is late. A stream may wait for its next message for as long as it likes;
-    /// whoever waits for a message's end, or for the one message of a call, does not.
+    /// Ready when a message is late. Between the messages of a stream there is no time limit; within a
+    /// message, and before the one message of a call, there is.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<ServiceError> {
         if self.streaming && self.is_between() {
             self.timer = None;
@@ -245,8 +245,8 @@ impl Messages {
         status
     }
 
-    /// Reads on in what came, to the end of a message. After [`ServiceError::Memory`] it can be tried
-    /// again.
+    /// Reads received bytes up to the end of a message. May be called again after
+    /// [`ServiceError::Memory`].
     fn read(&mut self) -> Result<Option<Bytes>, ServiceError> {
         loop {
             if let Some(message) = &mut self.message {
@@ -270,7 +270,7 @@ impl Messages {
 
     fn read_head(&mut self) -> Result<(), ServiceError> {
         if self.head.is_empty() {
-            // The service has decoded the one before, and keeps what it needs of it.
+            // The service has decoded the message before.
             if self.streaming {
                 self.held.release();
             } else if self.complete > 0 {
@@ -297,11 +297,11 @@ impl Messages {
         if length > max {
             return Err(too_long(&length.to_string(), max));
         }
-        // Floats of four bytes stay as long as they are; shorter numbers grow to as much at most.
+        // An image's values may decode to as many bytes as a message may have.
         let scan = Scan::new(Arc::clone(&self.intake.schema), self.input, max);
         self.head.clear();
         self.message = Some(Message {
-            packed: flag == 1,
+            compressed: flag == 1,
             length,
             bytes: match flag {
                 0 => vec![0; HEAD_BYTES],
@@ -313,12 +313,12 @@ impl Messages {
         Ok(())
     }
 
-    /// A message that is whole, as the service reads it.
+    /// Completes a message, in the form that the service reads.
     fn finish(&mut self) -> Result<Bytes, ServiceError> {
         if let (Some(message), Some(encoding)) = (&mut self.message, self.encoding)
-            && message.packed
+            && message.compressed
         {
-            message.unpack(encoding, self.max_message_bytes)?;
+            message.decompress(encoding, self.max_message_bytes)?;
         }
         if let Some(message) = &mut self.message {
             // For what its last piece decodes to.
@@ -352,15 +352,15 @@ impl Messages {
 }
 
 impl Message {
-    /// How many of its bytes have come.
+    /// Bytes received.
     fn taken(&self) -> usize {
-        self.bytes.len() - if self.packed { 0 } else { HEAD_BYTES }
+        self.bytes.len() - if self.compressed { 0 } else { HEAD_BYTES }
     }
 
-    /// Makes the reservation as large as the message needs it with so many bytes more.
+    /// Grows the reservation to what the message needs with `piece` bytes more.
     fn pay_for(&mut self, piece: usize) -> Result<(), Exhausted> {
         let taken = self.taken() + piece;
-        let needed = if self.packed {
+        let needed = if self.compressed {
             taken
         } else {
             COPIES * taken + self.scan.decoded_bytes()
@@ -369,7 +369,7 @@ impl Message {
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), Unfit> {
-        if !self.packed {
+        if !self.compressed {
             self.scan.read(piece)?;
         }
         if self.bytes.capacity() - self.bytes.len() < piece.len() {
@@ -382,35 +382,37 @@ impl Message {
         Ok(())
     }
 
-    /// Makes it a message that is not packed; leaves it as it is if there is no memory.
-    fn unpack(&mut self, encoding: Encoding, max: usize) -> Result<(), ServiceError> {
+    /// Decompresses it; leaves it as it is if there is no memory.
+    fn decompress(&mut self, encoding: Encoding, max: usize) -> Result<(), ServiceError> {
         let Self {
-            bytes: packed,
+            bytes: compressed,
             scan: unread,
             reservation,
             ..
         } = self;
         let mut scan = unread.clone();
         let mut bytes = vec![0; HEAD_BYTES];
-        let unpacked = encoding.unpack(packed, max, |piece| {
+        let decompressed = encoding.decompress(compressed, max, |piece| {
             bytes.extend_from_slice(piece);
             let length = bytes.len() - HEAD_BYTES;
             if length > max {
-                return Err(too_long("more when it is unpacked", max));
+                return Err(too_long("more when it is decompressed", max));
             }
             scan.read(piece)?;
-            let needed = packed.len() + COPIES * length + scan.decoded_bytes();
+            let needed = compressed.len() + COPIES * length + scan.decoded_bytes();
             Ok(pay(reservation, needed)?)
         });
-        match unpacked {
+        match decompressed {
             Ok(()) => {
-                (self.bytes, self.scan, self.packed) = (bytes, scan, false);
+                (self.bytes, self.scan, self.compressed) = (bytes, scan, false);
                 self.length = self.taken();
                 Ok(())
             }
-            Err(UnpackError::Packed(error)) => Err(ServiceError::Unreadable(error.to_string())),
-            Err(UnpackError::Piece(error)) => {
-                reservation.shrink_to(packed.len());
+            Err(DecompressError::Invalid(error)) => {
+                Err(ServiceError::Unreadable(error.to_string()))
+            }
+            Err(DecompressError::Piece(error)) => {
+                reservation.shrink_to(compressed.len());
                 Err(error)
             }
         }

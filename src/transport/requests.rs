@@ -1,4 +1,4 @@
-//! The requests of a connection: how many are under way, and how long each may take to be answered.
+//! The requests of a connection: how many are in flight, and how long each may take.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,7 +14,7 @@ use tower::{Service, ServiceExt};
 
 use crate::wire::timeout_in;
 
-/// What a connection's client has asked.
+/// The requests of a connection.
 pub(super) struct Activity(Mutex<State>);
 
 struct State {
@@ -38,7 +38,7 @@ impl Activity {
         self.state().has_begun
     }
 
-    /// Since when no request is under way, if none is.
+    /// Since when no request is in flight, if none is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
         (state.under_way == 0).then_some(state.idle_since)
@@ -56,7 +56,7 @@ impl Activity {
     }
 }
 
-/// A request, as long as it lives.
+/// Counts a request as long as it lives.
 struct UnderWay(Arc<Activity>);
 
 impl Drop for UnderWay {
@@ -117,7 +117,7 @@ fn late() -> Status {
     Status::deadline_exceeded("the time of the header grpc-timeout is over")
 }
 
-/// The body of a response, if it has one; the request is under way until it ends.
+/// The body of a response, if it has one; the request is in flight until it ends.
 pub(super) struct CountedBody<B> {
     inner: Option<B>,
     _under_way: UnderWay,

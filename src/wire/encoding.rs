@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use flate2::read::{GzDecoder, ZlibDecoder};
 
-/// Unpacked bytes are looked at in pieces of this size.
+/// Size of the pieces.
 const PIECE_BYTES: usize = 32 << 10;
 /// What every decoder of zstd has to take, RFC 8878.
 const ZSTD_WINDOW_LOG: u32 = 23;
@@ -42,24 +42,24 @@ impl Encoding {
         }
     }
 
-    /// Unpacks a message of at most `max_bytes`, piece by piece, so that what sees the pieces can
-    /// end it early.
+    /// Decompresses a message of at most `max_bytes`, piece by piece, so that the caller of `piece`
+    /// can stop it early.
     ///
     /// # Errors
-    /// The error of `piece`, or what is wrong with the packed bytes.
-    pub fn unpack<E>(
+    /// The error of `piece`, or what is wrong with the compressed bytes.
+    pub fn decompress<E>(
         self,
-        packed: &[u8],
+        compressed: &[u8],
         max_bytes: usize,
         mut piece: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), UnpackError<E>> {
-        let mut unpacked: Box<dyn Read + '_> = match self {
-            Self::Gzip => Box::new(GzDecoder::new(packed)),
-            Self::Deflate => Box::new(ZlibDecoder::new(packed)),
+    ) -> Result<(), DecompressError<E>> {
+        let mut decompressed: Box<dyn Read + '_> = match self {
+            Self::Gzip => Box::new(GzDecoder::new(compressed)),
+            Self::Deflate => Box::new(ZlibDecoder::new(compressed)),
             Self::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
-                // A frame may claim a window of 128 MiB; who packs a message at once has one of its
-                // size.
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
+                // A frame may claim a window of 128 MiB; a message compressed at once needs one of its
+                // own size.
                 let of_message = max_bytes.next_power_of_two().trailing_zeros();
                 decoder.window_log_max(of_message.max(ZSTD_WINDOW_LOG))?;
                 Box::new(decoder)
@@ -67,21 +67,21 @@ impl Encoding {
         };
         let mut buffer = vec![0; PIECE_BYTES];
         loop {
-            match unpacked.read(&mut buffer)? {
+            match decompressed.read(&mut buffer)? {
                 0 => return Ok(()),
-                read => piece(&buffer[..read]).map_err(UnpackError::Piece)?,
+                read => piece(&buffer[..read]).map_err(DecompressError::Piece)?,
             }
         }
     }
 }
 
-/// Why a message is not unpacked.
+/// Why a message was not decompressed.
 #[derive(Debug, thiserror::Error)]
-pub enum UnpackError<E> {
-    /// It is not packed as it says.
+pub enum DecompressError<E> {
+    /// The compressed bytes are invalid.
     #[error(transparent)]
-    Packed(#[from] io::Error),
-    /// What saw the pieces ended it.
+    Invalid(#[from] io::Error),
+    /// The caller refused a piece.
     #[error("a piece was refused")]
     Piece(E),
 }

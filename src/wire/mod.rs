@@ -11,7 +11,7 @@ mod timeout;
 pub use self::draft::{
     explain_draft, image, image_form, inpaint_draft, mask, parameters, score_draft,
 };
-pub use self::encoding::{Encoding, UnknownEncoding, UnpackError};
+pub use self::encoding::{DecompressError, Encoding, UnknownEncoding};
 pub use self::scan::{Scan, Unfit};
 pub use self::schema::{Method, Schema};
 pub use self::timeout::{timeout, timeout_in};

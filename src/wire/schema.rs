@@ -1,4 +1,4 @@
-//! What messages may hold, from the descriptors of the services.
+//! The message types of the services, from their descriptors.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use prost::{DecodeError, Message};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
-/// Fields that hold the values of images: a request may have as many as fit its message. Other numbers
-/// are few in every request that is served.
+/// Fields that hold the values of images: a request may have as many as fit its message. Other
+/// repeated numbers are few in every valid request.
 const VALUES: &[&str] = &[
     ".inference.InferTensorContents.fp32_contents",
     ".inference.InferTensorContents.uint_contents",
 ];
 
-/// The place of a message that no descriptor has.
+/// The index of a message type that no descriptor has.
 pub(super) const UNKNOWN: usize = usize::MAX;
 
 /// Types of messages, and which of them methods take.
@@ -62,11 +62,11 @@ pub(super) enum Kind {
     Varint(u8),
     /// Of so many bytes.
     Fixed(u8),
-    /// Text: names, and what else people write.
+    /// A string.
     Text,
     /// Bytes.
     Bytes,
-    /// The message at that place.
+    /// The message type at that index.
     Message(usize),
 }
 
@@ -91,21 +91,21 @@ impl Schema {
                 collect(&package, message, &mut found);
             }
         }
-        let places: HashMap<&str, usize> = found
+        let indices: HashMap<&str, usize> = found
             .iter()
             .enumerate()
-            .map(|(place, (name, _))| (name.as_str(), place))
+            .map(|(index, (name, _))| (name.as_str(), index))
             .collect();
         let messages = found
             .iter()
-            .map(|(name, message)| message_type(name, message, &places));
+            .map(|(name, message)| message_type(name, message, &indices));
         let mut methods = HashMap::new();
         for file in &files {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    // Every set holds what it refers to; the tests see to it.
-                    let input = places.get(method.input_type()).copied();
+                    // Every set holds what it refers to; a test checks it.
+                    let input = indices.get(method.input_type()).copied();
                     let known = Method {
                         name: method.name().to_owned(),
                         foreign: file.package().starts_with("grpc."),
@@ -159,7 +159,7 @@ fn collect<'a>(
 fn message_type(
     name: &str,
     message: &DescriptorProto,
-    places: &HashMap<&str, usize>,
+    indices: &HashMap<&str, usize>,
 ) -> MessageType {
     let fields = message.field.iter().map(|field| {
         let kind = match field.r#type() {
@@ -171,7 +171,7 @@ fn message_type(
             Type::String => Kind::Text,
             Type::Bytes => Kind::Bytes,
             Type::Message | Type::Group => {
-                Kind::Message(places.get(field.type_name()).copied().unwrap_or(UNKNOWN))
+                Kind::Message(indices.get(field.type_name()).copied().unwrap_or(UNKNOWN))
             }
         };
         let known = Field {

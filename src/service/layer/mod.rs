@@ -153,7 +153,7 @@ where
             _ if !admitted => Err(ServiceError::Unauthenticated),
             Err(unknown) => Err(ServiceError::Encoding(unknown)),
             Ok(messages) => {
-                // The service gets them unpacked.
+                // The service gets decompressed messages.
                 request.headers_mut().remove(GRPC_ENCODING);
                 let broken_off = Arc::clone(&observation.broken_off);
                 let request =

@@ -1,4 +1,4 @@
-//! Counts what a message would decode to while it arrives: an empty entry of a repeated field takes
+//! Bounds the decoded size of a message while it is received: an empty entry of a repeated field takes
 //! two bytes on the wire and a hundred times as many as a struct.
 
 #[cfg(test)]
@@ -11,11 +11,11 @@ use super::schema::{Field, Kind, Schema, UNKNOWN};
 /// Entries of all repeated fields together, an image's values apart, and fields that are not known.
 /// Requests have a dozen.
 const MAX_ENTRIES: usize = 1024;
-/// What an entry takes at most when it is decoded, beside its own bytes.
+/// Decoded size of an entry at most, beside its own bytes.
 const ENTRY_BYTES: usize = 1024;
-/// Messages in messages; prost takes as many.
+/// Nesting depth, which is prost's.
 const MAX_DEPTH: usize = 100;
-/// Of one text. No name is as long; a status may still say that there is no model of that name.
+/// Of one string. No name is as long.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_VARINT_BYTES: u32 = 10;
 
@@ -49,23 +49,23 @@ pub enum Unfit {
         /// How long it is.
         bytes: u64,
     },
-    /// Its bytes are no message.
+    /// The bytes are not a message.
     #[error("{0}")]
     Malformed(&'static str),
 }
 
-/// A message that arrives in pieces.
+/// The scan of a message that is received in pieces.
 #[derive(Clone, Debug)]
 pub struct Scan {
     schema: Arc<Schema>,
     max_value_bytes: usize,
-    /// From the whole message to the one that is read now.
+    /// The open messages, from the outermost to the innermost.
     open: Vec<Open>,
     state: State,
     position: u64,
     entries: usize,
     value_bytes: usize,
-    /// What the values took on the wire.
+    /// Bytes of the values on the wire.
     value_wire_bytes: usize,
 }
 
@@ -97,7 +97,7 @@ enum State {
 const KEY: State = State::Key(Varint { value: 0, bytes: 0 });
 
 impl Varint {
-    /// The number, once it is whole.
+    /// The number, once it is complete.
     fn push(&mut self, byte: u8) -> Result<Option<u64>, Unfit> {
         if self.bytes == MAX_VARINT_BYTES - 1 && byte > 1 {
             return Err(Unfit::Malformed("a number has more than 64 bits"));
@@ -134,10 +134,10 @@ impl Scan {
         ENTRY_BYTES * self.entries + self.value_bytes.saturating_sub(self.value_wire_bytes)
     }
 
-    /// Reads on.
+    /// Scans the next bytes.
     ///
     /// # Errors
-    /// When it is no message, or one of too many entries; nothing of it may be decoded then.
+    /// When it is not a message, or has too many entries; it must not be decoded then.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), Unfit> {
         while let Some((&byte, rest)) = bytes.split_first() {
             match &mut self.state {
@@ -188,7 +188,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Ends it.
+    /// Ends the scan.
     ///
     /// # Errors
     /// When it ends in the middle of a field.
@@ -202,7 +202,7 @@ impl Scan {
     }
 
     fn innermost(&self) -> Open {
-        // The whole message is never closed.
+        // The outermost message is never closed.
         self.open.last().copied().unwrap_or(Open {
             message: UNKNOWN,
             end: self.position,
