@@ -15,7 +15,7 @@ use lfbm_wire::inference::model_infer_request::InferInputTensor;
 use lfbm_wire::{
     DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
 };
-use lfbm_testkit::{random_flow, random_generator, random_images, memory_bank_of};
+use lfbm_testkit::{memory_bank_of, random_flow, random_generator, random_images};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
