@@ -148,8 +148,8 @@ impl Metrics {
         self.model_load_failures.with_label_values(&[reason]).inc();
     }
 
-    /// Shows that nothing was refused for that yet: what appears with a one has not grown to
-    /// Prometheus.
+    /// Creates the series of a reason at 0: of one that appears with a 1, Prometheus does not see the
+    /// increase.
     pub fn expect_refused_models(&self, reason: &str) {
         self.model_load_failures.with_label_values(&[reason]);
     }

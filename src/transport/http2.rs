@@ -141,7 +141,7 @@ enum Next {
 }
 
 impl Life {
-    /// Whether the notice is as short as any.
+    /// Whether the client has been given the short notice of a drain.
     fn is_pressed(&self) -> bool {
         let notice = self.notice.as_ref();
         notice.is_some_and(|notice| notice.length == SHORT_NOTICE)

@@ -1,4 +1,4 @@
-//! Every differentiation rule of the bundle crate against libtorch's autograd, which is itself
+//! Every differentiation rule of crates/onnx against libtorch's autograd, which is itself
 //! held against central finite differences in double precision.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -121,8 +121,8 @@ impl MemoryBank {
     }
 }
 
-/// Of so many normal images, the last so many have the scores that others are ranked among; the first
-/// make the scales.
+/// How many of `images` normal images, the last ones, give the scores that p-values rank among. The
+/// others give the scales.
 pub fn ranked(images: usize) -> usize {
     images - images / 2
 }

@@ -27,7 +27,7 @@ const PIXEL_BYTES: u64 = 24;
 const BLOCK: u64 = 64;
 
 impl Header {
-    /// The same for a tile of a TIFF file, which is not turned.
+    /// The most bytes that decoding takes for a pixel of a TIFF file's tile, which is not turned upright.
     pub(crate) const TILE_PIXEL_BYTES: u64 = 16;
 
     /// `size` is width and height as the file stores them.

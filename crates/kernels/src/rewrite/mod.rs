@@ -24,7 +24,8 @@ pub const PROGRAM: &str = "program";
 /// A graph's file on its way to operators of another domain. Constants stay where they are.
 pub(crate) struct Rewriter {
     domain: String,
-    /// What was read. Constants that who runs the graph may replace are none here.
+    /// The graph as read. An initializer that is also an input counts as no constant: a caller may replace
+    /// it.
     known: Graph,
     model: ModelProto,
     /// The nodes as they are now.
