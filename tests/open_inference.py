@@ -69,7 +69,7 @@ spoiled[2, 0, 0, 1] = np.nan
 refused(spoiled, "image 2: ")
 refused(batch, "chain", parameters={"chain": 3})
 refused(batch, "parameters: chains: expected 1 to 64, got 99", parameters={"chains": 99})
-refused(batch, 'seed: expected a whole number, got "many"', parameters={"seed": "many"})
+refused(batch, 'seed: expected a whole number from 0 to 18446744073709551615, got "many"', parameters={"seed": "many"})
 
 metadata = client.get_model_metadata(model, as_json=True)
 print(json.dumps({
