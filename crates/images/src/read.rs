@@ -49,5 +49,10 @@ pub fn decode(file: &[u8], max_pixels: u64) -> Result<DynamicImage, ImageError> 
         ImageError::damaged(header.format, "it has more or fewer samples than pixels")
     })?;
     image.apply_orientation(header.orientation);
+    // A TIFF file may give its size twice.
+    if (image.width(), image.height()) != (header.width, header.height) {
+        let reason = "its pixels have another size than it says";
+        return Err(ImageError::damaged(header.format, reason));
+    }
     Ok(image)
 }

@@ -106,6 +106,51 @@ fn a_length_that_is_too_short_is_damage() {
 }
 
 #[test]
+fn a_size_that_is_given_twice_is_damage() {
+    // 16 x 16 pixels of one byte in one strip, then the width once more.
+    let entry = |tag: u16, value: u32| {
+        let head = [tag.to_le_bytes(), 4_u16.to_le_bytes()].concat();
+        [
+            head,
+            1_u32.to_le_bytes().to_vec(),
+            value.to_le_bytes().to_vec(),
+        ]
+        .concat()
+    };
+    let tiff = |widths: &[u32]| {
+        let tags = [
+            (257, 16),
+            (258, 8),
+            (262, 1),
+            (273, 8),
+            (277, 1),
+            (278, 16),
+            (279, 256),
+        ];
+        let sizes = widths[..1].iter().map(|&width| (256, width));
+        let again = widths[1..].iter().map(|&width| (256, width));
+        let entries: Vec<_> = sizes.chain(tags).chain(again).collect();
+        let count = (entries.len() as u16).to_le_bytes();
+        let entries = entries.iter().flat_map(|&(tag, value)| entry(tag, value));
+        let head = [
+            b"II*\0".as_slice(),
+            &264_u32.to_le_bytes(),
+            &[7; 256],
+            &count,
+        ]
+        .concat();
+        head.into_iter()
+            .chain(entries)
+            .chain([0; 4])
+            .collect::<Vec<u8>>()
+    };
+    assert_eq!(decode(&tiff(&[16]), 1 << 20).unwrap().width(), 16);
+    for again in [2, 60_000] {
+        assert!(decode(&tiff(&[16, again]), 1 << 20).is_err());
+    }
+}
+
+#[test]
 fn no_byte_that_changes_makes_a_decoder_panic() {
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files")).unwrap() {
         let whole = fs::read(entry.unwrap().path()).unwrap();
