@@ -10,12 +10,10 @@ use lfbm_bundle::manifest::{Contrast, ImageSpec};
 use lfbm_detector::{Calibration, LocalCalibration};
 use lfbm_model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs, posterior_graph};
 use lfbm_onnx::{Graph, encode};
+use lfbm_testkit::{memory_bank_of, random_flow, random_generator, random_images};
 use lfbm_wire::inference::ModelInferRequest;
 use lfbm_wire::inference::model_infer_request::InferInputTensor;
-use lfbm_wire::{
-    DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content,
-};
-use lfbm_testkit::{memory_bank_of, random_flow, random_generator, random_images};
+use lfbm_wire::{DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
