@@ -41,13 +41,13 @@ pub(super) struct Pending {
     reply: Reply,
     admitted: Instant,
     caller: Span,
-    /// Queue, then compute: it ends when another takes its place.
+    /// The span of the present stage: first queue, then compute.
     stage: Span,
     /// When its first chain entered a batch.
     started: Option<Instant>,
     /// Chains that have entered a batch.
     entered: u32,
-    /// Those of them that have left it and are to go on.
+    /// Chains that left a batch before their end, to be resumed.
     suspended: Vec<Suspended>,
     /// Those that are at their end.
     finished: Vec<Finished>,
@@ -83,8 +83,8 @@ impl Shared {
         }
     }
 
-    /// The state. Held for moments, never while a graph runs or an image enters a batch: requests
-    /// come by it too.
+    /// The state. Hold it briefly, never while a graph runs or an image is copied: handlers of requests take
+    /// this lock too.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,7 +177,7 @@ impl State {
         self.pace.observe_step(rows, took);
     }
 
-    /// Chains that no row is free for, and the rows that bulk holds beyond its share while
+    /// How many chains wait beyond the free rows; and how many rows bulk should give back, because
     /// interactive chains wait.
     pub(super) fn claims(&self) -> (usize, usize) {
         (self.queue.overflow(), self.queue.excess())
@@ -198,7 +198,7 @@ impl State {
     /// Gives a worker the chain whose turn it is; `None` if every row is taken or nobody waits.
     pub(super) fn take(&mut self, worker: usize) -> Option<Dequeued> {
         let id = self.queue.take()?;
-        // A job that goes leaves the queue too.
+        // Always there: a job that is removed leaves no chain in the queue.
         let pending = self.jobs.get_mut(&id)?;
         self.held[worker][pending.job.priority as usize] += 1;
         if pending.started.is_none() {
@@ -238,7 +238,7 @@ impl State {
         }
     }
 
-    /// A chain is at its end; its job, if it was the last.
+    /// Records a finished chain. Returns its job when all of the job's chains are finished.
     pub(super) fn finish(&mut self, worker: usize, finished: Finished) -> Option<Pending> {
         self.release(worker, finished.tag.priority);
         let Entry::Occupied(mut entry) = self.jobs.entry(finished.tag.job) else {
@@ -250,7 +250,7 @@ impl State {
         (pending.finished.len() == chains).then(|| entry.remove())
     }
 
-    /// Every row of a worker is free, and a job that had one there is not to go on.
+    /// Frees all rows of a worker whose step failed. Removes and returns the jobs that had chains there.
     pub(super) fn fail(
         &mut self,
         worker: usize,
@@ -312,7 +312,7 @@ impl Pending {
     }
 
     fn answer(self, result: Result<Inferred, SchedulerError>) {
-        // The permit first: a client that sends its next request on this answer finds room.
+        // The job first, for it holds the permit: a client that sends its next request on this answer finds room.
         drop(self.job);
         // A span lasts as long as those in it.
         drop((self.stage, self.caller));

@@ -23,7 +23,8 @@ use crate::wire::{DecompressError, Encoding, Method, Scan, Schema, Unfit};
 const HEAD_BYTES: usize = 5;
 /// Messages of gRPC's own services hold names only.
 const FOREIGN_MESSAGE_BYTES: usize = 64 << 10;
-/// A message is held twice: the service's copy, and what is decoded from it.
+/// A message is held twice as it came: by tonic, and by what is decoded from it. What decoding takes beyond
+/// that is `Scan::decoded_bytes`.
 const COPIES: usize = 2;
 
 /// What bounds messages: their schema, and limits.
@@ -44,7 +45,7 @@ pub struct MessageLimits {
     pub timeout: Duration,
 }
 
-/// Why a request was not read to its end; the reply says so, whatever the service answers.
+/// The status of a request whose body was refused; the reply has it in place of the service's.
 pub(super) type Refusal = Arc<OnceLock<Status>>;
 
 /// The body of a request. Tonic takes a request that its client broke off for a complete one, and
@@ -66,13 +67,13 @@ pub(super) struct Messages {
     encoding: Option<Encoding>,
     held: Held,
     refusal: Refusal,
-    /// Of a frame of HTTP/2.
+    /// Received bytes that are in no message yet.
     unread: Bytes,
     head: Vec<u8>,
     message: Option<Message>,
     /// Messages completed.
     complete: usize,
-    /// The service's copy of a stream's messages stays as large as the largest.
+    /// Pays for tonic's buffer, which in a stream stays as large as its largest message.
     copy: Reservation,
     /// Set while a message is awaited.
     timer: Option<Pin<Box<Sleep>>>,
@@ -82,7 +83,7 @@ pub(super) struct Messages {
 struct Message {
     compressed: bool,
     length: usize,
-    /// As received; after the prefix if they are not compressed.
+    /// Received so far; an uncompressed message has room for its prefix in front.
     bytes: Vec<u8>,
     scan: Scan,
     reservation: Reservation,
@@ -139,7 +140,7 @@ impl hyper::body::Body for IncomingBody {
             match messages.read() {
                 Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
                 Ok(None) => {}
-                // A stream waits for memory until its own messages, which need no more of it, are answered.
+                // A stream waits while its own messages are answered: their end frees memory.
                 Err(ServiceError::Memory(_)) if messages.held.poll_answer(context).is_pending() => {
                     messages.timer = None;
                     return Poll::Pending;
@@ -200,7 +201,7 @@ impl Messages {
             input: method.input(),
             streaming: method.streaming,
             max_message_bytes: if method.foreign {
-                // Replies repeat it several times.
+                // Health and reflection repeat a request's names in their replies.
                 intake.limits.max_bytes.min(FOREIGN_MESSAGE_BYTES)
             } else {
                 intake.limits.max_bytes
@@ -270,7 +271,7 @@ impl Messages {
 
     fn read_head(&mut self) -> Result<(), ServiceError> {
         if self.head.is_empty() {
-            // The service has decoded the message before.
+            // A service that asks for more has decoded the previous message.
             if self.streaming {
                 self.held.release();
             } else if self.complete > 0 {
@@ -373,7 +374,7 @@ impl Message {
             self.scan.read(piece)?;
         }
         if self.bytes.capacity() - self.bytes.len() < piece.len() {
-            // Doubled, but not beyond its end.
+            // The buffer doubles, but never beyond the message's length.
             let left = self.length - self.taken();
             self.bytes
                 .reserve_exact(left.min(self.bytes.len().max(piece.len())));

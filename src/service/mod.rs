@@ -1,4 +1,4 @@
-//! The gRPC face of the server.
+//! The server's protocols: adapters around one core.
 
 mod anomaly_detector;
 mod call;

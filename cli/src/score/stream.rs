@@ -23,7 +23,7 @@ type Answer = Result<ScoreResponse, Status>;
 
 /// A `ScoreStream` call, opened again when it has broken.
 ///
-/// Its queue is unbounded by itself: callers wait for their replies, and their number is bounded.
+/// The queue has no bound of its own: the number of callers, who wait for their replies, bounds it.
 pub(super) struct ScoreStream {
     client: AnomalyDetectorClient<Connection>,
     /// How long one image may take. A call has one deadline, which would be that of all its images, so
@@ -47,8 +47,8 @@ impl ScoreStream {
         }
     }
 
-    /// What `Score` answers. None if the stream ended before, and it may be another image that ended
-    /// it, one that is too large for a message: a call of its own says more.
+    /// The answer to an image. `None` if the stream ended first, perhaps because of another image: send this
+    /// one in a call of its own.
     pub(super) async fn score(&self, request: ScoreRequest) -> Option<Answer> {
         let (sender, answer) = oneshot::channel();
         let question = Question {
@@ -84,7 +84,7 @@ async fn drive(
     if let Err(status) = ended {
         questions.close();
         while let Some(Question { answer, .. }) = questions.recv().await {
-            // The caller is gone.
+            // Fails only if the caller is gone.
             let _ = answer.send(Err(status.clone()));
         }
         for answer in waiting.into_values() {
@@ -93,7 +93,7 @@ async fn drive(
     }
 }
 
-/// Until the stream ends; an error is that of every image in it.
+/// Runs until the stream ends; an error applies to every waiting image.
 async fn exchange(
     client: &mut AnomalyDetectorClient<Connection>,
     questions: &mut UnboundedReceiver<Question>,
@@ -125,7 +125,7 @@ async fn exchange(
                 heard = Instant::now();
                 silences = 0;
                 if let Some(answer) = waiting.remove(&reply.id) {
-                    // The caller is gone.
+                    // Fails only if the caller is gone.
                     let _ = answer.send(scored(reply, &head));
                 }
             }
@@ -146,8 +146,8 @@ async fn exchange(
                 });
             }
             () = sleep(timeout.saturating_sub(heard.elapsed())), if !waiting.is_empty() => {
-                // The server lets images take turns, so the scores of many come late and all at
-                // once. It may take the time of each, as long as it answers something.
+                // The images of a stream take turns, so their scores may all come late together. One timeout for
+                // each waiting image is allowed, while the server still answers a short call.
                 silences += 1;
                 let sign_of_life = client.list_models(ListModelsRequest {}).await;
                 let silent = sign_of_life.is_err_and(|status| code(&status) == Code::DeadlineExceeded);
@@ -160,7 +160,8 @@ async fn exchange(
     }
 }
 
-/// An unavailable server fails all images; after any other error one image may have ended the stream.
+/// An unavailable server fails all images. After any other error one image may be the cause, so the others
+/// are sent again.
 fn of_all(status: Status) -> Result<(), Status> {
     if code(&status) == Code::Unavailable {
         Err(status)

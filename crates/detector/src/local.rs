@@ -11,8 +11,8 @@
 //!   outlier factor, Breunig et al. 2000, <https://doi.org/10.1145/342009.335388>).
 //!
 //! The scale of a part is that of a standard normal: [`RankNormalizer`] maps the values that normal
-//! images give onto its quantiles. The score is their weighted sum, over the length of the weights,
-//! as in Stouffer's method for independent parts.
+//! images give onto its quantiles. The score is their weighted sum, divided by the Euclidean norm of the
+//! weights, as in Stouffer's method for independent parts.
 
 use crate::error::CalibrationError;
 use crate::hog::Hog;
@@ -56,8 +56,8 @@ pub struct MemoryBank {
 }
 
 impl MemoryBank {
-    /// From images x (n x C H W) of sizes C, H, W. `pixels` and `edges` make neighbours of vectors
-    /// of so many values: those of the images, and those of their HOG descriptors.
+    /// From images x (n x C H W) of sizes C, H, W. `pixels` and `edges` build a search index from concatenated
+    /// vectors and the length of one: images, and HOG descriptors.
     pub fn of(
         x: &[f32],
         image: [usize; 3],
@@ -109,7 +109,7 @@ impl MemoryBank {
         let image = [size(0)?, size(1)?, size(2)?];
         let (pixels, body) = Neighbours::decode(body)?;
         let (edges, after) = Neighbours::decode(body)?;
-        // Sizes are only multiplied once those of the arrays are known to bound them.
+        // The claimed sizes are checked before `Hog::new` multiplies them.
         let values = image
             .iter()
             .try_fold(1_usize, |product, size| product.checked_mul(*size));
@@ -322,7 +322,7 @@ mod tests {
         let n = p_values.len() as f64;
         for bound in [0.1, 0.25, 0.5, 0.75, 0.9] {
             let share = p_values.iter().filter(|p| **p <= bound).count() as f64 / n;
-            // Calibration sets of 50 vary; twenty of them leave a deviation of about 0.015.
+            // Calibration sets vary; the mean over all of them deviates by about 0.015.
             assert!(
                 (share - bound).abs() < 0.05,
                 "{share} are at or below {bound}"

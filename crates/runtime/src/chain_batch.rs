@@ -18,7 +18,7 @@ struct Row<T> {
     noise: ChainNoise,
     /// Langevin steps taken.
     step: u32,
-    /// Steps since the chain entered the batch, the last time if it did several times.
+    /// Steps since the chain last entered a batch.
     stay: u32,
     keep_x: bool,
     reconstruct: bool,
@@ -95,7 +95,7 @@ impl<T> ChainBatch<T> {
         &self.rows[row].tag
     }
 
-    /// Steps that the chain in a row has taken since it entered, the last time if it did several times.
+    /// Steps that the chain in a row has taken since it last entered a batch.
     pub fn stay(&self, row: usize) -> u32 {
         self.rows[row].stay
     }
@@ -127,7 +127,7 @@ impl<T> ChainBatch<T> {
             None => visible.fill(1.0),
             Some(mask) => {
                 visible.copy_from_slice(mask);
-                // Contrast is a matter of every pixel, and hidden ones must not tell.
+                // Contrast is computed from all pixels, so hidden ones are blanked before.
                 pixels::hide(image, mask);
             }
         }
@@ -147,8 +147,8 @@ impl<T> ChainBatch<T> {
         });
     }
 
-    /// Makes x of the images that came with [`push`](Self::push), and of new chains' noise their
-    /// starts, each in one run.
+    /// Preprocesses the images that [`push`](Self::push) added in one run, and computes the starts of new
+    /// chains in another.
     ///
     /// # Errors
     /// When a run fails.
@@ -165,7 +165,7 @@ impl<T> ChainBatch<T> {
         let images = fresh.start * pixels..fresh.end * pixels;
         let x = &mut self.x[images.clone()];
         model.preprocess(fresh.len(), &self.images[images], x)?;
-        // Suspended chains come between new ones, so all are run and theirs are not taken.
+        // Suspended chains lie between new ones: starts are computed for all, and kept for new chains.
         let latents = fresh.start * d..fresh.end * d;
         for row in fresh.clone() {
             model.draw_start(&self.rows[row].noise, &mut self.noise[row * d..][..d]);
@@ -222,8 +222,8 @@ impl<T> ChainBatch<T> {
         Ok(())
     }
 
-    /// Runs the graphs that chains need, besides `preprocess.onnx`, over the first `rows` rows,
-    /// whatever is in them.
+    /// Runs every graph of a chain but `preprocess.onnx` once over the first `rows` rows, whose values do
+    /// not matter.
     ///
     /// # Errors
     /// When a run fails.

@@ -175,7 +175,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The identity of the images of the fit, and their split: that of the checkpoint, if there is one.
+/// The identity of the images and their split; when resuming, those of the checkpoint.
 fn images_of(
     args: &FitArgs,
     settings: &Settings,
@@ -189,8 +189,8 @@ fn images_of(
         let relation = identity.relation(dataset, classes);
         ensure!(
             settings.learning.incomplete.mask.is_none() || matches!(relation, Relation::Same(_)),
-            "the images have changed since the fit began, and it hides pixels of them by their \
-             numbers; give it the folder as it was"
+            "the images have changed since the fit began, and the fit hides pixels by the number of an \
+             image; resume with the folder as it was"
         );
         let split = split_of_the_fit(relation, args.changed)?;
         return Ok((identity, split));
@@ -311,7 +311,7 @@ fn visible(settings: &Settings, dataset: &Dataset, indices: &[usize]) -> Option<
     Some(masks.to_kind(Kind::Uint8))
 }
 
-/// x of the images at `indices`, computed by the bundle's own graph.
+/// x of the images at `indices`, computed by the graph that the bundle will hold.
 fn preprocess(image: &ImageSpec, dataset: &Dataset, indices: &[usize]) -> anyhow::Result<Tensor> {
     let runtime = Runtime::load(None)?;
     let graph = preprocess_graph(image)?;
