@@ -122,11 +122,7 @@ fn convolution(draw: &mut Draw, transposed: bool) -> Case {
     let bias = draw.any(&[outputs]);
     let torch_weight = double(&weight);
     let torch_bias = double(&bias);
-    let geometry = ConvGeometry {
-        kernel,
-        stride,
-        padding,
-    };
+    let geometry = ConvGeometry::new(kernel, stride, padding);
     let (s, p) = ([stride as i64; 2], [padding as i64; 2]);
     case(
         vec![draw.any(&[rows, inputs, side, side])],

@@ -134,10 +134,14 @@ fn table(name: GeneratorName, width: usize, latent_dim: usize) -> Vec<[usize; 5]
             Layer::ConvTranspose {
                 in_channels,
                 out_channels,
-                kernel,
-                stride,
-                padding,
-            } => [in_channels, out_channels, kernel, stride, padding],
+                geometry,
+            } => [
+                in_channels,
+                out_channels,
+                geometry.kernel,
+                geometry.stride,
+                geometry.pads[0],
+            ],
             Layer::Linear { .. } => panic!("{name} has a fully connected layer"),
         })
         .collect()

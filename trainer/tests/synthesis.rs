@@ -37,11 +37,7 @@ fn network(path: &Path, channels: usize, spatial: [Dim; 2]) {
     let shape = [Dim::Batch, Dim::Fixed(channels), spatial[0], spatial[1]];
     let x = graph.input("images", &shape);
     let weight = graph.weights("weight", weight);
-    let geometry = ConvGeometry {
-        kernel: 3,
-        stride: 2,
-        padding: 1,
-    };
+    let geometry = ConvGeometry::new(3, 2, 1);
     let filtered = graph.conv(&x, &weight, None, geometry).unwrap();
     let rectified = graph.relu(&filtered).unwrap();
     let sum = graph.reduce_sum(&rectified, &[2, 3], false).unwrap();

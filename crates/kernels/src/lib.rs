@@ -12,8 +12,8 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 mod bf16;
+mod convolution;
 mod fusion;
-mod geometry;
 mod layer;
 mod offload;
 mod program;
@@ -29,8 +29,8 @@ mod winograd;
 mod winograd;
 
 pub use bf16::available as bf16_available;
+pub use convolution::Convolution;
 pub use fusion::Fusion;
-pub use geometry::Geometry;
 pub use layer::{Finish, Layer};
 pub use offload::{DOMAIN, Offloaded, convolution, linear, offload};
 pub use program::Program;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lfbm_onnx::DecodeError;
 
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::layer::{Finish, Layer};
 use crate::program::Program;
 use crate::rewrite::{Offloadable, Rewriter};
@@ -31,7 +31,7 @@ pub fn offload(graph: &[u8], bf16: bool) -> Result<Option<Offloaded>, DecodeErro
     rewriter.offload_layers(|layer| match layer {
         _ if bf16 => true,
         Offloadable::Linear => false,
-        Offloadable::Convolution(geometry) => winograd::suits(geometry),
+        Offloadable::Convolution(convolution) => winograd::suits(convolution),
     })?;
     let programs = rewriter.fuse().into();
     Ok(rewriter.finish().map(|graph| Offloaded { graph, programs }))
@@ -50,16 +50,21 @@ pub fn linear(
 /// A convolution whose `weights` are laid out as in ONNX: with fewer products if that suits it, else in
 /// bfloat16 if `bf16` allows it. `None` if there is no kernel for it.
 pub fn convolution(
-    geometry: Geometry,
+    convolution: Convolution,
     weights: &[f32],
     bf16: bool,
     finish: Finish,
 ) -> Option<Box<dyn Layer>> {
-    let output = geometry.output()?;
-    if winograd::suits(&geometry) {
-        winograd::layer(geometry, output, weights, finish)
+    let output = convolution.output()?;
+    if winograd::suits(&convolution) {
+        winograd::layer(convolution, output, weights, finish)
     } else if bf16 {
-        Some(Box::new(bf16::Conv::new(geometry, output, weights, finish)))
+        Some(Box::new(bf16::Conv::new(
+            convolution,
+            output,
+            weights,
+            finish,
+        )))
     } else {
         None
     }

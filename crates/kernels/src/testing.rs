@@ -3,7 +3,7 @@
 use half::bf16;
 use lfbm_testkit::noise;
 
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::layer::{Finish, Layer};
 
 /// What is left of a factor.
@@ -23,31 +23,31 @@ pub(super) fn assert_close(got: f32, before: f64, slope: f64, tolerance: f64) {
 /// Asserts that the layer of a convolution computes it, from what is `kept` of the factors. Returns
 /// the outputs.
 pub(super) fn assert_convolves(
-    geometry: Geometry,
+    convolution: Convolution,
     images: usize,
     kept: fn(f32) -> f64,
     tolerance: f64,
-    layer: impl FnOnce(Geometry, [usize; 2], &[f32], Finish) -> Box<dyn Layer>,
+    layer: impl FnOnce(Convolution, [usize; 2], &[f32], Finish) -> Box<dyn Layer>,
 ) -> Vec<f32> {
-    let output = geometry.output().unwrap();
-    let [channels, filters] = geometry.channels;
-    let [height, width] = geometry.kernel;
+    let output = convolution.output().unwrap();
+    let [channels, filters] = convolution.channels;
+    let [height, width] = convolution.kernel();
     let weights = noise(filters * channels * height * width, 1);
     let bias = noise(filters, 2);
     let finish = Finish {
         bias: bias.clone(),
         slope: 0.2,
     };
-    let mut layer = layer(geometry, output, &weights, finish);
+    let mut layer = layer(convolution, output, &weights, finish);
     assert_eq!(layer.outputs(), [filters, output[0], output[1]]);
-    let input = channels * geometry.input[0] * geometry.input[1];
+    let input = channels * convolution.input[0] * convolution.input[1];
     assert_eq!(layer.inputs(), input);
     let x = noise(images * input, 3);
     let plane = output[0] * output[1];
     let mut y = vec![f32::NAN; images * filters * plane];
     layer.run(&x, &mut y);
     for (x, y) in x.chunks(input).zip(y.chunks(filters * plane)) {
-        let sums = convolved(&geometry, output, &weights, x, kept);
+        let sums = convolved(&convolution, output, &weights, x, kept);
         for (index, (&got, sum)) in y.iter().zip(sums).enumerate() {
             assert_close(got, sum + f64::from(bias[index / plane]), 0.2, tolerance);
         }
@@ -57,29 +57,29 @@ pub(super) fn assert_convolves(
 
 /// y of one image, tap by tap.
 fn convolved(
-    geometry: &Geometry,
+    convolution: &Convolution,
     output: [usize; 2],
     weights: &[f32],
     x: &[f32],
     kept: fn(f32) -> f64,
 ) -> Vec<f64> {
-    let ([channels, filters], [height, width]) = (geometry.channels, geometry.input);
-    let [kernel_height, kernel_width] = geometry.kernel;
+    let ([channels, filters], [height, width]) = (convolution.channels, convolution.input);
+    let [kernel_height, kernel_width] = convolution.kernel();
     let mut y = vec![0.0; filters * output[0] * output[1]];
     for filter in 0..filters {
         for channel in 0..channels {
             for ky in 0..kernel_height {
                 for kx in 0..kernel_width {
-                    let weight = weights[geometry.weight(filter, channel, [ky, kx])];
+                    let weight = weights[convolution.weight(filter, channel, [ky, kx])];
                     // A convolution and its transpose pair the same places.
                     let place = |axis: usize, near: usize, k: usize| {
-                        let far = near * geometry.strides[axis] + k;
-                        far.checked_sub(geometry.pads[axis])
+                        let far = near * convolution.axes[axis].stride + k;
+                        far.checked_sub(convolution.axes[axis].pads[0])
                     };
-                    let (nears, fars) = if geometry.transposed {
-                        (geometry.input, output)
+                    let (nears, fars) = if convolution.transposed {
+                        (convolution.input, output)
                     } else {
-                        (output, geometry.input)
+                        (output, convolution.input)
                     };
                     for near_y in 0..nears[0] {
                         for near_x in 0..nears[1] {
@@ -90,7 +90,7 @@ fn convolved(
                             if far_y >= fars[0] || far_x >= fars[1] {
                                 continue;
                             }
-                            let ([in_y, in_x], [out_y, out_x]) = if geometry.transposed {
+                            let ([in_y, in_x], [out_y, out_x]) = if convolution.transposed {
                                 ([near_y, near_x], [far_y, far_x])
                             } else {
                                 ([far_y, far_x], [near_y, near_x])

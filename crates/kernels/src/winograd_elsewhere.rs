@@ -1,12 +1,12 @@
 //! On CPUs that [`winograd`](super::winograd) has no instructions for.
 
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::layer::{Finish, Layer};
 
-pub(super) fn suits(_: &Geometry) -> bool {
+pub(super) fn suits(_: &Convolution) -> bool {
     false
 }
 
-pub(super) fn layer(_: Geometry, _: [usize; 2], _: &[f32], _: Finish) -> Option<Box<dyn Layer>> {
+pub(super) fn layer(_: Convolution, _: [usize; 2], _: &[f32], _: Finish) -> Option<Box<dyn Layer>> {
     None
 }

@@ -46,7 +46,7 @@ pub enum EncoderLayer {
         in_channels: usize,
         /// Channels written.
         out_channels: usize,
-        /// Kernel, stride and padding.
+        /// Along both axes. Pads before and after are equal.
         geometry: ConvGeometry,
     },
 }
@@ -92,22 +92,13 @@ impl EncoderSpec {
                 inputs: outputs,
                 outputs: inputs,
             },
-            Layer::ConvTranspose {
-                kernel,
-                stride,
-                padding,
-                ..
-            } => {
+            Layer::ConvTranspose { geometry, .. } => {
                 let in_channels = channels;
                 channels = self.width * most.min(1 << index);
                 EncoderLayer::Conv {
                     in_channels,
                     out_channels: channels,
-                    geometry: ConvGeometry {
-                        kernel,
-                        stride,
-                        padding,
-                    },
+                    geometry,
                 }
             }
         });
@@ -129,7 +120,9 @@ impl EncoderSpec {
                     geometry,
                     ..
                 } => {
-                    side = (side + 2 * geometry.padding - geometry.kernel) / geometry.stride + 1;
+                    side = geometry.output(side).ok_or_else(|| {
+                        ModelError::Spec(format!("{side} pixels are too few for {geometry:?}"))
+                    })?;
                     out_channels * side * side
                 }
             };

@@ -89,10 +89,9 @@ impl GeneratorName {
 
     /// Rows and columns of the images that it makes; `None` when it makes any.
     pub fn side(self) -> Option<usize> {
-        self.rows().map(|rows| {
-            rows.iter().fold(1, |side, &(_, kernel, stride, padding)| {
-                conv_transpose_side(side, kernel, stride, padding)
-            })
+        let mut rows = self.rows()?.iter();
+        rows.try_fold(1, |side, &(_, kernel, stride, padding)| {
+            ConvGeometry::new(kernel, stride, padding).transposed_output(side)
         })
     }
 
@@ -100,11 +99,6 @@ impl GeneratorName {
         let found = CONVOLUTIONAL.iter().find(|(name, _)| *name == self);
         found.map(|(_, rows)| *rows)
     }
-}
-
-/// Side of a transposed convolution's output.
-fn conv_transpose_side(side: usize, kernel: usize, stride: usize, padding: usize) -> usize {
-    (side - 1) * stride + kernel - 2 * padding
 }
 
 impl fmt::Display for GeneratorName {
@@ -129,12 +123,8 @@ pub enum Layer {
         in_channels: usize,
         /// Channels written.
         out_channels: usize,
-        /// Side of the kernel.
-        kernel: usize,
-        /// Stride along both axes.
-        stride: usize,
-        /// Padding on every side.
-        padding: usize,
+        /// Along both axes. Pads before and after are equal.
+        geometry: ConvGeometry,
     },
 }
 
@@ -146,8 +136,7 @@ impl Layer {
             Layer::ConvTranspose {
                 in_channels,
                 out_channels,
-                kernel,
-                ..
+                geometry: ConvGeometry { kernel, .. },
             } => {
                 vec![in_channels, out_channels, kernel, kernel]
             }
@@ -222,9 +211,7 @@ impl GeneratorSpec {
             let layer = Layer::ConvTranspose {
                 in_channels,
                 out_channels,
-                kernel,
-                stride,
-                padding,
+                geometry: ConvGeometry::new(kernel, stride, padding),
             };
             in_channels = out_channels;
             layer
@@ -274,16 +261,15 @@ fn apply(
     let Layer::ConvTranspose {
         in_channels,
         out_channels,
-        kernel,
-        stride,
-        padding,
+        geometry,
     } = *layer
     else {
         let weight = graph.weights(&format!("{name}.weight"), weights.weight.clone());
         let bias = graph.weights(&format!("{name}.bias"), weights.bias.clone());
         return Ok(graph.linear(h, &weight, &bias)?);
     };
-    if *spatial == 1 && padding == 0 {
+    let kernel = geometry.kernel;
+    if *spatial == 1 && geometry.pads == [0; 2] {
         // On one pixel a transposed convolution is a matrix product, which runs far faster.
         *spatial = kernel;
         let area = kernel * kernel;
@@ -302,13 +288,8 @@ fn apply(
         let sizes = [-1, out_channels as i64, kernel as i64, kernel as i64];
         return Ok(graph.reshape(&product, &sizes)?);
     }
-    *spatial = conv_transpose_side(*spatial, kernel, stride, padding);
+    *spatial = geometry.transposed_output(*spatial).unwrap_or(0);
     let weight = graph.weights(&format!("{name}.weight"), weights.weight.clone());
     let bias = graph.weights(&format!("{name}.bias"), weights.bias.clone());
-    let geometry = ConvGeometry {
-        kernel,
-        stride,
-        padding,
-    };
     Ok(graph.conv_transpose(h, &weight, Some(&bias), geometry)?)
 }

@@ -2,29 +2,9 @@
 //! [`GraphError`] when shapes do not fit.
 
 use super::graph::{Attribute, Constant, Dim, Graph, GraphError, Node, Value};
+use crate::conv_geometry::ConvGeometry;
 use crate::op::Op;
-
-/// Geometry of a square, two-dimensional convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConvGeometry {
-    /// Side of the kernel.
-    pub kernel: usize,
-    /// Stride along both axes.
-    pub stride: usize,
-    /// Padding on every side.
-    pub padding: usize,
-}
-
-impl ConvGeometry {
-    fn attributes(self) -> [(&'static str, Attribute); 3] {
-        let twice = |value: usize| Attribute::Ints(vec![value as i64; 2]);
-        [
-            ("kernel_shape", twice(self.kernel)),
-            ("strides", twice(self.stride)),
-            ("pads", Attribute::Ints(vec![self.padding as i64; 4])),
-        ]
-    }
-}
+use crate::ops::window_attributes;
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident => $op:expr;)*) => {
@@ -331,7 +311,7 @@ impl Graph {
         self.apply(Op::Expand, &[x, &target], [])
     }
 
-    /// Two-dimensional convolution; `weight: [out, in, k, k]`.
+    /// Two-dimensional convolution, of the same geometry along both axes; `weight: [out, in, k, k]`.
     ///
     /// # Errors
     /// When the shapes do not fit.
@@ -343,10 +323,11 @@ impl Graph {
         geometry: ConvGeometry,
     ) -> Result<Value, GraphError> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
-        self.apply(Op::Conv, &inputs, geometry.attributes())
+        self.apply(Op::Conv, &inputs, window_attributes(&[geometry; 2]))
     }
 
-    /// Two-dimensional transposed convolution; `weight: [in, out, k, k]`.
+    /// Two-dimensional transposed convolution, of the same geometry along both axes;
+    /// `weight: [in, out, k, k]`.
     ///
     /// # Errors
     /// When the shapes do not fit.
@@ -358,6 +339,10 @@ impl Graph {
         geometry: ConvGeometry,
     ) -> Result<Value, GraphError> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
-        self.apply(Op::ConvTranspose, &inputs, geometry.attributes())
+        self.apply(
+            Op::ConvTranspose,
+            &inputs,
+            window_attributes(&[geometry; 2]),
+        )
     }
 }

@@ -17,6 +17,7 @@
 mod append;
 mod build;
 mod codec;
+mod conv_geometry;
 mod fuse;
 mod gradient;
 mod graph;
@@ -28,16 +29,16 @@ mod ops;
 pub mod proto;
 mod tensor;
 
-pub use build::ConvGeometry;
 pub use codec::{
     DecodeError, External, ExternalData, Signature, decode, decode_shapes, encode, is_standard,
     signature,
 };
+pub use conv_geometry::ConvGeometry;
 pub use gradient::{differentiable_ops, gradient, pullback};
 pub use graph::{
     Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, OPSET, Shape, Value, ValueType,
 };
 pub use import::{Imported, import};
 pub use op::Op;
-pub use ops::{Window, reduced_axes, window};
+pub use ops::{conv_geometry, reduced_axes};
 pub use tensor::Tensor;

@@ -16,11 +16,7 @@ fn sizes_beyond_counting_are_errors() {
         "empty",
         &[Dim::Fixed(1), Dim::Fixed(1), Dim::Fixed(0), HUGE],
     );
-    let geometry = ConvGeometry {
-        kernel: 1,
-        stride: 1,
-        padding: 1,
-    };
+    let geometry = ConvGeometry::new(1, 1, 1);
     assert!(graph.conv(&image, &empty, None, geometry).is_err());
     assert!(
         graph
@@ -41,11 +37,7 @@ fn sizes_that_are_added_stop_at_the_largest() {
     assert_eq!(graph.shape(&part).unwrap(), [Dim::Fixed(2)]);
     let image = graph.input("image", &[Dim::Batch, Dim::Fixed(1), HUGE, HUGE]);
     let kernel = graph.input("kernel", &[Dim::Fixed(1), Dim::Fixed(1), HUGE, HUGE]);
-    let geometry = ConvGeometry {
-        kernel: 1,
-        stride: most,
-        padding: 0,
-    };
+    let geometry = ConvGeometry::new(1, most, 0);
     assert!(graph.conv(&image, &kernel, None, geometry).is_ok());
     assert!(
         graph

@@ -8,10 +8,10 @@ use lfbm_bundle::manifest::Manifest;
 use crate::chain_start::ChainStarts;
 use crate::device::Device;
 use crate::error::RuntimeError;
+use crate::graphs::Preprocess;
 use crate::library::Runtime;
 use crate::options::SessionOptions;
 use crate::posterior_step::PosteriorStep;
-use crate::session::Preprocess;
 
 /// The graphs that a chain passes, from its image to its densities, open for one thread.
 ///

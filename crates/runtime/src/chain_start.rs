@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use ort::session::{HasSelectedOutputs, RunOptions};
-
-use crate::session::{Graph, Input, Output, check_length, image_row};
 use lfbm_bundle::manifest::{ChainStart, Manifest};
 
 use crate::error::RuntimeError;
+use crate::executor::{GraphExecutor, Input, Output, check_length};
+use crate::graphs::{image_row, open};
 use crate::library::Runtime;
 use crate::noise::ChainNoise;
 use crate::options::SessionOptions;
@@ -19,10 +18,9 @@ pub struct ChainStarts {
 }
 
 struct Encoder {
-    graph: Graph,
+    graph: Box<dyn GraphExecutor>,
     latent_dim: usize,
     image: [usize; 3],
-    options: RunOptions<HasSelectedOutputs>,
 }
 
 impl ChainStarts {
@@ -38,15 +36,11 @@ impl ChainStarts {
     ) -> Result<Self, RuntimeError> {
         let encoder = match manifest.chain_start {
             ChainStart::StandardNormal => None,
-            ChainStart::Encoder => {
-                let graph = Graph::open(runtime, dir, "encoder", options)?;
-                Some(Encoder {
-                    options: graph.select(&["z"])?,
-                    latent_dim: manifest.latent_dim,
-                    image: image_row(manifest),
-                    graph,
-                })
-            }
+            ChainStart::Encoder => Some(Encoder {
+                graph: open(runtime, dir, ("encoder", &["z"]), options)?,
+                latent_dim: manifest.latent_dim,
+                image: image_row(manifest),
+            }),
         };
         Ok(Self { encoder })
     }
@@ -79,7 +73,7 @@ impl ChainStarts {
         };
         encoder.graph.run(
             rows,
-            [
+            &[
                 Input {
                     name: "x",
                     row: &encoder.image,
@@ -91,11 +85,10 @@ impl ChainStarts {
                     values: noise,
                 },
             ],
-            [Some(Output {
+            &mut [Output {
                 name: "z",
                 values: z,
-            })],
-            &encoder.options,
+            }],
         )
     }
 }

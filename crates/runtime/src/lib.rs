@@ -7,17 +7,21 @@
 //! * [`ChainBatch`] steps chains, for serving, evaluation and calibration alike;
 //! * [`Inference`] runs the chains of a set of images to their end, [`Sampler`] draws from the prior;
 //! * [`ChainNoise`] is the noise that all of them draw.
+//!
+//! Each graph is run by a `GraphExecutor`: on the CPU by a session, on a GPU by what is in `cuda/`.
 #![deny(unsafe_code)]
 
 mod chain;
 mod chain_batch;
 mod chain_graphs;
 mod chain_start;
-mod cuda_graph;
+mod cuda;
 mod device;
 mod error;
 mod evaluate;
+mod executor;
 mod features;
+mod graphs;
 mod inference;
 mod library;
 mod noise;
@@ -25,7 +29,6 @@ mod operators;
 mod options;
 mod posterior_step;
 mod precision;
-mod recording;
 mod sampler;
 mod session;
 
@@ -37,6 +40,7 @@ pub use device::Device;
 pub use error::{LIBRARY_VARIABLE, RuntimeError};
 pub use evaluate::{evaluate, evaluate_file};
 pub use features::FeatureNetwork;
+pub use graphs::{Generator, Preprocess, PriorSampler, PriorStep};
 pub use inference::{Inference, SCORE_SEED};
 pub use library::{NO_TELEMETRY, Runtime};
 pub use noise::ChainNoise;
@@ -44,4 +48,3 @@ pub use options::SessionOptions;
 pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
 pub use precision::Precision;
 pub use sampler::Sampler;
-pub use session::{Generator, Preprocess, PriorSampler, PriorStep};

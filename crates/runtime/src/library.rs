@@ -5,9 +5,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use ort::ep::{CUDA, ExecutionProvider, TensorRT};
-
-use crate::device::Device;
 use crate::error::{LIBRARY_VARIABLE, RuntimeError};
 
 /// The variable that keeps ONNX Runtime from sending telemetry, and its value: whatever the library is
@@ -78,29 +75,6 @@ impl Runtime {
     /// The library's version, such as `1.30.0`.
     pub fn version(&self) -> &str {
         &self.version
-    }
-}
-
-impl Runtime {
-    /// Why `device` cannot be had, when ONNX Runtime says `error` of it.
-    pub(crate) fn device_error(&self, device: Device, error: &ort::Error) -> RuntimeError {
-        let (provider, available) = match device {
-            Device::TensorRt { .. } => (TensorRT::NAME, TensorRT::is_available()),
-            Device::Cpu | Device::Cuda { .. } => (CUDA::NAME, CUDA::is_available()),
-        };
-        let reason = if available.unwrap_or(false) {
-            format!(
-                "{error}; look whether nvidia-smi shows it and whether LD_LIBRARY_PATH leads to \
-                 the libraries of CUDA, cuDNN and, for tensorrt, TensorRT"
-            )
-        } else {
-            format!(
-                "{} was built without {provider}; set {LIBRARY_VARIABLE} to the libonnxruntime.so \
-                 of a build for GPUs, or ask for the device cpu",
-                self.path().display()
-            )
-        };
-        RuntimeError::Device { device, reason }
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::num::NonZero;
 
-use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
-
 use crate::device::Device;
 use crate::precision::Precision;
 
@@ -30,32 +28,6 @@ impl SessionOptions {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             threads => threads,
-        }
-    }
-}
-
-impl SessionOptions {
-    /// The execution providers of the device, first choice first. Each fails when it cannot be
-    /// had; without that, ONNX Runtime would silently run on the CPU.
-    pub(crate) fn providers(&self) -> Vec<ExecutionProviderDispatch> {
-        let cuda = |id| {
-            let tf32 = self.precision == Precision::Tf32;
-            let cuda = CUDA::default().with_device_id(id).with_tf32(tf32);
-            let cuda = cuda.with_cuda_graph(self.cuda_graphs);
-            match self.gpu_memory_limit_bytes {
-                Some(limit) => cuda.with_memory_limit(limit),
-                None => cuda,
-            }
-            .build()
-            .error_on_failure()
-        };
-        match self.device {
-            Device::Cpu => Vec::new(),
-            Device::Cuda { id } => vec![cuda(id)],
-            Device::TensorRt { id } => {
-                let tensorrt = TensorRT::default().with_device_id(id).build();
-                vec![tensorrt.error_on_failure(), cuda(id)]
-            }
         }
     }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use lfbm_bundle::manifest::{Manifest, PriorSampling};
 
 use crate::error::RuntimeError;
+use crate::graphs::{Generator, PriorSampler, PriorStep};
 use crate::library::Runtime;
 use crate::noise::ChainNoise;
 use crate::options::SessionOptions;
-use crate::session::{Generator, PriorSampler, PriorStep};
 
 /// `prior.onnx` and `generator.onnx` of a bundle, open.
 pub struct Sampler {

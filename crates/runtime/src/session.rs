@@ -1,8 +1,7 @@
-//! One session a graph. All arrays are row major, `f32`, and lie one row after the other.
+//! Graphs that a session of ONNX Runtime runs.
 
 use lfbm_bundle::WEIGHTS;
-use lfbm_bundle::manifest::Manifest;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 use std::fs;
@@ -10,12 +9,17 @@ use std::path::Path;
 
 use crate::device::Device;
 use crate::error::RuntimeError;
+use crate::executor::{GraphExecutor, Input, Output, check_length};
 use crate::library::Runtime;
 use crate::operators::OffloadedGraph;
 use crate::options::SessionOptions;
-use crate::recording::no_recording;
 
-fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Session, RuntimeError> {
+fn open(
+    runtime: &Runtime,
+    path: &Path,
+    options: &SessionOptions,
+    on_device: impl FnOnce(SessionBuilder) -> Result<SessionBuilder, RuntimeError>,
+) -> Result<Session, RuntimeError> {
     let precision = options.precision;
     precision
         .check(options.device)
@@ -35,12 +39,7 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
         .map_err(|error| failed(error.into()))?
         .with_inter_threads(1)
         .map_err(|error| failed(error.into()))?;
-    let providers = options.providers();
-    if !providers.is_empty() {
-        builder = builder
-            .with_execution_providers(providers)
-            .map_err(|error| runtime.device_error(options.device, &error.into()))?;
-    }
+    builder = on_device(builder)?;
     // Into memory: ONNX Runtime would map the weights' file, and whoever writes to it would change
     // the scores of a model that is served, or end the process by cutting it.
     let unreadable = |path: &Path| {
@@ -70,94 +69,71 @@ fn open(runtime: &Runtime, path: &Path, options: &SessionOptions) -> Result<Sess
     .map_err(failed)
 }
 
-pub(super) struct Input<'a> {
-    pub(super) name: &'static str,
-    /// Sizes of a row's dimensions.
-    pub(super) row: &'a [usize],
-    pub(super) values: &'a [f32],
-}
-
-pub(super) struct Output<'a> {
-    pub(super) name: &'static str,
-    pub(super) values: &'a mut [f32],
-}
-
-/// A session with the outputs that its caller wants.
-pub(super) struct Graph {
+/// A session.
+pub(crate) struct SessionExecutor {
     name: &'static str,
-    /// There until it is dropped.
-    session: Option<Session>,
-    /// Whether threads that record CUDA graphs are in its way.
-    on_gpu: bool,
+    session: Session,
+    /// What selects the first output, the first two, and so on.
+    selections: Vec<RunOptions<HasSelectedOutputs>>,
 }
 
-impl Drop for Graph {
-    fn drop(&mut self) {
-        let _guard = self.on_gpu.then(no_recording);
-        self.session = None;
-    }
-}
-
-impl Graph {
-    pub(super) fn open(
+impl SessionExecutor {
+    /// Opens `name`.onnx in `dir` on the device that `on_device` adds to the session's builder.
+    pub(crate) fn open(
         runtime: &Runtime,
         dir: &Path,
-        name: &'static str,
+        (name, outputs): (&'static str, &[&'static str]),
         options: &SessionOptions,
+        on_device: impl FnOnce(SessionBuilder) -> Result<SessionBuilder, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
-        let options = SessionOptions {
-            // The others' tensors lie elsewhere at every run.
-            cuda_graphs: options.cuda_graphs && name == "posterior",
-            ..*options
+        let path = dir.join(format!("{name}.onnx"));
+        let session = open(runtime, &path, options, on_device)?;
+        let select = |count| {
+            let outputs: &[&str] = &outputs[..count];
+            let selector = outputs
+                .iter()
+                .fold(OutputSelector::no_default(), |selector, &output| {
+                    selector.with(output)
+                });
+            let options = RunOptions::new().map_err(|source| RuntimeError::Run {
+                graph: name,
+                source,
+            })?;
+            Ok(options.with_outputs(selector))
         };
-        let on_gpu = options.device != Device::Cpu;
-        let _guard = on_gpu.then(no_recording);
-        let session = open(runtime, &dir.join(format!("{name}.onnx")), &options)?;
         Ok(Self {
             name,
-            session: Some(session),
-            on_gpu,
+            session,
+            selections: (1..=outputs.len()).map(select).collect::<Result<_, _>>()?,
         })
     }
 
-    pub(super) fn session(&self) -> Result<&Session, RuntimeError> {
-        let closed = RuntimeError::Closed { graph: self.name };
-        self.session.as_ref().ok_or(closed)
+    pub(crate) fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
+}
 
-    pub(super) fn session_mut(&mut self) -> Result<&mut Session, RuntimeError> {
-        let closed = RuntimeError::Closed { graph: self.name };
-        self.session.as_mut().ok_or(closed)
-    }
-
-    pub(super) fn select(
-        &self,
-        outputs: &[&str],
-    ) -> Result<RunOptions<HasSelectedOutputs>, RuntimeError> {
-        let selector = outputs
-            .iter()
-            .fold(OutputSelector::no_default(), |selector, &output| {
-                selector.with(output)
-            });
-        let options = RunOptions::new().map_err(|source| RuntimeError::Run {
-            graph: self.name,
-            source,
-        })?;
-        Ok(options.with_outputs(selector))
-    }
-
-    pub(super) fn run<const I: usize, const O: usize>(
+impl GraphExecutor for SessionExecutor {
+    fn run(
         &mut self,
         rows: usize,
-        inputs: [Input<'_>; I],
-        outputs: [Option<Output<'_>>; O],
-        options: &RunOptions<HasSelectedOutputs>,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
     ) -> Result<(), RuntimeError> {
         let graph = self.name;
         let failed = |source: ort::Error| RuntimeError::Run { graph, source };
-        let _guard = self.on_gpu.then(no_recording);
-        let mut feeds = Vec::with_capacity(I);
-        for Input { name, row, values } in inputs {
+        let count = outputs.len();
+        let selection = count
+            .checked_sub(1)
+            .and_then(|last| self.selections.get(last));
+        let options = selection.ok_or(RuntimeError::Length {
+            graph,
+            what: "outputs",
+            got: count,
+            expected: self.selections.len(),
+        })?;
+        let mut feeds = Vec::with_capacity(inputs.len());
+        for &Input { name, row, values } in inputs {
             let expected = rows * row.iter().product::<usize>();
             check_length(graph, name, values.len(), expected)?;
             let shape: Vec<usize> = std::iter::once(rows).chain(row.iter().copied()).collect();
@@ -167,153 +143,14 @@ impl Graph {
             ));
         }
         let results = self
-            .session_mut()?
+            .session
             .run_with_options(feeds, options)
             .map_err(failed)?;
-        for Output { name, values } in outputs.into_iter().flatten() {
-            let (_, computed) = results[name].try_extract_tensor::<f32>().map_err(failed)?;
+        for Output { name, values } in outputs {
+            let (_, computed) = results[*name].try_extract_tensor::<f32>().map_err(failed)?;
             check_length(graph, name, values.len(), computed.len())?;
             values.copy_from_slice(computed);
         }
         Ok(())
-    }
-}
-
-pub(super) fn check_length(
-    graph: &'static str,
-    what: &'static str,
-    got: usize,
-    expected: usize,
-) -> Result<(), RuntimeError> {
-    if got == expected {
-        Ok(())
-    } else {
-        Err(RuntimeError::Length {
-            graph,
-            what,
-            got,
-            expected,
-        })
-    }
-}
-
-pub(super) fn image_row(manifest: &Manifest) -> [usize; 3] {
-    [
-        manifest.image.channels,
-        manifest.image.height,
-        manifest.image.width,
-    ]
-}
-
-macro_rules! map_session {
-    ($(#[$doc:meta])* $name:ident, $file:literal, $input:literal: $row:expr, $output:literal) => {
-        $(#[$doc])*
-        pub struct $name {
-            graph: Graph,
-            row: Vec<usize>,
-            options: RunOptions<HasSelectedOutputs>,
-        }
-
-        impl $name {
-            /// Opens the graph of the bundle in `dir`.
-            ///
-            /// # Errors
-            /// When ONNX Runtime refuses the graph, or the device cannot be had.
-            pub fn open(
-                runtime: &Runtime,
-                dir: &Path,
-                manifest: &Manifest,
-                options: &SessionOptions,
-            ) -> Result<Self, RuntimeError> {
-                let graph = Graph::open(runtime, dir, $file, options)?;
-                let row: fn(&Manifest) -> Vec<usize> = $row;
-                Ok(Self { options: graph.select(&[$output])?, row: row(manifest), graph })
-            }
-
-            /// Maps `rows` rows of `input` to as many of `output`.
-            ///
-            /// # Errors
-            /// When a slice's length does not fit `rows`, or the run fails.
-            pub fn run(
-                &mut self,
-                rows: usize,
-                input: &[f32],
-                output: &mut [f32],
-            ) -> Result<(), RuntimeError> {
-                self.graph.run(
-                    rows,
-                    [Input { name: $input, row: &self.row, values: input }],
-                    [Some(Output { name: $output, values: output })],
-                    &self.options,
-                )
-            }
-        }
-    };
-}
-
-map_session!(
-    /// Intensities in [0, 1] (a byte v is v / 255), rows x C H W, to x: `preprocess.onnx`.
-    Preprocess, "preprocess", "image": |manifest| image_row(manifest).to_vec(), "x"
-);
-map_session!(
-    /// Latents, rows x d, to images x, rows x C H W: `generator.onnx`.
-    Generator, "generator", "z": |manifest| vec![manifest.latent_dim], "x"
-);
-map_session!(
-    /// Standard normal z0, rows x d, to latents z: `prior.onnx`.
-    PriorSampler, "prior", "z0": |manifest| vec![manifest.latent_dim], "z"
-);
-
-/// One Langevin step of an energy-based prior: `prior.onnx`.
-pub struct PriorStep {
-    graph: Graph,
-    latent: [usize; 1],
-    options: RunOptions<HasSelectedOutputs>,
-}
-
-impl PriorStep {
-    /// Opens the graph of the bundle in `dir`.
-    ///
-    /// # Errors
-    /// When ONNX Runtime refuses the graph, or the device cannot be had.
-    pub fn open(
-        runtime: &Runtime,
-        dir: &Path,
-        manifest: &Manifest,
-        options: &SessionOptions,
-    ) -> Result<Self, RuntimeError> {
-        let graph = Graph::open(runtime, dir, "prior", options)?;
-        Ok(Self {
-            options: graph.select(&["z_next"])?,
-            latent: [manifest.latent_dim],
-            graph,
-        })
-    }
-
-    /// Moves the latents `z` to `z_next`; all three are rows x d, `step_size` has one value a row.
-    ///
-    /// # Errors
-    /// When a slice's length does not fit the others', or the run fails.
-    pub fn run(
-        &mut self,
-        z: &[f32],
-        noise: &[f32],
-        step_size: &[f32],
-        z_next: &mut [f32],
-    ) -> Result<(), RuntimeError> {
-        let input = |name, row, values| Input { name, row, values };
-        self.graph.run(
-            step_size.len(),
-            [
-                input("z", &self.latent, z),
-                input("noise", &self.latent, noise),
-                input("step_size", &[], step_size),
-            ],
-            [Some(Output {
-                name: "z_next",
-                values: z_next,
-            })],
-            &self.options,
-        )
     }
 }

@@ -2,12 +2,12 @@
 //! more flexible by inverse autoregressive flow steps.
 
 use lfbm_model::{EncoderLayer, EncoderSpec, EncoderWeights, ModelError};
-use lfbm_onnx::ConvGeometry;
 use tch::{Device, Kind, Tensor};
 
 use super::density::log_standard_normal;
 use super::generator::negative_slope;
 use super::linear::Linear;
+use super::operator::stride_and_padding;
 use super::parameters::{Parameters, Role, convert, visit_part};
 use super::{IafStep, Observation, init};
 
@@ -140,13 +140,8 @@ impl Feature {
         let Linear { weight, bias } = &self.layer;
         match self.shape {
             EncoderLayer::Linear { .. } => x.flatten(1, -1).linear(weight, Some(bias)),
-            EncoderLayer::Conv {
-                geometry: ConvGeometry {
-                    stride, padding, ..
-                },
-                ..
-            } => {
-                let [stride, padding] = [stride, padding].map(|v| [v as i64; 2]);
+            EncoderLayer::Conv { geometry, .. } => {
+                let [stride, padding] = stride_and_padding(&geometry);
                 x.conv2d(weight, Some(bias), stride, padding, [1, 1], 1)
             }
         }

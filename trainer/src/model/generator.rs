@@ -1,6 +1,7 @@
 //! The generator g: latents to images.
 
 use lfbm_model::{GeneratorSpec, Layer, LayerWeights, ModelError};
+use lfbm_onnx::ConvGeometry;
 use tch::{Device, Kind, Tensor};
 
 use super::operator::Operator;
@@ -116,8 +117,7 @@ impl GeneratorLayer {
             Layer::ConvTranspose {
                 in_channels,
                 out_channels,
-                kernel,
-                ..
+                geometry: ConvGeometry { kernel, .. },
             } => {
                 let side = kernel as i64;
                 let size = vec![in_channels as i64, out_channels as i64, side, side];
@@ -140,13 +140,11 @@ impl GeneratorLayer {
             Layer::Linear { .. } => Operator::Linear { weight, bias },
             Layer::ConvTranspose {
                 out_channels,
-                kernel,
-                stride,
-                padding,
+                geometry,
                 ..
             } => {
-                let [channels, kernel] = [out_channels as i64, kernel as i64];
-                let [stride, padding] = [stride as i64, padding as i64];
+                let [channels, kernel] = [out_channels as i64, geometry.kernel as i64];
+                let padding = geometry.pads[0];
                 if self.first && padding == 0 {
                     let bias = bias.view([1, -1, 1, 1]);
                     Operator::Project {
@@ -155,21 +153,19 @@ impl GeneratorLayer {
                         channels,
                         kernel,
                     }
-                } else if stride == 1 && padding < kernel {
+                } else if geometry.stride == 1 && padding < geometry.kernel {
                     let flipped = weight.flip([2, 3]).transpose(0, 1).contiguous();
                     Operator::Convolve {
                         weight,
                         flipped,
                         bias,
-                        kernel,
-                        padding,
+                        geometry,
                     }
                 } else {
                     Operator::ConvTranspose {
                         weight,
                         bias,
-                        stride,
-                        padding,
+                        geometry,
                     }
                 }
             }

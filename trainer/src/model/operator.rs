@@ -1,6 +1,7 @@
 //! Linear operators of a generator, each in the formulation that libtorch runs fastest, with the
 //! gradient in their input.
 
+use lfbm_onnx::ConvGeometry;
 use tch::Tensor;
 
 #[derive(Debug)]
@@ -20,15 +21,13 @@ pub(super) enum Operator {
         weight: Tensor,
         flipped: Tensor,
         bias: Tensor,
-        kernel: i64,
-        padding: i64,
+        geometry: ConvGeometry,
     },
     /// Any other transposed convolution.
     ConvTranspose {
         weight: Tensor,
         bias: Tensor,
-        stride: i64,
-        padding: i64,
+        geometry: ConvGeometry,
     },
 }
 
@@ -45,27 +44,21 @@ impl Operator {
             Self::Convolve {
                 flipped,
                 bias,
-                kernel,
-                padding,
+                geometry,
                 ..
             } => {
-                let padding = kernel - 1 - padding;
-                x.conv2d(flipped, Some(bias), [1, 1], [padding, padding], [1, 1], 1)
+                let [_, padding] = stride_and_padding(geometry);
+                let padding = padding.map(|padding| geometry.kernel as i64 - 1 - padding);
+                x.conv2d(flipped, Some(bias), [1, 1], padding, [1, 1], 1)
             }
             Self::ConvTranspose {
                 weight,
                 bias,
-                stride,
-                padding,
-            } => x.conv_transpose2d(
-                weight,
-                Some(bias),
-                [*stride, *stride],
-                [*padding, *padding],
-                [0, 0],
-                1,
-                [1, 1],
-            ),
+                geometry,
+            } => {
+                let [stride, padding] = stride_and_padding(geometry);
+                x.conv_transpose2d(weight, Some(bias), stride, padding, [0, 0], 1, [1, 1])
+            }
         }
     }
 
@@ -75,14 +68,11 @@ impl Operator {
             Self::Linear { weight, .. } => gradient.matmul(weight),
             Self::Project { matrix, .. } => gradient.flatten(1, -1).matmul(&matrix.tr()),
             Self::Convolve {
-                weight, padding, ..
-            } => convolve(gradient, weight, 1, *padding),
-            Self::ConvTranspose {
-                weight,
-                stride,
-                padding,
-                ..
-            } => convolve(gradient, weight, *stride, *padding),
+                weight, geometry, ..
+            }
+            | Self::ConvTranspose {
+                weight, geometry, ..
+            } => convolve(gradient, weight, geometry),
         }
     }
 
@@ -108,39 +98,34 @@ impl Operator {
                 weight,
                 flipped,
                 bias,
-                kernel,
-                padding,
+                geometry,
             } => Self::Convolve {
                 weight: weight.detach(),
                 flipped: flipped.detach(),
                 bias: bias.detach(),
-                kernel,
-                padding,
+                geometry,
             },
             Self::ConvTranspose {
                 weight,
                 bias,
-                stride,
-                padding,
+                geometry,
             } => Self::ConvTranspose {
                 weight: weight.detach(),
                 bias: bias.detach(),
-                stride,
-                padding,
+                geometry,
             },
         }
     }
 }
 
 /// A transposed convolution's gradient in its input is the convolution with the same weight.
-fn convolve(gradient: &Tensor, weight: &Tensor, stride: i64, padding: i64) -> Tensor {
+fn convolve(gradient: &Tensor, weight: &Tensor, geometry: &ConvGeometry) -> Tensor {
     let none: Option<&Tensor> = None;
-    gradient.conv2d(
-        weight,
-        none,
-        [stride, stride],
-        [padding, padding],
-        [1, 1],
-        1,
-    )
+    let [stride, padding] = stride_and_padding(geometry);
+    gradient.conv2d(weight, none, stride, padding, [1, 1], 1)
+}
+
+/// What libtorch takes for height and width: strides, and the pads on either side, which are equal.
+pub(super) fn stride_and_padding(geometry: &ConvGeometry) -> [[i64; 2]; 2] {
+    [geometry.stride, geometry.pads[0]].map(|size| [size as i64; 2])
 }

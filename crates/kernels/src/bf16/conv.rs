@@ -8,26 +8,27 @@
 
 use std::ops::Range;
 
+use lfbm_onnx::ConvGeometry;
 use multiversion::multiversion;
 
 use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::layer::{Finish, Layer, rectify};
 
-impl Geometry {
+impl Convolution {
     /// From one position to the next of those that a product takes.
     fn input_strides(&self) -> [usize; 2] {
         if self.transposed {
             [1, 1]
         } else {
-            self.strides
+            self.strides()
         }
     }
 
     /// From one output to the next of those that a product puts out.
     fn output_strides(&self) -> [usize; 2] {
         if self.transposed {
-            self.strides
+            self.strides()
         } else {
             [1, 1]
         }
@@ -35,8 +36,13 @@ impl Geometry {
 
     /// The products along `axis`.
     fn axis(&self, axis: usize, output: usize) -> Vec<Residue> {
-        let (kernel, pad) = (self.kernel[axis] as isize, self.pads[axis] as isize);
-        let stride = self.strides[axis];
+        let ConvGeometry {
+            kernel,
+            stride,
+            pads: [pad, _],
+            ..
+        } = self.axes[axis];
+        let (kernel, pad) = (kernel as isize, pad as isize);
         if !self.transposed {
             let taps = (0..kernel).map(|k| (k as usize, k - pad)).collect();
             return vec![Residue {
@@ -71,7 +77,7 @@ struct Residue {
 type Tap = (usize, isize);
 
 pub(crate) struct Conv {
-    geometry: Geometry,
+    convolution: Convolution,
     output: [usize; 2],
     planes: Planes,
     products: Vec<Product>,
@@ -89,18 +95,18 @@ struct Product {
 
 impl Product {
     fn new(
-        geometry: &Geometry,
+        convolution: &Convolution,
         output: [usize; 2],
         planes: &Planes,
         [rows, columns]: [&Residue; 2],
         weights: &[f32],
     ) -> Self {
-        let [channels, filters] = geometry.channels;
+        let [channels, filters] = convolution.channels;
         let mut taps: Vec<(Tap, Tap)> = Vec::new();
         for &y in &rows.taps {
             taps.extend(columns.taps.iter().map(|&x| (y, x)));
         }
-        let weight = |filter, channel, y, x| weights[geometry.weight(filter, channel, [y, x])];
+        let weight = |filter, channel, y, x| weights[convolution.weight(filter, channel, [y, x])];
         let (mut packed, mut starts) = (Vec::new(), Vec::new());
         for filter in 0..filters {
             for ((y, _), (x, _)) in &taps {
@@ -117,7 +123,7 @@ impl Product {
         Self {
             weights: packed,
             starts: Starts::new(starts),
-            panels: panels(geometry, output, planes.columns.size, [rows, columns]),
+            panels: panels(convolution, output, planes.columns.size, [rows, columns]),
         }
     }
 }
@@ -133,7 +139,7 @@ struct Panel {
 /// The positions of planes `width` wide, from the first output to the last. Between rows lie
 /// positions that are none.
 fn panels(
-    geometry: &Geometry,
+    convolution: &Convolution,
     output: [usize; 2],
     width: usize,
     [rows, columns]: [&Residue; 2],
@@ -141,7 +147,7 @@ fn panels(
     if rows.count == 0 || columns.count == 0 {
         return Vec::new();
     }
-    let [row_stride, column_stride] = geometry.output_strides();
+    let [row_stride, column_stride] = convolution.output_strides();
     let last = (rows.count - 1) * width + columns.count;
     let panel = |first: usize| {
         let end = last.min(first + TILE_COLUMNS);
@@ -164,16 +170,16 @@ fn panels(
 impl Conv {
     /// Packs the weights.
     pub(crate) fn new(
-        geometry: Geometry,
+        convolution: Convolution,
         output: [usize; 2],
         weights: &[f32],
         finish: Finish,
     ) -> Self {
-        let [rows, columns] = [0, 1].map(|axis| geometry.axis(axis, output[axis]));
-        let [row_stride, column_stride] = geometry.input_strides();
+        let [rows, columns] = [0, 1].map(|axis| convolution.axis(axis, output[axis]));
+        let [row_stride, column_stride] = convolution.input_strides();
         let planes = Planes::new(
-            geometry.channels[0],
-            geometry.input,
+            convolution.channels[0],
+            convolution.input,
             PlaneAxis::new(&rows, row_stride),
             PlaneAxis::new(&columns, column_stride),
         );
@@ -181,11 +187,17 @@ impl Conv {
         for rows in &rows {
             for columns in &columns {
                 let residues = [rows, columns];
-                products.push(Product::new(&geometry, output, &planes, residues, weights));
+                products.push(Product::new(
+                    &convolution,
+                    output,
+                    &planes,
+                    residues,
+                    weights,
+                ));
             }
         }
         Self {
-            geometry,
+            convolution,
             output,
             planes,
             products,
@@ -197,18 +209,18 @@ impl Conv {
 
 impl Layer for Conv {
     fn inputs(&self) -> usize {
-        self.geometry.channels[0] * self.geometry.input.iter().product::<usize>()
+        self.convolution.channels[0] * self.convolution.input.iter().product::<usize>()
     }
 
     fn outputs(&self) -> Vec<usize> {
-        vec![self.geometry.channels[1], self.output[0], self.output[1]]
+        vec![self.convolution.channels[1], self.output[0], self.output[1]]
     }
 
     fn run(&mut self, x: &[f32], y: &mut [f32]) {
-        let filters = self.geometry.channels[1];
+        let filters = self.convolution.channels[1];
         let input = self.inputs();
         let output = self.output.iter().product::<usize>();
-        let stride = self.geometry.output_strides()[1];
+        let stride = self.convolution.output_strides()[1];
         let images = x.chunks_exact(input);
         for (x, y) in images.zip(y.chunks_exact_mut(filters * output)) {
             self.planes.fill(x);
@@ -435,7 +447,7 @@ mod tests {
     use super::*;
     use crate::testing::{assert_convolves, rounded};
 
-    fn geometries() -> impl Strategy<Value = Geometry> {
+    fn convolutions() -> impl Strategy<Value = Convolution> {
         let sizes = |range: Range<usize>| [range.clone(), range];
         let pads = [0_usize..3, 0..3, 0..3, 0..3];
         let shape = (sizes(1..12), sizes(1..10), sizes(1..6), sizes(1..4), pads);
@@ -445,12 +457,13 @@ mod tests {
                 // Else there are outputs that no input reaches.
                 strides = [0, 1].map(|axis: usize| strides[axis].min(kernel[axis]));
             }
-            Geometry {
+            Convolution {
                 channels,
                 input,
-                kernel,
-                strides,
-                pads,
+                axes: [0, 1].map(|axis: usize| ConvGeometry {
+                    pads: [pads[axis], pads[axis + 2]],
+                    ..ConvGeometry::new(kernel[axis], strides[axis], 0)
+                }),
                 transposed,
             }
         })
@@ -458,10 +471,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_convolution_is_the_sum_of_rounded_products(geometry in geometries()) {
-            prop_assume!(geometry.output().is_some());
-            assert_convolves(geometry, 2, rounded, 1e-4, |geometry, output, weights, finish| {
-                Box::new(Conv::new(geometry, output, weights, finish))
+        fn a_convolution_is_the_sum_of_rounded_products(convolution in convolutions()) {
+            prop_assume!(convolution.output().is_some());
+            assert_convolves(convolution, 2, rounded, 1e-4, |convolution, output, weights, finish| {
+                Box::new(Conv::new(convolution, output, weights, finish))
             });
         }
     }

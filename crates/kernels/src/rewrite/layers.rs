@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::Rewriter;
 use lfbm_onnx::proto::{AttributeProto, AttributeType};
-use lfbm_onnx::{Constant, Dim, Graph, GraphError, Node, Op, window};
+use lfbm_onnx::{Constant, ConvGeometry, Dim, Graph, GraphError, Node, Op, conv_geometry};
 
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::program::LEAST_WEIGHTS;
 
 /// Attribute of a moved layer: what negative results are multiplied by, 1 without a rectifier.
@@ -18,7 +18,7 @@ pub(crate) enum Offloadable {
     /// Gemm.
     Linear,
     /// Conv or ConvTranspose.
-    Convolution(Geometry),
+    Convolution(Convolution),
 }
 
 impl Rewriter {
@@ -68,10 +68,10 @@ impl Rewriter {
                 rectified.clone_into(output);
                 self.joined.insert(rectified.to_owned());
             }
-            if let Offloadable::Convolution(geometry) = layer {
+            if let Offloadable::Convolution(convolution) = layer {
                 node.attribute.push(AttributeProto {
                     name: Some(INPUT.to_owned()),
-                    ints: geometry.input.map(|size| size as i64).to_vec(),
+                    ints: convolution.input.map(|size| size as i64).to_vec(),
                     r#type: Some(AttributeType::Ints.into()),
                     ..AttributeProto::default()
                 });
@@ -118,7 +118,7 @@ fn offloadable(node: &Node, graph: &Graph) -> Option<Offloadable> {
         Op::ConvTranspose => true,
         _ => return None,
     };
-    let &[first, second, height, width] = weights else {
+    let &[first, second, _, _] = weights else {
         return None;
     };
     let &[Dim::Batch, _, Dim::Fixed(rows), Dim::Fixed(columns)] =
@@ -126,26 +126,19 @@ fn offloadable(node: &Node, graph: &Graph) -> Option<Offloadable> {
     else {
         return None;
     };
-    let window = window(node, graph.shape(node.optional_input(1)?).ok()?).ok()?;
-    let (&[down, right], &[rows_pads, columns_pads]) = (&window.strides[..], &window.pads[..])
-    else {
-        return None;
-    };
+    let axes = conv_geometry(node, graph.shape(node.optional_input(1)?).ok()?).ok()?;
+    let axes: [ConvGeometry; 2] = axes.try_into().ok()?;
     // Else there are outputs that no input reaches.
-    let reached = !transposed || (down <= height && right <= width);
-    let dense = window.dilations.iter().all(|&dilation| dilation == 1);
-    let padded = window.output_padding.iter().any(|&padding| padding > 0);
+    let reached = !transposed || axes.iter().all(|axis| axis.stride <= axis.kernel);
+    let dense = axes.iter().all(|axis| axis.dilation == 1);
+    let padded = axes.iter().any(|axis| axis.output_padding > 0);
     let outputs = if transposed { second } else { first };
     if node.int("group", 1) != 1 || !dense || padded || !reached || !biased(outputs) {
         return None;
     }
-    Some(Offloadable::Convolution(Geometry::new(
-        transposed,
-        [first, second, height, width],
-        [rows, columns],
-        [down, right],
-        [rows_pads.0, columns_pads.0, rows_pads.1, columns_pads.1],
-    )))
+    let channels = [first, second];
+    let convolution = Convolution::new(transposed, channels, [rows, columns], axes);
+    Some(Offloadable::Convolution(convolution))
 }
 
 #[cfg(test)]
@@ -154,7 +147,7 @@ mod tests {
 
     use super::*;
     use lfbm_onnx::proto::{ModelProto, NodeProto, ValueInfoProto};
-    use lfbm_onnx::{Attribute, ConvGeometry, GraphError, Tensor, Value, encode};
+    use lfbm_onnx::{Attribute, GraphError, Tensor, Value, encode};
 
     fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
         let mut attributes = node.attribute.iter();
@@ -275,11 +268,7 @@ mod tests {
         let mut graph = Graph::new("convolutions");
         let x = image(&mut graph);
         let kernel = weights(&mut graph, "kernel", &[32, 16, 4, 4]);
-        let geometry = ConvGeometry {
-            kernel: 4,
-            stride: 2,
-            padding: 1,
-        };
+        let geometry = ConvGeometry::new(4, 2, 1);
         let y = graph.conv_transpose(&x, &kernel, None, geometry)?;
         let y = graph.conv(&y, &kernel, None, geometry)?;
         graph.output("y", &y)?;

@@ -1,6 +1,8 @@
 //! Images as tiles see them.
 
-use crate::geometry::Geometry;
+use lfbm_onnx::ConvGeometry;
+
+use crate::convolution::Convolution;
 
 /// Pixels of an image, one vector each, with room around them for what tiles reach beyond its edge.
 pub(super) struct Canvas {
@@ -13,14 +15,14 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// What tiles read of the input of `geometry`, and where they write its `output`. A tile is `n` x
+    /// What tiles read of the input of `convolution`, and where they write its `output`. A tile is `n` x
     /// `n` outputs of each phase; also returns the number of tiles along the axes.
     pub(super) fn both(
-        geometry: &Geometry,
+        convolution: &Convolution,
         output: [usize; 2],
         n: usize,
     ) -> ([Self; 2], [usize; 2]) {
-        let axes = [0, 1].map(|axis| Axis::new(geometry, output, axis, n));
+        let axes = [0, 1].map(|axis| Axis::new(convolution, output, axis, n));
         let canvas = |side: usize, image: [usize; 2]| {
             let [rows, columns] = &axes;
             let [top, left] = [rows.first[side], columns.first[side]];
@@ -34,7 +36,7 @@ impl Canvas {
             }
         };
         let tiles = axes.each_ref().map(|axis| axis.tiles);
-        ([canvas(0, geometry.input), canvas(1, output)], tiles)
+        ([canvas(0, convolution.input), canvas(1, output)], tiles)
     }
 
     /// Of the canvas, with the room.
@@ -80,11 +82,21 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    pub(super) fn new(geometry: &Geometry, output: [usize; 2], axis: usize, n: usize) -> Self {
-        let (stride, pad) = (geometry.strides[axis], geometry.pads[axis]);
-        let (input, output) = (geometry.input[axis], output[axis]);
-        let taps = geometry.kernel[axis] / stride;
-        let (phases, first, count) = if geometry.transposed {
+    pub(super) fn new(
+        convolution: &Convolution,
+        output: [usize; 2],
+        axis: usize,
+        n: usize,
+    ) -> Self {
+        let ConvGeometry {
+            kernel,
+            stride,
+            pads: [pad, _],
+            ..
+        } = convolution.axes[axis];
+        let (input, output) = (convolution.input[axis], output[axis]);
+        let taps = kernel / stride;
+        let (phases, first, count) = if convolution.transposed {
             // Output o is in phase (o + pad) % stride, and there at (o + pad) / stride; its last tap
             // reads the input of the same place.
             let skipped = pad / stride;

@@ -8,7 +8,7 @@ use super::channels::{gather, scatter};
 use super::plan::Plan;
 use super::points::{Inputs, Outputs, transform, unroll};
 use super::product::multiply;
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::layer::{Finish, Layer};
 use crate::shared::shared;
 use crate::vector::{Arithmetic, Instructions, LANES, Vector};
@@ -44,14 +44,14 @@ impl<const N: usize, const T: usize> Winograd<N, T> {
     /// Packs the weights, unless another layer has them.
     pub(super) fn new(
         instructions: Instructions,
-        geometry: Geometry,
+        convolution: Convolution,
         output: [usize; 2],
         weights: &[f32],
         finish: Finish,
     ) -> Self {
         let panel = instructions.tile()[1];
-        let layout = format!("winograd {N} {T} {panel} {geometry:?}");
-        let plan = Plan::new(geometry, output);
+        let layout = format!("winograd {N} {T} {panel} {convolution:?}");
+        let plan = Plan::new(convolution, output);
         let [read, written] = plan
             .canvases
             .each_ref()

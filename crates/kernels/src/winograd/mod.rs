@@ -17,7 +17,7 @@ mod plan;
 mod points;
 mod product;
 
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::layer::{Finish, Layer};
 use crate::vector::{Instructions, LANES, Vector};
 use canvas::Axis;
@@ -39,13 +39,13 @@ const MOST_SCRATCH_BYTES: usize = 4 << 20;
 const WORTHWHILE_PERCENT: usize = 75;
 
 /// Whether [`layer`] is worth it for a convolution, here.
-pub(super) fn suits(geometry: &Geometry) -> bool {
-    Instructions::widest().is_some() && tile(geometry).is_some()
+pub(super) fn suits(convolution: &Convolution) -> bool {
+    Instructions::widest().is_some() && tile(convolution).is_some()
 }
 
 /// The layer of a convolution, if it [`suits`] it.
 pub(super) fn layer(
-    geometry: Geometry,
+    convolution: Convolution,
     output: [usize; 2],
     weights: &[f32],
     finish: Finish,
@@ -53,9 +53,9 @@ pub(super) fn layer(
     let instructions = Instructions::widest()?;
     macro_rules! layers {
         ($(($n:literal, $t:literal))*) => {
-            match tile(&geometry)? {
+            match tile(&convolution)? {
                 $(($n, $t) => Box::new(Winograd::<$n, $t>::new(
-                    instructions, geometry, output, weights, finish,
+                    instructions, convolution, output, weights, finish,
                 )),)*
                 _ => return None,
             }
@@ -66,16 +66,20 @@ pub(super) fn layer(
 
 /// The tile with the fewest products whose weights are not too many: n and T. `None` if even those
 /// products are not few enough.
-fn tile(geometry: &Geometry) -> Option<(usize, usize)> {
-    let output = geometry.output()?;
-    let [kernel, stride] = [geometry.kernel[0], geometry.strides[0]];
-    let square = geometry.kernel[1] == kernel && geometry.strides[1] == stride;
+fn tile(convolution: &Convolution) -> Option<(usize, usize)> {
+    let output = convolution.output()?;
+    let [rows, columns] = convolution.axes;
+    let (kernel, stride) = (rows.kernel, rows.stride);
+    let square = columns.kernel == kernel && columns.stride == stride;
     let empty = |count| count < LEAST_CHANNELS;
     if !square
         || kernel % stride != 0
-        || geometry.pads.iter().any(|&pad| pad >= kernel)
-        || geometry.channels.into_iter().any(empty)
-        || [geometry.input, output]
+        || [rows.pads, columns.pads]
+            .as_flattened()
+            .iter()
+            .any(|&pad| pad >= kernel)
+        || convolution.channels.into_iter().any(empty)
+        || [convolution.input, output]
             .iter()
             .any(|[y, x]| y.max(x) > &MOST_PIXELS)
     {
@@ -90,17 +94,17 @@ fn tile(geometry: &Geometry) -> Option<(usize, usize)> {
     // From a channel to a filter, in all phases.
     let points = |n: usize| (stride * (n + taps - 1)).pow(2);
     let tiles = |n: usize| {
-        let axes = [0, 1].map(|axis| Axis::new(geometry, output, axis, n));
+        let axes = [0, 1].map(|axis| Axis::new(convolution, output, axis, n));
         axes[0].tiles * axes[1].tiles
     };
     let products = |n: usize| tiles(n) * points(n);
-    let direct = if geometry.transposed {
-        geometry.input
+    let direct = if convolution.transposed {
+        convolution.input
     } else {
         output
     };
     let direct = direct[0] * direct[1] * kernel * kernel;
-    let [inputs, outputs] = geometry.channels.map(|count| count.div_ceil(LANES));
+    let [inputs, outputs] = convolution.channels.map(|count| count.div_ceil(LANES));
     let bytes = |n: usize| points(n) * inputs * LANES * outputs * size_of::<Vector>();
     let fits = |n: usize| {
         let few = tiles(n) < MANY_TILES;
@@ -119,24 +123,23 @@ mod tests {
 
     use super::*;
     use crate::testing::assert_convolves;
+    use lfbm_onnx::ConvGeometry;
     use lfbm_testkit::noise;
 
-    fn square(channels: [usize; 2], input: usize, kernel: usize, stride: usize) -> Geometry {
-        Geometry {
+    fn square(channels: [usize; 2], input: usize, kernel: usize, stride: usize) -> Convolution {
+        Convolution {
             channels,
             input: [input; 2],
-            kernel: [kernel; 2],
-            strides: [stride; 2],
-            pads: [1; 4],
+            axes: [ConvGeometry::new(kernel, stride, 1); 2],
             transposed: false,
         }
     }
 
     #[test]
     fn the_tile_with_the_fewest_products_is_taken() {
-        let transposed = |geometry| Geometry {
+        let transposed = |convolution| Convolution {
             transposed: true,
-            ..geometry
+            ..convolution
         };
         let cases = [
             // Layers of the generator `mnist` and their slopes.
@@ -164,23 +167,24 @@ mod tests {
             (square([64, 64], 28, 4, 0), None),
             (square([64, 64], 0, 4, 2), None),
         ];
-        for (geometry, expected) in cases {
-            assert_eq!(tile(&geometry), expected, "{geometry:?}");
+        for (convolution, expected) in cases {
+            assert_eq!(tile(&convolution), expected, "{convolution:?}");
         }
     }
 
-    fn geometries() -> impl Strategy<Value = Geometry> {
+    fn convolutions() -> impl Strategy<Value = Convolution> {
         let channels = [16_usize..40, 16..40];
         let strides = (2_usize..4, 1_usize..4);
         let pads = [0_usize..9, 0..9, 0..9, 0..9];
         let shape = (channels, [1_usize..16, 1..16], strides, pads, any::<bool>());
         shape.prop_map(
-            |(channels, input, (taps, stride), pads, transposed)| Geometry {
+            |(channels, input, (taps, stride), pads, transposed)| Convolution {
                 channels,
                 input,
-                kernel: [taps * stride; 2],
-                strides: [stride; 2],
-                pads: pads.map(|pad| pad.min(taps * stride - 1)),
+                axes: [0, 1].map(|axis: usize| ConvGeometry {
+                    pads: [pads[axis], pads[axis + 2]].map(|pad| pad.min(taps * stride - 1)),
+                    ..ConvGeometry::new(taps * stride, stride, 0)
+                }),
                 transposed,
             },
         )
@@ -190,18 +194,18 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn a_convolution_is_the_sum_of_its_products(geometry in geometries(), size in 0..3) {
-            prop_assume!(geometry.output().is_some());
+        fn a_convolution_is_the_sum_of_its_products(convolution in convolutions(), size in 0..3) {
+            prop_assume!(convolution.output().is_some());
             let mut results = Vec::new();
             for instructions in Instructions::ALL.into_iter().filter(|all| all.available()) {
                 macro_rules! check {
                     ($n:literal, $t:literal) => {
-                        assert_convolves(geometry, 3, f64::from, 1e-3, |geometry, output, weights, finish| {
-                            Box::new(Winograd::<$n, $t>::new(instructions, geometry, output, weights, finish))
+                        assert_convolves(convolution, 3, f64::from, 1e-3, |convolution, output, weights, finish| {
+                            Box::new(Winograd::<$n, $t>::new(instructions, convolution, output, weights, finish))
                         })
                     };
                 }
-                results.push(match (geometry.kernel[0] / geometry.strides[0], size) {
+                results.push(match (convolution.axes[0].kernel / convolution.axes[0].stride, size) {
                     (2, 0) => check!(3, 4),
                     (2, 1) => check!(4, 5),
                     (2, _) => check!(5, 6),
@@ -218,11 +222,11 @@ mod tests {
 
     #[test]
     fn rows_do_not_depend_on_each_other() {
-        let geometry = Geometry {
+        let convolution = Convolution {
             transposed: true,
             ..square([20, 16], 7, 4, 2)
         };
-        let output = geometry.output().unwrap();
+        let output = convolution.output().unwrap();
         let weights = noise(20 * 16 * 16, 1);
         let row = 20 * 7 * 7;
         let x = noise(30 * row, 2);
@@ -231,7 +235,8 @@ mod tests {
                 bias: vec![0.1; 16],
                 slope: 0.0,
             };
-            let mut layer = Winograd::<4, 5>::new(instructions, geometry, output, &weights, finish);
+            let mut layer =
+                Winograd::<4, 5>::new(instructions, convolution, output, &weights, finish);
             let outputs = 16 * output[0] * output[1];
             let mut run = |x: &[f32]| {
                 let mut y = vec![f32::NAN; x.len() / row * outputs];

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::canvas::Canvas;
 use super::points;
-use crate::geometry::Geometry;
+use crate::convolution::Convolution;
 use crate::vector::{LANES, Vector};
 
 /// Vectors of outputs whose products are transformed back while they are near. All phases of a filter
@@ -13,7 +13,7 @@ const GROUP: usize = 4;
 
 /// Tiles of `N` x `N` outputs from `T` x `T` products.
 pub(super) struct Plan<const N: usize, const T: usize> {
-    geometry: Geometry,
+    convolution: Convolution,
     pub(super) output: [usize; 2],
     /// Of an image, along the axes.
     pub(super) tiles: [usize; 2],
@@ -22,10 +22,10 @@ pub(super) struct Plan<const N: usize, const T: usize> {
 }
 
 impl<const N: usize, const T: usize> Plan<N, T> {
-    pub(super) fn new(geometry: Geometry, output: [usize; 2]) -> Self {
-        let (canvases, tiles) = Canvas::both(&geometry, output, N);
+    pub(super) fn new(convolution: Convolution, output: [usize; 2]) -> Self {
+        let (canvases, tiles) = Canvas::both(&convolution, output, N);
         Self {
-            geometry,
+            convolution,
             output,
             tiles,
             canvases,
@@ -34,7 +34,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
 
     /// Channels, for side 0, or filters, for side 1.
     pub(super) fn channels(&self, side: usize) -> usize {
-        self.geometry.channels[side]
+        self.convolution.channels[side]
     }
 
     /// Vectors of the channels or filters in all phases: those of the first sixteen come first.
@@ -112,16 +112,16 @@ impl<const N: usize, const T: usize> Plan<N, T> {
         let taps = T + 1 - N;
         let place = |axis: usize, tap: usize| {
             // A transposed convolution's last tap reads the first input.
-            let tap = if self.geometry.transposed {
+            let tap = if self.convolution.transposed {
                 taps - 1 - tap
             } else {
                 tap
             };
-            self.geometry.strides[axis] * tap + read[axis] + written[axis]
+            self.convolution.axes[axis].stride * tap + read[axis] + written[axis]
         };
         let row = |y: usize| {
             let place = |x| [place(0, y), place(1, x)];
-            let weight = |x| weights[self.geometry.weight(filter, channel, place(x))];
+            let weight = |x| weights[self.convolution.weight(filter, channel, place(x))];
             (0..taps).map(|x| f64::from(weight(x))).collect()
         };
         points::taps(&(0..taps).map(row).collect::<Vec<_>>())

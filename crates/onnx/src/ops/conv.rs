@@ -2,43 +2,16 @@
 //! and ONNX lays the kernel out so that the same tensor serves both.
 
 use super::{Cotangents, Product, Types, describe, f32_of, single};
+use crate::conv_geometry::{ConvGeometry, each, pads};
 use crate::graph::{Attribute, Dim, Graph, GraphError, Node, Value};
 use crate::op::Op;
 
-/// Geometry of a convolution over `spatial` dimensions.
-pub struct Window {
-    kernel: Vec<usize>,
-    /// Strides by axis.
-    pub strides: Vec<usize>,
-    /// Dilations by axis.
-    pub dilations: Vec<usize>,
-    /// Zeros before and after.
-    pub pads: Vec<(usize, usize)>,
-    /// Zeros that a transposed convolution appends to its output.
-    pub output_padding: Vec<usize>,
-    group: usize,
-}
-
-impl Window {
-    /// Input positions from the first to the last that an output sees. Sizes saturate: what is
-    /// larger than any input is refused by that.
-    fn reach(&self, axis: usize) -> usize {
-        let gaps = self.kernel[axis].saturating_sub(1);
-        self.dilations[axis].saturating_mul(gaps).saturating_add(1)
-    }
-
-    /// Zeros on both sides.
-    fn padding(&self, axis: usize) -> usize {
-        let (before, after) = self.pads[axis];
-        before.saturating_add(after)
-    }
-}
-
-/// The window of a convolution with this `weight`, from its attributes.
+/// The geometry of a convolution, one for each spatial axis, from the shape of its `weight` and its
+/// attributes.
 ///
 /// # Errors
 /// When an attribute is not supported or does not fit.
-pub fn window(node: &Node, weight: &[Dim]) -> Result<Window, GraphError> {
+pub fn conv_geometry(node: &Node, weight: &[Dim]) -> Result<Vec<ConvGeometry>, GraphError> {
     if node.string("auto_pad").is_some_and(|mode| mode != "NOTSET") {
         return Err(node.error("auto_pad is not supported, write the pads out"));
     }
@@ -69,16 +42,21 @@ pub fn window(node: &Node, weight: &[Dim]) -> Result<Window, GraphError> {
         ))),
     };
     let pads = list("pads", 0, 2 * spatial)?;
-    Ok(Window {
-        strides: list("strides", 1, spatial)?,
-        dilations: list("dilations", 1, spatial)?,
-        pads: (0..spatial)
-            .map(|axis| (pads[axis], pads[axis + spatial]))
-            .collect(),
-        output_padding: list("output_padding", 0, spatial)?,
-        group: usize::try_from(node.int("group", 1)).unwrap_or(1).max(1),
+    let strides = list("strides", 1, spatial)?;
+    let dilations = list("dilations", 1, spatial)?;
+    let output_padding = list("output_padding", 0, spatial)?;
+    let axis = |(axis, &kernel): (usize, &usize)| ConvGeometry {
         kernel,
-    })
+        stride: strides[axis],
+        dilation: dilations[axis],
+        pads: [pads[axis], pads[axis + spatial]],
+        output_padding: output_padding[axis],
+    };
+    Ok(kernel.iter().enumerate().map(axis).collect())
+}
+
+fn groups(node: &Node) -> usize {
+    usize::try_from(node.int("group", 1)).unwrap_or(1).max(1)
 }
 
 /// Splits a convolution's input shape into rows, channels and spatial sizes.
@@ -115,29 +93,27 @@ fn convolved<'a>(
 
 pub(super) fn conv_shape(graph: &Graph, node: &Node) -> Types {
     let (rows, channels, sizes, weight) = convolved(graph, node)?;
-    let window = window(node, weight)?;
+    let axes = conv_geometry(node, weight)?;
     let (Some(&filters), Some(&Dim::Fixed(per_group))) = (weight.first(), weight.get(1)) else {
         return Err(node.error("the kernel has no fixed size"));
     };
-    if per_group.checked_mul(window.group) != Some(channels) {
+    if per_group.checked_mul(groups(node)) != Some(channels) {
         return Err(node.error(format!(
             "the kernel reads {per_group} channels, the input has {channels}"
         )));
     }
     let mut shape = vec![rows, filters];
-    for (axis, &size) in sizes.iter().enumerate() {
-        let room = size
-            .saturating_add(window.padding(axis))
-            .checked_sub(window.reach(axis))
-            .ok_or_else(|| node.error("the kernel is larger than the input"))?;
-        shape.push(Dim::Fixed(room / window.strides[axis].max(1) + 1));
+    for (axis, &size) in axes.iter().zip(&sizes) {
+        let output = axis.output(size);
+        let output = output.ok_or_else(|| node.error("the kernel is larger than the input"))?;
+        shape.push(Dim::Fixed(output));
     }
     Ok(f32_of(shape))
 }
 
 pub(super) fn conv_transpose_shape(graph: &Graph, node: &Node) -> Types {
     let (rows, channels, sizes, weight) = convolved(graph, node)?;
-    let window = window(node, weight)?;
+    let axes = conv_geometry(node, weight)?;
     let (Some(&Dim::Fixed(inputs)), Some(&Dim::Fixed(per_group))) = (weight.first(), weight.get(1))
     else {
         return Err(node.error("the kernel has no fixed size"));
@@ -147,40 +123,39 @@ pub(super) fn conv_transpose_shape(graph: &Graph, node: &Node) -> Types {
             "the kernel reads {inputs} channels, the input has {channels}"
         )));
     }
-    let filters = per_group.saturating_mul(window.group);
+    let filters = per_group.saturating_mul(groups(node));
     let mut shape = vec![rows, Dim::Fixed(filters)];
-    for (axis, &size) in sizes.iter().enumerate() {
-        let full = size
-            .saturating_sub(1)
-            .saturating_mul(window.strides[axis])
-            .saturating_add(window.reach(axis))
-            .saturating_add(window.output_padding[axis]);
-        shape.push(Dim::Fixed(
-            full.checked_sub(window.padding(axis))
-                .ok_or_else(|| node.error("the pads cut everything away"))?,
-        ));
+    for (axis, &size) in axes.iter().zip(&sizes) {
+        let output = axis.transposed_output(size);
+        let output = output.ok_or_else(|| node.error("the pads cut everything away"))?;
+        shape.push(Dim::Fixed(output));
     }
     Ok(f32_of(shape))
 }
-fn attributes(window: &Window, output_padding: Option<Vec<i64>>) -> Vec<(String, Attribute)> {
-    let ints = |values: &[usize]| Attribute::Ints(values.iter().map(|&v| v as i64).collect());
-    let pads: Vec<usize> = window
-        .pads
-        .iter()
-        .map(|pad| pad.0)
-        .chain(window.pads.iter().map(|pad| pad.1))
-        .collect();
-    let mut list = vec![
-        ("kernel_shape".to_owned(), ints(&window.kernel)),
-        ("strides".to_owned(), ints(&window.strides)),
-        ("dilations".to_owned(), ints(&window.dilations)),
-        ("pads".to_owned(), ints(&pads)),
-        ("group".to_owned(), Attribute::Int(window.group as i64)),
-    ];
-    if let Some(padding) = output_padding.filter(|padding| padding.iter().any(|&p| p != 0)) {
-        list.push(("output_padding".to_owned(), Attribute::Ints(padding)));
-    }
-    list
+
+fn ints(values: &[usize]) -> Attribute {
+    Attribute::Ints(values.iter().map(|&v| v as i64).collect())
+}
+
+/// Kernel, strides and pads as attributes.
+pub(crate) fn window_attributes(axes: &[ConvGeometry]) -> [(&'static str, Attribute); 3] {
+    [
+        ("kernel_shape", ints(&each(axes, |axis| axis.kernel))),
+        ("strides", ints(&each(axes, |axis| axis.stride))),
+        ("pads", ints(&pads(axes))),
+    ]
+}
+
+/// The attributes of a convolution in so many groups; `output_padding` is not among them.
+pub(crate) fn attributes(axes: &[ConvGeometry], groups: usize) -> [(&'static str, Attribute); 5] {
+    let [kernel, strides, pads] = window_attributes(axes);
+    [
+        kernel,
+        strides,
+        pads,
+        ("dilations", ints(&each(axes, |axis| axis.dilation))),
+        ("group", Attribute::Int(groups as i64)),
+    ]
 }
 
 fn adjoint(
@@ -188,7 +163,7 @@ fn adjoint(
     node: &Node,
     op: Op,
     cotangent: &Value,
-    attributes: Vec<(String, Attribute)>,
+    attributes: Vec<(&'static str, Attribute)>,
 ) -> Product {
     let name = graph.fresh(op.name());
     let output = Value::new(&name);
@@ -197,7 +172,10 @@ fn adjoint(
         op,
         inputs: vec![Some(cotangent.clone()), Some(node.input(1)?.clone())],
         outputs: vec![output.clone()],
-        attributes: attributes.into_iter().collect(),
+        attributes: attributes
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
     })?;
     Ok(Some(output))
 }
@@ -218,25 +196,22 @@ pub(super) fn conv_vjp(
 ) -> Product {
     only_input(node, position)?;
     let cotangent = graph.expand_like(&single(node, cotangents)?, node.output(0)?)?;
-    let window = window(node, graph.shape(node.input(1)?)?)?;
+    let axes = conv_geometry(node, graph.shape(node.input(1)?)?)?;
     let (input, output) = (graph.shape(node.input(0)?)?, graph.shape(node.output(0)?)?);
     // What a stride left over at the far side must come back as zeros.
-    let mut left_over = Vec::with_capacity(window.kernel.len());
-    for axis in 0..window.kernel.len() {
-        let (Dim::Fixed(size), Dim::Fixed(steps)) = (input[axis + 2], output[axis + 2]) else {
+    let mut left_over = Vec::with_capacity(axes.len());
+    for (index, axis) in axes.iter().enumerate() {
+        let (Dim::Fixed(size), Dim::Fixed(steps)) = (input[index + 2], output[index + 2]) else {
             return Err(node.error("a spatial size is not fixed"));
         };
-        let reach = window.dilations[axis] * (window.kernel[axis] - 1) + 1;
-        let covered = (steps - 1) * window.strides[axis] + reach;
-        left_over.push((size + window.pads[axis].0 + window.pads[axis].1 - covered) as i64);
+        let covered = (steps - 1) * axis.stride + axis.reach();
+        left_over.push(size + axis.pads[0] + axis.pads[1] - covered);
     }
-    adjoint(
-        graph,
-        node,
-        Op::ConvTranspose,
-        &cotangent,
-        attributes(&window, Some(left_over)),
-    )
+    let mut attributes = attributes(&axes, groups(node)).to_vec();
+    if left_over.iter().any(|&zeros| zeros != 0) {
+        attributes.push(("output_padding", ints(&left_over)));
+    }
+    adjoint(graph, node, Op::ConvTranspose, &cotangent, attributes)
 }
 
 pub(super) fn conv_transpose_vjp(
@@ -247,6 +222,12 @@ pub(super) fn conv_transpose_vjp(
 ) -> Product {
     only_input(node, position)?;
     let cotangent = graph.expand_like(&single(node, cotangents)?, node.output(0)?)?;
-    let window = window(node, graph.shape(node.input(1)?)?)?;
-    adjoint(graph, node, Op::Conv, &cotangent, attributes(&window, None))
+    let axes = conv_geometry(node, graph.shape(node.input(1)?)?)?;
+    adjoint(
+        graph,
+        node,
+        Op::Conv,
+        &cotangent,
+        attributes(&axes, groups(node)).to_vec(),
+    )
 }

@@ -9,7 +9,8 @@ mod parts;
 mod reduce;
 mod softmax;
 
-pub use conv::{Window, window};
+pub use conv::conv_geometry;
+pub(crate) use conv::{attributes, window_attributes};
 pub use reduce::reduced_axes;
 
 use super::op::{Op, list};

@@ -5,7 +5,8 @@ use ort::operator::{
 };
 use ort::value::{TensorElementType, TensorValueType};
 
-use lfbm_kernels::{Finish, Geometry, INPUT, Layer, SLOPE, convolution, linear};
+use lfbm_kernels::{Convolution, Finish, INPUT, Layer, SLOPE, convolution, linear};
+use lfbm_onnx::ConvGeometry;
 
 use super::caught::caught;
 use crate::precision::Precision;
@@ -83,17 +84,25 @@ impl LayerOperator {
             }
             (Kind::Conv | Kind::ConvTranspose, &[first, second, height, width]) => {
                 let transposed = self.kind == Kind::ConvTranspose;
-                let geometry = Geometry::new(
+                let strides: [usize; 2] = sizes_of(context, "strides").unwrap_or([1; 2]);
+                let [top, left, bottom, right] = sizes_of(context, "pads").unwrap_or_default();
+                let axis = |kernel, stride, pads| ConvGeometry {
+                    pads,
+                    ..ConvGeometry::new(kernel, stride, 0)
+                };
+                let layer = Convolution::new(
                     transposed,
-                    [first, second, height, width],
+                    [first, second],
                     sizes_of(context, INPUT).unwrap_or_default(),
-                    sizes_of(context, "strides").unwrap_or([1; 2]),
-                    sizes_of(context, "pads").unwrap_or_default(),
+                    [
+                        axis(height, strides[0], [top, bottom]),
+                        axis(width, strides[1], [left, right]),
+                    ],
                 );
                 let bf16 = self.precision == Precision::Bf16;
-                let finish = finish(geometry.channels[1])?;
-                convolution(geometry, weights, bf16, finish)
-                    .ok_or_else(|| ort::Error::new(format!("{geometry:?}")))
+                let finish = finish(layer.channels[1])?;
+                convolution(layer, weights, bf16, finish)
+                    .ok_or_else(|| ort::Error::new(format!("{layer:?}")))
             }
             _ => Err(ort::Error::new(format!("weights of shape {sizes:?}"))),
         }
@@ -140,7 +149,7 @@ mod tests {
     use lfbm_testkit::noise;
 
     use super::super::testing::evaluate_offloaded;
-    use super::{Finish, Geometry, Precision, convolution};
+    use super::{Convolution, Finish, Precision, convolution};
     use crate::evaluate::evaluate;
     use crate::library::Runtime;
 
@@ -156,11 +165,7 @@ mod tests {
                 Tensor::new(shape.to_vec(), values),
             )
         };
-        let strided = |kernel, stride| ConvGeometry {
-            kernel,
-            stride,
-            padding: 1,
-        };
+        let strided = |kernel, stride| ConvGeometry::new(kernel, stride, 1);
         let rectifier = [("alpha", Attribute::Float(0.2))];
         let z = graph.input("z", &[Dim::Batch, Dim::Fixed(100)]);
         let [first, bias] = [&[200, 100][..], &[200]].map(|shape| weights(&mut graph, shape));
@@ -189,12 +194,13 @@ mod tests {
     }
 
     fn winograd_available() -> bool {
-        let geometry = Geometry::new(true, [32, 32, 4, 4], [14; 2], [2; 2], [1; 4]);
+        let axes = [ConvGeometry::new(4, 2, 1); 2];
+        let layer = Convolution::new(true, [32, 32], [14; 2], axes);
         let finish = Finish {
             bias: vec![0.0; 32],
             slope: 1.0,
         };
-        convolution(geometry, &[0.0; 32 * 32 * 16], false, finish).is_some()
+        convolution(layer, &[0.0; 32 * 32 * 16], false, finish).is_some()
     }
 
     /// The largest difference between the graph with and without our layers, over the largest output.

@@ -1,48 +1,8 @@
 //! Convolutions whose pads are to be worked out.
 
 use super::{Importer, Lowered, fixed};
+use crate::conv_geometry::{ConvGeometry, pads};
 use crate::graph::{Attribute, Dim, FileNode, GraphError};
-
-/// Pads before and after each axis.
-#[derive(Clone)]
-pub(super) struct Sides {
-    pub given: Vec<(usize, usize)>,
-    /// What rounding up adds after them.
-    extra: Vec<usize>,
-}
-
-impl Sides {
-    /// As the attribute `pads` has them: those before, then those after.
-    pub fn pads(&self) -> Vec<usize> {
-        let before = self.given.iter().map(|pads| pads.0);
-        let after = self.given.iter().zip(&self.extra);
-        before
-            .chain(after.map(|(pads, extra)| pads.1 + extra))
-            .collect()
-    }
-
-    pub fn without_given(&self) -> Self {
-        Self {
-            given: vec![(0, 0); self.given.len()],
-            extra: self.extra.clone(),
-        }
-    }
-
-    pub fn none(&self) -> Self {
-        Self {
-            given: vec![(0, 0); self.given.len()],
-            extra: vec![0; self.extra.len()],
-        }
-    }
-}
-
-/// How a window moves over an image.
-#[derive(Clone)]
-pub(super) struct Spatial {
-    pub strides: Vec<usize>,
-    pub dilations: Vec<usize>,
-    pub sides: Sides,
-}
 
 /// A list of positive integers, one an axis.
 fn per_axis(node: &FileNode, name: &str, rank: usize) -> Result<Vec<usize>, GraphError> {
@@ -65,57 +25,57 @@ fn per_axis(node: &FileNode, name: &str, rank: usize) -> Result<Vec<usize>, Grap
 /// Rows or columns of an image, with pads.
 const MAX_SIDE: usize = 1 << 20;
 
-impl Spatial {
-    /// Of a window of `kernel` over `sides`.
-    pub fn read(node: &FileNode, sides: &[usize], kernel: &[usize]) -> Result<Self, GraphError> {
-        let rank = kernel.len();
-        let strides = per_axis(node, "strides", rank)?;
-        let dilations = per_axis(node, "dilations", rank)?;
-        if sides.iter().chain(kernel).any(|&side| side > MAX_SIDE) {
-            return Err(node.error("its image or its window is too large"));
-        }
-        let given = match node.string("auto_pad").unwrap_or("NOTSET") {
-            "NOTSET" => written(node, rank)?,
-            "VALID" => vec![(0, 0); rank],
-            mode @ ("SAME_UPPER" | "SAME_LOWER") => (0..rank)
-                .map(|axis| {
-                    // As many outputs as there are strides in the image.
-                    let outputs = sides[axis].div_ceil(strides[axis]);
-                    let reach = dilations[axis] * (kernel[axis] - 1) + 1;
-                    let covered = outputs.saturating_sub(1) * strides[axis] + reach;
-                    halves(covered.saturating_sub(sides[axis]), mode == "SAME_UPPER")
-                })
-                .collect(),
-            other => return Err(node.error(format!("auto_pad {other} is not supported"))),
-        };
-        let extra = vec![0; rank];
-        Ok(Self {
-            strides,
-            dilations,
-            sides: Sides { given, extra },
-        })
+/// The geometry of a window of `kernel` that moves over an image of `sides`, one an axis.
+pub(super) fn read(
+    node: &FileNode,
+    sides: &[usize],
+    kernel: &[usize],
+) -> Result<Vec<ConvGeometry>, GraphError> {
+    let rank = kernel.len();
+    let strides = per_axis(node, "strides", rank)?;
+    let dilations = per_axis(node, "dilations", rank)?;
+    if sides.iter().chain(kernel).any(|&side| side > MAX_SIDE) {
+        return Err(node.error("its image or its window is too large"));
     }
-
-    /// Lets a last window reach over the end, where it begins before.
-    pub fn round_up(&mut self, sides: &[usize], kernel: &[usize]) {
-        for axis in 0..kernel.len() {
-            let (before, after) = self.sides.given[axis];
-            let reach = self.dilations[axis] * (kernel[axis] - 1) + 1;
-            let stride = self.strides[axis];
-            let room = (sides[axis] + before + after).saturating_sub(reach);
-            let missing = room.next_multiple_of(stride) - room;
-            let last = room.next_multiple_of(stride);
-            if missing > 0 && last < sides[axis] + before {
-                self.sides.extra[axis] = missing;
+    let mut axes: Vec<_> = (0..rank)
+        .map(|axis| ConvGeometry {
+            dilation: dilations[axis],
+            ..ConvGeometry::new(kernel[axis], strides[axis], 0)
+        })
+        .collect();
+    match node.string("auto_pad").unwrap_or("NOTSET") {
+        "NOTSET" => {
+            for (axis, pads) in axes.iter_mut().zip(written(node, rank)?) {
+                axis.pads = pads;
             }
         }
+        "VALID" => (),
+        mode @ ("SAME_UPPER" | "SAME_LOWER") => {
+            for (axis, &side) in axes.iter_mut().zip(sides) {
+                // As many outputs as there are strides in the image.
+                let outputs = side.div_ceil(axis.stride);
+                let covered = outputs.saturating_sub(1) * axis.stride + axis.reach();
+                axis.pads = halves(covered.saturating_sub(side), mode == "SAME_UPPER");
+            }
+        }
+        other => return Err(node.error(format!("auto_pad {other} is not supported"))),
     }
+    Ok(axes)
+}
+
+/// Zeros after `side` positions, beside the pads, with which a last window may reach over the end
+/// where it begins before it.
+pub(super) fn round_up(axis: &ConvGeometry, side: usize) -> usize {
+    let [before, after] = axis.pads;
+    let room = (side + before + after).saturating_sub(axis.reach());
+    let last = room.next_multiple_of(axis.stride);
+    if last < side + before { last - room } else { 0 }
 }
 
 /// The attribute `pads`.
-fn written(node: &FileNode, rank: usize) -> Result<Vec<(usize, usize)>, GraphError> {
+fn written(node: &FileNode, rank: usize) -> Result<Vec<[usize; 2]>, GraphError> {
     let Some(values) = node.ints("pads") else {
-        return Ok(vec![(0, 0); rank]);
+        return Ok(vec![[0; 2]; rank]);
     };
     let values: Option<Vec<usize>> = values
         .iter()
@@ -124,14 +84,14 @@ fn written(node: &FileNode, rank: usize) -> Result<Vec<(usize, usize)>, GraphErr
     let values = values.filter(|values| values.len() == 2 * rank);
     let values = values.ok_or_else(|| node.error(format!("pads do not fit {rank} axes")))?;
     Ok((0..rank)
-        .map(|axis| (values[axis], values[axis + rank]))
+        .map(|axis| [values[axis], values[axis + rank]])
         .collect())
 }
 
 /// `total` as pads before and after; the odd one comes after, or before.
-fn halves(total: usize, after: bool) -> (usize, usize) {
+fn halves(total: usize, after: bool) -> [usize; 2] {
     let (less, more) = (total / 2, total - total / 2);
-    if after { (less, more) } else { (more, less) }
+    if after { [less, more] } else { [more, less] }
 }
 
 /// Spatial sizes of a convolution's input and kernel.
@@ -154,10 +114,10 @@ fn set(node: &mut FileNode, name: &str, values: impl Iterator<Item = usize>) {
 
 pub(super) fn conv(importer: &mut Importer, node: &FileNode) -> Lowered {
     let (sides, kernel) = sizes(importer, node)?;
-    let spatial = Spatial::read(node, &sides, &kernel)?;
+    let axes = read(node, &sides, &kernel)?;
     let mut plain = node.clone();
     plain.attributes.remove("auto_pad");
-    set(&mut plain, "pads", spatial.sides.pads().into_iter());
+    set(&mut plain, "pads", pads(&axes).into_iter());
     set(&mut plain, "kernel_shape", kernel.into_iter());
     importer.copy(&plain).map(|()| None)
 }
@@ -200,7 +160,7 @@ pub(super) fn conv_transpose(importer: &mut Importer, node: &FileNode) -> Lowere
         }
         (None, other) => return Err(node.error(format!("auto_pad {other} is not supported"))),
     };
-    let mut beyond = match node.ints("output_padding") {
+    let beyond = match node.ints("output_padding") {
         Some(given) if given.len() == rank => given
             .iter()
             .map(|&pad| usize::try_from(pad).ok().filter(|&pad| pad <= MAX_SIDE))
@@ -208,25 +168,24 @@ pub(super) fn conv_transpose(importer: &mut Importer, node: &FileNode) -> Lowere
             .ok_or_else(|| node.error("output_padding has a negative entry"))?,
         _ => vec![0; rank],
     };
-    let mut pads = vec![0; 2 * rank];
+    let mut axes = Vec::with_capacity(rank);
     for axis in 0..rank {
-        let reach = dilations[axis]
-            .saturating_mul(kernel[axis] - 1)
-            .saturating_add(1);
-        let full = sides[axis]
-            .saturating_sub(1)
-            .saturating_mul(strides[axis])
-            .saturating_add(reach)
-            .saturating_add(beyond[axis]);
-        if outputs[axis] > full.saturating_add(strides[axis].max(dilations[axis])) {
+        let mut geometry = ConvGeometry {
+            dilation: dilations[axis],
+            output_padding: beyond[axis],
+            ..ConvGeometry::new(kernel[axis], strides[axis], 0)
+        };
+        let full = geometry.full_output(sides[axis]);
+        if outputs[axis] > full.saturating_add(geometry.stride.max(geometry.dilation)) {
             let (want, most) = (outputs[axis], full);
             return Err(node.error(format!("output_shape asks for {want} of {most} positions")));
         }
-        beyond[axis] += outputs[axis].saturating_sub(full);
-        let total = full.saturating_sub(outputs[axis]);
-        (pads[axis], pads[axis + rank]) = halves(total, mode == "SAME_UPPER");
+        geometry.output_padding += outputs[axis].saturating_sub(full);
+        geometry.pads = halves(full.saturating_sub(outputs[axis]), mode == "SAME_UPPER");
+        axes.push(geometry);
     }
-    set(&mut plain, "pads", pads.into_iter());
-    set(&mut plain, "output_padding", beyond.into_iter());
+    let output_padding = axes.iter().map(|axis| axis.output_padding);
+    set(&mut plain, "pads", pads(&axes).into_iter());
+    set(&mut plain, "output_padding", output_padding);
     importer.copy(&plain).map(|()| None)
 }

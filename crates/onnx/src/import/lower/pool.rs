@@ -1,17 +1,21 @@
 //! Pools as convolutions of each channel for itself.
 
-use super::convolution::{Sides, Spatial};
+use super::convolution;
 use super::{Importer, Lowered};
+use crate::conv_geometry::{ConvGeometry, each, pads};
 use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
 use crate::op::Op;
+use crate::ops::attributes;
 use crate::tensor::Tensor;
 
-/// A pool's input with its channels, and the numbers of its window.
+/// A pool's input with its channels, and how its window moves.
 struct Pool {
     x: Value,
     channels: usize,
-    kernel: Vec<usize>,
-    spatial: Spatial,
+    /// With the pads that the node gives.
+    axes: Vec<ConvGeometry>,
+    /// What rounding up adds after the pads of each axis.
+    extra: Vec<usize>,
 }
 
 fn read(importer: &mut Importer, node: &FileNode) -> Result<Pool, GraphError> {
@@ -33,54 +37,76 @@ fn read(importer: &mut Importer, node: &FileNode) -> Result<Pool, GraphError> {
     if kernel.is_empty() || kernel.len() != sides.len() {
         return Err(node.error("kernel_shape does not fit the input"));
     }
-    let mut spatial = Spatial::read(node, &sides, &kernel)?;
-    if node.int("ceil_mode", 0) != 0 {
-        spatial.round_up(&sides, &kernel);
-    }
+    let axes = convolution::read(node, &sides, &kernel)?;
+    let ceil = node.int("ceil_mode", 0) != 0;
+    let extra = axes.iter().zip(&sides);
+    let extra = extra.map(|(axis, &side)| {
+        if ceil {
+            convolution::round_up(axis, side)
+        } else {
+            0
+        }
+    });
     Ok(Pool {
         x,
         channels,
-        kernel,
-        spatial,
+        extra: extra.collect(),
+        axes,
     })
 }
 
 impl Pool {
-    /// The convolution with the same `kernel`, outputs x window, for every channel.
+    /// The axes with other pads, made of the pads that the node gives and of what rounding up adds.
+    fn padded(&self, pads: fn([usize; 2], usize) -> [usize; 2]) -> Vec<ConvGeometry> {
+        let axes = self.axes.iter().zip(&self.extra);
+        axes.map(|(axis, &extra)| ConvGeometry {
+            pads: pads(axis.pads, extra),
+            ..*axis
+        })
+        .collect()
+    }
+
+    /// The axes with all pads.
+    fn rounded_up(&self) -> Vec<ConvGeometry> {
+        self.padded(|[before, after], extra| [before, after + extra])
+    }
+
+    /// The convolution along `axes` with the same `kernel`, outputs x window, for every channel.
     fn convolved(
         &self,
         importer: &mut Importer,
         node: &FileNode,
         x: &Value,
-        sides: &Sides,
+        axes: &[ConvGeometry],
         (outputs, kernel): (usize, &[f32]),
     ) -> Result<Value, GraphError> {
         let total = kernel.len().checked_mul(self.channels);
         importer.fill(node, total)?;
         let filters = self.channels.saturating_mul(outputs);
-        let shape = [&[filters, 1], &self.kernel[..]].concat();
+        let shape = [&[filters, 1], &each(axes, |axis| axis.kernel)[..]].concat();
         let weights = Tensor::new(shape, kernel.repeat(self.channels));
         let graph = &mut importer.graph;
         let weights = graph.weights(&format!("{}.window", node.name), weights);
-        let ints = |values: &[usize]| Attribute::Ints(values.iter().map(|&v| v as i64).collect());
-        let attributes = [
-            ("kernel_shape", ints(&self.kernel)),
-            ("strides", ints(&self.spatial.strides)),
-            ("dilations", ints(&self.spatial.dilations)),
-            ("pads", ints(&sides.pads())),
-            ("group", Attribute::Int(self.channels as i64)),
-        ];
+        let attributes = attributes(axes, self.channels);
         graph.apply(Op::Conv, &[x, &weights], attributes)
     }
 
     fn window(&self, node: &FileNode) -> Result<usize, GraphError> {
         let window = self
-            .kernel
+            .axes
             .iter()
-            .try_fold(1_usize, |n, &side| n.checked_mul(side));
+            .try_fold(1_usize, |n, axis| n.checked_mul(axis.kernel));
         let window = window.filter(|&window| window <= MAX_WINDOW);
         window.ok_or_else(|| node.error("its window is too large"))
     }
+}
+
+/// The pads of `axes` as the operator Pad has them, none of which are along rows and channels.
+fn batch_pads(axes: &[ConvGeometry]) -> Vec<i64> {
+    let all = pads(axes);
+    let (before, after) = all.split_at(axes.len());
+    let list = [&[0, 0], before, &[0, 0], after].concat();
+    list.into_iter().map(|pad| pad as i64).collect()
 }
 
 /// Positions of a pool's window.
@@ -94,10 +120,10 @@ pub(super) fn average_pool(importer: &mut Importer, node: &FileNode) -> Lowered 
     let pool = read(importer, node)?;
     let window = pool.window(node)?;
     let counts_pads = node.int("count_include_pad", 0) != 0;
-    let sides = pool.spatial.sides.clone();
+    let axes = pool.rounded_up();
     let share = vec![1.0 / window as f32; window];
-    let sum = pool.convolved(importer, node, &pool.x, &sides, (1, &share))?;
-    if sides.pads().iter().all(|&pad| pad == 0) {
+    let sum = pool.convolved(importer, node, &pool.x, &axes, (1, &share))?;
+    if pads(&axes).iter().all(|&pad| pad == 0) {
         return Ok(Some(sum));
     }
     // What a window that reaches over the border has of it: the rest is left out of the mean. What
@@ -120,23 +146,17 @@ pub(super) fn average_pool(importer: &mut Importer, node: &FileNode) -> Lowered 
     let alone = Pool {
         x: ones.clone(),
         channels: 1,
-        kernel: pool.kernel.clone(),
-        spatial: pool.spatial.clone(),
+        axes: pool.axes.clone(),
+        extra: pool.extra.clone(),
     };
     let (covered, rest) = if counts_pads {
-        let mut amounts = vec![(0, 0); 2];
-        amounts.extend(sides.given.iter().copied());
-        let pads: Vec<i64> = amounts
-            .iter()
-            .map(|pads| pads.0 as i64)
-            .chain(amounts.iter().map(|pads| pads.1 as i64))
-            .collect();
+        let pads = batch_pads(&pool.axes);
         let pads = importer.graph.int_list(&pads);
         let one = importer.graph.scalar(1.0);
         let padded = importer.graph.apply(Op::Pad, &[&ones, &pads, &one], [])?;
-        (padded, sides.without_given())
+        (padded, pool.padded(|_, extra| [0, extra]))
     } else {
-        (ones, sides)
+        (ones, axes)
     };
     let covered = alone.convolved(importer, node, &covered, &rest, (1, &share))?;
     importer.graph.div(&sum, &covered).map(Some)
@@ -149,14 +169,9 @@ pub(super) fn max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
     if window > MAX_COMPARED {
         return Err(node.error(format!("its window has more than {MAX_COMPARED} positions")));
     }
-    let sides = pool.spatial.sides.clone();
+    let axes = pool.rounded_up();
     let mut x = pool.x.clone();
-    let pads: Vec<i64> = {
-        let all = sides.pads();
-        let (before, after) = all.split_at(all.len() / 2);
-        let list = [&[0, 0], before, &[0, 0], after].concat();
-        list.into_iter().map(|pad| pad as i64).collect()
-    };
+    let pads = batch_pads(&axes);
     if pads.iter().any(|&pad| pad != 0) {
         let pads = importer.graph.int_list(&pads);
         let lowest = importer.graph.scalar(LOWEST);
@@ -166,7 +181,7 @@ pub(super) fn max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
     for position in 0..window {
         one_each[position * (window + 1)] = 1.0;
     }
-    let none = sides.none();
+    let none = pool.padded(|_, _| [0; 2]);
     let apart = pool.convolved(importer, node, &x, &none, (window, &one_each))?;
     let shape = importer.graph.shape(&apart)?.to_vec();
     let mut split = vec![shape[0], Dim::Fixed(pool.channels), Dim::Fixed(window)];

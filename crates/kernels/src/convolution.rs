@@ -1,31 +1,28 @@
-//! The geometry of a convolution in two dimensions.
+//! Convolutions in two dimensions.
 
-/// Kernel, strides and pads of a convolution: [height, width], and pads as [top, left, bottom, right].
+use lfbm_onnx::ConvGeometry;
+
+/// A convolution of images of one size, without its weights. Axes are height, then width.
 #[derive(Clone, Copy, Debug)]
-pub struct Geometry {
+pub struct Convolution {
     /// Of the input and of the output; the latter's are called filters here.
     pub channels: [usize; 2],
-    /// Height and width of the input.
+    /// Height and width of the input, in pixels.
     pub input: [usize; 2],
-    /// Height and width of the kernel.
-    pub kernel: [usize; 2],
-    /// Steps along each axis.
-    pub strides: [usize; 2],
-    /// Zeros around the input, or cut from the output of a transposed convolution.
-    pub pads: [usize; 4],
+    /// Along the height and along the width; taps are neighbours, and there is no output padding.
+    pub axes: [ConvGeometry; 2],
     /// Whether it is a transposed convolution.
     pub transposed: bool,
 }
 
-impl Geometry {
-    /// With the weights' shape as ONNX has it: filters x channels x height x width, and channels x
+impl Convolution {
+    /// With the first sizes of the weights' shape as ONNX has it: filters x channels, and channels x
     /// filters if it is transposed.
     pub fn new(
         transposed: bool,
-        [first, second, height, width]: [usize; 4],
+        [first, second]: [usize; 2],
         input: [usize; 2],
-        strides: [usize; 2],
-        pads: [usize; 4],
+        axes: [ConvGeometry; 2],
     ) -> Self {
         let channels = if transposed {
             [first, second]
@@ -35,17 +32,25 @@ impl Geometry {
         Self {
             channels,
             input,
-            kernel: [height, width],
-            strides,
-            pads,
+            axes,
             transposed,
         }
+    }
+
+    /// Height and width of the kernel.
+    pub(crate) fn kernel(&self) -> [usize; 2] {
+        self.axes.map(|axis| axis.kernel)
+    }
+
+    /// Steps along each axis.
+    pub(crate) fn strides(&self) -> [usize; 2] {
+        self.axes.map(|axis| axis.stride)
     }
 
     /// Where among the weights, as ONNX lays them out, is what leads from a channel to a filter.
     pub fn weight(&self, filter: usize, channel: usize, [y, x]: [usize; 2]) -> usize {
         let [channels, filters] = self.channels;
-        let [height, width] = self.kernel;
+        let [height, width] = self.kernel();
         let map = if self.transposed {
             channel * filters + filter
         } else {
@@ -55,18 +60,17 @@ impl Geometry {
     }
 
     /// Height and width of the output; `None` if there is none.
-    pub fn output(&self) -> Option<[usize; 2]> {
-        let sizes = [self.channels, self.input, self.kernel, self.strides];
+    pub(crate) fn output(&self) -> Option<[usize; 2]> {
+        let sizes = [self.channels, self.input, self.kernel(), self.strides()];
         if sizes.as_flattened().contains(&0) {
             return None;
         }
         let size = |axis: usize| {
-            let pads = self.pads[axis] + self.pads[axis + 2];
-            let (input, kernel, stride) = (self.input[axis], self.kernel[axis], self.strides[axis]);
+            let (axis, input) = (&self.axes[axis], self.input[axis]);
             if self.transposed {
-                (input.checked_sub(1)? * stride + kernel).checked_sub(pads)
+                axis.transposed_output(input)
             } else {
-                Some((input + pads).checked_sub(kernel)? / stride + 1)
+                axis.output(input)
             }
         };
         let output = [size(0)?, size(1)?];
