@@ -163,10 +163,8 @@ fn calibration(image: [usize; 3]) -> Result<Vec<u8>, Box<dyn std::error::Error>>
         contrast: Contrast::None,
     };
     let x = random_images(&image_spec, 40, 1);
-    let calibration = memory_bank_of(&x, image)
-        .and_then(|memory_bank| LocalCalibration::new(memory_bank, &x, &[0.0; 40]))
-        .and_then(|local| Calibration::new(vec![-1.0; 40], vec![4.0; 40], local))
-        .ok_or("the lengths do not fit")?;
+    let local = LocalCalibration::new(memory_bank_of(&x, image)?, &x, &[0.0; 40])?;
+    let calibration = Calibration::new(vec![-1.0; 40], vec![4.0; 40], local)?;
     Ok(calibration.encode())
 }
 

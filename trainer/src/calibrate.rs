@@ -40,54 +40,41 @@ pub fn calibrate(
     );
     let x = inference.preprocess(&images)?;
     let memory_bank = match memory_bank {
-        Some(memory_bank) => Some(memory_bank),
-        None => references_of_fit(inference, langevin, settings, incomplete, dataset, split)?,
+        Some(memory_bank) => memory_bank,
+        None => memory_bank_of_fit(inference, langevin, settings, incomplete, dataset, split)
+            .context("the fitted images make no memory bank (calibration.neighbours)")?,
     };
-    memory_bank
-        .and_then(|memory_bank| Calibration::from_scores(&scores, &x, memory_bank))
-        .with_context(|| {
-            format!(
-                "local scores need more than 10 images to compare with and 40 to calibrate on; \
-                 there are {} and {}: raise calibration.neighbours or calibration.count",
-                settings.neighbours.min(split.train.len()),
-                scores.len()
-            )
-        })
+    Calibration::from_scores(&scores, &x, memory_bank)
+        .context("the calibration images make no calibration (calibration.count)")
 }
 
-fn references_of_fit(
+fn memory_bank_of_fit(
     inference: &mut Inference,
     langevin: &Langevin,
     settings: &CalibrationSettings,
     incomplete: &IncompleteSettings,
     dataset: &Dataset,
     split: &Split,
-) -> anyhow::Result<Option<MemoryBank>> {
+) -> anyhow::Result<MemoryBank> {
     let count = settings.neighbours.min(split.train.len());
-    let mut memory_bank = dataset.gather(&split.train[..count]);
+    let mut images = dataset.gather(&split.train[..count]);
     if let Some(masks) = incomplete.masks(dataset, &split.train[..count]) {
-        memory_bank = recover(inference, &memory_bank, &masks, langevin, SCORE_SEED)?;
+        images = recover(inference, &images, &masks, langevin, SCORE_SEED)?;
     }
-    let memory_bank = inference.preprocess(&memory_bank)?;
-    Ok(memory_bank_of(
-        &memory_bank,
+    let x = inference.preprocess(&images)?;
+    MemoryBank::fit(
+        &x,
         [dataset.channels, dataset.height, dataset.width],
-    ))
-}
-
-fn memory_bank_of(x: &[f32], image: [usize; 3]) -> Option<MemoryBank> {
-    MemoryBank::of(
-        x,
-        image,
         |x, values| neighbours(x, values, PIXEL_COMPONENTS),
         |x, values| neighbours(x, values, EDGE_COMPONENTS),
     )
 }
 
 /// Neighbours in the first `count` principal components of vectors of `values` values.
-fn neighbours(x: &[f32], values: usize, count: i64) -> Option<Neighbours> {
+fn neighbours(x: &[f32], values: usize, count: i64) -> anyhow::Result<Neighbours> {
     let vectors = Tensor::from_slice(x).view([-1, values as i64]);
     let components = Components::of(&vectors, count);
-    let values = |tensor: &Tensor| Vec::<f32>::try_from(&tensor.contiguous().view([-1])).ok();
-    Neighbours::new(values(&components.mean)?, &values(&components.basis)?, x)
+    let values = |tensor: &Tensor| Vec::<f32>::try_from(&tensor.contiguous().view([-1]));
+    let (mean, basis) = (values(&components.mean)?, values(&components.basis)?);
+    Ok(Neighbours::new(mean, &basis, x)?)
 }

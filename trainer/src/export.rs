@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Dataset, Identity, Split};
 use crate::fit::Learner;
-use crate::settings::{FloatType, Settings, recorded};
+use crate::record::{ImagesRecord, TrainingRecord};
+use crate::settings::{FloatType, Settings};
 
 /// The name of the file of a bundle with the identity of the images that it was fitted on.
 pub const IMAGES: &str = "images.bin";
@@ -24,7 +25,6 @@ pub struct Run {
     /// The model's version.
     pub version: u64,
     /// All settings.
-    #[serde(deserialize_with = "recorded")]
     pub settings: Settings,
     /// The data set.
     pub data: DataArgs,
@@ -76,6 +76,15 @@ pub fn export(
     if run.settings.export.weights == FloatType::Float16 {
         graphs.round_weights();
     }
+    let record = TrainingRecord {
+        split_seed: calibration.split_seed,
+        calibration_count: split.calibration.len(),
+        images: Some(ImagesRecord::from(images)),
+        data: run.data.clone(),
+        settings: Some(run.settings.clone()),
+        iterations: Some(learner.iteration()),
+        seconds: Some(run.seconds),
+    };
     let mut staged = StagedBundle::stage(
         out,
         BundleSpec {
@@ -92,15 +101,7 @@ pub fn export(
                 normal: run.normal.clone(),
                 held_out: run.held_out.clone(),
             },
-            training: serde_json::json!({
-                "split_seed": calibration.split_seed,
-                "calibration_count": split.calibration.len(),
-                "images": { "count": images.count(), "sha256": images.sha256() },
-                "data": run.data,
-                "settings": run.settings,
-                "iterations": learner.iteration(),
-                "seconds": run.seconds,
-            }),
+            training: record.to_json()?,
         },
         &graphs,
         overwrite,

@@ -2,7 +2,7 @@
 //!
 //! * [`data`]: where images come from, which are normal, and the split;
 //! * [`model`]: the model in libtorch, [`fit`]: learning it;
-//! * [`export`]: from a learner to a bundle, [`calibrate`]: what its scores are compared with,
+//! * [`export`]: from a learner to a bundle, [`record`]: what the bundle says of its fit, [`calibrate`]: what its scores are compared with,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
 //! * [`tasks`]: reconstructions, completions and recovered images;
@@ -21,6 +21,7 @@ pub mod import_check;
 pub mod model;
 pub mod output;
 pub mod principal;
+pub mod record;
 pub mod reproduction;
 pub mod settings;
 pub mod stop;

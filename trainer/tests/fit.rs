@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::Bundle;
+use lfbm_trainer::record::TrainingRecord;
+use lfbm_trainer::settings::FloatType;
 
 /// A fit of the held-out digit 1 that takes seconds.
 fn fit(out: &Path, changes: &[&str]) -> Command {
@@ -123,12 +125,9 @@ fn weights_take_half_the_bytes_unless_told_otherwise() {
     let single = bundle("single", &["export.weights=float32"]);
     let [small, large] = [&half, &single].map(|bundle| weights(bundle.dir()).len());
     assert!(small * 3 < large * 2, "{small} bytes of {large}");
-    for (bundle, expected) in [(&half, "float16"), (&single, "float32")] {
-        let used = bundle
-            .manifest()
-            .training
-            .pointer("/settings/export/weights");
-        assert_eq!(used.unwrap(), expected);
+    for (bundle, expected) in [(&half, FloatType::Float16), (&single, FloatType::Float32)] {
+        let record = TrainingRecord::read(bundle.manifest()).unwrap();
+        assert_eq!(record.settings.unwrap().export.weights, expected);
     }
     // The calibration is of what is stored.
     let [half, single] =

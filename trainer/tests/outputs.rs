@@ -9,6 +9,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use lfbm_bundle::Bundle;
+use lfbm_trainer::record::TrainingRecord;
 use process::{done, fit_strokes, names, refused, start, trainer, wait_until};
 
 #[test]
@@ -179,8 +180,8 @@ fn what_was_learned_is_kept_elsewhere_when_its_place_is_lost() {
     assert!(said.contains(&command), "{said}");
     let out = elsewhere.path().join("bundle");
     done(trainer(["export"]).arg(&kept).arg("--out").arg(&out));
-    let training = Bundle::open(&out).unwrap().manifest().training.clone();
-    assert_eq!(training["iterations"], 300);
+    let record = TrainingRecord::read(Bundle::open(&out).unwrap().manifest()).unwrap();
+    assert_eq!(record.iterations, Some(300));
 }
 
 #[test]

@@ -40,7 +40,8 @@ pub struct Manifest {
     pub chain_start: ChainStart,
     /// Which classes were fitted.
     pub classes: Classes,
-    /// The settings and the summary of the fit, as the trainer wrote them.
+    /// How the model was fitted: the trainer's `TrainingRecord`, which this crate only carries; null for
+    /// none.
     pub training: serde_json::Value,
     /// The summary of `trainer evaluate`; null before it ran.
     pub evaluation: serde_json::Value,

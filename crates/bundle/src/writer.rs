@@ -45,7 +45,7 @@ pub struct BundleSpec {
     pub langevin: Langevin,
     /// Which classes were fitted.
     pub classes: Classes,
-    /// Settings and summary of the fit.
+    /// The training record; null for none.
     pub training: serde_json::Value,
 }
 
@@ -264,9 +264,9 @@ impl StagedBundle {
         self.manifest.version = version;
     }
 
-    /// Says something else of the fit than the manifest does.
-    pub fn set_training(&mut self, name: &str, value: serde_json::Value) {
-        self.manifest.training[name] = value;
+    /// Replaces the training record.
+    pub fn set_training(&mut self, training: serde_json::Value) {
+        self.manifest.training = training;
     }
 
     /// Where the graphs are, so that whoever stages the bundle can run them on the calibration images.

@@ -1,6 +1,6 @@
 //! What scores normal images get that the fit did not see.
 
-use crate::error::CalibrationError;
+use crate::error::{CalibrationError, FitError, check_length};
 use crate::local::{LocalCalibration, MemoryBank, is_ascending};
 use crate::score::{Aggregation, Score};
 use crate::verdict::{CalibrationSummary, Decision, Quantile};
@@ -45,19 +45,19 @@ pub fn fewest_images(false_positive_rate: f64) -> Option<usize> {
 }
 
 impl Calibration {
-    /// From the log-densities (n) of single chains, whose log-joint is their sum; `None` when their
-    /// lengths do not fit.
+    /// From the log-densities (n) of single chains, whose log-joint is their sum.
+    ///
+    /// # Errors
+    /// When their lengths do not fit.
     pub fn new(
         log_prior: Vec<f32>,
         log_likelihood: Vec<f32>,
         local: LocalCalibration,
-    ) -> Option<Self> {
-        if log_likelihood.len() != log_prior.len() {
-            return None;
-        }
+    ) -> Result<Self, FitError> {
+        check_length("log-likelihoods", log_prior.len(), log_likelihood.len())?;
         let mut log_joint = sums(&log_prior, &log_likelihood);
         log_joint.sort_by(f64::total_cmp);
-        Some(Self {
+        Ok(Self {
             log_prior,
             log_likelihood,
             log_joint,
@@ -67,8 +67,15 @@ impl Calibration {
     }
 
     /// From the scores of normal images x (n x D), and images to compare with that are not among
-    /// them; `None` when that makes no [`LocalCalibration`].
-    pub fn from_scores(scores: &[Score], x: &[f32], memory_bank: MemoryBank) -> Option<Self> {
+    /// them.
+    ///
+    /// # Errors
+    /// When they make no [`LocalCalibration`].
+    pub fn from_scores(
+        scores: &[Score],
+        x: &[f32],
+        memory_bank: MemoryBank,
+    ) -> Result<Self, FitError> {
         let mut log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
         let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
         let log_prior: Vec<f32> = part(|score| score.log_prior);
@@ -76,7 +83,7 @@ impl Calibration {
         let aggregated = log_joint != sums(&log_prior, &log_likelihood);
         let local = LocalCalibration::new(memory_bank, x, &log_joint)?;
         log_joint.sort_by(f64::total_cmp);
-        Some(Self {
+        Ok(Self {
             log_prior,
             log_likelihood,
             log_joint,
@@ -205,8 +212,7 @@ impl Calibration {
             .collect();
         let (log_prior, log_likelihood) = densities.split_at(n);
         let local = LocalCalibration::decode(local)?;
-        let calibration =
-            Self::new(log_prior.to_vec(), log_likelihood.to_vec(), local).ok_or(wrong)?;
+        let calibration = Self::new(log_prior.to_vec(), log_likelihood.to_vec(), local)?;
         if !aggregated {
             return Ok(calibration);
         }

@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
+use crate::error::FitError;
+
 /// Orientations that are told apart; light to dark is another one than dark to light.
 const ORIENTATIONS: usize = 8;
 /// Pixels from one pooled neighbourhood to the next.
@@ -35,12 +37,18 @@ pub struct Hog {
 }
 
 impl Hog {
-    /// Of images of C x H x W values; `None` when a size is 0.
-    pub fn new(image: [usize; 3]) -> Option<Self> {
+    /// Of images of C x H x W values.
+    ///
+    /// # Errors
+    /// When a size is 0.
+    pub fn new(image: [usize; 3]) -> Result<Self, FitError> {
+        if image.contains(&0) {
+            return Err(FitError::NoPixels { image });
+        }
         let [_, height, width] = image;
         let offset = |index: usize| index as f32 - POOLING_RADIUS as f32;
         let gaussian = |at: f32| (-0.5 * (at / POOLING_SIGMA).powi(2)).exp();
-        (!image.contains(&0)).then(|| Self {
+        Ok(Self {
             image,
             reduction: height.max(width).div_ceil(LARGEST_SIDE),
             pooling: std::array::from_fn(|index| gaussian(offset(index))),
@@ -325,6 +333,7 @@ mod tests {
         for (got, expected) in hog.of(&large).iter().zip(expected) {
             assert!((got - expected).abs() < 1e-3, "{got} {expected}");
         }
-        assert_eq!(Hog::new([1, 0, 3]), None);
+        let image = [1, 0, 3];
+        assert_eq!(Hog::new(image), Err(FitError::NoPixels { image }));
     }
 }

@@ -22,7 +22,7 @@ mod testing;
 mod verdict;
 
 pub use calibration::{Calibration, fewest_images};
-pub use error::CalibrationError;
+pub use error::{CalibrationError, FitError};
 pub use hog::Hog;
 pub use local::{LocalCalibration, MemoryBank, Parts};
 pub use neighbours::{KnnDistance, NEIGHBOURS, Neighbours};

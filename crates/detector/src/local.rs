@@ -14,13 +14,20 @@
 //! images give onto its quantiles. The score is their weighted sum, divided by the Euclidean norm of the
 //! weights, as in Stouffer's method for independent parts.
 
-use crate::error::CalibrationError;
+use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
 use crate::hog::Hog;
 use crate::neighbours::{KnnDistance, Neighbours};
 use crate::rank_normalizer::{RankNormalizer, SMALLEST_SCALE};
 
 /// Parts of a score.
 const PARTS: usize = 4;
+/// The parts of normal images, in messages.
+const PART_NAMES: [&str; PARTS] = [
+    "negative log joints",
+    "distances to the nearest image",
+    "distances to the nearest HOG descriptor",
+    "relative distances to the nearest HOG descriptors",
+];
 /// What they weigh; docs/detection.md has what others gave on validation classes. Bundles hold scores
 /// made with them: other weights are another format.
 const WEIGHTS: [f64; PARTS] = [0.5, 1.0, 2.0, 1.0];
@@ -58,24 +65,33 @@ pub struct MemoryBank {
 impl MemoryBank {
     /// From images x (n x C H W) of sizes C, H, W. `pixels` and `edges` build a search index from concatenated
     /// vectors and the length of one: images, and HOG descriptors.
-    pub fn of(
+    ///
+    /// # Errors
+    /// When the sizes do not fit, or one of the two functions fails.
+    pub fn fit<E: From<FitError>>(
         x: &[f32],
         image: [usize; 3],
-        pixels: impl FnOnce(&[f32], usize) -> Option<Neighbours>,
-        edges: impl FnOnce(&[f32], usize) -> Option<Neighbours>,
-    ) -> Option<Self> {
+        pixels: impl FnOnce(&[f32], usize) -> Result<Neighbours, E>,
+        edges: impl FnOnce(&[f32], usize) -> Result<Neighbours, E>,
+    ) -> Result<Self, E> {
         let hog = Hog::new(image)?;
         let values = image.iter().product();
+        check_rows("the images to compare with", values, x.len())?;
         let of_edges: Vec<f32> = x.chunks(values).flat_map(|x| hog.of(x)).collect();
         let edges = edges(&of_edges, hog.size())?;
-        Self::new(pixels(x, values)?, hog, edges)
+        Ok(Self::new(pixels(x, values)?, hog, edges)?)
     }
 
-    /// From images x, and their HOG descriptors made by `hog`; `None` when the sizes do not fit.
-    fn new(pixels: Neighbours, hog: Hog, edges: Neighbours) -> Option<Self> {
-        let values: usize = hog.image().iter().product();
-        let fit = pixels.values() == values && edges.values() == hog.size();
-        fit.then_some(Self { pixels, hog, edges })
+    /// From images x, and their HOG descriptors made by `hog`.
+    fn new(pixels: Neighbours, hog: Hog, edges: Neighbours) -> Result<Self, FitError> {
+        let values = hog.image().iter().product();
+        check_length("an image to compare with", values, pixels.values())?;
+        check_length(
+            "a HOG descriptor to compare with",
+            hog.size(),
+            edges.values(),
+        )?;
+        Ok(Self { pixels, hog, edges })
     }
 
     /// C, H, W of the images.
@@ -116,8 +132,7 @@ impl MemoryBank {
         if !after.is_empty() || values != Some(pixels.values()) {
             return Err(wrong);
         }
-        let hog = Hog::new(image).ok_or(wrong)?;
-        Self::new(pixels, hog, edges).ok_or(wrong)
+        Ok(Self::new(pixels, Hog::new(image)?, edges)?)
     }
 }
 
@@ -144,31 +159,39 @@ impl LocalCalibration {
     /// normal images that are not among them. The first half makes the scales; the second half
     /// has the scores that others are ranked among.
     ///
-    /// `None` when the lengths do not fit, there are fewer than 40 images, or a part is not
-    /// finite.
-    pub fn new(memory_bank: MemoryBank, x: &[f32], log_joint: &[f64]) -> Option<Self> {
+    /// # Errors
+    /// When the lengths do not fit, there are fewer than 40 images, or a part is NaN or infinite.
+    pub fn new(memory_bank: MemoryBank, x: &[f32], log_joint: &[f64]) -> Result<Self, FitError> {
         let pixels = memory_bank.pixels.values();
-        if x.len() != log_joint.len().checked_mul(pixels)? {
-            return None;
+        let n = log_joint.len();
+        check_length("the normal images", n.saturating_mul(pixels), x.len())?;
+        if n < Self::FEWEST_IMAGES {
+            return Err(FitError::TooFew {
+                what: "normal images to calibrate on",
+                fewest: Self::FEWEST_IMAGES,
+                got: n,
+            });
         }
         let parts: Vec<[f64; PARTS]> = x
             .chunks(pixels)
             .zip(log_joint)
             .map(|(x, log_joint)| memory_bank.parts(x, *log_joint).values())
             .collect();
+        for (part, name) in PART_NAMES.into_iter().enumerate() {
+            check_finite(name, parts.iter().map(|parts| parts[part].is_finite()))?;
+        }
         let (first, second) = parts.split_at(parts.len() - ranked(parts.len()));
         let scale = |part: usize| RankNormalizer::new(first.iter().map(|p| p[part]).collect());
         let scales = [scale(0)?, scale(1)?, scale(2)?, scale(3)?];
         let mut scores: Vec<f64> = second.iter().map(|parts| sum(&scales, parts)).collect();
         scores.sort_by(f64::total_cmp);
-        scores
-            .iter()
-            .all(|score| score.is_finite())
-            .then_some(Self {
-                memory_bank,
-                scales,
-                scores,
-            })
+        let finite = scores.iter().map(|score| score.is_finite());
+        check_finite("local scores", finite)?;
+        Ok(Self {
+            memory_bank,
+            scales,
+            scores,
+        })
     }
 
     /// The images that others are compared with.
@@ -240,8 +263,10 @@ impl LocalCalibration {
         let (scales, scores) = values.split_at(in_scale * PARTS);
         let scale = |part: usize| {
             let values = &scales[part * in_scale..][..in_scale];
-            let scale = is_ascending(values).then(|| RankNormalizer::new(values.to_vec()));
-            scale.flatten().ok_or(CalibrationError::Values("scales"))
+            if !is_ascending(values) {
+                return Err(CalibrationError::Values("scales"));
+            }
+            Ok(RankNormalizer::new(values.to_vec())?)
         };
         let calibration = Self {
             scales: [scale(0)?, scale(1)?, scale(2)?, scale(3)?],
@@ -370,6 +395,35 @@ mod tests {
             }
         }
         assert_eq!(calibration.threshold(0.001), f64::INFINITY);
+    }
+
+    #[test]
+    fn images_that_make_no_calibration_are_refused_with_the_reason() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let (memory_bank, _) = images(&mut rng, 200);
+        let memory_bank = memory_bank_of(&memory_bank, [1, 2, 2]).unwrap();
+        let (x, mut log_joint) = images(&mut rng, 60);
+        let refused = |x: &[f32], log_joint: &[f64]| {
+            let calibration = LocalCalibration::new(memory_bank.clone(), x, log_joint);
+            calibration.unwrap_err().to_string()
+        };
+        for (x, log_joint, reason) in [
+            (
+                &x[..39 * D],
+                &log_joint[..39],
+                "expected at least 40 normal images to calibrate on, got 39",
+            ),
+            (
+                &x[1..],
+                &log_joint[..],
+                "the normal images: expected 240 values, got 239",
+            ),
+        ] {
+            assert_eq!(refused(x, log_joint), reason);
+        }
+        log_joint[50] = f64::NAN;
+        let reason = "negative log joints: expected finite values, value 50 is NaN or infinite";
+        assert_eq!(refused(&x, &log_joint), reason);
     }
 
     #[test]

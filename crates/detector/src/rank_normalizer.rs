@@ -1,5 +1,7 @@
 //! Values of any scale as standard normal ones.
 
+use crate::error::{FitError, check_finite};
+
 /// Images that a scale needs at least: its tails are drawn through quantiles.
 pub(crate) const SMALLEST_SCALE: usize = 20;
 /// The standard normal's 95 % quantile.
@@ -17,16 +19,24 @@ pub struct RankNormalizer {
 }
 
 impl RankNormalizer {
-    /// From the values of normal images, in any order; `None` for fewer than 20, or when one is
-    /// not finite.
-    pub fn new(mut values: Vec<f64>) -> Option<Self> {
-        if values.len() < SMALLEST_SCALE || !values.iter().all(|value| value.is_finite()) {
-            return None;
+    /// From the values of normal images, in any order.
+    ///
+    /// # Errors
+    /// When there are fewer than 20, or one is NaN or infinite.
+    pub fn new(mut values: Vec<f64>) -> Result<Self, FitError> {
+        if values.len() < SMALLEST_SCALE {
+            return Err(FitError::TooFew {
+                what: "values of normal images to rank among",
+                fewest: SMALLEST_SCALE,
+                got: values.len(),
+            });
         }
+        let finite = values.iter().map(|value| value.is_finite());
+        check_finite("values of normal images to rank among", finite)?;
         values.sort_by(f64::total_cmp);
         let at = |share: f64| values[(share * (values.len() - 1) as f64) as usize];
         let spread = at(0.95) - at(0.5);
-        Some(Self {
+        Ok(Self {
             // Values that are all the same have no scale.
             slope: if spread > 0.0 {
                 QUANTILE_95 / spread
@@ -152,8 +162,17 @@ mod tests {
         let slope = QUANTILE_95 / 17.0;
         assert!((scale.score(49.0) - scale.score(39.0) - 10.0 * slope).abs() < 1e-9);
         assert!((scale.score(1.0) - scale.score(-9.0) - 10.0 * slope).abs() < 1e-9);
-        assert_eq!(RankNormalizer::new(vec![0.0; 19]), None);
-        assert_eq!(RankNormalizer::new(vec![f64::NAN; 30]), None);
+        let few = RankNormalizer::new(vec![0.0; 19]).unwrap_err();
+        assert!(matches!(
+            few,
+            FitError::TooFew {
+                fewest: 20,
+                got: 19,
+                ..
+            }
+        ));
+        let nan = RankNormalizer::new(vec![f64::NAN; 30]).unwrap_err();
+        assert!(matches!(nan, FitError::NotFinite { index: 0, .. }));
     }
 
     /// The unit of a part, and where its zero is, do not matter.

@@ -283,9 +283,8 @@ pub fn random_bundle_of(
     let x = inference.preprocess(&images)?;
     let memory_bank = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
     let sizes = [image.channels, image.height, image.width];
-    let calibration = memory_bank_of(&memory_bank, sizes)
-        .and_then(|memory_bank| Calibration::from_scores(&scores, &x, memory_bank))
-        .ok_or("the images make no calibration")?;
+    let memory_bank = memory_bank_of(&memory_bank, sizes)?;
+    let calibration = Calibration::from_scores(&scores, &x, memory_bank)?;
     Ok(staged.finish(&calibration, 0.05, Decision::Local)?)
 }
 

@@ -11,9 +11,10 @@ use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
 use crate::calibrate::calibrate;
-use crate::data::{ChangedDataArg, Dataset, Identity, Relation, SkipDamagedArg, Split};
+use crate::data::{ChangedDataArg, Identity, Relation, SkipDamagedArg, Split};
 use crate::export::IMAGES;
-use crate::settings::{IncompleteSettings, Settings};
+use crate::record::{ImagesRecord, TrainingRecord};
+use crate::settings::Settings;
 
 /// The largest Kolmogorov-Smirnov distance between scores of images of one kind; for small samples, the
 /// critical value at 0.001.
@@ -59,6 +60,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let settings = Settings::load(None, &args.changes)?.calibration;
     let mut staged = StagedBundle::of_bundle(&args.bundle, &args.out, args.overwrite)?;
     let manifest = staged.manifest().clone();
+    let mut record = TrainingRecord::read(&manifest)?;
     let version = args.model_version.unwrap_or(manifest.version);
     let sought = Sought {
         data_dir: args.data_dir.as_deref(),
@@ -92,7 +94,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &mut inference,
         &manifest.langevin,
         &settings,
-        &IncompleteSettings::of(&manifest)?,
+        &record.incomplete(),
         &dataset,
         &parts,
         memory_bank,
@@ -106,9 +108,12 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         )?;
     }
     if !is_known {
-        identify(&mut staged, &dataset, &parts)?;
+        let images = Identity::new(&dataset, &dataset.digests(), &parts);
+        staged.write(IMAGES, &images.encode())?;
+        record.images = Some(ImagesRecord::from(&images));
     }
-    staged.set_training("calibration_count", parts.calibration.len().into());
+    record.calibration_count = parts.calibration.len();
+    staged.set_training(record.to_json()?);
     staged.set_version(version);
     let bundle = staged.finish(&calibrated, settings.false_positive_rate, settings.decision)?;
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
@@ -181,15 +186,6 @@ fn kolmogorov_smirnov(one: &[f64], other: &[f64]) -> f64 {
     points
         .map(|&at| (share(one, at) - share(other, at)).abs())
         .fold(0.0, f64::max)
-}
-
-/// Writes the record of the fit's images, as far as it is known.
-fn identify(staged: &mut StagedBundle, dataset: &Dataset, parts: &Split) -> anyhow::Result<()> {
-    let images = Identity::new(dataset, &dataset.digests(), parts);
-    staged.write(IMAGES, &images.encode())?;
-    let summary = serde_json::json!({ "count": images.count(), "sha256": images.sha256() });
-    staged.set_training("images", summary);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,22 +5,13 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::{ImageSpec, Manifest};
-use serde::Deserialize;
 
 use crate::data::{
-    CalibrationCount, ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, DatasetName,
-    Digest, Identity, Relation, SkipDamagedArg, Split, split,
+    CalibrationCount, ChangedDataArg, ClassArgs, ClassSelection, Dataset, DatasetName, Digest,
+    Identity, Relation, SkipDamagedArg, Split, split,
 };
 use crate::export::IMAGES;
-use crate::settings::IncompleteSettings;
-
-/// The part of the manifest from which the split of the fit is found again.
-#[derive(Deserialize)]
-struct Training {
-    split_seed: u64,
-    calibration_count: usize,
-    data: DataArgs,
-}
+use crate::record::TrainingRecord;
 
 /// Images, and how they relate to a fit.
 pub(super) struct Fitted {
@@ -51,12 +42,8 @@ pub(super) fn images_of(
     manifest: &Manifest,
     sought: &Sought<'_>,
 ) -> anyhow::Result<Fitted> {
-    let Training {
-        split_seed,
-        calibration_count,
-        mut data,
-    } = Training::deserialize(&manifest.training)
-        .context("the bundle does not say how it was fitted, so its split is not known")?;
+    let record = TrainingRecord::read(manifest)?;
+    let mut data = record.data.clone();
     data.data_dir = sought.data_dir.map(Path::to_path_buf);
     data.skip_damaged |= sought.damaged.skip_damaged;
     if let Some(name) = sought.name {
@@ -78,7 +65,7 @@ pub(super) fn images_of(
             identity = identity.recalibrated(count)?;
         }
         let relation = identity.relation(&mut dataset, &classes);
-        let masked = IncompleteSettings::of(manifest)?.mask.is_some();
+        let masked = record.incomplete().mask.is_some();
         ensure!(
             !masked || !matches!(relation, Relation::Changed(..)),
             "the images have changed since the fit, and it hid pixels of them by their numbers; give \
@@ -91,8 +78,14 @@ pub(super) fn images_of(
         });
     }
     let classes = ClassSelection::of_names(&dataset.classes, &manifest.classes.normal)?;
-    let count = CalibrationCount::exactly(calibration_count);
-    let mut split = split(&dataset, &dataset.digests(), &classes, split_seed, count)?;
+    let count = CalibrationCount::exactly(record.calibration_count);
+    let mut split = split(
+        &dataset,
+        &dataset.digests(),
+        &classes,
+        record.split_seed,
+        count,
+    )?;
     if let Some(count) = recalibrated {
         split = split.recalibrated(count)?;
     }

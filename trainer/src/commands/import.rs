@@ -15,6 +15,7 @@ use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Identity, OptionalClassArgs, split};
 use crate::export::IMAGES;
 use crate::import_check::{check_flow, check_inverse, check_lowering, check_rows};
+use crate::record::{ImagesRecord, TrainingRecord};
 use crate::settings::{IncompleteSettings, Settings};
 
 /// Arguments of `trainer import`.
@@ -123,6 +124,15 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         let name = |&label: &u32| dataset.classes[label as usize].clone();
         labels.iter().map(name).collect()
     };
+    let record = TrainingRecord {
+        split_seed: calibration.split_seed,
+        calibration_count: parts.calibration.len(),
+        images: Some(ImagesRecord::from(&images)),
+        data,
+        settings: None,
+        iterations: None,
+        seconds: None,
+    };
     let mut staged = StagedBundle::stage(
         &args.out,
         BundleSpec {
@@ -142,12 +152,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
                 normal: names(&classes.normal),
                 held_out: names(&classes.held_out),
             },
-            training: serde_json::json!({
-                "split_seed": calibration.split_seed,
-                "calibration_count": parts.calibration.len(),
-                "images": { "count": images.count(), "sha256": images.sha256() },
-                "data": data,
-            }),
+            training: record.to_json()?,
         },
         &graphs,
         args.overwrite,

@@ -5,7 +5,7 @@ use clap::Args;
 use lfbm_bundle::Bundle;
 
 use crate::commands::fitted::fitted_images;
-use crate::settings::IncompleteSettings;
+use crate::record::TrainingRecord;
 use crate::tasks::TaskArgs;
 
 /// Arguments of `trainer recover`.
@@ -24,7 +24,7 @@ pub fn run(args: &RecoverArgs) -> anyhow::Result<()> {
     let RecoverArgs { task } = args;
     let bundle = Bundle::open(&task.bundle)?;
     let manifest = bundle.manifest();
-    let incomplete = IncompleteSettings::of(manifest)?;
+    let incomplete = TrainingRecord::read(manifest)?.incomplete();
     let mask = incomplete.mask.context(
         "the model was fitted on whole images, so there is nothing to recover: fit with \
          learning.incomplete.mask, or see `trainer inpaint`",

@@ -1,9 +1,7 @@
 //! Learning from incomplete images.
 
-use lfbm_bundle::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
 use crate::data::{Dataset, Mask};
 
 /// Which pixels of the fitted images are hidden.
@@ -18,19 +16,6 @@ pub struct IncompleteSettings {
 }
 
 impl IncompleteSettings {
-    /// The settings that a bundle recorded; without a record, no pixel is hidden.
-    ///
-    /// # Errors
-    /// When the record cannot be read.
-    pub fn of(manifest: &Manifest) -> Result<Self, SettingsError> {
-        match manifest.training.pointer("/settings/learning/incomplete") {
-            None => Ok(Self::default()),
-            Some(incomplete) => {
-                Self::deserialize(incomplete).map_err(|e| SettingsError::Type(e.to_string()))
-            }
-        }
-    }
-
     /// The masks of the images at `indices`, n x H W with 1 for a visible pixel; `None` when
     /// nothing is hidden.
     pub fn masks(&self, dataset: &Dataset, indices: &[usize]) -> Option<Vec<f32>> {

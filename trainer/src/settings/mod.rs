@@ -7,7 +7,6 @@ mod incomplete;
 mod learning;
 mod load;
 mod model;
-mod recorded;
 mod specs;
 
 pub use calibration::CalibrationSettings;
@@ -18,7 +17,6 @@ pub use learning::{
 };
 pub use load::DEFAULTS;
 pub use model::{EbmSettings, ModelSettings};
-pub use recorded::recorded;
 
 use std::path::PathBuf;
 

@@ -5,6 +5,7 @@
 use multiversion::multiversion;
 
 use super::NEIGHBOURS;
+use crate::error::{FitError, check_finite, check_rows};
 
 /// Components that decide whether a block's others are looked at: of blocks of digits in 30
 /// components, the boxes of one in four are near enough in the first 16, the images of one in 25.
@@ -31,11 +32,14 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Of the components of images, n x p, in an order of their own.
-    pub(super) fn of(components: &[f32], p: usize) -> Option<Self> {
-        if !components.iter().all(|value| value.is_finite()) {
-            return None;
-        }
+    /// From the components of images, n x p. The blocks have an order of their own.
+    ///
+    /// # Errors
+    /// When a component is NaN or infinite, or the lengths do not fit.
+    pub(super) fn quantize(components: &[f32], p: usize) -> Result<Self, FitError> {
+        check_rows("the components of images", p, components.len())?;
+        let finite = components.iter().map(|value| value.is_finite());
+        check_finite("the components of images", finite)?;
         let rows = together(components, p);
         let scale: Vec<[f32; 2]> = (0..p)
             .map(|component| {
@@ -55,14 +59,17 @@ impl Blocks {
         Self::new(scale, &bytes)
     }
 
-    /// Of p pairs of the value of byte 0 and the value of one step, and n x p bytes; `None` when
-    /// the lengths do not fit, a value is not finite or a step is negative.
-    pub(super) fn new(scale: Vec<[f32; 2]>, rows: &[u8]) -> Option<Self> {
+    /// From p pairs of the value of byte 0 and the value of one step, and n x p bytes.
+    ///
+    /// # Errors
+    /// When the lengths do not fit, a value is NaN or infinite, or a step is negative.
+    pub(super) fn new(scale: Vec<[f32; 2]>, rows: &[u8]) -> Result<Self, FitError> {
         let p = scale.len();
-        let finite = scale.as_flattened().iter().all(|value| value.is_finite());
-        let ascending = scale.iter().all(|[_, step]| *step >= 0.0);
-        if p == 0 || !finite || !ascending || !rows.len().is_multiple_of(p) {
-            return None;
+        check_rows("the components of images, in bytes", p, rows.len())?;
+        let finite = scale.as_flattened().iter().map(|value| value.is_finite());
+        check_finite("the range and step of components", finite)?;
+        if let Some(component) = scale.iter().position(|[_, step]| *step < 0.0) {
+            return Err(FitError::NegativeStep { component });
         }
         let len = rows.len() / p;
         let leading = p.min(LEADING);
@@ -79,7 +86,7 @@ impl Blocks {
                 high[place] = high[place].max(*byte);
             }
         }
-        Some(Self {
+        Ok(Self {
             len,
             scale,
             bytes,
@@ -269,7 +276,7 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn finds_what_sorting_all_finds(n in 11_usize..2000, d in 1_usize..20, seed: u64) {
-            let blocks = Blocks::of(&random(n, d, seed), d).unwrap();
+            let blocks = Blocks::quantize(&random(n, d, seed), d).unwrap();
             let query = random(1, d, seed ^ 1);
             let found = blocks.nearest(&query, None);
             for ((distance, index), expected) in found.iter().zip(by_sorting(&blocks, &query)) {

@@ -5,7 +5,7 @@ mod projection;
 
 use rayon::prelude::*;
 
-use crate::error::CalibrationError;
+use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
 use blocks::Blocks;
 use projection::Projection;
 
@@ -43,16 +43,17 @@ impl std::fmt::Debug for Neighbours {
 }
 
 impl Neighbours {
-    /// From vectors x (n x D), their mean (D) and directions (D x p); `None` when the lengths do
-    /// not fit, there are not more than [`NEIGHBOURS`] images, or a value is not finite.
-    pub fn new(mean: Vec<f32>, basis: &[f32], x: &[f32]) -> Option<Self> {
+    /// From vectors x (n x D), their mean (D) and directions (D x p).
+    ///
+    /// # Errors
+    /// When the lengths do not fit, there are not more than [`NEIGHBOURS`] images, or a value is NaN or
+    /// infinite.
+    pub fn new(mean: Vec<f32>, basis: &[f32], x: &[f32]) -> Result<Self, FitError> {
         let projection = Projection::new(mean, basis)?;
         let values = projection.mean().len();
-        if !x.len().is_multiple_of(values) {
-            return None;
-        }
+        check_rows("the vectors of images", values, x.len())?;
         let projected: Vec<f32> = x.chunks(values).flat_map(|x| projection.of(x)).collect();
-        let images = Blocks::of(&projected, projection.components())?;
+        let images = Blocks::quantize(&projected, projection.components())?;
         let radius = (0..images.len())
             .into_par_iter()
             .map(|index| {
@@ -63,12 +64,32 @@ impl Neighbours {
         Self::assemble(projection, images, radius)
     }
 
-    fn assemble(projection: Projection, images: Blocks, radius: Vec<f32>) -> Option<Self> {
-        let fits = images.components() == projection.components()
-            && images.len() == radius.len()
-            && images.len() > NEIGHBOURS
-            && radius.iter().all(|radius| radius.is_finite());
-        fits.then_some(Self {
+    fn assemble(
+        projection: Projection,
+        images: Blocks,
+        radius: Vec<f32>,
+    ) -> Result<Self, FitError> {
+        let components = projection.components();
+        check_length(
+            "the components of an image",
+            components,
+            images.components(),
+        )?;
+        check_length(
+            "the mean distances to neighbours",
+            images.len(),
+            radius.len(),
+        )?;
+        if images.len() <= NEIGHBOURS {
+            return Err(FitError::TooFew {
+                what: "images to compare with",
+                fewest: NEIGHBOURS + 1,
+                got: images.len(),
+            });
+        }
+        let finite = radius.iter().map(|radius| radius.is_finite());
+        check_finite("the mean distances to neighbours", finite)?;
+        Ok(Self {
             projection,
             images,
             radius,
@@ -126,11 +147,8 @@ impl Neighbours {
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), CalibrationError> {
         let arrays = Self::split(bytes).ok_or(CalibrationError::Size)?;
         let ([mean, basis, scale, radius], rows, after) = arrays;
-        let neighbours = || {
-            let images = Blocks::new(scale.as_chunks().0.to_vec(), rows)?;
-            Self::assemble(Projection::new(mean, &basis)?, images, radius)
-        };
-        let neighbours = neighbours().ok_or(CalibrationError::Values("neighbours"))?;
+        let images = Blocks::new(scale.as_chunks().0.to_vec(), rows)?;
+        let neighbours = Self::assemble(Projection::new(mean, &basis)?, images, radius)?;
         Ok((neighbours, after))
     }
 
@@ -234,10 +252,17 @@ mod tests {
         assert_eq!(Neighbours::decode(&[0xff; 64]), Err(cut));
         let mut x = random(30, 3, 6);
         x[7] = f32::NAN;
-        assert_eq!(Neighbours::new(vec![0.0; 3], &identity(3), &x), None);
-        assert_eq!(
-            Neighbours::new(vec![0.0; 3], &identity(3), &[0.0; 30]),
-            None
-        );
+        let new = |x: &[f32]| Neighbours::new(vec![0.0; 3], &identity(3), x).unwrap_err();
+        assert!(matches!(new(&x), FitError::NotFinite { .. }));
+        let few = new(&[0.0; 30]).to_string();
+        assert_eq!(few, "expected at least 11 images to compare with, got 10");
+        assert!(matches!(
+            new(&[0.0; 31]),
+            FitError::Rows {
+                columns: 3,
+                got: 31,
+                ..
+            }
+        ));
     }
 }

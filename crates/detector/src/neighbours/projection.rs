@@ -2,6 +2,8 @@
 
 use multiversion::multiversion;
 
+use crate::error::{FitError, check_finite, check_rows};
+
 /// Numbers in the widest register.
 const LANES: usize = 16;
 
@@ -19,13 +21,21 @@ pub(super) struct Projection {
 
 impl Projection {
     /// Of a mean (D) and a basis (D x p, orthonormal columns, the direction of largest variance
-    /// first); `None` when the lengths do not fit, or a value is not finite.
-    pub(super) fn new(mean: Vec<f32>, basis: &[f32]) -> Option<Self> {
-        let finite = mean.iter().chain(basis).all(|value| value.is_finite());
-        let fits = !mean.is_empty() && !basis.is_empty() && basis.len().is_multiple_of(mean.len());
-        if !finite || !fits {
-            return None;
+    /// first).
+    ///
+    /// # Errors
+    /// When there are no values or no components, the lengths do not fit, or a value is NaN or infinite.
+    pub(super) fn new(mean: Vec<f32>, basis: &[f32]) -> Result<Self, FitError> {
+        check_rows("the basis", mean.len(), basis.len())?;
+        if basis.is_empty() {
+            return Err(FitError::Length {
+                what: "the basis",
+                expected: mean.len(),
+                got: 0,
+            });
         }
+        check_finite("the mean", mean.iter().map(|value| value.is_finite()))?;
+        check_finite("the basis", basis.iter().map(|value| value.is_finite()))?;
         let components = basis.len() / mean.len();
         let panel = |first: usize| {
             let value = |row: &[f32], index| row.get(index).copied().unwrap_or(0.0);
@@ -33,7 +43,7 @@ impl Projection {
             rows.map(|row| std::array::from_fn(|lane| value(row, first + lane)))
                 .collect()
         };
-        Some(Self {
+        Ok(Self {
             components,
             panels: (0..components).step_by(LANES).map(panel).collect(),
             mean,
