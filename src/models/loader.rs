@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use lfbm_bundle::Bundle;
-use lfbm_runtime::{Device, Precision, Runtime, Sampler, SessionOptions};
+use lfbm_runtime::{ChainGraphs, Device, Precision, Runtime, Sampler, SessionOptions};
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, Model};
 use crate::sampling::Sampling;
-use crate::scheduler::{Engine, Policy, Scheduler};
+use crate::scheduler::{Policy, Scheduler};
 use crate::telemetry::{Metrics, Registration};
 
 /// What to do when a device is not available.
@@ -52,9 +52,9 @@ impl Loader {
         let (dir, manifest) = (bundle.dir(), bundle.manifest());
         let (name, version) = (manifest.name.as_str(), manifest.version);
         let _span = tracing::info_span!("load_model", name, version).entered();
-        let open = |options| Engine::open(&self.runtime, dir, manifest, options);
+        let open = |options| ChainGraphs::open(&self.runtime, dir, manifest, options);
         let asked = self.options.device;
-        let (engines, options) = match open(&self.options) {
+        let (graphs, options) = match open(&self.options) {
             Err(error) if asked != Device::Cpu && self.fallback == DeviceFallback::Cpu => {
                 tracing::warn!(%error, "falling back to the CPU");
                 let options = SessionOptions {
@@ -91,7 +91,7 @@ impl Loader {
         } else {
             &self.fallback_policy
         };
-        let scheduler = Scheduler::start(name, engines, policy.clone(), metrics.clone())?;
+        let scheduler = Scheduler::start(name, graphs, policy.clone(), metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.model_load_seconds.observe(seconds);
         tracing::info!(

@@ -27,7 +27,7 @@
 //! that took it last, also when another becomes idle.
 
 mod batch;
-mod engine;
+mod graphs;
 mod pace;
 mod queue;
 mod settings;
@@ -43,10 +43,9 @@ use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::Langevin;
 use lfbm_detector::ChainScore;
-use lfbm_runtime::RuntimeError;
+use lfbm_runtime::{ChainGraphs, RuntimeError};
 use tokio::sync::oneshot;
 
-pub use self::engine::Engine;
 use self::queue::JobId;
 pub use self::settings::BatchSettings;
 pub(crate) use self::settings::MAX_BATCH_CHAINS;
@@ -170,7 +169,7 @@ impl Drop for Handle {
 }
 
 impl Scheduler {
-    /// Starts a thread for each engine, of which there is at least one; more than the policy has rows
+    /// Starts a thread for each of `graphs`, of which there is at least one; more than the policy has rows
     /// for are not used. Returns when each has run every batch size a few times, which may take
     /// seconds.
     ///
@@ -178,14 +177,14 @@ impl Scheduler {
     /// When a graph does not run, or the system has no thread to give.
     pub fn start(
         name: &str,
-        engines: Vec<Engine>,
+        graphs: Vec<ChainGraphs>,
         policy: Policy,
         metrics: ModelMetrics,
     ) -> Result<Self, StartError> {
-        Self::start_with(name, engines, policy, metrics)
+        Self::start_with(name, graphs, policy, metrics)
     }
 
-    fn start_with<G: engine::Graphs>(
+    fn start_with<G: graphs::Graphs>(
         name: &str,
         mut graphs: Vec<G>,
         policy: Policy,

@@ -13,7 +13,7 @@ use lfbm_runtime::{
 };
 use tokio::task::JoinHandle;
 
-use super::engine::Graphs;
+use super::graphs::Graphs;
 use super::{Inferred, Job, Policy, Scheduler, SchedulerError, StartError};
 use crate::admission::Admission;
 use crate::request::Priority;

@@ -8,7 +8,7 @@ use lfbm_runtime::RuntimeError;
 
 use super::SchedulerError;
 use super::batch::{self, Batch, Finished, Tag};
-use super::engine::Graphs;
+use super::graphs::Graphs;
 use super::state::{Dequeued, Shared, State};
 use crate::request::Priority;
 

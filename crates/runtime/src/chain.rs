@@ -3,7 +3,6 @@
 use lfbm_bundle::manifest::{Langevin, Manifest};
 use lfbm_detector::ChainScore;
 
-use crate::chain_graphs::ChainGraphs;
 use crate::error::RuntimeError;
 use crate::noise::ChainNoise;
 use crate::posterior_step::{StepInputs, StepOutputs};
@@ -68,40 +67,6 @@ pub trait ChainModel {
         inputs: StepInputs<'_>,
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError>;
-}
-
-impl ChainModel for ChainGraphs {
-    fn preprocess(
-        &mut self,
-        rows: usize,
-        images: &[f32],
-        x: &mut [f32],
-    ) -> Result<(), RuntimeError> {
-        self.preprocess.run(rows, images, x)
-    }
-
-    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]) {
-        self.starts.draw(noise, values);
-    }
-
-    fn start(
-        &mut self,
-        rows: usize,
-        x: &[f32],
-        noise: &[f32],
-        z: &mut [f32],
-    ) -> Result<(), RuntimeError> {
-        self.starts.run(rows, x, noise, z)
-    }
-
-    fn step(
-        &mut self,
-        rows: usize,
-        inputs: StepInputs<'_>,
-        outputs: StepOutputs<'_>,
-    ) -> Result<(), RuntimeError> {
-        self.posterior.run(rows, inputs, outputs)
-    }
 }
 
 /// A chain that enters a batch.

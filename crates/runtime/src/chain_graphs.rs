@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use crate::posterior_step::rows_per_run;
 use lfbm_bundle::manifest::Manifest;
 
+use crate::chain::{ChainModel, ChainSizes};
 use crate::chain_start::ChainStarts;
 use crate::device::Device;
 use crate::error::RuntimeError;
 use crate::graphs::Preprocess;
 use crate::library::Runtime;
+use crate::noise::ChainNoise;
 use crate::options::SessionOptions;
-use crate::posterior_step::PosteriorStep;
+use crate::posterior_step::{PosteriorStep, StepInputs, StepOutputs, rows_per_run};
 
 /// The graphs that a chain passes, from its image to its densities, open for one thread.
 ///
@@ -24,6 +25,10 @@ pub struct ChainGraphs {
     pub starts: ChainStarts,
     /// One step of it.
     pub posterior: PosteriorStep,
+    /// Sizes of the model's arrays.
+    pub sizes: ChainSizes,
+    /// K of the model's defaults.
+    pub default_steps: u32,
 }
 
 impl ChainGraphs {
@@ -52,8 +57,44 @@ impl ChainGraphs {
                 preprocess: Preprocess::open(runtime, dir, manifest, &options)?,
                 starts: ChainStarts::open(runtime, dir, manifest, &options)?,
                 posterior: PosteriorStep::open_for(runtime, dir, manifest, &options, rows_per_run)?,
+                sizes: ChainSizes::new(manifest),
+                default_steps: manifest.langevin.steps,
             })
         };
         (0..threads).map(open).collect()
+    }
+}
+
+impl ChainModel for ChainGraphs {
+    fn preprocess(
+        &mut self,
+        rows: usize,
+        images: &[f32],
+        x: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        self.preprocess.run(rows, images, x)
+    }
+
+    fn draw_start(&self, noise: &ChainNoise, values: &mut [f32]) {
+        self.starts.draw(noise, values);
+    }
+
+    fn start(
+        &mut self,
+        rows: usize,
+        x: &[f32],
+        noise: &[f32],
+        z: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        self.starts.run(rows, x, noise, z)
+    }
+
+    fn step(
+        &mut self,
+        rows: usize,
+        inputs: StepInputs<'_>,
+        outputs: StepOutputs<'_>,
+    ) -> Result<(), RuntimeError> {
+        self.posterior.run(rows, inputs, outputs)
     }
 }
