@@ -1,7 +1,6 @@
 //! Connects to the server.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -322,18 +321,9 @@ fn bearer(text: &str) -> anyhow::Result<MetadataValue<Ascii>> {
 const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let named = || path.display().to_string();
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(named)?;
-    file.take(MAX_SECRET_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .with_context(named)?;
-    ensure!(
-        bytes.len() as u64 <= MAX_SECRET_BYTES,
-        "{}: expected at most {MAX_SECRET_BYTES} bytes, got more",
-        path.display()
-    );
-    Ok(bytes)
+    File::open(path)
+        .and_then(|file| lfbm_images::read_from(file, MAX_SECRET_BYTES))
+        .with_context(|| path.display().to_string())
 }
 
 /// The value of a flag as a duration.

@@ -105,5 +105,5 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path != Path::new(STDIN) {
         return lfbm_images::read(path);
     }
-    lfbm_images::read_from(std::io::stdin())
+    lfbm_images::read_from(std::io::stdin(), lfbm_images::MAX_FILE_BYTES)
 }

@@ -1,7 +1,7 @@
 //! Finds bundles on disk, and detects that one has changed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -112,8 +112,7 @@ pub(super) fn find(place: &Path) -> io::Result<Found> {
     }
     for entry in fs::read_dir(place)? {
         let entry = entry?;
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if hidden {
+        if is_hidden(&entry) {
             continue;
         }
         let path = entry.path();
@@ -169,8 +168,13 @@ fn is_whole(bundle: &Path) -> bool {
 
 /// Whether there is a bundle in a folder.
 fn has_bundles(folder: &Path) -> io::Result<bool> {
-    let mut entries = fs::read_dir(folder)?.flatten();
+    let entries = fs::read_dir(folder)?.flatten();
+    let mut entries = entries.filter(|entry| !is_hidden(entry));
     Ok(entries.any(|entry| matches!(is_bundle(&entry.path()), Ok(true))))
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
 /// Whether a folder has a manifest.

@@ -16,26 +16,26 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() && metadata.len() > MAX_FILE_BYTES {
-        return Err(too_large(&metadata.len().to_string()));
+        return Err(too_large(MAX_FILE_BYTES, &metadata.len().to_string()));
     }
-    read_from(file)
+    read_from(file, MAX_FILE_BYTES)
 }
 
 /// All bytes that there are to read.
 ///
 /// # Errors
-/// When they cannot be read, or are more than [`MAX_FILE_BYTES`].
-pub fn read_from(source: impl Read) -> io::Result<Vec<u8>> {
+/// When they cannot be read, or are more than `max_bytes`.
+pub fn read_from(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large("more"));
+    source.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(too_large(max_bytes, "more"));
     }
     Ok(bytes)
 }
 
-fn too_large(found: &str) -> io::Error {
-    let reason = format!("expected a file of at most {MAX_FILE_BYTES} bytes, got {found}");
+fn too_large(max_bytes: u64, found: &str) -> io::Error {
+    let reason = format!("expected a file of at most {max_bytes} bytes, got {found}");
     io::Error::new(ErrorKind::FileTooLarge, reason)
 }
 
