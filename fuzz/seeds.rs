@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
-use lfbm_bundle::manifest::{Contrast, ImageSpec};
+use lfbm_bundle::manifest::{Contrast, ImageSpec, Intake};
 use lfbm_detector::{Calibration, LocalCalibration};
 use lfbm_model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs, posterior_graph};
 use lfbm_onnx::{Graph, encode};
@@ -161,6 +161,7 @@ fn calibration(image: [usize; 3]) -> Result<Vec<u8>, Box<dyn std::error::Error>>
         width,
         value_range: [-1.0, 1.0],
         contrast: Contrast::None,
+        intake: Intake::STRETCH,
     };
     let x = random_images(&image_spec, 40, 1);
     let local = LocalCalibration::new(memory_bank_of(&x, image)?, &x, &[0.0; 40])?;
@@ -176,6 +177,7 @@ fn graphs() -> Result<[(&'static str, Graph); 5], Box<dyn std::error::Error>> {
         width: 28,
         value_range: [-1.0, 1.0],
         contrast: Contrast::UnitNorm { norm: 9.0 },
+        intake: Intake::STRETCH,
     };
     let spec = GeneratorSpec {
         name: GeneratorName::Mnist,

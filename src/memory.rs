@@ -71,6 +71,11 @@ impl Memory {
         self.0.limit
     }
 
+    /// What a large request may hold at most.
+    pub fn largest(&self) -> usize {
+        self.0.limit - self.0.limit / SMALL_PART
+    }
+
     /// An empty part.
     pub fn reservation(&self) -> Reservation {
         Reservation {
@@ -155,7 +160,7 @@ impl Reservation {
     pub fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.memory.0;
         let limit = if self.bytes.saturating_add(bytes) > SMALL_BYTES {
-            budget.limit - budget.limit / SMALL_PART
+            self.memory.largest()
         } else {
             budget.limit
         };

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use lfbm_bundle::manifest::{Contrast, ImageSpec};
+use lfbm_bundle::manifest::{Contrast, ImageSpec, Intake};
 use lfbm_model::pixels::from_bytes;
 use lfbm_server::wire::image;
 use lfbm_wire::{Image, image::Content};
@@ -23,11 +23,12 @@ fn every_kind_of_file_is_read_to_the_bit() {
                 width: 16,
                 value_range: [-1.0, 1.0],
                 contrast: Contrast::None,
+                intake: Intake::STRETCH,
             };
             let content = Some(Content::Encoded(file.clone()));
             let intensities = image(Some(Image { content }))
                 .unwrap()
-                .decode(&spec)
+                .decode(&spec, 256)
                 .unwrap();
             let bytes = lfbm_images::planes(&lfbm_images::decode(&file, 256).unwrap(), channels);
             let expected: Vec<f32> = from_bytes(&bytes).collect();

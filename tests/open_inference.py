@@ -61,8 +61,7 @@ except InferenceServerException as error:
 else:
     raise AssertionError("an answer in a microsecond")
 
-refused(batch[:, :, 1:], "[1, 28, 28]")
-refused(np.repeat(batch, 3, axis=1), "[1, 28, 28]")
+refused(np.repeat(batch, 3, axis=1), "[1 or more, 1, 1 or more, 1 or more]")
 refused(batch.astype(np.float32), "image 0: expected intensities from 0 to 1")
 spoiled = batch.astype(np.float32) / 255
 spoiled[2, 0, 0, 1] = np.nan

@@ -221,7 +221,7 @@ async fn bad_input_is_named_and_the_server_goes_on() {
             vec!["image.encoded"],
         ),
         (
-            tensor(DataType::Uint8, &[1, 32, 32], vec![0; 1024]),
+            tensor(DataType::Uint8, &[2, 32, 32], vec![0; 2048]),
             vec!["image.tensor.shape"],
         ),
         (

@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use futures_util::{StreamExt, stream};
 use lfbm_console::one_line;
 use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_wire::{Priority, Tensor};
+use lfbm_wire::{Image, Priority, Tensor};
 use tonic::{Response, Status};
 
 use crate::connection::{Connection, Connector};
 use crate::inference::InferenceArgs;
-use crate::inputs::InputArgs;
-use crate::mask::MaskArgs;
+use crate::inputs::{InputArgs, encoded, read_file};
+use crate::mask::{MaskArgs, Masks};
 use crate::status::{failure, retry};
 use crate::stop::Stop;
 
@@ -49,7 +49,7 @@ enum PriorityName {
 pub(crate) struct Calls {
     pub(crate) client: AnomalyDetectorClient<Connection>,
     pub(crate) priority: Priority,
-    pub(crate) mask: Option<Tensor>,
+    masks: Masks,
     pub(crate) images: Vec<PathBuf>,
     concurrency: usize,
     retry: u32,
@@ -68,13 +68,8 @@ impl ImageArgs {
 
     async fn connect(&self, connector: &Connector, stop: &Stop) -> anyhow::Result<Calls> {
         let images = self.input.find()?;
+        let masks = self.mask.read()?;
         let client = connector.detector().await?;
-        let mask = if self.mask.is_given() {
-            let model = self.inference.get_model(client.clone()).await?;
-            Some(self.mask.tensor(&model.image.unwrap_or_default())?)
-        } else {
-            None
-        };
         let priority = match self.priority {
             Some(PriorityName::Interactive) => Priority::Interactive,
             Some(PriorityName::Bulk) => Priority::Bulk,
@@ -84,7 +79,7 @@ impl ImageArgs {
         Ok(Calls {
             client,
             priority,
-            mask,
+            masks,
             images,
             concurrency: self.concurrency.into(),
             retry: self.retry,
@@ -97,6 +92,13 @@ impl Calls {
     /// Calls in flight at once.
     pub(crate) fn at_once(&self) -> u32 {
         self.concurrency.min(self.images.len()) as u32
+    }
+
+    /// An image and its mask.
+    pub(crate) fn read(&self, path: &Path) -> anyhow::Result<(Image, Option<Tensor>)> {
+        let file = read_file(path)?;
+        let mask = self.masks.of(&file)?;
+        Ok((encoded(file), mask))
     }
 
     /// Retries until the reply is final or no attempt is left.

@@ -9,7 +9,6 @@ use serde_json::Value;
 use crate::calls::ImageArgs;
 use crate::chain;
 use crate::connection::Connector;
-use crate::inputs::read_image;
 use crate::output::{OutArgs, new_table, print_line, print_table};
 use crate::score::score_object;
 use crate::stop::Stop;
@@ -45,12 +44,13 @@ pub(crate) async fn run(
     args.out.keep_apart(&calls.images)?;
     let inference = &args.images.inference;
     let ask = async |image: &Path| {
+        let (image, mask) = calls.read(image)?;
         let request = ExplainRequest {
             model: inference.model.clone(),
             version: inference.model_version,
-            image: Some(read_image(image)?),
+            image: Some(image),
             inference: Some(inference.parameters()),
-            mask: calls.mask.clone(),
+            mask,
             priority: calls.priority.into(),
             form: ImageForm::Png.into(),
         };

@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::calls::ImageArgs;
 use crate::chain;
 use crate::connection::Connector;
-use crate::inputs::read_image;
 use crate::output::{OutArgs, new_table, print_line, print_table};
 use crate::stop::Stop;
 
@@ -41,11 +40,12 @@ pub(crate) async fn run(
     args.out.keep_apart(&calls.images)?;
     let inference = &args.images.inference;
     let ask = async |image: &Path| {
+        let (image, mask) = calls.read(image)?;
         let request = InpaintRequest {
             model: inference.model.clone(),
             version: inference.model_version,
-            image: Some(read_image(image)?),
-            mask: calls.mask.clone(),
+            image: Some(image),
+            mask,
             inference: Some(inference.parameters()),
             priority: calls.priority.into(),
             form: ImageForm::Png.into(),

@@ -87,7 +87,19 @@ pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The image in a file, or on standard input.
 pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
-    let bytes = read(path).map_err(|error| match error.kind() {
+    read_file(path).map(encoded)
+}
+
+/// The image in a file.
+pub(crate) fn encoded(file: Vec<u8>) -> Image {
+    Image {
+        content: Some(Content::Encoded(file)),
+    }
+}
+
+/// The bytes of a file, or of standard input.
+pub(crate) fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    read(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound if path.is_symlink() => {
             Error::new(error.kind(), "a link to a file or folder that is not there")
         }
@@ -95,9 +107,6 @@ pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
         // Folders are walked before.
         ErrorKind::IsADirectory => Error::new(error.kind(), "a folder that cannot be read"),
         _ => error,
-    })?;
-    Ok(Image {
-        content: Some(Content::Encoded(bytes)),
     })
 }
 

@@ -5,21 +5,24 @@ use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use lfbm_images::Header;
-use lfbm_wire::{DataType, ImageSpec, Tensor};
+use lfbm_images::{Header, Size};
+use lfbm_wire::{DataType, Tensor};
+
+/// Of a mask; a message holds fewer.
+const MAX_PIXELS: u64 = 1 << 27;
 
 #[derive(Args)]
 pub(crate) struct MaskArgs {
-    /// An image of the model's size that is black where pixels are hidden
+    /// An image of the images' size that is black where pixels are hidden
     #[arg(long, value_name = "FILE", conflicts_with = "hide")]
     mask: Option<PathBuf>,
-    /// A rectangle of hidden pixels, from the top left; may be given several times
+    /// A rectangle of hidden pixels of each image, from the top left; may be given several times
     #[arg(long, value_name = "X,Y,WIDTH,HEIGHT")]
     hide: Vec<Rectangle>,
 }
 
 #[derive(Clone, Copy)]
-struct Rectangle {
+pub(crate) struct Rectangle {
     x: usize,
     y: usize,
     width: usize,
@@ -43,66 +46,85 @@ impl FromStr for Rectangle {
     }
 }
 
-impl MaskArgs {
-    /// Whether any pixel is hidden.
-    pub(crate) fn is_given(&self) -> bool {
-        self.mask.is_some() || !self.hide.is_empty()
-    }
+/// The masks of the images of a command.
+pub(crate) enum Masks {
+    /// All have this one.
+    Same(Option<Tensor>),
+    /// Rectangles of each image are hidden.
+    Around(Vec<Rectangle>),
+}
 
-    /// The mask for images of a model: H, W values, 1 = visible.
-    pub(crate) fn tensor(&self, model: &ImageSpec) -> anyhow::Result<Tensor> {
-        let (width, height) = (model.width as usize, model.height as usize);
-        let (shape, data) = match &self.mask {
+impl MaskArgs {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    /// When it is no image.
+    pub(crate) fn read(&self) -> anyhow::Result<Masks> {
+        Ok(match &self.mask {
             Some(path) => {
-                let visible = visible(path, (width, height));
-                let visible = visible.with_context(|| path.display().to_string())?;
-                (vec![height as u64, width as u64], visible)
+                let mask = visible(path).with_context(|| path.display().to_string())?;
+                Masks::Same(Some(mask))
             }
-            None => {
-                let mut visible = vec![1; width * height];
-                for rectangle in &self.hide {
-                    let (right, bottom) = (
-                        rectangle.x.saturating_add(rectangle.width),
-                        rectangle.y.saturating_add(rectangle.height),
-                    );
-                    ensure!(
-                        right <= width && bottom <= height,
-                        "--hide: expected a rectangle within {width} x {height} pixels, got one \
-                         to {right}, {bottom}"
-                    );
-                    for row in visible.chunks_mut(width).take(bottom).skip(rectangle.y) {
-                        row[rectangle.x..right].fill(0);
-                    }
-                }
-                (vec![height as u64, width as u64], visible)
-            }
-        };
-        Ok(Tensor {
-            data_type: DataType::Uint8.into(),
-            shape,
-            data,
+            None if self.hide.is_empty() => Masks::Same(None),
+            None => Masks::Around(self.hide.clone()),
         })
     }
 }
 
+impl Masks {
+    /// The mask of the image in a file: H, W values, 1 = visible; `None` if no pixel is hidden.
+    ///
+    /// # Errors
+    /// When a rectangle leaves the image.
+    pub(crate) fn of(&self, file: &[u8]) -> anyhow::Result<Option<Tensor>> {
+        let rectangles = match self {
+            Self::Same(mask) => return Ok(mask.clone()),
+            Self::Around(rectangles) => rectangles,
+        };
+        let size = Header::read(file)?.size();
+        ensure!(
+            size.pixels() <= MAX_PIXELS,
+            "--hide: expected an image of at most {MAX_PIXELS} pixels, got {size}"
+        );
+        let (width, height) = (size.width as usize, size.height as usize);
+        let mut visible = vec![1; width * height];
+        for rectangle in rectangles {
+            let (right, bottom) = (
+                rectangle.x.saturating_add(rectangle.width),
+                rectangle.y.saturating_add(rectangle.height),
+            );
+            ensure!(
+                right <= width && bottom <= height,
+                "--hide: expected a rectangle within the image's {size} pixels, got one to {right}, \
+                 {bottom}"
+            );
+            for row in visible.chunks_mut(width).take(bottom).skip(rectangle.y) {
+                row[rectangle.x..right].fill(0);
+            }
+        }
+        Ok(Some(tensor(size, visible)))
+    }
+}
+
+fn tensor(size: Size, visible: Vec<u8>) -> Tensor {
+    Tensor {
+        data_type: DataType::Uint8.into(),
+        shape: vec![size.height.into(), size.width.into()],
+        data: visible,
+    }
+}
+
 /// 1 for each pixel of the image in a file that is not black.
-fn visible(path: &Path, (width, height): (usize, usize)) -> anyhow::Result<Vec<u8>> {
+fn visible(path: &Path) -> anyhow::Result<Tensor> {
     let file = lfbm_images::read(path)?;
-    let header = Header::read(&file)?;
-    ensure!(
-        (header.width as usize, header.height as usize) == (width, height),
-        "expected a mask of the model's {width} x {height} pixels (width x height), got {} x {}",
-        header.width,
-        header.height
-    );
-    let image = lfbm_images::decode(&file, header.pixels())?;
+    let size = Header::read(&file)?.size();
+    let image = lfbm_images::decode(&file, MAX_PIXELS)?;
     // A dark colour may round to black where it becomes grey.
     let colours = lfbm_images::planes(&image, 3);
-    let positions = 0..width * height;
-    Ok(positions
-        .map(|index| {
-            let mut colours = colours[index..].iter().step_by(width * height);
-            u8::from(colours.any(|&colour| colour > 0))
-        })
-        .collect())
+    let pixels = colours.len() / 3;
+    let visible = (0..pixels).map(|index| {
+        let mut colours = colours[index..].iter().step_by(pixels);
+        u8::from(colours.any(|&colour| colour > 0))
+    });
+    Ok(tensor(size, visible.collect()))
 }

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use lfbm_bundle::manifest::{Contrast, ImageSpec};
+use lfbm_bundle::manifest::{Contrast, ImageSpec, Intake};
 use lfbm_images::Header;
 use lfbm_server::request::Image;
 use libfuzzer_sys::fuzz_target;
@@ -33,8 +33,9 @@ fuzz_target!(|file: &[u8]| {
             width: 8,
             value_range: [-1.0, 1.0],
             contrast: Contrast::None,
+            intake: Intake::STRETCH,
         };
-        if let Ok(intensities) = image.decode(&spec) {
+        if let Ok(intensities) = image.decode(&spec, PIXELS) {
             assert_eq!(intensities.len(), spec.pixels());
             assert!(intensities.iter().all(|v| (0.0..=1.0).contains(v)));
         }

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use lfbm_bundle::manifest::{Aggregation, Contrast, ImageSpec, Langevin};
+use lfbm_bundle::manifest::{Aggregation, Contrast, ImageSpec, Intake, Langevin};
 use lfbm_server::request::{self, Limits};
 use lfbm_server::wire::{self, Scan, Schema, Unfit, open_inference};
 use lfbm_wire::DESCRIPTORS;
@@ -19,6 +19,7 @@ const SPEC: ImageSpec = ImageSpec {
     width: 4,
     value_range: [-1.0, 1.0],
     contrast: Contrast::None,
+    intake: Intake::STRETCH,
 };
 const DEFAULTS: Langevin = Langevin {
     steps: 40,
@@ -32,6 +33,7 @@ const LIMITS: Limits = Limits {
     chains: 8,
     samples: 64,
     stream_in_flight: 64,
+    image_pixels: 1 << 16,
 };
 
 /// Whether the scan takes the bytes for a message of the method.
@@ -58,17 +60,21 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn image(image: &request::Image) {
-    if let Ok(intensities) = image.decode(&SPEC) {
+    if let Ok(intensities) = image.decode(&SPEC, LIMITS.image_pixels) {
         assert_eq!(intensities.len(), SPEC.pixels());
         assert!(intensities.iter().all(|v| (0.0..=1.0).contains(v)));
     }
 }
 
 fn score(request: ScoreRequest) {
+    let mut size = SPEC.size();
     if let Some(message) = wire::image(request.image) {
         image(&message);
+        size = message
+            .dimensions(&SPEC, LIMITS.image_pixels)
+            .unwrap_or(size);
     }
-    if let Ok(Some(mask)) = request::decode_mask(wire::mask(request.mask).as_ref(), &SPEC) {
+    if let Ok(Some(mask)) = request::decode_mask(wire::mask(request.mask).as_ref(), size, &SPEC) {
         assert_eq!(mask.len(), SPEC.positions());
         assert!(mask.iter().all(|v| *v == 0.0 || *v == 1.0));
         assert!(mask.contains(&0.0) && mask.contains(&1.0));

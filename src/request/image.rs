@@ -1,10 +1,11 @@
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_images::{Header, ImageError};
+use lfbm_images::{Header, IntakeError, Size};
 use lfbm_model::pixels;
 
 use super::Violation;
-use super::tensor::{self, Fields, Tensor};
+use super::tensor::{self, DataType, Fields, Tensor};
 
+const FLOAT_BYTES: u64 = size_of::<f32>() as u64;
 const ENCODED: &str = "image.encoded";
 const TENSOR: Fields = Fields {
     shape: "image.tensor.shape",
@@ -29,76 +30,98 @@ impl Image {
         }
     }
 
-    /// The intensities, C H W values in [0, 1].
+    /// Its width and height, upright: what its header or shape says.
     ///
     /// # Errors
-    /// When it is broken, of another size than `spec`'s, or not in range. Sizes are checked before
-    /// pixels are decoded, so that a small file cannot claim much memory.
-    pub fn decode(&self, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
+    /// When it has none, or more than `max_pixels` pixels.
+    pub fn dimensions(&self, spec: &ImageSpec, max_pixels: u64) -> Result<Size, Violation> {
         match self {
-            Self::File(file) => decode_file(file, spec),
-            Self::Tensor(tensor) => decode_tensor(tensor, spec),
+            Self::File(file) => Ok(header(file, max_pixels)?.size()),
+            Self::Tensor(tensor) => {
+                let size = tensor::size(tensor, spec.channels, &TENSOR)?;
+                tensor::check_pixels(size, max_pixels, TENSOR.shape)
+            }
         }
     }
 
-    /// What decoding takes at most, beside the message.
-    pub fn decode_bytes(&self, spec: &ImageSpec) -> usize {
-        let values = size_of::<f32>() * spec.pixels();
+    /// The intensities, C H W values in [0, 1], of the model's size.
+    ///
+    /// # Errors
+    /// When it is broken, has more than `max_pixels` pixels, is smaller than the model's centre crop,
+    /// or not in range. Sizes are checked before pixels are decoded, so that a small file cannot claim
+    /// much memory.
+    pub fn decode(&self, spec: &ImageSpec, max_pixels: u64) -> Result<Vec<f32>, Violation> {
+        let size = self.dimensions(spec, max_pixels)?;
         match self {
-            Self::Tensor(_) => values,
-            Self::File(file) => match header(file, spec) {
-                Ok(header) => {
-                    let decoding = usize::try_from(header.peak_bytes).unwrap_or(usize::MAX);
-                    decoding.saturating_add(values)
-                }
-                // It is refused by its header.
-                Err(_) => 0,
-            },
+            Self::File(file) => {
+                let (channels, intake) = (spec.channels, spec.intake);
+                let bytes = intake.read(file, channels, spec.size(), max_pixels);
+                let bytes = bytes.map_err(|error| Violation::new(ENCODED, error.to_string()))?;
+                Ok(pixels::from_bytes(&bytes).collect())
+            }
+            Self::Tensor(tensor) => decode_tensor(tensor, size, spec),
         }
+    }
+
+    /// The most bytes that decoding takes at once, beside the message. 0 where the header or shape is
+    /// refused.
+    pub fn decode_bytes(&self, spec: &ImageSpec, max_pixels: u64) -> u64 {
+        let bytes = || {
+            let size = self.dimensions(spec, max_pixels).ok()?;
+            let placement = spec.intake.placement(size, spec.size()).ok()?;
+            let values = (spec.channels as u64).saturating_mul(size.pixels());
+            let (before, resizing) = match self {
+                Self::File(file) => {
+                    let decoding = header(file, max_pixels).ok()?.peak_bytes;
+                    (decoding, placement.resize_bytes::<u8>(spec.channels))
+                }
+                // Both types take no more than floats do.
+                Self::Tensor(_) => (
+                    FLOAT_BYTES.saturating_mul(values),
+                    placement.resize_bytes::<f32>(spec.channels),
+                ),
+            };
+            let decoded = FLOAT_BYTES * spec.pixels() as u64;
+            Some(before.saturating_add(resizing).saturating_add(decoded))
+        };
+        bytes().unwrap_or(0)
     }
 }
 
 /// The intensities of the image that a request must have.
-pub(super) fn decode(image: Option<&Image>, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
+pub(super) fn decode(
+    image: Option<&Image>,
+    spec: &ImageSpec,
+    max_pixels: u64,
+) -> Result<Vec<f32>, Violation> {
     let image = image.ok_or_else(|| {
         Violation::new(
             "image",
             "expected an encoded image or a tensor, got neither",
         )
     })?;
-    image.decode(spec)
+    image.decode(spec, max_pixels)
 }
 
-/// The header of a file whose image has the size of `spec`.
-fn header(file: &[u8], spec: &ImageSpec) -> Result<Header, Violation> {
+fn header(file: &[u8], max_pixels: u64) -> Result<Header, Violation> {
     let header = Header::read(file).map_err(|error| Violation::new(ENCODED, error.to_string()))?;
-    let Header { width, height, .. } = header;
-    if (width as usize, height as usize) == (spec.width, spec.height) {
-        return Ok(header);
+    tensor::check_pixels(header.size(), max_pixels, ENCODED)?;
+    Ok(header)
+}
+
+fn decode_tensor(tensor: &Tensor, size: Size, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
+    let data_type = tensor::data_type(tensor, spec.channels, size, &TENSOR)?;
+    let unfit = |error: IntakeError| Violation::new(TENSOR.shape, error.to_string());
+    let placement = spec.intake.placement(size, spec.size()).map_err(unfit)?;
+    if data_type == DataType::Uint8 {
+        let bytes = placement.resize(&tensor.data).map_err(unfit)?;
+        return Ok(pixels::from_bytes(&bytes).collect());
     }
-    let reason = format!(
-        "expected {} x {} pixels (width x height), got {width} x {height}",
-        spec.width, spec.height
-    );
-    Err(Violation::new(ENCODED, reason))
-}
-
-fn decode_file(file: &[u8], spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
-    header(file, spec)?;
-    let wrong = |error: ImageError| Violation::new(ENCODED, error.to_string());
-    let image = lfbm_images::decode(file, spec.positions() as u64).map_err(wrong)?;
-    let bytes = lfbm_images::planes(&image, spec.channels);
-    Ok(pixels::from_bytes(&bytes).collect())
-}
-
-fn decode_tensor(tensor: &Tensor, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
-    let shape = [spec.channels, spec.height, spec.width];
-    let from_bytes = |bytes: &[u8]| pixels::from_bytes(bytes).collect();
-    let intensities = tensor::values(tensor, shape, from_bytes, &TENSOR)?;
+    let intensities = tensor::floats(&tensor.data);
     // NaN is in no range.
     let outside = intensities.iter().position(|v| !(0.0..=1.0).contains(v));
     match outside {
-        None => Ok(intensities),
+        None => placement.resize(&intensities).map_err(unfit),
         Some(index) => Err(Violation::new(
             TENSOR.data,
             format!(
@@ -113,10 +136,10 @@ fn decode_tensor(tensor: &Tensor, spec: &ImageSpec) -> Result<Vec<f32>, Violatio
 mod tests {
     use std::io::Cursor;
 
-    use super::super::tensor::DataType;
     use super::*;
     use ::image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
-    use lfbm_bundle::manifest::Contrast;
+    use lfbm_bundle::manifest::{Contrast, Intake};
+    use lfbm_images::Fit;
 
     const SPEC: ImageSpec = ImageSpec {
         channels: 1,
@@ -124,7 +147,13 @@ mod tests {
         width: 3,
         value_range: [-1.0, 1.0],
         contrast: Contrast::None,
+        intake: Intake::STRETCH,
     };
+    const MAX_PIXELS: u64 = 1 << 20;
+
+    fn decode(image: Option<&Image>, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
+        super::decode(image, spec, MAX_PIXELS)
+    }
 
     fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Image {
         let mut bytes = Cursor::new(Vec::new());
@@ -185,14 +214,24 @@ mod tests {
                 "ends too early",
             ),
             (
-                Some(encoded(GrayImage::new(2, 3), ImageFormat::Png)),
-                ENCODED,
-                "expected 3 x 2 pixels (width x height), got 2 x 3",
+                Some(tensor(uint8, &[3, 3, 2], vec![0; 18])),
+                TENSOR.shape,
+                "expected [1, H, W] (C, H, W), got [3, 3, 2]",
             ),
             (
-                Some(tensor(uint8, &[3, 2], vec![0; 6])),
+                Some(tensor(uint8, &[0, 2], Vec::new())),
                 TENSOR.shape,
-                "[1, 2, 3]",
+                "got [0, 2]",
+            ),
+            (
+                Some(tensor(uint8, &[1 << 32, 1 << 32], Vec::new())),
+                TENSOR.shape,
+                "[1, H, W]",
+            ),
+            (
+                Some(tensor(uint8, &[2048, 1024], Vec::new())),
+                TENSOR.shape,
+                "at most 1048576 pixels (--max-image-pixels), got 1024 x 2048 = 2097152",
             ),
             (
                 Some(tensor(uint8, &[2, 3], vec![0; 5])),
@@ -216,8 +255,46 @@ mod tests {
         let huge = encoded(GrayImage::new(4000, 4000), ImageFormat::Png);
         let violation = decode(Some(&huge), &SPEC).unwrap_err();
         assert!(
-            violation.description.contains("4000 x 4000"),
+            violation.description.contains("got 4000 x 4000"),
             "{violation:?}"
         );
+        assert_eq!(huge.decode_bytes(&SPEC, MAX_PIXELS), 0);
+        // A long side takes memory of its own while it is resized.
+        let [square, row] = [(1000, 1000), (1_000_000, 1)].map(|(width, height)| {
+            encoded(GrayImage::new(width, height), ImageFormat::Png).decode_bytes(&SPEC, MAX_PIXELS)
+        });
+        assert!(square >= 24_000_000 && row > square, "{square}, {row}");
+    }
+
+    #[test]
+    fn files_and_tensors_of_another_size_become_one_of_the_models() {
+        let grey = GrayImage::from_fn(300, 20, |x, _| [if x < 150 { 255 } else { 0 }].into());
+        let bytes = grey.clone().into_raw();
+        let floats: Vec<u8> = bytes
+            .iter()
+            .flat_map(|&v| (f32::from(v) / 255.0).to_le_bytes())
+            .collect();
+        for image in [
+            encoded(grey, ImageFormat::Png),
+            tensor(DataType::Uint8, &[1, 20, 300], bytes),
+            tensor(DataType::Float32, &[20, 300], floats),
+        ] {
+            let stretched = decode(Some(&image), &SPEC).unwrap();
+            let expected = [1.0, 0.5, 0.0, 1.0, 0.5, 0.0];
+            for (got, expected) in stretched.iter().zip(expected) {
+                assert!((got - expected).abs() < 0.005, "{stretched:?}");
+            }
+            let cut = ImageSpec {
+                intake: Intake {
+                    crop: 21.try_into().ok(),
+                    fit: Fit::Stretch,
+                },
+                ..SPEC
+            };
+            let violation = decode(Some(&image), &cut).unwrap_err();
+            let part = "at least 21 x 21 pixels, which are cut out of the centre, got 300 x 20";
+            assert!(violation.description.contains(part), "{violation:?}");
+            assert_eq!(image.decode_bytes(&cut, MAX_PIXELS), 0);
+        }
     }
 }

@@ -14,6 +14,7 @@ mod text;
 use std::time::Duration;
 
 use lfbm_bundle::manifest::{ImageSpec, Langevin};
+use lfbm_images::Size;
 use tokio::sync::OwnedSemaphorePermit;
 
 pub use self::image::Image;
@@ -91,6 +92,15 @@ pub enum ImageForm {
     Tensor,
 }
 
+/// What decoding takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// Pixels of the image as it came.
+    pub pixels: usize,
+    /// Bytes that are held at once at most, beside the message.
+    pub bytes: usize,
+}
+
 /// What a client asks for, not yet known to be valid. What an adapter found wrong while it read the
 /// message stands where the value would.
 #[derive(Clone, Debug)]
@@ -112,7 +122,7 @@ pub struct Draft {
 /// A request for inference of one image, valid for its model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InferenceRequest {
-    /// Intensities in [0, 1], C H W.
+    /// Intensities in [0, 1], C H W, of the model's size.
     pub image: Vec<f32>,
     /// H W, 1 where a pixel is visible and 0 where it is hidden; `None` where all are visible.
     pub mask: Option<Vec<f32>>,
@@ -133,22 +143,48 @@ impl Draft {
         image.max(self.mask.as_ref().map_or(0, |mask| mask.data.len()))
     }
 
+    /// What decoding the image and the mask takes at most, by their headers.
+    pub fn decoding(&self, spec: &ImageSpec, limits: Limits) -> Decoding {
+        let max_pixels = limits.image_pixels;
+        let Some((image, size)) = self.image_size(spec, max_pixels) else {
+            return Decoding::default();
+        };
+        // One after the other; the image is kept.
+        let mask = self.mask.as_ref().map_or(0, |_| {
+            let image_bytes = size_of::<f32>() * spec.pixels();
+            mask::decode_bytes(size, spec).saturating_add(image_bytes as u64)
+        });
+        let bytes = image.decode_bytes(spec, max_pixels).max(mask);
+        Decoding {
+            pixels: usize::try_from(size.pixels()).unwrap_or(usize::MAX),
+            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn image_size(&self, spec: &ImageSpec, max_pixels: u64) -> Option<(&Image, Size)> {
+        let image = self.image.as_ref()?;
+        Some((image, image.dimensions(spec, max_pixels).ok()?))
+    }
+
     /// Decodes image and mask and checks every field. `defaults` are the model's parameters,
-    /// `spec` is its image's size.
+    /// `spec` is what its images are.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// All that is wrong. The mask is looked at only if the image has a size.
     pub fn validate(
         self,
         spec: &ImageSpec,
         defaults: &Langevin,
         limits: Limits,
     ) -> Result<InferenceRequest, Vec<Violation>> {
-        let image = image::decode(self.image.as_ref(), spec);
+        let image = image::decode(self.image.as_ref(), spec, limits.image_pixels);
         let parameters = self.parameters.validate(defaults, limits);
-        let mask = match &self.mask {
-            None if self.needs_mask => Err(Violation::new("mask", "expected a mask, got none")),
-            mask => decode_mask(mask.as_ref(), spec),
+        let mask = match (&self.mask, self.image_size(spec, limits.image_pixels)) {
+            (None, _) if self.needs_mask => {
+                Err(Violation::new("mask", "expected a mask, got none"))
+            }
+            (_, None) => Ok(None),
+            (mask, Some((_, size))) => decode_mask(mask.as_ref(), size, spec),
         };
         match (image, parameters, mask, self.priority, self.images) {
             (Ok(image), Ok((langevin, seed)), Ok(mask), Ok(priority), Ok(images)) => {

@@ -14,6 +14,8 @@ pub struct Limits {
     pub samples: u32,
     /// Images of one stream that are under way.
     pub stream_in_flight: usize,
+    /// Pixels of an image as it comes.
+    pub image_pixels: u64,
 }
 
 /// Parameters of the inference as they came; what is absent is the model's.
@@ -138,6 +140,7 @@ mod tests {
         chains: 8,
         samples: 1,
         stream_in_flight: 1,
+        image_pixels: 1,
     };
 
     #[test]

@@ -49,6 +49,15 @@ pub struct RequestSettings {
         hide_short_help = true
     )]
     pub max_stream_in_flight: usize,
+    /// Pixels of an image at most, as it comes; decoding takes up to 24 bytes of
+    /// --max-request-memory-bytes for each
+    #[arg(
+        long,
+        env = "LFBM_MAX_IMAGE_PIXELS",
+        default_value_t = 1 << 26,
+        hide_short_help = true
+    )]
+    pub max_image_pixels: u64,
     /// Size of a request at most
     #[arg(
         long,
@@ -82,6 +91,7 @@ impl Group for RequestSettings {
                 self.max_stream_in_flight,
                 1..=65_536,
             ),
+            Range::whole("max_image_pixels", self.max_image_pixels, 1..=MOST),
             whole("max_message_bytes", self.max_message_bytes, 1024..=MOST),
             Range::whole("message_timeout_s", self.message_timeout_s, 1..=DAY_S),
         ]
@@ -109,6 +119,7 @@ impl RequestSettings {
             chains: self.max_chains,
             samples: self.max_samples,
             stream_in_flight: self.max_stream_in_flight,
+            image_pixels: self.max_image_pixels,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::admission::Admission;
 use crate::memory::{ImageMemory, Memory, Reservation};
 use crate::models::{Model, Models};
 use crate::phase::Phases;
-use crate::request::{Draft, ImageForm, InferenceRequest, Limits, Priority};
+use crate::request::{Decoding, Draft, ImageForm, InferenceRequest, Limits, Priority, Violation};
 use crate::scheduler::{Inferred, Job, SchedulerError};
 use crate::telemetry::Metrics;
 
@@ -111,18 +111,26 @@ impl Core {
     ) -> Result<(InferenceRequest, ImageMemory), ServiceError> {
         let (spec, defaults) = (model.manifest.image, model.manifest.langevin);
         let decoding = tracing::debug_span!("decode");
-        let image = draft.image.as_ref();
-        let decode_bytes = image.map_or(0, |image| image.decode_bytes(&spec));
+        let Decoding { pixels, bytes } = draft.decoding(&spec, self.limits);
+        let (message, largest) = (draft.size(), self.memory.largest());
+        if bytes.saturating_add(message) > largest {
+            let description = format!(
+                "expected an image that is decoded in {largest} bytes of memory \
+                 (--max-request-memory-bytes, less an eighth), got one of {pixels} pixels that takes \
+                 up to {bytes} and its message {message}; make it smaller"
+            );
+            return Err(Violation::new("image", description).into());
+        }
         let patient = draft.priority == Ok(Priority::Bulk);
-        let memory = self.memory.take_for_image(decode_bytes, patient);
+        let memory = self.memory.take_for_image(bytes, patient);
         let mut memory = match call.deadline() {
             None => memory.await?,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), memory)
                 .await
                 .map_err(|_| SchedulerError::DeadlineExceeded)??,
         };
-        // A file may be far larger than the model's images.
-        let size = spec.pixels().max(draft.size());
+        // Either may be far larger than the model's images.
+        let size = spec.pixels().max(message).max(pixels);
         let limits = self.limits;
         let validate = move || draft.validate(&spec, &defaults, limits);
         let request = compute(size, validate).instrument(decoding).await?;

@@ -135,7 +135,7 @@ fn unknown(field: &'static str, name: &str, value: i32) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lfbm_bundle::manifest::{Contrast, ImageSpec, Langevin};
+    use lfbm_bundle::manifest::{Contrast, ImageSpec, Intake, Langevin};
 
     use crate::request::{Limits, decode_mask};
 
@@ -145,6 +145,7 @@ mod tests {
         width: 2,
         value_range: [-1.0, 1.0],
         contrast: Contrast::None,
+        intake: Intake::STRETCH,
     };
 
     #[test]
@@ -161,12 +162,13 @@ mod tests {
                 shape: vec![2, 2],
                 data: vec![0; 4],
             };
-            let violation = decode_mask(mask(Some(tensor.clone())).as_ref(), &SPEC).unwrap_err();
+            let violation =
+                decode_mask(mask(Some(tensor.clone())).as_ref(), SPEC.size(), &SPEC).unwrap_err();
             assert_eq!(violation.field, "mask.data_type");
             assert!(violation.description.contains("DATA_TYPE_UINT8"));
             let content = Some(Content::Tensor(tensor));
             let image = image(Some(proto::Image { content })).unwrap();
-            let violation = image.decode(&SPEC).unwrap_err();
+            let violation = image.decode(&SPEC, 4).unwrap_err();
             assert_eq!(violation.field, "image.tensor.data_type");
             assert!(violation.description.contains("DATA_TYPE_UINT8"));
         }
@@ -190,6 +192,7 @@ mod tests {
             chains: 1,
             samples: 1,
             stream_in_flight: 1,
+            image_pixels: 4,
         };
         let parameters = parameters(Some(request)).validate(&defaults, limits);
         let [violation] = &parameters.unwrap_err()[..] else {

@@ -37,7 +37,7 @@ pub fn version(text: &str) -> Result<u64, Violation> {
     })
 }
 
-/// The images of a request, of `spec`'s size.
+/// The images of a request, all of one size and of `spec`'s channels.
 ///
 /// # Errors
 /// When the input has another name, type or shape, or its contents another size.
@@ -58,37 +58,48 @@ pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Tenso
             return Err(Violation::new(INPUTS, description));
         }
     };
-    let count = count(&input.shape, spec)?;
+    let (count, shape) = split(&input.shape, spec.channels)?;
     let bytes = contents(request, input, data_type)?;
-    let image_bytes = value_bytes * spec.pixels();
     // In u128 no product of sizes that fit a message overflows.
-    if bytes.len() as u128 != u128::from(count) * image_bytes as u128 {
+    let image_bytes = shape
+        .iter()
+        .try_fold(value_bytes as u128, |bytes, &size| {
+            bytes.checked_mul(u128::from(size))
+        })
+        .unwrap_or(u128::MAX);
+    if bytes.len() as u128 != image_bytes.saturating_mul(u128::from(count)) {
         let description = format!(
             "expected {count} images of {image_bytes} bytes, got {} bytes",
             bytes.len()
         );
         return Err(Violation::new(CONTENTS, description));
     }
-    let shape = [spec.channels, spec.height, spec.width].map(|size| size as u64);
     let image = |data: &[u8]| Tensor {
         data_type: Ok(data_type),
-        shape: shape.to_vec(),
+        shape: shape.clone(),
         data: data.to_vec(),
     };
-    Ok(bytes.chunks(image_bytes).map(image).collect())
+    // They are as many as came, so that one has no more.
+    let image_bytes = bytes.len() / usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(bytes.chunks(image_bytes.max(1)).map(image).collect())
 }
 
-fn count(shape: &[i64], spec: &ImageSpec) -> Result<u64, Violation> {
-    let size = [spec.channels, spec.height, spec.width].map(|size| size as i64);
-    match shape {
-        [count, rest @ ..]
-            if *count > 0 && (rest == size || (size[0] == 1 && rest == &size[1..])) =>
-        {
-            Ok(*count as u64)
+/// The number of images, and the shape of each.
+fn split(shape: &[i64], channels: usize) -> Result<(u64, Vec<u64>), Violation> {
+    let sizes: Option<Vec<u64>> = shape
+        .iter()
+        .map(|&size| u64::try_from(size).ok().filter(|&size| size > 0))
+        .collect();
+    match sizes.as_deref() {
+        Some(&[count, height, width]) if channels == 1 => Ok((count, vec![height, width])),
+        Some(&[count, c, height, width]) if c == channels as u64 => {
+            Ok((count, vec![c, height, width]))
         }
         _ => {
             let got = cut_list(shape);
-            let description = format!("expected [N, C, H, W] = [1 or more, {size:?}], got {got}");
+            let description = format!(
+                "expected [N, C, H, W] = [1 or more, {channels}, 1 or more, 1 or more], got {got}"
+            );
             Err(Violation::new(SHAPE, description))
         }
     }

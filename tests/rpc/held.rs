@@ -40,6 +40,7 @@ fn batch(steps: u32) -> ModelInferRequest {
         width: 28,
         value_range: [-1.0, 1.0],
         contrast: lfbm_bundle::manifest::Contrast::None,
+        intake: lfbm_bundle::manifest::Intake::STRETCH,
     };
     let steps = InferParameter {
         parameter_choice: Some(ParameterChoice::Int64Param(steps.into())),

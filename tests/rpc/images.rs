@@ -94,8 +94,18 @@ async fn a_colour_image_is_scored_in_every_form_and_drawn_in_colour() {
     let reply = client.sample(request).await.unwrap().into_inner();
     let drawn = image::load_from_memory(&reply.images[0].png).unwrap();
     assert_eq!(drawn.color(), image::ColorType::Rgb8);
-    let grey = client.score(encoded(png(vec![7; 784]))).await.unwrap_err();
-    assert_eq!(grey.code(), Code::InvalidArgument, "{grey:?}");
+    // A grey file becomes RGB; a tensor has the model's channels.
+    client.score(encoded(png(vec![7; 784]))).await.unwrap();
+    let mut grey = encoded(Vec::new());
+    grey.image = Some(Image {
+        content: Some(Content::Tensor(Tensor {
+            data_type: DataType::Uint8.into(),
+            shape: vec![28, 28],
+            data: vec![7; 784],
+        })),
+    });
+    let status = client.score(grey).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
 }
 
 #[tokio::test]

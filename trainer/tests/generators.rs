@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use lfbm_bundle::manifest::{Contrast, ImageSpec};
+use lfbm_bundle::manifest::{Contrast, ImageSpec, Intake};
 use lfbm_model::{
     GeneratorName, GeneratorSpec, Layer, PriorWeights, forward_graphs, posterior_graph,
 };
@@ -48,6 +48,7 @@ fn every_generator_exports_to_the_gradient_of_autograd() {
             width: spec.width_px,
             value_range: [-1.0, 1.0],
             contrast: Contrast::None,
+            intake: Intake::STRETCH,
         };
         let side = spec.height as i64;
         let options = (Kind::Float, Device::Cpu);

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use lfbm_images::Fit;
 use lfbm_model::pixels::from_bytes;
 use lfbm_trainer::data::{DataArgs, DatasetName};
 
@@ -31,6 +32,7 @@ fn every_kind_of_file_is_read_to_the_bit() {
             data_dir: Some(folder.path().to_owned()),
             image_size: Some(SIDE),
             crop: None,
+            fit: Fit::Stretch,
             channels,
             skip_damaged: false,
             strokes_count: 0,

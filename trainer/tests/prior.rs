@@ -5,7 +5,7 @@
 mod common;
 
 use lfbm_bundle::manifest::{
-    Aggregation, Classes, Contrast, ImageSpec, Langevin, PriorKind, PriorSampling,
+    Aggregation, Classes, Contrast, ImageSpec, Intake, Langevin, PriorKind, PriorSampling,
 };
 use lfbm_bundle::{BundleSpec, StagedBundle};
 use lfbm_model::{GeneratorName, GeneratorSpec, forward_graphs};
@@ -22,6 +22,7 @@ const IMAGE: ImageSpec = ImageSpec {
     width: 28,
     value_range: [-1.0, 1.0],
     contrast: Contrast::None,
+    intake: Intake::STRETCH,
 };
 const SAMPLING: PriorSampling = PriorSampling {
     steps: 60,

@@ -16,7 +16,6 @@ use self::format::{FormatArgs, Printer};
 use self::stream::ScoreStream;
 use crate::calls::ImageArgs;
 use crate::connection::{Connector, WithoutDeadline};
-use crate::inputs::read_image;
 use crate::status::timed_out;
 use crate::stop::Stop;
 
@@ -55,9 +54,9 @@ pub(crate) async fn run(
     let open = || ScoreStream::new(calls.client.clone(), connector.timeout());
     let stream = (calls.images.len() > 1).then(open);
     let ask = async |image: &Path| {
-        let image = read_image(image)?;
+        let (image, mask) = calls.read(image)?;
         let mut request = inference.score_request(image, calls.priority);
-        request.mask.clone_from(&calls.mask);
+        request.mask = mask;
         let call = async || {
             if let Some(stream) = &stream
                 && let Some(answer) = stream.score(request.clone()).await

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub use lfbm_detector::{Aggregation, CalibrationSummary, Decision, Quantile};
-pub use lfbm_model::{Contrast, ImageSpec, PriorKind};
+pub use lfbm_model::{Contrast, ImageSpec, Intake, PriorKind};
 
 /// The version of the bundle format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;

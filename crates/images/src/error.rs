@@ -1,4 +1,7 @@
+use std::num::NonZeroU32;
+
 use crate::format::Format;
+use crate::size::Size;
 
 /// Why the bytes of a file are no image that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +50,42 @@ pub enum ImageError {
         /// How many there may be.
         limit: u64,
     },
+    /// It cannot be brought to a model's size.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+}
+
+/// Why an image cannot be brought to a model's size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// It has no pixels, or the model's images have none.
+    #[error("expected images of at least 1 x 1 pixels, got {0}")]
+    Empty(Size),
+    /// The centre crop is larger.
+    #[error("expected at least {crop} x {crop} pixels, which are cut out of the centre, got {got}")]
+    SmallerThanCrop {
+        /// The crop's side.
+        crop: NonZeroU32,
+        /// The image's size.
+        got: Size,
+    },
+    /// The values are not those of whole planes.
+    #[error("expected whole planes of {size} values, got {got} values")]
+    NotPlanes {
+        /// The image's size.
+        size: Size,
+        /// How many values came.
+        got: usize,
+    },
+    /// The resizer refuses what it got.
+    #[error("the image cannot be resized: {0}")]
+    Resizer(String),
+}
+
+impl IntakeError {
+    pub(crate) fn resizer(error: impl ToString) -> Self {
+        Self::Resizer(error.to_string())
+    }
 }
 
 impl ImageError {

@@ -3,6 +3,7 @@ use image::metadata::Orientation;
 use crate::error::ImageError;
 use crate::format::Format;
 use crate::ifd::{self, Directory};
+use crate::size::Size;
 
 /// What a file says of its image before the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +57,17 @@ impl Header {
         })
     }
 
+    /// Width and height, upright.
+    pub fn size(&self) -> Size {
+        Size {
+            width: self.width,
+            height: self.height,
+        }
+    }
+
     /// How many pixels there are.
     pub fn pixels(&self) -> u64 {
-        u64::from(self.width) * u64::from(self.height)
+        self.size().pixels()
     }
 }
 

@@ -158,7 +158,7 @@ fn check_chunks(
     let lengths = decoder.get_tag_u64_vec(lengths).map_err(failed)?;
     let mut number = |tag, default: u16| {
         let value = decoder.find_tag_unsigned::<u16>(tag).map_err(failed)?;
-        Ok(value.unwrap_or(default))
+        Ok::<_, ImageError>(value.unwrap_or(default))
     };
     let compression = number(Tag::Compression, NONE)?;
     let samples = match number(Tag::PlanarConfiguration, CHUNKY)? {

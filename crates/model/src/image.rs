@@ -1,8 +1,9 @@
 //! The images that a model is for.
 
+use lfbm_images::{Intake, Size};
 use serde::{Deserialize, Serialize};
 
-/// Shape and value range of an image.
+/// Shape and value range of an image, and how an image of any size becomes one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
@@ -16,6 +17,8 @@ pub struct ImageSpec {
     pub value_range: [f32; 2],
     /// Contrast normalisation, before the value range.
     pub contrast: Contrast,
+    /// How images of other sizes become such.
+    pub intake: Intake,
 }
 
 impl ImageSpec {
@@ -27,6 +30,15 @@ impl ImageSpec {
     /// Places of an image: H W.
     pub fn positions(&self) -> usize {
         self.height * self.width
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> Size {
+        let side = |side| u32::try_from(side).unwrap_or(u32::MAX);
+        Size {
+            width: side(self.width),
+            height: side(self.height),
+        }
     }
 }
 

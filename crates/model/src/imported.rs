@@ -9,6 +9,8 @@ use lfbm_onnx::{Dim, Graph, Imported, Shape, Value, import};
 use crate::error::ModelError;
 use crate::flow;
 use crate::forward::ForwardGraphs;
+use lfbm_images::Intake;
+
 use crate::image::{Contrast, ImageSpec};
 use crate::preprocess::preprocess_graph;
 
@@ -54,6 +56,7 @@ pub fn imported_graphs(
         width,
         value_range,
         contrast: Contrast::None,
+        intake: Intake::STRETCH,
     };
     let generator = with_outputs(path, generator, &[("x", x)])?;
     let flow = match &files.flow {

@@ -24,6 +24,7 @@ pub use forward::{ForwardGraphs, forward_graphs};
 pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
 pub use image::{Contrast, ImageSpec};
 pub use imported::{ModelFiles, imported_graphs};
+pub use lfbm_images::Intake;
 pub use posterior::posterior_graph;
 pub use preprocess::preprocess_graph;
 pub use prior::{PriorKind, PriorWeights};

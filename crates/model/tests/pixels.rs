@@ -4,7 +4,7 @@
 
 use lfbm_model::pixels::from_x;
 use lfbm_model::preprocess_graph;
-use lfbm_model::{Contrast, ImageSpec};
+use lfbm_model::{Contrast, ImageSpec, Intake};
 use lfbm_onnx::Tensor;
 use lfbm_runtime::{Runtime, evaluate};
 use lfbm_testkit::random_images;
@@ -23,6 +23,7 @@ fn x_becomes_the_intensities_that_it_was_made_of() {
             width: 5,
             value_range,
             contrast,
+            intake: Intake::STRETCH,
         };
         let graph = preprocess_graph(&spec).unwrap();
         let black = vec![0.0; spec.pixels()];

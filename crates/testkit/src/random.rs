@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::Path;
 
 use lfbm_bundle::manifest::{
-    Aggregation, ChainStart, Classes, Contrast, Decision, ImageSpec, Langevin, PriorKind,
+    Aggregation, ChainStart, Classes, Contrast, Decision, ImageSpec, Intake, Langevin, PriorKind,
     PriorSampling,
 };
 use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
@@ -213,6 +213,7 @@ pub fn random_bundle_of(
         width: side,
         value_range: [-1.0, 1.0],
         contrast: Contrast::None,
+        intake: Intake::STRETCH,
     };
     let spec = GeneratorSpec {
         name: generator,

@@ -57,6 +57,7 @@ pub(super) fn metadata(model: &Model, catalog: &Catalog) -> v2::ModelMetadataRes
 /// `ModelConfig`.
 pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig {
     let manifest = &model.manifest;
+    // Of the model's size; of smaller ones there may be more.
     let image_bytes = VALUE_BYTES * manifest.image.pixels();
     let images = max_message_bytes.saturating_sub(ENVELOPE_BYTES) / image_bytes.max(1);
     let (kind, gpus) = match model.device {
@@ -213,8 +214,7 @@ pub(super) fn index(
     v2::RepositoryIndexResponse { models }
 }
 
-/// C, H, W.
+/// C, H, W; images of any height and width are taken.
 fn sizes(manifest: &Manifest) -> [i64; 3] {
-    let spec = &manifest.image;
-    [spec.channels, spec.height, spec.width].map(|size| size as i64)
+    [manifest.image.channels as i64, -1, -1]
 }

@@ -49,7 +49,7 @@ pub(super) fn images_of(
     if let Some(name) = sought.name {
         data.dataset = name;
     }
-    let mut dataset = data.load()?;
+    let mut dataset = data.load_for(Some(&manifest.image))?;
     check_size(&manifest.image, &dataset)?;
     let classes = match sought.normal_classes {
         Some(list) => ClassArgs {

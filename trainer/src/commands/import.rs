@@ -79,7 +79,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         prior: args.prior.clone(),
     };
     let value_range = [args.value_range[0], args.value_range[1]];
-    let (graphs, image, latent_dim) = imported_graphs(&files, value_range)?;
+    let (graphs, mut image, latent_dim) = imported_graphs(&files, value_range)?;
     // Missing gradients are reported before images are read.
     posterior_graph(
         &graphs.generator,
@@ -114,6 +114,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     data.channels = image.channels as u8;
     let dataset = data.load()?;
     check_size(&image, &dataset)?;
+    image.intake = dataset.intake;
     let classes = args.classes.select(&dataset.classes)?;
     let digests = dataset.digests();
     tell_copies(&dataset, &digests, &classes);

@@ -1,7 +1,10 @@
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use lfbm_images::{Fit, Intake, Size};
+use lfbm_model::ImageSpec;
 use serde::{Deserialize, Serialize};
 
 use super::images::Form;
@@ -67,7 +70,11 @@ pub struct DataArgs {
     /// Side in pixels of the centre crop of each image of a folder, before resizing; by default the
     /// whole image, celeba 140
     #[arg(long)]
-    pub crop: Option<u32>,
+    pub crop: Option<NonZeroU32>,
+    /// What is done about images of a folder that are no squares: stretch, pad with what is at their
+    /// border, or crop
+    #[arg(long, default_value_t)]
+    pub fit: Fit,
     /// Channels of `images`: 1 for grey, 3 for RGB
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub channels: u8,
@@ -97,6 +104,17 @@ impl DataArgs {
     /// # Errors
     /// When a file is missing or is not what its name says.
     pub fn load(&self) -> Result<Dataset, DataError> {
+        self.load_for(None)
+    }
+
+    /// Reads or draws the images; those of a folder in the form that the images of a model have, if one
+    /// is given.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_for(&self, model: Option<&ImageSpec>) -> Result<Dataset, DataError> {
+        let form =
+            |crop: Option<u32>, side: u32, channels: u8| self.form(model, crop, side, channels);
         match self.dataset {
             DatasetName::Mnist => mnist::load(self.data_dir.as_deref()),
             DatasetName::Svhn => {
@@ -108,29 +126,46 @@ impl DataArgs {
             DatasetName::Celeba => {
                 let files = "the aligned images, img_align_celeba";
                 let origin = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html";
-                let form = self.form(Some(140), 64, 3);
+                let form = form(Some(140), 64, 3);
                 images::load("celeba", &self.folder(files, origin)?, form)
             }
             DatasetName::CelebaHq => {
                 let origin = "https://github.com/tkarras/progressive_growing_of_gans";
-                let form = self.form(None, 256, 3);
+                let form = form(None, 256, 3);
                 images::load("celeba-hq", &self.folder("the images", origin)?, form)
             }
             DatasetName::Images => {
                 let folder = self.folder("one folder per class", "a folder of your own")?;
-                images::load("images", &folder, self.form(None, 28, self.channels))
+                images::load("images", &folder, form(None, 28, self.channels))
             }
             DatasetName::Strokes => Ok(strokes::dataset(self.strokes_count, self.strokes_seed)),
         }
     }
 
-    /// The form of a folder's images, with defaults for options that were not given.
-    fn form(&self, crop: Option<u32>, side: u32, channels: u8) -> Form {
+    /// The form of a folder's images: that of the model, or else with defaults for options that were not
+    /// given.
+    fn form(&self, model: Option<&ImageSpec>, crop: Option<u32>, side: u32, channels: u8) -> Form {
+        let skip_damaged = self.skip_damaged;
+        if let Some(model) = model {
+            return Form {
+                intake: model.intake,
+                size: model.size(),
+                channels: model.channels,
+                skip_damaged,
+            };
+        }
+        let side = self.image_size.unwrap_or(side);
         Form {
-            crop: self.crop.or(crop),
-            side: self.image_size.unwrap_or(side),
-            channels,
-            skip_damaged: self.skip_damaged,
+            intake: Intake {
+                crop: self.crop.or(crop.and_then(NonZeroU32::new)),
+                fit: self.fit,
+            },
+            size: Size {
+                width: side,
+                height: side,
+            },
+            channels: channels.into(),
+            skip_damaged,
         }
     }
 

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use lfbm_images::Intake;
+
 use super::{DataError, Dataset, present};
 
 /// The files, which are read in this order, and where they are published.
@@ -62,6 +64,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         channels: CHANNELS,
         height: SIDE,
         width: SIDE,
+        intake: Intake::STRETCH,
         classes: CLASSES.map(str::to_owned).into(),
         labels,
         bytes,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
 use lfbm_images::folder::{self, LeftOut, Reason};
+use lfbm_images::{ImageError, Intake, IntakeError, Size};
 use rayon::prelude::*;
 
 use super::{DataError, Dataset};
 
-/// Pixels of an image before crop and resize; decoding takes at most 24 bytes per pixel.
+/// Pixels of an image as it is; decoding takes at most 24 bytes per pixel.
 const MAX_PIXELS: u64 = 1 << 27;
 /// Inspection data sets have their training images in a folder of this name.
 const TRAIN: &str = "train";
@@ -19,12 +19,12 @@ const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
 /// The form that images are brought to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
-    /// Side of the centre crop in pixels; without it the whole image.
-    pub crop: Option<u32>,
-    /// Side after resizing, in pixels.
-    pub side: u32,
+    /// How they come to have that size.
+    pub intake: Intake,
+    /// Width and height.
+    pub size: Size,
     /// 1 for grey, 3 for RGB.
-    pub channels: u8,
+    pub channels: usize,
     /// Whether damaged images are left out.
     pub skip_damaged: bool,
 }
@@ -32,17 +32,16 @@ pub(super) struct Form {
 /// The images under `folder`, in the given form. Classes are the subfolders, sorted by
 /// name, read recursively; without subfolders all images have the class `name`. Prints what is left out.
 pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, DataError> {
-    if form.side == 0 || form.crop == Some(0) || !matches!(form.channels, 1 | 3) {
-        return Err(DataError::Usage(
-            "images need --image-size and --crop above 0, and 1 or 3 --channels".to_owned(),
-        ));
+    if !matches!(form.channels, 1 | 3) {
+        return Err(DataError::Usage("images have 1 or 3 --channels".to_owned()));
     }
     let (folder, mut left_out) = images_to_fit(folder)?;
     let mut dataset = Dataset {
         name: name.to_owned(),
-        channels: form.channels.into(),
-        height: form.side as usize,
-        width: form.side as usize,
+        channels: form.channels,
+        height: form.size.height as usize,
+        width: form.size.width as usize,
+        intake: form.intake,
         classes: Vec::new(),
         labels: Vec::new(),
         bytes: Vec::new(),
@@ -186,20 +185,13 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 fn read(file: &Path, form: Form) -> Result<Vec<u8>, String> {
     let bytes = lfbm_images::read(file).map_err(|error| error.to_string())?;
-    let image = lfbm_images::decode(&bytes, MAX_PIXELS);
-    let mut image = image.map_err(|error| error.to_string())?;
-    drop(bytes);
-    if let Some(side) = form.crop {
-        let (width, height) = (image.width(), image.height());
-        if width < side || height < side {
-            return Err(format!(
-                "its {width} x {height} pixels hold no square of {side}; lower --crop"
-            ));
+    let read = (form.intake).read(&bytes, form.channels, form.size, MAX_PIXELS);
+    read.map_err(|error| match error {
+        ImageError::Intake(error @ IntakeError::SmallerThanCrop { .. }) => {
+            format!("{error}; lower --crop")
         }
-        image = image.crop_imm((width - side) / 2, (height - side) / 2, side, side);
-    }
-    let image = image.resize_exact(form.side, form.side, FilterType::Triangle);
-    Ok(lfbm_images::planes(&image, form.channels.into()))
+        error => error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -210,8 +202,11 @@ mod tests {
     use image::{GrayImage, Luma, Rgb, RgbImage};
 
     const FORM: Form = Form {
-        crop: None,
-        side: 4,
+        intake: Intake::STRETCH,
+        size: Size {
+            width: 4,
+            height: 4,
+        },
         channels: 1,
         skip_damaged: false,
     };
@@ -266,9 +261,16 @@ mod tests {
             Rgb(if inside { [0, 255, 0] } else { [255, 0, 0] })
         });
         image.save(folder.path().join("a.png")).unwrap();
+        let crop = |side: u32| Intake {
+            crop: side.try_into().ok(),
+            ..Intake::STRETCH
+        };
         let form = Form {
-            crop: Some(4),
-            side: 2,
+            intake: crop(4),
+            size: Size {
+                width: 2,
+                height: 2,
+            },
             channels: 3,
             ..FORM
         };
@@ -276,7 +278,7 @@ mod tests {
         assert_eq!(dataset.bytes, [0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
 
         let larger = Form {
-            crop: Some(7),
+            intake: crop(7),
             ..form
         };
         let error = load("celeba", folder.path(), larger).unwrap_err();

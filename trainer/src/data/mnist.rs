@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use lfbm_images::Intake;
 
 use super::args::data_dir_variable;
 use super::{DataError, Dataset, download};
@@ -50,6 +51,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
         channels: 1,
         height,
         width,
+        intake: Intake::STRETCH,
         classes: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         labels,
         bytes: images,

@@ -16,6 +16,7 @@ mod svhn;
 
 use std::path::{Path, PathBuf};
 
+use lfbm_images::Intake;
 use lfbm_model::pixels::from_bytes;
 
 pub use args::{ChangedDataArg, DataArgs, DatasetName, SkipDamagedArg};
@@ -36,6 +37,8 @@ pub struct Dataset {
     pub height: usize,
     /// Columns.
     pub width: usize,
+    /// How files became images of that size.
+    pub intake: Intake,
     /// The classes' names, by label.
     pub classes: Vec<String>,
     /// The label of each image.

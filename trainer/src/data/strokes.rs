@@ -3,6 +3,7 @@
 //! Every digit is a few strokes through control points. Drawing one moves the points a little,
 //! applies a random affine map, and draws the Catmull-Rom curve through them with a round pen.
 
+use lfbm_images::Intake;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -139,6 +140,7 @@ pub fn dataset(count: usize, seed: u64) -> Dataset {
         channels: 1,
         height: SIDE,
         width: SIDE,
+        intake: Intake::STRETCH,
         classes: (0..10).map(|digit| digit.to_string()).collect(),
         labels: digits.map(u32::from).collect(),
         bytes,

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use lfbm_images::Intake;
+
 use super::{DataError, Dataset, mat, present};
 
 /// The files, which are read in this order, and where they are published.
@@ -52,6 +54,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         channels: CHANNELS,
         height: SIDE,
         width: SIDE,
+        intake: Intake::STRETCH,
         classes: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         labels,
         bytes,

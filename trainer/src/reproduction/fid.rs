@@ -7,6 +7,7 @@ use clap::Args;
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_console::print_line;
+use lfbm_images::Fit;
 use lfbm_model::pixels::from_x;
 use lfbm_runtime::{FeatureNetwork, Inference, Runtime, SCORE_SEED, SessionOptions};
 use serde_json::json;
@@ -154,6 +155,7 @@ fn of_folder(args: &FidArgs, dataset: &Dataset) -> anyhow::Result<Vec<f32>> {
         data_dir: Some(args.generated.clone()),
         image_size: Some(dataset.height as u32),
         crop: None,
+        fit: Fit::Stretch,
         channels: dataset.channels as u8,
         ..args.real.clone()
     };

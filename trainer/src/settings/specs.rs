@@ -22,6 +22,7 @@ impl Settings {
             } else {
                 Contrast::None
             },
+            intake: dataset.intake,
         }
     }
 
@@ -125,6 +126,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lfbm_bundle::manifest::Intake;
     use lfbm_model::{GeneratorName, Layer};
     use std::path::Path;
 
@@ -141,6 +143,7 @@ mod tests {
             width: side,
             value_range: [-1.0, 1.0],
             contrast: Contrast::None,
+            intake: Intake::STRETCH,
         };
         (settings, image)
     }

@@ -154,7 +154,7 @@ fn squared_error(made: &[f32], truth: &[f32], mask: Option<&[f32]>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lfbm_bundle::manifest::Contrast;
+    use lfbm_bundle::manifest::{Contrast, Intake};
 
     #[test]
     fn only_hidden_values_count() {
@@ -164,6 +164,7 @@ mod tests {
             width: 2,
             value_range: [-1.0, 1.0],
             contrast: Contrast::None,
+            intake: Intake::STRETCH,
         };
         // Two images of two chains; only the second pixel is hidden.
         let truth = [0.0, 0.5, 0.0, 0.5, 0.0, 0.5].repeat(2);
