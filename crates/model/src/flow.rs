@@ -12,8 +12,7 @@
 
 use std::f64::consts::PI;
 
-use lfbm_onnx::Op;
-use lfbm_onnx::{Dim, Graph, Tensor, Value};
+use lfbm_onnx::{Dim, Gemm, Graph, Op, Tensor, Value};
 
 use crate::error::ModelError;
 use crate::weights::{LayerWeights, expect_shape};
@@ -193,7 +192,7 @@ pub(super) fn normalizing_graph(d: usize, steps: &[FlowStepWeights]) -> Result<G
         let middle_weight = store("coupling.1.weight", middle.weight.clone());
         let middle_bias = store("coupling.1.bias", middle.bias.clone());
 
-        let h = graph.apply(Op::Gemm, &[&z, &matrix, &offset], [])?;
+        let h = graph.apply(Op::Gemm(Gemm::default()), &[&z, &matrix, &offset])?;
         let hidden = graph.linear(&h, &read, &first_bias)?;
         let hidden = graph.relu(&hidden)?;
         let hidden = graph.linear(&hidden, &middle_weight, &middle_bias)?;
@@ -239,7 +238,7 @@ pub(super) fn sampling_graph(d: usize, steps: &[FlowStepWeights]) -> Result<Grap
         let (matrix, offset) = weights.inverse_affine();
         let matrix = graph.weights(&format!("flow.{step}.inverse.matrix"), matrix);
         let offset = graph.weights(&format!("flow.{step}.inverse.offset"), offset);
-        z = graph.apply(Op::Gemm, &[&h, &matrix, &offset], [])?;
+        z = graph.apply(Op::Gemm(Gemm::default()), &[&h, &matrix, &offset])?;
     }
     graph.output("z", &z)?;
     graph.simplify();

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use lfbm_onnx::Op;
-use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor, Value};
+use lfbm_onnx::{ConvGeometry, Dim, Gemm, Graph, Op, Tensor, Value};
 
 use crate::error::ModelError;
 use crate::weights::{LayerWeights, expect_shape};
@@ -284,7 +283,7 @@ fn apply(
             .collect();
         let bias = Tensor::new([out_channels * area], bias);
         let bias = graph.weights(&format!("{name}.bias"), bias);
-        let product = graph.apply(Op::Gemm, &[h, &matrix, &bias], [])?;
+        let product = graph.apply(Op::Gemm(Gemm::default()), &[h, &matrix, &bias])?;
         let sizes = [-1, out_channels as i64, kernel as i64, kernel as i64];
         return Ok(graph.reshape(&product, &sizes)?);
     }

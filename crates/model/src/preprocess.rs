@@ -21,7 +21,7 @@ pub fn preprocess_graph(spec: &ImageSpec) -> Result<Graph, ModelError> {
             let square = graph.reduce_sum_square(&image, &[1, 2, 3], true)?;
             let present = graph.sqrt(&square)?;
             let smallest = graph.scalar(SMALLEST_NORM);
-            let present = graph.apply(Op::Max, &[&present, &smallest], [])?;
+            let present = graph.apply(Op::Max, &[&present, &smallest])?;
             let unit = graph.div(&image, &present)?;
             graph.scale(&unit, norm)?
         }

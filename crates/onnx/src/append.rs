@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Attribute, Graph, GraphError, Node, Value};
-use crate::op::Op;
-use crate::ops::infer;
+use crate::graph::ops::infer;
+use crate::graph::{Graph, GraphError, Node, Op, Value};
 
 impl Graph {
     /// Makes `value` the output called `name`.
@@ -12,7 +11,7 @@ impl Graph {
     /// # Errors
     /// When the graph has no such value.
     pub fn output(&mut self, name: &str, value: &Value) -> Result<(), GraphError> {
-        let named = self.append_named(Op::Identity, name, &[Some(value)], [])?;
+        let named = self.append_named(Op::Identity, name, &[value])?;
         self.outputs.push(named);
         Ok(())
     }
@@ -20,35 +19,24 @@ impl Graph {
     /// Applies an operator with one output.
     ///
     /// # Errors
-    /// When the inputs or attributes do not fit the operator.
-    pub fn apply<const N: usize>(
-        &mut self,
-        op: Op,
-        inputs: &[&Value],
-        attributes: [(&str, Attribute); N],
-    ) -> Result<Value, GraphError> {
-        let inputs: Vec<_> = inputs.iter().map(|&value| Some(value)).collect();
+    /// When the inputs do not fit the operator and its attributes.
+    pub fn apply(&mut self, op: Op, inputs: &[&Value]) -> Result<Value, GraphError> {
         let name = self.fresh(op.name());
-        self.append_named(op, &name, &inputs, attributes)
+        self.append_named(op, &name, inputs)
     }
 
-    fn append_named<const N: usize>(
+    fn append_named(
         &mut self,
         op: Op,
         output: &str,
-        inputs: &[Option<&Value>],
-        attributes: [(&str, Attribute); N],
+        inputs: &[&Value],
     ) -> Result<Value, GraphError> {
         let value = Value::new(output);
         self.append(Node {
             name: output.to_owned(),
             op,
-            inputs: inputs.iter().map(|value| value.cloned()).collect(),
+            inputs: inputs.iter().map(|&input| Some(input.clone())).collect(),
             outputs: vec![value.clone()],
-            attributes: attributes
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect(),
         })?;
         Ok(value)
     }
@@ -56,7 +44,7 @@ impl Graph {
     /// Appends a node whose inputs exist and whose outputs do not yet.
     ///
     /// # Errors
-    /// When the inputs or attributes do not fit the operator.
+    /// When the inputs do not fit the operator and its attributes.
     pub fn append(&mut self, node: Node) -> Result<(), GraphError> {
         let types = infer(self, &node)?;
         for (output, value_type) in node.outputs.iter().zip(types) {
@@ -102,14 +90,13 @@ impl Graph {
             };
             let copy = Node {
                 name: format!("{}/{}", other.name, node.name),
-                op: node.op,
+                op: node.op.clone(),
                 inputs: node
                     .inputs
                     .iter()
                     .map(|input| input.as_ref().map(rename).transpose())
                     .collect::<Result<_, _>>()?,
                 outputs: node.outputs.iter().map(rename).collect::<Result<_, _>>()?,
-                attributes: node.attributes.clone(),
             };
             self.append(copy)?;
         }

@@ -1,10 +1,11 @@
 //! Operators as methods of [`Graph`]. Each returns the value of its only output; all fail with
 //! [`GraphError`] when shapes do not fit.
 
-use super::graph::{Attribute, Constant, Dim, Graph, GraphError, Node, Value};
 use crate::conv_geometry::ConvGeometry;
-use crate::op::Op;
-use crate::ops::window_attributes;
+use crate::graph::{
+    Concat, Constant, Convolution, Dim, Gemm, Graph, GraphError, LeakyRelu, Node, Op, Reduction,
+    Split, Transpose, Value,
+};
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident => $op:expr;)*) => {
@@ -14,7 +15,7 @@ macro_rules! unary {
             /// # Errors
             /// When `x` is not in the graph.
             pub fn $name(&mut self, x: &Value) -> Result<Value, GraphError> {
-                self.apply($op, &[x], [])
+                self.apply($op, &[x])
             }
         )*}
     };
@@ -52,7 +53,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn add(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply(Op::Add, &[a, b], [])
+        self.apply(Op::Add, &[a, b])
     }
 
     /// `a - b` with broadcasting.
@@ -60,7 +61,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn sub(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply(Op::Sub, &[a, b], [])
+        self.apply(Op::Sub, &[a, b])
     }
 
     /// `a * b` with broadcasting. Products of numbers are taken at once, also where one of them
@@ -72,7 +73,7 @@ impl Graph {
         match (self.number(a), self.number(b)) {
             (Some(factor), _) => self.scale(b, factor),
             (_, Some(factor)) => self.scale(a, factor),
-            _ => self.apply(Op::Mul, &[a, b], []),
+            _ => self.apply(Op::Mul, &[a, b]),
         }
     }
 
@@ -92,14 +93,14 @@ impl Graph {
             return Ok(a);
         }
         let factor = self.scalar(factor);
-        self.apply(Op::Mul, &[&a, &factor], [])
+        self.apply(Op::Mul, &[&a, &factor])
     }
 
     /// What `value` is a number times of, and the number.
     fn scaled(&self, value: &Value) -> Option<(Value, f32)> {
         let mut producers = self.nodes.iter().rev();
         let node = producers.find(|node| node.outputs.contains(value))?;
-        match (node.op, &node.inputs[..]) {
+        match (&node.op, &node.inputs[..]) {
             (Op::Mul, [Some(unscaled), Some(factor)]) => {
                 Some((unscaled.clone(), self.number(factor)?))
             }
@@ -112,7 +113,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn div(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply(Op::Div, &[a, b], [])
+        self.apply(Op::Div, &[a, b])
     }
 
     /// `x` where positive, else `slope * x`.
@@ -120,7 +121,8 @@ impl Graph {
     /// # Errors
     /// When `x` is not in the graph.
     pub fn leaky_relu(&mut self, x: &Value, slope: f32) -> Result<Value, GraphError> {
-        self.apply(Op::LeakyRelu, &[x], [("alpha", Attribute::Float(slope))])
+        let leaky = LeakyRelu { alpha: Some(slope) };
+        self.apply(Op::LeakyRelu(leaky), &[x])
     }
 
     /// `a` where `condition` holds, else `b`.
@@ -128,7 +130,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn select(&mut self, condition: &Value, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply(Op::Where, &[condition, a, b], [])
+        self.apply(Op::Where, &[condition, a, b])
     }
 
     /// `a > b`, element by element.
@@ -136,7 +138,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn greater(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply(Op::Greater, &[a, b], [])
+        self.apply(Op::Greater, &[a, b])
     }
 
     /// Matrix product over the last two dimensions.
@@ -144,7 +146,7 @@ impl Graph {
     /// # Errors
     /// When the shapes do not fit.
     pub fn matmul(&mut self, a: &Value, b: &Value) -> Result<Value, GraphError> {
-        self.apply(Op::MatMul, &[a, b], [])
+        self.apply(Op::MatMul, &[a, b])
     }
 
     /// `x @ weight^T + bias` with `x: [B, in]`, `weight: [out, in]`, `bias: [out]`.
@@ -152,11 +154,11 @@ impl Graph {
     /// # Errors
     /// When the shapes do not fit.
     pub fn linear(&mut self, x: &Value, weight: &Value, bias: &Value) -> Result<Value, GraphError> {
-        self.apply(
-            Op::Gemm,
-            &[x, weight, bias],
-            [("transB", Attribute::Int(1))],
-        )
+        let gemm = Gemm {
+            trans_b: Some(true),
+            ..Gemm::default()
+        };
+        self.apply(Op::Gemm(gemm), &[x, weight, bias])
     }
 
     /// Sum over `axes`.
@@ -165,11 +167,11 @@ impl Graph {
     /// When an axis does not exist.
     pub fn reduce_sum(&mut self, x: &Value, axes: &[i64], keep: bool) -> Result<Value, GraphError> {
         let axes = self.int_list(axes);
-        self.apply(
-            Op::ReduceSum,
-            &[x, &axes],
-            [("keepdims", Attribute::Int(keep.into()))],
-        )
+        let reduction = Reduction {
+            keepdims: Some(keep),
+            ..Reduction::default()
+        };
+        self.apply(Op::ReduceSum(reduction), &[x, &axes])
     }
 
     /// Sum of squares over `axes`.
@@ -182,14 +184,7 @@ impl Graph {
         axes: &[i64],
         keep: bool,
     ) -> Result<Value, GraphError> {
-        self.apply(
-            Op::ReduceSumSquare,
-            &[x],
-            [
-                ("axes", Attribute::Ints(axes.to_vec())),
-                ("keepdims", Attribute::Int(keep.into())),
-            ],
-        )
+        self.apply(Op::ReduceSumSquare(Reduction::along(axes, keep)), &[x])
     }
 
     /// Reshapes; `-1` stands for the rest and `0` for the input's size, as in ONNX.
@@ -198,7 +193,7 @@ impl Graph {
     /// When the number of elements changes.
     pub fn reshape(&mut self, x: &Value, sizes: &[i64]) -> Result<Value, GraphError> {
         let sizes = self.int_list(sizes);
-        self.apply(Op::Reshape, &[x, &sizes], [])
+        self.apply(Op::Reshape, &[x, &sizes])
     }
 
     /// Inserts dimensions of size one, counted in the result.
@@ -207,7 +202,7 @@ impl Graph {
     /// When an axis is named twice.
     pub fn unsqueeze(&mut self, x: &Value, axes: &[i64]) -> Result<Value, GraphError> {
         let axes = self.int_list(axes);
-        self.apply(Op::Unsqueeze, &[x, &axes], [])
+        self.apply(Op::Unsqueeze, &[x, &axes])
     }
 
     /// Permutes dimensions.
@@ -216,11 +211,10 @@ impl Graph {
     /// When `permutation` is none.
     pub fn transpose(&mut self, x: &Value, permutation: &[usize]) -> Result<Value, GraphError> {
         let permutation = permutation.iter().map(|&axis| axis as i64).collect();
-        self.apply(
-            Op::Transpose,
-            &[x],
-            [("perm", Attribute::Ints(permutation))],
-        )
+        let transpose = Transpose {
+            perm: Some(permutation),
+        };
+        self.apply(Op::Transpose(transpose), &[x])
     }
 
     /// Joins along `axis`.
@@ -228,7 +222,8 @@ impl Graph {
     /// # Errors
     /// When the other dimensions differ.
     pub fn concat(&mut self, parts: &[&Value], axis: usize) -> Result<Value, GraphError> {
-        self.apply(Op::Concat, parts, [("axis", Attribute::Int(axis as i64))])
+        let axis = axis as i64;
+        self.apply(Op::Concat(Concat { axis }), parts)
     }
 
     /// Splits along `axis` into parts of `sizes`.
@@ -249,10 +244,11 @@ impl Graph {
             .collect();
         self.append(Node {
             name,
-            op: Op::Split,
+            op: Op::Split(Split {
+                axis: Some(axis as i64),
+            }),
             inputs: vec![Some(x.clone()), Some(list)],
             outputs: outputs.clone(),
-            attributes: [("axis".to_owned(), Attribute::Int(axis as i64))].into(),
         })?;
         Ok(outputs)
     }
@@ -269,7 +265,7 @@ impl Graph {
         end: usize,
     ) -> Result<Value, GraphError> {
         let [start, end, axis] = [start, end, axis].map(|v| self.int_list(&[v as i64]));
-        self.apply(Op::Slice, &[x, &start, &end, &axis], [])
+        self.apply(Op::Slice, &[x, &start, &end, &axis])
     }
 
     /// Puts zeros before and after each axis.
@@ -282,7 +278,7 @@ impl Graph {
             .chain(amounts.iter().map(|pair| pair.1 as i64))
             .collect();
         let pads = self.int_list(&pads);
-        self.apply(Op::Pad, &[x, &pads], [])
+        self.apply(Op::Pad, &[x, &pads])
     }
 
     /// `x` broadcast to the shape of `like`; `x` itself where that is its shape already.
@@ -306,9 +302,9 @@ impl Graph {
             .collect();
         let target = match fixed {
             Some(sizes) => self.int_list(&sizes),
-            None => self.apply(Op::Shape, &[like], [])?,
+            None => self.apply(Op::Shape, &[like])?,
         };
-        self.apply(Op::Expand, &[x, &target], [])
+        self.apply(Op::Expand, &[x, &target])
     }
 
     /// Two-dimensional convolution, of the same geometry along both axes; `weight: [out, in, k, k]`.
@@ -323,7 +319,7 @@ impl Graph {
         geometry: ConvGeometry,
     ) -> Result<Value, GraphError> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
-        self.apply(Op::Conv, &inputs, window_attributes(&[geometry; 2]))
+        self.apply(Op::Conv(Convolution::window(&[geometry; 2])), &inputs)
     }
 
     /// Two-dimensional transposed convolution, of the same geometry along both axes;
@@ -339,10 +335,7 @@ impl Graph {
         geometry: ConvGeometry,
     ) -> Result<Value, GraphError> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
-        self.apply(
-            Op::ConvTranspose,
-            &inputs,
-            window_attributes(&[geometry; 2]),
-        )
+        let convolution = Convolution::window(&[geometry; 2]);
+        self.apply(Op::ConvTranspose(convolution), &inputs)
     }
 }

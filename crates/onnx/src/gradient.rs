@@ -11,10 +11,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::graph::{Graph, GraphError, Value};
+use super::graph::{Graph, GraphError, Op, Value, ops};
 use super::missing::Missing;
-use super::op::Op;
-use super::ops;
 
 /// Appends the gradient of the sum of `of` with respect to `by`, and returns it, in `by`'s shape.
 ///
@@ -103,7 +101,7 @@ pub fn pullback(
 
 /// The operators that [`gradient`] has a rule for.
 pub fn differentiable_ops() -> Vec<Op> {
-    ops::differentiable().collect()
+    ops::differentiable()
 }
 
 /// The part of a graph through which `of` depends on `by`.

@@ -24,8 +24,6 @@ mod graph;
 mod half;
 mod import;
 mod missing;
-mod op;
-mod ops;
 pub mod proto;
 mod tensor;
 
@@ -36,9 +34,9 @@ pub use codec::{
 pub use conv_geometry::ConvGeometry;
 pub use gradient::{differentiable_ops, gradient, pullback};
 pub use graph::{
-    Attribute, Constant, Dim, ElementType, Graph, GraphError, Node, OPSET, Shape, Value, ValueType,
+    Concat, Constant, ConstantNode, Convolution, Dim, ElementType, Elu, Flatten, Gemm, Graph,
+    GraphError, LeakyRelu, Node, OPSET, Op, Reduction, Shape, Shares, Split, Transpose, Value,
+    ValueType,
 };
 pub use import::{Imported, import};
-pub use op::Op;
-pub use ops::{conv_geometry, reduced_axes};
 pub use tensor::Tensor;

@@ -1,7 +1,6 @@
 //! Graphs whose rows do not depend on each other.
 
-use lfbm_onnx::Op;
-use lfbm_onnx::{Attribute, Dim, Graph, GraphError, Tensor, Value};
+use lfbm_onnx::{Concat, Dim, Gemm, Graph, GraphError, Op, Tensor, Value};
 
 use crate::random::noise;
 
@@ -69,7 +68,7 @@ impl Rows {
     pub fn push(&mut self, operation: usize, [a, b]: [usize; 2]) -> Result<(), GraphError> {
         let (x, y) = (self.value(a), self.value(b));
         let narrow = self.narrow[b % self.narrow.len()].clone();
-        let unary = |graph: &mut Graph, op: Op, x: &Value| graph.apply(op, &[x], []);
+        let unary = |graph: &mut Graph, op: Op, x: &Value| graph.apply(op, &[x]);
         let whole = [-1, ROW[0] as i64, ROW[1] as i64];
         let value = match operation {
             0 => self.graph.add(&x, &y)?,
@@ -84,14 +83,12 @@ impl Rows {
                 let root = unary(&mut self.graph, Op::Sqrt, &absolute)?;
                 unary(&mut self.graph, Op::Neg, &root)?
             }
-            5 => self
-                .graph
-                .apply(Op::LeakyRelu, &[&x], [("alpha", Attribute::Float(0.3))])?,
+            5 => self.graph.leaky_relu(&x, 0.3)?,
             6 => unary(&mut self.graph, Op::Relu, &x)?,
             7 => {
                 let bounds = [-0.25, 0.5].map(|bound| self.graph.scalar(bound));
                 let inputs = [&x, &bounds[0], &bounds[1]];
-                self.graph.apply(Op::Clip, &inputs[..2 + b % 2], [])?
+                self.graph.apply(Op::Clip, &inputs[..2 + b % 2])?
             }
             8 => {
                 let sum = self.graph.reduce_sum(&x, &[1, 2], true)?;
@@ -102,28 +99,30 @@ impl Rows {
                 let sum = self.graph.reduce_sum_square(&x, &[-1], true)?;
                 let sum = self.graph.reshape(&sum, &[-1, 3])?;
                 let weights = self.weights([3, WIDTH], b);
-                let product = self.graph.apply(Op::Gemm, &[&sum, &weights], [])?;
+                let product = self
+                    .graph
+                    .apply(Op::Gemm(Gemm::default()), &[&sum, &weights])?;
                 self.graph.reshape(&product, &whole)?
             }
             10 => {
-                let last = [("axis", Attribute::Int(-1))];
-                let both = self.graph.apply(Op::Concat, &[&x, &y, &x], last)?;
+                let last = Op::Concat(Concat { axis: -1 });
+                let both = self.graph.apply(last, &[&x, &y, &x])?;
                 let both = self.graph.reshape(&both, &[-1, 72])?;
                 let weights = self.weights([WIDTH, 72], b);
                 let addend = self.graph.reshape(&y, &[-1, 24])?;
-                let transposed = [("transB", Attribute::Int(1))];
-                let inputs = [&both, &weights, &addend];
-                let product = self.graph.apply(Op::Gemm, &inputs, transposed)?;
+                let product = self.graph.linear(&both, &weights, &addend)?;
                 self.graph.reshape(&product, &whole)?
             }
             // Too large for a fusion, so what comes after it is another one.
             _ => {
                 let row = self.graph.reshape(&x, &[-1, 24])?;
                 let up = self.weights([WIDTH, 400], b);
-                let wide = self.graph.apply(Op::Gemm, &[&row, &up], [])?;
+                let wide = self.graph.apply(Op::Gemm(Gemm::default()), &[&row, &up])?;
                 let down = self.weights([400, WIDTH], b);
                 let bias = self.weights([1, WIDTH], b);
-                let product = self.graph.apply(Op::Gemm, &[&wide, &down, &bias], [])?;
+                let product = self
+                    .graph
+                    .apply(Op::Gemm(Gemm::default()), &[&wide, &down, &bias])?;
                 self.graph.reshape(&product, &whole)?
             }
         };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lfbm_onnx::{Constant, Dim, ElementType, Graph, Node, Op, Value, reduced_axes};
+use lfbm_onnx::{Concat, Constant, Dim, ElementType, Gemm, Graph, Node, Op, Reduction, Value};
 
 use super::{
     Binary, Compiled, Instruction, LEAST_WEIGHTS, Layout, Operand, Operation, Output, Program,
@@ -33,7 +33,7 @@ pub(crate) fn compile(graph: &Graph, nodes: &[&Node], outputs: &[Value]) -> Opti
 pub(crate) fn is_view(node: &Node) -> bool {
     matches!(
         node.op,
-        Op::Flatten | Op::Identity | Op::Reshape | Op::Squeeze | Op::Unsqueeze
+        Op::Flatten(_) | Op::Identity | Op::Reshape | Op::Squeeze | Op::Unsqueeze
     )
 }
 
@@ -53,40 +53,37 @@ impl Compiler<'_> {
             return None;
         };
         let row = self.row(output)?;
-        let source = match node.op {
+        let source = match &node.op {
             Op::Abs => self.unary(Unary::Abs, node, &row),
             Op::Add => self.binary(Binary::Add, node, &row),
             Op::Clip => self.clip(node, &row),
-            Op::Concat => self.concat(node, &row),
+            Op::Concat(concat) => self.concat(concat, node, &row),
             Op::Div => self.binary(Binary::Div, node, &row),
             Op::Exp => self.unary(Unary::Exp, node, &row),
-            Op::Gemm => self.product(node, &row),
-            Op::LeakyRelu => {
-                let slope = node.float("alpha", 0.01);
-                self.unary(Unary::LeakyRelu(slope), node, &row)
-            }
+            Op::Gemm(gemm) => self.product(gemm, node, &row),
+            Op::LeakyRelu(leaky) => self.unary(Unary::LeakyRelu(leaky.alpha()), node, &row),
             Op::Mul => self.binary(Binary::Mul, node, &row),
             Op::Neg => self.unary(Unary::Neg, node, &row),
-            Op::ReduceSum => self.sum(None, node, &row),
-            Op::ReduceSumSquare => self.sum(Some(Unary::Square), node, &row),
+            Op::ReduceSum(axes) => self.sum(None, axes, node, &row),
+            Op::ReduceSumSquare(axes) => self.sum(Some(Unary::Square), axes, node, &row),
             Op::Relu => self.unary(Unary::LeakyRelu(0.0), node, &row),
             Op::Sigmoid => self.unary(Unary::Sigmoid, node, &row),
             Op::Sign => self.unary(Unary::Sign, node, &row),
             Op::Sqrt => self.unary(Unary::Sqrt, node, &row),
             Op::Sub => self.binary(Binary::Sub, node, &row),
             Op::Tanh => self.unary(Unary::Tanh, node, &row),
-            Op::Flatten | Op::Identity | Op::Reshape | Op::Squeeze | Op::Unsqueeze => {
+            Op::Flatten(_) | Op::Identity | Op::Reshape | Op::Squeeze | Op::Unsqueeze => {
                 self.view(node, &row)
             }
             // What has no instruction of its own, and runs in ONNX Runtime.
             Op::And
             | Op::Atan
             | Op::Ceil
-            | Op::Constant
-            | Op::Conv
-            | Op::ConvTranspose
+            | Op::Constant(_)
+            | Op::Conv(_)
+            | Op::ConvTranspose(_)
             | Op::Cos
-            | Op::Elu
+            | Op::Elu(_)
             | Op::Equal
             | Op::Erf
             | Op::Expand
@@ -96,7 +93,7 @@ impl Compiler<'_> {
             | Op::Less
             | Op::LessOrEqual
             | Op::Log
-            | Op::LogSoftmax
+            | Op::LogSoftmax(_)
             | Op::MatMul
             | Op::Max
             | Op::Min
@@ -104,16 +101,16 @@ impl Compiler<'_> {
             | Op::Or
             | Op::Pad
             | Op::Pow
-            | Op::ReduceMax
-            | Op::ReduceMean
+            | Op::ReduceMax(_)
+            | Op::ReduceMean(_)
             | Op::Round
             | Op::Shape
             | Op::Sin
             | Op::Slice
-            | Op::Softmax
+            | Op::Softmax(_)
             | Op::Softplus
-            | Op::Split
-            | Op::Transpose
+            | Op::Split(_)
+            | Op::Transpose(_)
             | Op::Where
             | Op::Xor => None,
         };
@@ -256,8 +253,8 @@ impl Compiler<'_> {
         Some(x.source)
     }
 
-    fn concat(&mut self, node: &Node, row: &[usize]) -> Option<Source> {
-        let axis = node.int("axis", 0);
+    fn concat(&mut self, concat: &Concat, node: &Node, row: &[usize]) -> Option<Source> {
+        let axis = concat.axis;
         let axis = if axis < 0 {
             axis + row.len() as i64 + 1
         } else {
@@ -274,9 +271,8 @@ impl Compiler<'_> {
         Some(self.push(Operation::Concat { sections }, parts, row))
     }
 
-    fn product(&mut self, node: &Node, row: &[usize]) -> Option<Source> {
-        let one = |name| node.float(name, 1.0) == 1.0;
-        if node.int("transA", 0) != 0 || !one("alpha") || !one("beta") {
+    fn product(&mut self, gemm: &Gemm, node: &Node, row: &[usize]) -> Option<Source> {
+        if !gemm.is_plain() {
             return None;
         }
         let x = self.varying(node.optional_input(0)?)?;
@@ -288,7 +284,7 @@ impl Compiler<'_> {
         let layout = Layout::Matrix {
             summands: x.width,
             results,
-            transposed: node.int("transB", 0) != 0,
+            transposed: gemm.trans_b(),
         };
         let mut operands = vec![
             x,
@@ -307,12 +303,18 @@ impl Compiler<'_> {
     }
 
     /// The sum over the last axes of a row, of what a function makes of the values.
-    fn sum(&mut self, function: Option<Unary>, node: &Node, row: &[usize]) -> Option<Source> {
+    fn sum(
+        &mut self,
+        function: Option<Unary>,
+        reduction: &Reduction,
+        node: &Node,
+        row: &[usize],
+    ) -> Option<Source> {
         let value = node.optional_input(0)?;
         let mut x = self.varying(value)?;
         let x_row = self.row(value)?;
         let rank = x_row.len() + 1;
-        let mut axes = reduced_axes(self.graph, node, rank).ok()?;
+        let mut axes = reduction.axes(self.graph, node, rank).ok()?;
         axes.sort_unstable();
         axes.dedup();
         let last = rank.checked_sub(axes.len())?..rank;

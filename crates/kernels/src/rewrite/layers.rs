@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Rewriter;
 use lfbm_onnx::proto::{AttributeProto, AttributeType};
-use lfbm_onnx::{Constant, ConvGeometry, Dim, Graph, GraphError, Node, Op, conv_geometry};
+use lfbm_onnx::{Constant, ConvGeometry, Dim, Graph, GraphError, Node, Op};
 
 use crate::convolution::Convolution;
 use crate::program::LEAST_WEIGHTS;
@@ -89,9 +89,9 @@ impl Rewriter {
 
 /// What a rectifier multiplies negative numbers by; `None` for any other node.
 fn slope(node: &Node) -> Option<f32> {
-    match node.op {
+    match &node.op {
         Op::Relu => Some(0.0),
-        Op::LeakyRelu => Some(node.float("alpha", 0.01)).filter(|slope| slope.is_finite()),
+        Op::LeakyRelu(leaky) => Some(leaky.alpha()).filter(|slope| slope.is_finite()),
         _ => None,
     }
 }
@@ -107,15 +107,14 @@ fn offloadable(node: &Node, graph: &Graph) -> Option<Offloadable> {
         return None;
     }
     let biased = |outputs| node.optional_input(2).is_none() || constant(2) == Some(&[outputs]);
-    if node.op == Op::Gemm {
-        let one = |name| node.float(name, 1.0) == 1.0;
-        let plain = node.int("transA", 0) == 0 && one("alpha") && one("beta");
-        let outputs = weights[usize::from(node.int("transB", 0) == 0)];
-        return (plain && biased(outputs)).then_some(Offloadable::Linear);
-    }
-    let transposed = match node.op {
-        Op::Conv => false,
-        Op::ConvTranspose => true,
+    let (attributes, transposed) = match &node.op {
+        Op::Gemm(gemm) => {
+            let outputs = weights[usize::from(!gemm.trans_b())];
+            let moves = gemm.is_plain() && biased(outputs);
+            return moves.then_some(Offloadable::Linear);
+        }
+        Op::Conv(attributes) => (attributes, false),
+        Op::ConvTranspose(attributes) => (attributes, true),
         _ => return None,
     };
     let &[first, second, _, _] = weights else {
@@ -126,14 +125,15 @@ fn offloadable(node: &Node, graph: &Graph) -> Option<Offloadable> {
     else {
         return None;
     };
-    let axes = conv_geometry(node, graph.shape(node.optional_input(1)?).ok()?).ok()?;
+    let weight = graph.shape(node.optional_input(1)?).ok()?;
+    let axes = attributes.geometry(node, weight).ok()?;
     let axes: [ConvGeometry; 2] = axes.try_into().ok()?;
     // Else there are outputs that no input reaches.
     let reached = !transposed || axes.iter().all(|axis| axis.stride <= axis.kernel);
     let dense = axes.iter().all(|axis| axis.dilation == 1);
     let padded = axes.iter().any(|axis| axis.output_padding > 0);
     let outputs = if transposed { second } else { first };
-    if node.int("group", 1) != 1 || !dense || padded || !reached || !biased(outputs) {
+    if attributes.group().get() != 1 || !dense || padded || !reached || !biased(outputs) {
         return None;
     }
     let channels = [first, second];
@@ -143,11 +143,13 @@ fn offloadable(node: &Node, graph: &Graph) -> Option<Offloadable> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use prost::Message;
 
     use super::*;
     use lfbm_onnx::proto::{ModelProto, NodeProto, ValueInfoProto};
-    use lfbm_onnx::{Attribute, GraphError, Tensor, Value, encode};
+    use lfbm_onnx::{Convolution, Gemm, GraphError, Tensor, Value, encode};
 
     fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
         let mut attributes = node.attribute.iter();
@@ -183,19 +185,19 @@ mod tests {
         let small = weights(&mut graph, "small", &[16, 128]);
         let large = weights(&mut graph, "large", &[128, 128]);
         let bias = weights(&mut graph, "bias", &[128]);
-        let h = graph.apply(Op::Gemm, &[&z, &small], [])?;
-        let h = graph.apply(Op::Relu, &[&h], [])?;
-        let h = graph.apply(Op::Gemm, &[&h, &large, &bias], [])?;
-        let h = graph.apply(Op::LeakyRelu, &[&h], [("alpha", Attribute::Float(0.2))])?;
-        let product = graph.apply(Op::Gemm, &[&h, &large, &bias], [])?;
-        let rectified = graph.apply(Op::Relu, &[&product], [])?;
+        let h = graph.apply(Op::Gemm(Gemm::default()), &[&z, &small])?;
+        let h = graph.apply(Op::Relu, &[&h])?;
+        let h = graph.apply(Op::Gemm(Gemm::default()), &[&h, &large, &bias])?;
+        let h = graph.leaky_relu(&h, 0.2)?;
+        let product = graph.apply(Op::Gemm(Gemm::default()), &[&h, &large, &bias])?;
+        let rectified = graph.apply(Op::Relu, &[&product])?;
         let sum = graph.add(&product, &rectified)?;
-        let product = graph.apply(Op::Gemm, &[&sum, &large], [])?;
+        let product = graph.apply(Op::Gemm(Gemm::default()), &[&sum, &large])?;
         graph.output("product", &product)?;
-        let rectified = graph.apply(Op::Relu, &[&product], [])?;
+        let rectified = graph.apply(Op::Relu, &[&product])?;
         let single = weights(&mut graph, "single", &[1]);
-        let product = graph.apply(Op::Gemm, &[&rectified, &large, &single], [])?;
-        let y = graph.apply(Op::Gemm, &[&product, &large, &h], [])?;
+        let product = graph.apply(Op::Gemm(Gemm::default()), &[&rectified, &large, &single])?;
+        let y = graph.apply(Op::Gemm(Gemm::default()), &[&product, &large, &h])?;
         graph.output("y", &y)?;
         let nodes = moved(&graph);
         let got: Vec<_> = nodes
@@ -233,12 +235,19 @@ mod tests {
         let x = image(&mut graph);
         let kernel = weights(&mut graph, "kernel", &[32, 32, 3, 3]);
         let grouped = weights(&mut graph, "halves", &[64, 16, 3, 3]);
-        let attributes = |name, value| [(name, Attribute::Ints(vec![value; 2]))];
-        let y = graph.apply(Op::Conv, &[&x, &kernel], attributes("dilations", 2))?;
+        let dilated = Convolution {
+            dilations: Some(vec![2; 2]),
+            ..Convolution::default()
+        };
+        let y = graph.apply(Op::Conv(dilated), &[&x, &kernel])?;
         graph.output("dilated", &y)?;
-        let y = graph.apply(Op::Conv, &[&x, &grouped], [("group", Attribute::Int(2))])?;
+        let halves = Convolution {
+            group: NonZeroUsize::new(2),
+            ..Convolution::default()
+        };
+        let y = graph.apply(Op::Conv(halves), &[&x, &grouped])?;
         graph.output("grouped", &y)?;
-        let plain = graph.apply(Op::Conv, &[&x, &kernel], [])?;
+        let plain = graph.apply(Op::Conv(Convolution::default()), &[&x, &kernel])?;
         graph.output("plain", &plain)?;
         let bytes = encode(&graph, None).unwrap();
         let moved = offload_layers(&bytes, true).unwrap();

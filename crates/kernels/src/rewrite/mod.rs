@@ -135,7 +135,7 @@ impl Rewriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lfbm_onnx::{Attribute, Dim, GraphError, Op, Tensor, encode};
+    use lfbm_onnx::{Dim, Gemm, GraphError, Op, Reduction, Tensor, encode};
 
     /// Layers there and back, with a rectifier and a residual, as in a Langevin step.
     fn graph() -> Result<Graph, GraphError> {
@@ -152,7 +152,7 @@ mod tests {
         let cotangent = product(&mut graph, &residual, &there)?;
         let [large, low, high] = [f32::MAX, 0.2, 1.0].map(|number| graph.scalar(number));
         let slope = graph.mul(&hidden, &large)?;
-        let slope = graph.apply(Op::Clip, &[&slope, &low, &high], [])?;
+        let slope = graph.apply(Op::Clip, &[&slope, &low, &high])?;
         let gradient = graph.mul(&cotangent, &slope)?;
         graph.output("energy", &energy)?;
         graph.output("gradient", &gradient)?;
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn product(graph: &mut Graph, x: &Value, weights: &Value) -> Result<Value, GraphError> {
-        graph.apply(Op::Gemm, &[x, weights], [])
+        graph.apply(Op::Gemm(Gemm::default()), &[x, weights])
     }
 
     #[test]
@@ -228,10 +228,10 @@ mod tests {
     }
 
     /// Which of the nodes, by operator, cannot be part of a program.
-    fn staying(graph: &Graph) -> Vec<Op> {
+    fn staying(graph: &Graph) -> Vec<&'static str> {
         let alone = |node: &&Node| compile(graph, &[node], &node.outputs).is_none();
         let nodes = graph.nodes().iter().filter(alone);
-        nodes.map(|node| node.op).collect()
+        nodes.map(|node| node.op.name()).collect()
     }
 
     #[test]
@@ -246,21 +246,21 @@ mod tests {
         let sum = graph.reduce_sum(&x, &[2], true)?;
         graph.mul(&x, &sum)?;
         // Over no axes at all.
-        graph.apply(
-            Op::ReduceSum,
-            &[&x],
-            [("noop_with_empty_axes", Attribute::Int(1))],
-        )?;
+        let nothing = Reduction {
+            noop_with_empty_axes: Some(true),
+            ..Reduction::default()
+        };
+        graph.apply(Op::ReduceSum(nothing), &[&x])?;
         let turned = graph.transpose(&x, &[0, 1, 3, 2])?;
         graph.matmul(&x, &turned)?;
         let expected = [
-            Op::ReduceSum,
-            Op::Sub,
-            Op::ReduceSum,
-            Op::Mul,
-            Op::ReduceSum,
-            Op::Transpose,
-            Op::MatMul,
+            "ReduceSum",
+            "Sub",
+            "ReduceSum",
+            "Mul",
+            "ReduceSum",
+            "Transpose",
+            "MatMul",
         ];
         assert_eq!(staying(&graph), expected);
         Ok(())
@@ -274,15 +274,25 @@ mod tests {
         let square = graph.weights("square", Tensor::new([16, 16], vec![0.5; 256]));
         let large = graph.weights("large", Tensor::new([16, 512], vec![0.5; 8192]));
         let number = graph.scalar(1.0);
-        graph.apply(Op::Gemm, &[&x, &large], [])?;
-        graph.apply(Op::Gemm, &[&x, &square, &column], [])?;
-        graph.apply(Op::Gemm, &[&x, &square, &number], [])?;
-        for factor in ["alpha", "beta"] {
-            graph.apply(Op::Gemm, &[&x, &square], [(factor, Attribute::Float(2.0))])?;
+        graph.apply(Op::Gemm(Gemm::default()), &[&x, &large])?;
+        graph.apply(Op::Gemm(Gemm::default()), &[&x, &square, &column])?;
+        graph.apply(Op::Gemm(Gemm::default()), &[&x, &square, &number])?;
+        for (alpha, beta, trans_a) in [
+            (Some(2.0), None, None),
+            (None, Some(2.0), None),
+            (None, None, Some(true)),
+        ] {
+            let gemm = Gemm {
+                alpha,
+                beta,
+                trans_a,
+                trans_b: None,
+            };
+            let other = if trans_a.is_some() { &x } else { &square };
+            graph.apply(Op::Gemm(gemm), &[&x, other])?;
         }
-        graph.apply(Op::Gemm, &[&x, &x], [("transA", Attribute::Int(1))])?;
         let staying_products = graph.nodes().len();
-        graph.apply(Op::Gemm, &[&x, &square, &x], [])?;
+        graph.apply(Op::Gemm(Gemm::default()), &[&x, &square, &x])?;
         assert_eq!(staying(&graph).len(), staying_products);
         Ok(())
     }

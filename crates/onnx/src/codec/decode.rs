@@ -4,10 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use crate::graph::{
-    Attribute, Constant, Dim, ElementType, FileNode, Graph, GraphError, Node, Value, ValueType,
-};
-use crate::op::{Op, list};
+use crate::graph::attribute::{Attribute, Attributes, Operator};
+use crate::graph::{Constant, Dim, ElementType, Graph, GraphError, Node, Op, Value, ValueType};
 use crate::proto::{
     AttributeType, DataType, DimensionValue, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
@@ -98,7 +96,7 @@ struct Model {
     /// Inputs that are no constants.
     inputs: Vec<(String, ValueType)>,
     constants: Vec<(Value, Constant)>,
-    nodes: Vec<FileNode>,
+    nodes: Vec<RawNode>,
     outputs: Vec<Value>,
 }
 
@@ -132,7 +130,9 @@ fn read(bytes: &[u8], external: &External) -> Result<Model, DecodeError> {
         match inputs.find_map(|input| halves.get(input)) {
             None => nodes.push(node),
             Some(constant) if is_cast_to_float(&node) => {
-                constants.push((node.output(0)?.clone(), constant.clone()));
+                let output = node.outputs.first();
+                let output = output.ok_or_else(|| node.error("output 0 is missing"))?;
+                constants.push((output.clone(), constant.clone()));
             }
             Some(_) => {
                 return Err(content(format!(
@@ -229,19 +229,14 @@ pub fn decode(
 }
 
 /// A node of the file whose operator graphs have.
-fn known(node: FileNode) -> Result<Node, GraphError> {
-    let op = Op::from_name(&node.op).ok_or_else(|| GraphError::UnknownOperator {
-        node: node.name.clone(),
-        op: node.op.clone(),
-        what: "shape rule",
-        known: list(Op::ALL.iter().copied()),
-    })?;
-    Ok(Node {
-        name: node.name,
+fn known(node: RawNode) -> Result<Node, GraphError> {
+    let (name, op) = (node.name.clone(), node.op.clone());
+    let known = node.parsed(Op::parse)?;
+    known.ok_or_else(|| GraphError::UnknownOperator {
+        node: name,
         op,
-        inputs: node.inputs,
-        outputs: node.outputs,
-        attributes: node.attributes,
+        what: "shape rule",
+        known: Op::NAMES.join(", "),
     })
 }
 
@@ -262,6 +257,50 @@ pub fn is_standard(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 
+/// A node as a file has it, of any operator.
+#[derive(Debug)]
+pub(crate) struct RawNode {
+    name: String,
+    op: String,
+    inputs: Vec<Option<Value>>,
+    outputs: Vec<Value>,
+    attributes: Attributes,
+}
+
+impl RawNode {
+    fn error(&self, reason: impl Into<String>) -> GraphError {
+        GraphError::Node {
+            node: self.name.clone(),
+            op: self.op.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The node with the operator that `parse` makes of its name and of all its attributes; `None` if
+    /// that makes none.
+    ///
+    /// # Errors
+    /// When an attribute is missing, is not of its type, or is none of the operator's.
+    pub(crate) fn parsed<O>(
+        mut self,
+        parse: impl FnOnce(&str, &mut Attributes) -> Result<Option<O>, String>,
+    ) -> Result<Option<Node<O>>, GraphError> {
+        let op = parse(&self.op, &mut self.attributes).and_then(|op| {
+            match (&op, self.attributes.first_key_value()) {
+                (Some(_), Some((name, _))) => Err(format!("its attribute {name} is not known")),
+                _ => Ok(op),
+            }
+        });
+        let op = op.map_err(|reason| self.error(reason))?;
+        Ok(op.map(|op| Node {
+            name: self.name,
+            op,
+            inputs: self.inputs,
+            outputs: self.outputs,
+        }))
+    }
+}
+
 /// A node, its tensors read by `tensor`.
 ///
 /// # Errors
@@ -269,7 +308,7 @@ pub fn is_standard(domain: &str) -> bool {
 pub(crate) fn read_node(
     proto: &NodeProto,
     tensor: &dyn Fn(&TensorProto) -> Result<Constant, DecodeError>,
-) -> Result<FileNode, DecodeError> {
+) -> Result<RawNode, DecodeError> {
     let op = proto.op_type.clone().unwrap_or_default();
     let name = proto.name.clone().filter(|name| !name.is_empty());
     let name = name
@@ -306,7 +345,7 @@ pub(crate) fn read_node(
         })
         .collect::<Result<_, DecodeError>>()?;
     let value = |name: &String| (!name.is_empty()).then(|| Value::new(name));
-    Ok(FileNode {
+    Ok(RawNode {
         inputs: proto.input.iter().map(value).collect(),
         outputs: proto.output.iter().map(|name| Value::new(name)).collect(),
         name,
@@ -315,6 +354,7 @@ pub(crate) fn read_node(
     })
 }
 
-fn is_cast_to_float(node: &FileNode) -> bool {
-    node.op == "Cast" && node.int("to", 0) == DataType::Float as i64
+fn is_cast_to_float(node: &RawNode) -> bool {
+    let float = Attribute::Int(DataType::Float as i64);
+    node.op == "Cast" && node.attributes.get("to") == Some(&float)
 }

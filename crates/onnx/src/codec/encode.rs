@@ -3,12 +3,9 @@
 use half::f16;
 use prost::Message;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 
-use crate::graph::{
-    Attribute, Constant, Dim, ElementType, FileNode, Graph, GraphError, Node, OPSET, Value,
-    ValueType,
-};
+use crate::graph::attribute::{Attribute, Operator};
+use crate::graph::{Constant, Dim, ElementType, Graph, GraphError, Node, OPSET, Value, ValueType};
 use crate::half::halves;
 use crate::proto::{
     AttributeProto, AttributeType, DataLocation, DataType, DimensionProto, DimensionValue,
@@ -187,13 +184,17 @@ fn half_bytes(constant: &Constant) -> Option<Vec<u8>> {
 }
 
 fn cast_to_float(from: &str, to: &Value) -> NodeProto {
-    node_proto(&FileNode {
-        name: to.to_string(),
-        op: "Cast".to_owned(),
-        inputs: vec![Some(Value::new(from))],
-        outputs: vec![to.clone()],
-        attributes: [("to".to_owned(), Attribute::Int(DataType::Float as i64))].into(),
-    })
+    NodeProto {
+        input: vec![from.to_owned()],
+        output: vec![to.to_string()],
+        name: Some(to.to_string()),
+        op_type: Some("Cast".to_owned()),
+        attribute: vec![attribute_proto(
+            "to",
+            &Attribute::Int(DataType::Float as i64),
+        )],
+        ..NodeProto::default()
+    }
 }
 
 fn tensor_proto(
@@ -227,7 +228,7 @@ fn tensor_proto(
     proto
 }
 
-fn node_proto<O: fmt::Display>(node: &Node<O>) -> NodeProto {
+fn node_proto(node: &Node) -> NodeProto {
     NodeProto {
         input: node
             .inputs
@@ -236,9 +237,10 @@ fn node_proto<O: fmt::Display>(node: &Node<O>) -> NodeProto {
             .collect(),
         output: node.outputs.iter().map(Value::to_string).collect(),
         name: Some(node.name.clone()),
-        op_type: Some(node.op.to_string()),
+        op_type: Some(node.op.name().to_owned()),
         attribute: node
-            .attributes
+            .op
+            .attributes()
             .iter()
             .map(|(name, value)| attribute_proto(name, value))
             .collect(),

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::known::{Kind, Known, Size};
+use super::lower::FileNode;
 use crate::codec::Elements;
-use crate::graph::{Constant, Dim, ElementType, FileNode, Graph, GraphError, Node, Value};
+use crate::graph::{Constant, Dim, ElementType, Graph, GraphError, Node, Op, Value};
 use crate::missing::shortened;
-use crate::op::Op;
 
 /// Elements of all tensors that lowering makes of few bytes of the file.
 const MAX_FILLED: usize = 1 << 27;
@@ -61,8 +61,8 @@ impl Importer {
         Ok(())
     }
 
-    /// Appends a node of an operator that this crate has, of floats.
-    pub fn copy(&mut self, node: &FileNode) -> Result<(), GraphError> {
+    /// Appends `op` with `node`'s inputs, all of floats, and names its outputs.
+    pub fn copy(&mut self, node: &FileNode, op: Op) -> Result<(), GraphError> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (index, input) in node.inputs.iter().enumerate() {
             inputs.push(match input {
@@ -73,10 +73,10 @@ impl Importer {
         while inputs.last().is_some_and(Option::is_none) {
             inputs.pop();
         }
-        self.append(node, operator(node)?, inputs)
+        self.append(node, op, inputs)
     }
 
-    /// Appends `op` with `node`'s attributes, and names its outputs.
+    /// Appends `op`, and names its outputs as `node`'s.
     pub fn append(
         &mut self,
         node: &FileNode,
@@ -92,7 +92,6 @@ impl Importer {
             op,
             inputs,
             outputs: outputs.clone(),
-            attributes: node.attributes.clone(),
         })?;
         self.names.extend(node.outputs.iter().cloned().zip(outputs));
         Ok(())
@@ -197,14 +196,6 @@ impl Importer {
             .map(Some)
     }
 
-    /// The axes that a node names: an attribute in older operator sets, input `index` in newer ones.
-    pub fn axes(&self, node: &FileNode, index: usize) -> Result<Option<Vec<i64>>, GraphError> {
-        match node.ints("axes") {
-            Some(axes) => Ok(Some(axes.to_vec())),
-            None => self.numbers(node, index),
-        }
-    }
-
     /// The floats that input `index` holds, where it is a constant.
     pub fn floats(&mut self, node: &FileNode, index: usize) -> Result<Vec<f32>, GraphError> {
         let value = self.input(node, index)?;
@@ -247,11 +238,6 @@ impl Importer {
         }
         self.graph.transpose(x, axes)
     }
-}
-
-/// The operator of a node that is written as it is.
-pub(super) fn operator(node: &FileNode) -> Result<Op, GraphError> {
-    Op::from_name(&node.op).ok_or_else(|| node.error("graphs have no operator of that name"))
 }
 
 /// What a constant of the file is called in the graph, whose outputs may be called as they like.

@@ -18,11 +18,11 @@ use prost::Message;
 use super::codec::{DecodeError, External, content, is_standard, read_info};
 use super::graph::{Dim, ElementType, Graph, Value, ValueType};
 use super::missing::shortened;
-use super::op::Op;
 use super::proto::{ModelProto, ValueInfoProto};
 use importer::Importer;
+use lower::FileOp;
 use source::inline_functions;
-use walk::Walk;
+use walk::{IF, Walk};
 
 /// The oldest operator set that is read: since then, axes are inputs.
 const OLDEST_OPSET: i64 = 13;
@@ -86,8 +86,7 @@ pub fn import(
 
 /// The operators that [`import`] can read.
 fn readable() -> String {
-    let rules = Op::ALL.iter().map(|op| op.name()).chain(lower::names());
-    let mut names: Vec<_> = rules.chain(walk::alone()).collect();
+    let mut names: Vec<_> = FileOp::names().chain([IF]).collect();
     names.sort_unstable();
     names.dedup();
     names.join(", ")

@@ -5,8 +5,9 @@
 use super::importer::Importer;
 use super::known::fold;
 use crate::codec::Elements;
-use crate::graph::{Attribute, Dim, FileNode, Graph, GraphError, Value};
-use crate::import::lower;
+use crate::graph::attribute::{Attribute, Attributes};
+use crate::graph::{Dim, Graph, GraphError, Value};
+use crate::import::lower::{FileNode, FileOp, lower};
 
 const INPUTS: &[(&str, &[i64])] = &[
     ("none", &[]),
@@ -41,13 +42,15 @@ fn importer() -> Importer {
 /// A node with the output `y`; inputs without a name are absent.
 fn node(op: &str, inputs: &[&str], attributes: &[(&str, Attribute)]) -> FileNode {
     let present = |name: &&str| (!name.is_empty()).then(|| Value::new(name));
-    let attributes = attributes.iter().cloned();
+    let named = |(name, value): &(&str, Attribute)| ((*name).to_owned(), value.clone());
+    let mut attributes: Attributes = attributes.iter().map(named).collect();
+    let known = FileOp::parse(op, &mut attributes).unwrap();
+    assert!(attributes.is_empty(), "{attributes:?}");
     FileNode {
         name: op.to_owned(),
-        op: op.to_owned(),
+        op: known.unwrap(),
         inputs: inputs.iter().map(present).collect(),
         outputs: vec![Value::new("y")],
-        attributes: attributes.map(|(k, v)| (k.to_owned(), v)).collect(),
     }
 }
 
@@ -130,8 +133,7 @@ fn integers_are_followed_as_far_as_they_are_sure() {
 
 /// Imports a node by its rule.
 fn lowered(importer: &mut Importer, node: &FileNode) -> Result<Value, GraphError> {
-    let rule = lower::rule(&node.op).unwrap();
-    match rule(importer, node)? {
+    match lower(importer, node)? {
         Some(value) => Ok(value),
         None => importer.present(&node.outputs[0]).cloned(),
     }
@@ -192,7 +194,7 @@ fn elements_are_picked_within_bounds() {
     ] {
         let message = match lowered(&mut importer(), &node) {
             // So few pieces are cut out and joined.
-            Ok(_) if node.op == "Gather" => continue,
+            Ok(_) if node.name == "Gather" => continue,
             Ok(_) => panic!("{node:?} is imported"),
             Err(error) => error.to_string(),
         };

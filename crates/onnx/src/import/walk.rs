@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use super::importer::Importer;
 use super::known::{Known, fold};
+use super::lower::{FileNode, FileOp};
 use super::source::{in_a_scope, needed, reads};
 use super::{Imported, lower, readable};
 use crate::codec::{
     DecodeError, Elements, External, content, is_standard, read_node, read_tensor, whole_tensor,
 };
-use crate::graph::{Dim, ElementType, FileNode, GraphError, Value};
+use crate::graph::{Dim, ElementType, GraphError, Value};
 use crate::missing::{Missing, shortened};
-use crate::op::Op;
 use crate::proto::{AttributeType, NodeProto, TensorProto};
 
 /// Dimensions of a value.
@@ -196,12 +196,10 @@ impl<'a> Walk<'a> {
         if let Some(reason) = lower::refusal(op) {
             return Err(failed(reason).into());
         }
-        let rule = lower::rule(op);
-        let copied = Op::from_name(op).is_some();
-        if rule.is_none() && !copied && !KNOWN_ALONE.contains(&op) && op != "If" {
+        if op != IF && !FileOp::names().any(|name| name == op) {
             return Err(unknown(op.to_owned(), "import rule").into());
         }
-        if op == "If" {
+        if op == IF {
             let condition = Value::new(proto.input.first().map_or("", String::as_str));
             if self.lost.contains(&condition) {
                 return Err(Failure::Told);
@@ -212,7 +210,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let tensor = |tensor: &TensorProto| whole_tensor(tensor, self.external);
-        let mut node = read_node(proto, &tensor)?;
+        let node = read_node(proto, &tensor)?.parsed(FileOp::parse)?;
+        let mut node = node.ok_or_else(|| unknown(op.to_owned(), "import rule"))?;
         if self.reads_lost(proto) {
             return Err(Failure::Told);
         }
@@ -226,23 +225,15 @@ impl<'a> Walk<'a> {
             self.importer.known.insert(node.output(0)?.clone(), known);
             return Ok(());
         }
-        if let Some(rule) = rule {
-            // What goes wrong inside is about this node of the file.
-            let value = rule(&mut self.importer, &node).map_err(|error| match error {
-                GraphError::Node { reason, .. } => node.error(reason),
-                other => other,
-            })?;
-            if let Some(value) = value {
-                self.importer.names.insert(node.output(0)?.clone(), value);
-            }
-            return Ok(());
+        // What goes wrong inside is about this node of the file.
+        let value = lower::lower(&mut self.importer, &node).map_err(|error| match error {
+            GraphError::Node { reason, .. } => node.error(reason),
+            other => other,
+        })?;
+        if let Some(value) = value {
+            self.importer.names.insert(node.output(0)?.clone(), value);
         }
-        if !copied {
-            return Err(node
-                .error("it computes with more than what is known before the latents are")
-                .into());
-        }
-        Ok(self.importer.copy(&node)?)
+        Ok(())
     }
 
     /// Counts the known elements that `node` reads: many nodes may read the same.
@@ -303,7 +294,7 @@ impl<'a> Walk<'a> {
     fn branch(&mut self, proto: &NodeProto) -> Result<(), Failure> {
         let failed = |reason: &str| GraphError::Node {
             node: proto.name.clone().unwrap_or_default(),
-            op: "If".to_owned(),
+            op: IF.to_owned(),
             reason: reason.to_owned(),
         };
         let condition = Value::new(proto.input.first().map_or("", String::as_str));
@@ -392,10 +383,5 @@ impl From<GraphError> for Failure {
     }
 }
 
-/// Operators of what is known, which have no form in the graph.
-const KNOWN_ALONE: &[&str] = &["CastLike", "Mod", "NonZero", "Range", "ReduceProd", "Size"];
-
-/// The operators that have no rule.
-pub(super) fn alone() -> impl Iterator<Item = &'static str> {
-    KNOWN_ALONE.iter().copied().chain(["If"])
-}
+/// The operator whose attributes are graphs.
+pub(super) const IF: &str = "If";

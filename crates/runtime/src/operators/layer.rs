@@ -145,7 +145,7 @@ fn sizes_of<const N: usize>(context: &KernelContext<'_>, name: &str) -> Option<[
 
 #[cfg(test)]
 mod tests {
-    use lfbm_onnx::{Attribute, ConvGeometry, Dim, Graph, GraphError, Op, Tensor, Value};
+    use lfbm_onnx::{ConvGeometry, Dim, Gemm, Graph, GraphError, Op, Tensor, Value};
     use lfbm_testkit::noise;
 
     use super::super::testing::evaluate_offloaded;
@@ -166,25 +166,23 @@ mod tests {
             )
         };
         let strided = |kernel, stride| ConvGeometry::new(kernel, stride, 1);
-        let rectifier = [("alpha", Attribute::Float(0.2))];
         let z = graph.input("z", &[Dim::Batch, Dim::Fixed(100)]);
         let [first, bias] = [&[200, 100][..], &[200]].map(|shape| weights(&mut graph, shape));
-        let transposed = [("transB", Attribute::Int(1))];
-        let h = graph.apply(Op::Gemm, &[&z, &first, &bias], transposed)?;
-        let h = graph.apply(Op::Relu, &[&h], [])?;
+        let h = graph.linear(&z, &first, &bias)?;
+        let h = graph.apply(Op::Relu, &[&h])?;
         let second = weights(&mut graph, &[200, 7 * 25]);
-        let h = graph.apply(Op::Gemm, &[&h, &second], [])?;
+        let h = graph.apply(Op::Gemm(Gemm::default()), &[&h, &second])?;
         let shape = graph.int_list(&[-1, 7, 5, 5]);
-        let h = graph.apply(Op::Reshape, &[&h, &shape], [])?;
+        let h = graph.apply(Op::Reshape, &[&h, &shape])?;
         let [up, bias] = [&[7, 75, 5, 5][..], &[75]].map(|shape| weights(&mut graph, shape));
         let h = graph.conv_transpose(&h, &up, Some(&bias), strided(5, 3))?;
-        let h = graph.apply(Op::LeakyRelu, &[&h], rectifier.clone())?;
+        let h = graph.leaky_relu(&h, 0.2)?;
         // From here on with fewer products, where the CPU has the instructions.
         let down = weights(&mut graph, &[20, 75, 3, 3]);
         let h = graph.conv(&h, &down, None, strided(3, 1))?;
         let [up, bias] = [&[20, 33, 4, 4][..], &[33]].map(|shape| weights(&mut graph, shape));
         let h = graph.conv_transpose(&h, &up, Some(&bias), strided(4, 2))?;
-        let h = graph.apply(Op::LeakyRelu, &[&h], rectifier)?;
+        let h = graph.leaky_relu(&h, 0.2)?;
         let down = weights(&mut graph, &[17, 33, 4, 4]);
         let h = graph.conv(&h, &down, None, strided(4, 2))?;
         let down = weights(&mut graph, &[30, 17, 5, 5]);

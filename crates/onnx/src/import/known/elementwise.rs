@@ -1,7 +1,9 @@
 //! Functions of known elements.
 
 use super::{Kind, Known, MAX_LENGTH, Scalar, Size, count, position, strides};
-use crate::graph::FileNode;
+use crate::graph::Op;
+use crate::import::lower::FileOp::{self, Foreign as F, Own};
+use crate::import::lower::Foreign;
 
 /// ONNX's codes of element types, and what they are here.
 pub(super) fn kind_of(code: i64) -> Option<Kind> {
@@ -38,102 +40,103 @@ pub(super) fn cast_all(a: &Known, to: i64) -> Option<Known> {
     ))
 }
 
-fn unary_of(op: &str, value: Scalar) -> Option<Scalar> {
+fn unary_of(op: &FileOp, value: Scalar) -> Option<Scalar> {
     Some(match (op, value) {
-        ("Not", Scalar::Bool(v)) => Scalar::Bool(!v),
-        ("Neg", Scalar::Int(Size::Number(v))) => Scalar::number(v.checked_neg()?),
-        ("Abs", Scalar::Int(Size::Number(v))) => Scalar::number(v.checked_abs()?),
-        ("Sign", Scalar::Int(Size::Number(v))) => Scalar::number(v.signum()),
+        (Own(Op::Not), Scalar::Bool(v)) => Scalar::Bool(!v),
+        (Own(Op::Neg), Scalar::Int(Size::Number(v))) => Scalar::number(v.checked_neg()?),
+        (Own(Op::Abs), Scalar::Int(Size::Number(v))) => Scalar::number(v.checked_abs()?),
+        (Own(Op::Sign), Scalar::Int(Size::Number(v))) => Scalar::number(v.signum()),
         (_, Scalar::Float(v)) => Scalar::Float(match op {
-            "Neg" => -v,
-            "Abs" => v.abs(),
-            "Sqrt" => v.sqrt(),
-            "Exp" => v.exp(),
-            "Log" => v.ln(),
-            "Reciprocal" => v.recip(),
-            "Floor" => v.floor(),
-            "Ceil" => v.ceil(),
-            "Round" => v.round_ties_even(),
-            "Sin" => v.sin(),
-            "Cos" => v.cos(),
+            Own(Op::Neg) => -v,
+            Own(Op::Abs) => v.abs(),
+            Own(Op::Sqrt) => v.sqrt(),
+            Own(Op::Exp) => v.exp(),
+            Own(Op::Log) => v.ln(),
+            F(Foreign::Reciprocal) => v.recip(),
+            Own(Op::Floor) => v.floor(),
+            Own(Op::Ceil) => v.ceil(),
+            Own(Op::Round) => v.round_ties_even(),
+            Own(Op::Sin) => v.sin(),
+            Own(Op::Cos) => v.cos(),
             _ => return None,
         }),
         _ => return None,
     })
 }
 
-pub(super) fn unary(op: &str, a: &Known) -> Option<Known> {
+pub(super) fn unary(op: &FileOp, a: &Known) -> Option<Known> {
     let values = a.values.iter().map(|&value| unary_of(op, value));
     let values: Vec<_> = values.collect::<Option<_>>()?;
     Some(Known::new(a.shape.clone(), a.kind, values))
 }
 
-fn binary_of(op: &str, node: &FileNode, a: Scalar, b: Scalar) -> Option<Scalar> {
+fn binary_of(op: &FileOp, a: Scalar, b: Scalar) -> Option<Scalar> {
     Some(match (a, b) {
         (Scalar::Int(Size::Number(a)), Scalar::Int(Size::Number(b))) => match op {
-            "Add" => Scalar::number(a.checked_add(b)?),
-            "Sub" => Scalar::number(a.checked_sub(b)?),
-            "Mul" => Scalar::number(a.checked_mul(b)?),
-            "Div" => Scalar::number(a.checked_div(b)?),
+            Own(Op::Add) => Scalar::number(a.checked_add(b)?),
+            Own(Op::Sub) => Scalar::number(a.checked_sub(b)?),
+            Own(Op::Mul) => Scalar::number(a.checked_mul(b)?),
+            Own(Op::Div) => Scalar::number(a.checked_div(b)?),
             // The sign of the divisor, or of what is divided.
-            "Mod" if node.int("fmod", 0) != 0 => Scalar::number(a.checked_rem(b)?),
-            "Mod" => Scalar::number(a.checked_rem(b)?.checked_add(b)?.checked_rem(b)?),
-            "Pow" => Scalar::number(a.checked_pow(u32::try_from(b).ok()?)?),
-            "Min" => Scalar::number(a.min(b)),
-            "Max" => Scalar::number(a.max(b)),
-            "Equal" => Scalar::Bool(a == b),
-            "Less" => Scalar::Bool(a < b),
-            "LessOrEqual" => Scalar::Bool(a <= b),
-            "Greater" => Scalar::Bool(a > b),
-            "GreaterOrEqual" => Scalar::Bool(a >= b),
+            F(Foreign::Mod(of)) if of.fmod() => Scalar::number(a.checked_rem(b)?),
+            F(Foreign::Mod(_)) => Scalar::number(a.checked_rem(b)?.checked_add(b)?.checked_rem(b)?),
+            Own(Op::Pow) => Scalar::number(a.checked_pow(u32::try_from(b).ok()?)?),
+            Own(Op::Min) => Scalar::number(a.min(b)),
+            Own(Op::Max) => Scalar::number(a.max(b)),
+            Own(Op::Equal) => Scalar::Bool(a == b),
+            Own(Op::Less) => Scalar::Bool(a < b),
+            Own(Op::LessOrEqual) => Scalar::Bool(a <= b),
+            Own(Op::Greater) => Scalar::Bool(a > b),
+            Own(Op::GreaterOrEqual) => Scalar::Bool(a >= b),
             _ => return None,
         },
         (Scalar::Float(a), Scalar::Float(b)) => match op {
-            "Add" => Scalar::Float(a + b),
-            "Sub" => Scalar::Float(a - b),
-            "Mul" => Scalar::Float(a * b),
-            "Div" => Scalar::Float(a / b),
-            "Pow" => Scalar::Float(a.powf(b)),
-            "Min" => Scalar::Float(a.min(b)),
-            "Max" => Scalar::Float(a.max(b)),
-            "Equal" => Scalar::Bool(a == b),
-            "Less" => Scalar::Bool(a < b),
-            "LessOrEqual" => Scalar::Bool(a <= b),
-            "Greater" => Scalar::Bool(a > b),
-            "GreaterOrEqual" => Scalar::Bool(a >= b),
+            Own(Op::Add) => Scalar::Float(a + b),
+            Own(Op::Sub) => Scalar::Float(a - b),
+            Own(Op::Mul) => Scalar::Float(a * b),
+            Own(Op::Div) => Scalar::Float(a / b),
+            Own(Op::Pow) => Scalar::Float(a.powf(b)),
+            Own(Op::Min) => Scalar::Float(a.min(b)),
+            Own(Op::Max) => Scalar::Float(a.max(b)),
+            Own(Op::Equal) => Scalar::Bool(a == b),
+            Own(Op::Less) => Scalar::Bool(a < b),
+            Own(Op::LessOrEqual) => Scalar::Bool(a <= b),
+            Own(Op::Greater) => Scalar::Bool(a > b),
+            Own(Op::GreaterOrEqual) => Scalar::Bool(a >= b),
             _ => return None,
         },
-        (Scalar::Float(a), Scalar::Int(Size::Number(b))) if op == "Pow" => {
+        (Scalar::Float(a), Scalar::Int(Size::Number(b))) if *op == Own(Op::Pow) => {
             Scalar::Float(a.powf(b as f32))
         }
         (Scalar::Bool(a), Scalar::Bool(b)) => Scalar::Bool(match op {
-            "And" => a && b,
-            "Or" => a || b,
-            "Xor" => a != b,
-            "Equal" => a == b,
+            Own(Op::And) => a && b,
+            Own(Op::Or) => a || b,
+            Own(Op::Xor) => a != b,
+            Own(Op::Equal) => a == b,
             _ => return None,
         }),
         // Only a comparison, or a factor of one, says something of what is not known.
         (Scalar::Int(x), Scalar::Int(y)) => match (op, x, y) {
-            ("Equal", ..) => Scalar::Bool(x == y),
-            ("Mul" | "Div", _, Size::Number(1)) | ("Max", _, Size::Number(..=1)) => a,
-            ("Mul", Size::Number(1), _) | ("Max", Size::Number(..=1), _) => b,
-            ("Max" | "Min", ..) if x == y => a,
-            ("Add" | "Sub", _, Size::Number(0)) => a,
+            (Own(Op::Equal), ..) => Scalar::Bool(x == y),
+            (Own(Op::Mul | Op::Div), _, Size::Number(1))
+            | (Own(Op::Max), _, Size::Number(..=1)) => a,
+            (Own(Op::Mul), Size::Number(1), _) | (Own(Op::Max), Size::Number(..=1), _) => b,
+            (Own(Op::Max | Op::Min), ..) if x == y => a,
+            (Own(Op::Add | Op::Sub), _, Size::Number(0)) => a,
             _ => return None,
         },
         _ => return None,
     })
 }
 
-pub(super) fn binary(op: &str, node: &FileNode, a: &Known, b: &Known) -> Option<Known> {
+pub(super) fn binary(op: &FileOp, a: &Known, b: &Known) -> Option<Known> {
     let (shape, [left, right]) = broadcast([a, b])?;
     let pairs = left.into_iter().zip(right);
-    let values = pairs.map(|(at, and)| binary_of(op, node, a.values[at], b.values[and]));
+    let values = pairs.map(|(at, and)| binary_of(op, a.values[at], b.values[and]));
     let values: Vec<_> = values.collect::<Option<_>>()?;
     let compares = matches!(
         op,
-        "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual"
+        Own(Op::Equal | Op::Less | Op::LessOrEqual | Op::Greater | Op::GreaterOrEqual)
     );
     let kind = if compares { Kind::Bool } else { a.kind };
     Some(Known::new(shape, kind, values))

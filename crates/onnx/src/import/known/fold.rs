@@ -2,7 +2,8 @@
 
 use super::elementwise::{binary, broadcast_place, cast_all, select, unary};
 use super::{Importer, Kind, Known, MAX_LENGTH, Scalar, Size, count, position, strides};
-use crate::graph::{FileNode, GraphError};
+use crate::graph::{GraphError, Op, Reduction};
+use crate::import::lower::{FileNode, FileOp, Foreign};
 
 /// The first output of `node`, where it is known: a function of known tensors, or the shape of a
 /// value. The others of such nodes are none.
@@ -10,8 +11,9 @@ pub(in crate::import) fn fold(
     importer: &Importer,
     node: &FileNode,
 ) -> Result<Option<Known>, GraphError> {
-    if node.op == "Shape" {
-        return shape(importer, node).map(Some);
+    use FileOp::{Foreign as F, Own};
+    if let F(Foreign::Shape(range)) = &node.op {
+        return shape(importer, node, range.start(), range.end).map(Some);
     }
     let known = |value| importer.known.get(value);
     let inputs: Option<Vec<&Known>> = node.inputs.iter().flatten().map(known).collect();
@@ -20,38 +22,37 @@ pub(in crate::import) fn fold(
     };
     // By their places: those before may be absent.
     let at = |index: usize| node.optional_input(index).and_then(known);
-    let folded = match (node.op.as_str(), &inputs[..]) {
-        ("Identity", [a]) => Some((*a).clone()),
-        ("Cast", [a]) => cast_all(a, node.int("to", 0)),
-        ("CastLike", [a, like]) => cast_all(a, code_of(like.kind)),
-        ("Unsqueeze", [a, axes]) => unsqueeze(a, &axes.numbers().unwrap_or_default()),
-        ("Squeeze", [a, ..]) => squeeze(a, at(1)),
-        ("Reshape", [a, shape]) => reshape(a, shape, node),
-        ("Flatten", [a]) => flatten(a, node.int("axis", 1)),
-        ("Transpose", [a]) => transpose(a, node.ints("perm")),
-        ("Concat", parts) => concat(parts, node.int("axis", 0)),
-        ("Gather", [a, index]) => gather(a, index, node.int("axis", 0)),
-        ("Slice", [a, ..]) => slice(a, [at(1), at(2), at(3), at(4)]),
-        ("Expand", [a, shape]) => expand(a, shape),
-        ("Tile", [a, repeats]) => tile(a, repeats),
-        ("ConstantOfShape", [shape, value]) => filled(shape, value),
-        ("Range", [start, limit, step]) => range(start, limit, step),
-        ("Where", [condition, a, b]) => select(condition, a, b),
-        ("Size", [a]) => i64::try_from(a.values.len())
+    let folded = match (&node.op, &inputs[..]) {
+        (Own(Op::Identity), [a]) => Some((*a).clone()),
+        (Own(Op::Unsqueeze), [a, axes]) => unsqueeze(a, &axes.numbers().unwrap_or_default()),
+        (Own(Op::Squeeze), [a, ..]) => squeeze(a, at(1)),
+        (Own(Op::Flatten(flat)), [a]) => flatten(a, flat.axis()),
+        (Own(Op::Transpose(turned)), [a]) => transpose(a, turned.perm.as_deref()),
+        (Own(Op::Concat(joined)), parts) => concat(parts, joined.axis),
+        (Own(Op::Slice), [a, ..]) => slice(a, [at(1), at(2), at(3), at(4)]),
+        (Own(Op::Expand), [a, shape]) => expand(a, shape),
+        (Own(Op::Where), [condition, a, b]) => select(condition, a, b),
+        (Own(Op::Min | Op::Max), [first, rest @ ..]) => rest
+            .iter()
+            .try_fold((*first).clone(), |all, next| binary(&node.op, &all, next)),
+        (Own(Op::ReduceSum(of)), [a, ..]) => reduce(&Own(Op::Add), of, a, at(1)),
+        (Own(Op::ReduceMax(of)), [a, ..]) => reduce(&Own(Op::Max), of, a, at(1)),
+        (F(Foreign::ReduceMin(of)), [a, ..]) => reduce(&Own(Op::Min), of, a, at(1)),
+        (F(Foreign::ReduceProd(of)), [a, ..]) => reduce(&Own(Op::Mul), of, a, at(1)),
+        (F(Foreign::Cast(cast)), [a]) => cast_all(a, cast.to),
+        (F(Foreign::CastLike(_)), [a, like]) => cast_all(a, code_of(like.kind)),
+        (F(Foreign::Reshape(reshaped)), [a, shape]) => reshape(a, shape, reshaped.allowzero()),
+        (F(Foreign::Gather(picked)), [a, index]) => gather(a, index, picked.axis()),
+        (F(Foreign::Tile), [a, repeats]) => tile(a, repeats),
+        (F(Foreign::ConstantOfShape(_)), [shape, value]) => filled(shape, value),
+        (F(Foreign::Range), [start, limit, step]) => range(start, limit, step),
+        (F(Foreign::Size), [a]) => i64::try_from(a.values.len())
             .ok()
             .map(|size| Known::scalar(Scalar::number(size))),
-        ("NonZero", [a]) => non_zero(a),
-        ("Trilu", [a, ..]) => triangle(a, at(1), node.int("upper", 1) != 0),
-        ("ReduceSum" | "ReduceProd" | "ReduceMax" | "ReduceMin", [a, ..]) if a.shape.len() < 2 => {
-            reduce(node, a, at(1))
-        }
-        ("Min" | "Max", [first, rest @ ..]) => {
-            rest.iter().try_fold((*first).clone(), |all, next| {
-                binary(&node.op, node, &all, next)
-            })
-        }
+        (F(Foreign::NonZero), [a]) => non_zero(a),
+        (F(Foreign::Trilu(trilu)), [a, ..]) => triangle(a, at(1), trilu.upper()),
         (op, [a]) => unary(op, a),
-        (op, [a, b]) => binary(op, node, a, b),
+        (op, [a, b]) => binary(op, a, b),
         _ => None,
     };
     Ok(folded)
@@ -66,7 +67,12 @@ fn code_of(kind: Kind) -> i64 {
     }
 }
 
-fn shape(importer: &Importer, node: &FileNode) -> Result<Known, GraphError> {
+fn shape(
+    importer: &Importer,
+    node: &FileNode,
+    start: i64,
+    end: Option<i64>,
+) -> Result<Known, GraphError> {
     let input = node.input(0)?;
     let whole = match importer.known.get(input) {
         Some(known) => known
@@ -84,7 +90,7 @@ fn shape(importer: &Importer, node: &FileNode) -> Result<Known, GraphError> {
     let rank = whole.values.len() as i64;
     let bound =
         |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
-    let (start, end) = (bound(node.int("start", 0)), bound(node.int("end", rank)));
+    let (start, end) = (bound(start), bound(end.unwrap_or(rank)));
     Ok(Known::list(
         whole.values.get(start..end).unwrap_or_default().to_vec(),
     ))
@@ -130,13 +136,12 @@ fn squeeze(a: &Known, axes: Option<&Known>) -> Option<Known> {
     a.reshaped(kept.map(|axis| a.shape[axis]).collect())
 }
 
-fn reshape(a: &Known, sizes: &Known, node: &FileNode) -> Option<Known> {
+fn reshape(a: &Known, sizes: &Known, allows_zero: bool) -> Option<Known> {
     let sizes = sizes.numbers()?;
-    let copies = node.int("allowzero", 0) == 0;
     let mut shape = Vec::with_capacity(sizes.len());
     for (axis, &size) in sizes.iter().enumerate() {
         shape.push(match size {
-            0 if copies => *a.shape.get(axis)?,
+            0 if !allows_zero => *a.shape.get(axis)?,
             -1 => 1,
             size => usize::try_from(size).ok()?,
         });
@@ -390,25 +395,22 @@ fn triangle(a: &Known, diagonal: Option<&Known>, upper: bool) -> Option<Known> {
     Some(Known::new(a.shape.clone(), a.kind, values))
 }
 
-/// Of all elements of a list.
-fn reduce(node: &FileNode, a: &Known, axes: Option<&Known>) -> Option<Known> {
-    let axes = match (node.ints("axes"), axes) {
-        (Some(axes), _) => axes.to_vec(),
+/// Of all elements of a list, by `pairs` of them.
+fn reduce(pairs: &FileOp, reduction: &Reduction, a: &Known, axes: Option<&Known>) -> Option<Known> {
+    if a.shape.len() > 1 {
+        return None;
+    }
+    let axes = match (&reduction.axes, axes) {
+        (Some(axes), _) => axes.clone(),
         (None, Some(axes)) => axes.numbers()?,
         (None, None) => Vec::new(),
     };
-    if axes.is_empty() && node.int("noop_with_empty_axes", 0) != 0 {
+    if axes.is_empty() && reduction.noop_with_empty_axes() {
         return Some(a.clone());
     }
-    let op = match node.op.as_str() {
-        "ReduceSum" => "Add",
-        "ReduceProd" => "Mul",
-        "ReduceMax" => "Max",
-        _ => "Min",
-    };
     let mut values = a.values.iter().map(|&value| Known::scalar(value));
     let first = values.next()?;
-    let total = values.try_fold(first, |all, next| binary(op, node, &all, &next))?;
-    let keeps = node.int("keepdims", 1) != 0 && !a.shape.is_empty();
+    let total = values.try_fold(first, |all, next| binary(pairs, &all, &next))?;
+    let keeps = reduction.keepdims() && !a.shape.is_empty();
     total.reshaped(vec![1; usize::from(keeps)])
 }

@@ -1,15 +1,29 @@
 //! `Attention` of operator set 23.
 
-use super::{Importer, Lowered, fixed, in_triangle};
-use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
-use crate::op::Op;
+use super::{FileNode, Importer, Lowered, fixed, in_triangle};
+use crate::graph::attribute::attributes;
+use crate::graph::{Dim, GraphError, Op, Shares, Value};
 use crate::tensor::Tensor;
+
+attributes! {
+    pub(in crate::import) struct Attention ignores ["qk_matmul_output_mode", "softmax_precision"] {
+        is_causal: bool = false,
+        kv_num_heads: i64 = 0,
+        q_num_heads: i64 = 0,
+        scale: Option<f32>,
+        softcap: f32 = 0.0,
+    }
+}
 
 /// Added where a query must not see a key: its share is zero in single precision.
 const MASKED: f32 = -1e30;
 
 /// `softmax(scale q k^T + mask) v` for each head.
-pub(super) fn attention(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn attention(
+    importer: &mut Importer,
+    node: &FileNode,
+    attention: &Attention,
+) -> Lowered {
     if (4..node.inputs.len()).any(|index| node.optional_input(index).is_some()) {
         return Err(node.error("keys and values of before are not supported"));
     }
@@ -19,9 +33,9 @@ pub(super) fn attention(importer: &mut Importer, node: &FileNode) -> Lowered {
     let joined = importer
         .input(node, 0)
         .and_then(|q| Ok(importer.graph.shape(&q)?.len() == 3))?;
-    let q = heads(importer, node, 0, "q_num_heads")?;
-    let k = heads(importer, node, 1, "kv_num_heads")?;
-    let v = heads(importer, node, 2, "kv_num_heads")?;
+    let q = heads(importer, node, 0, attention.q_num_heads())?;
+    let k = heads(importer, node, 1, attention.kv_num_heads())?;
+    let v = heads(importer, node, 2, attention.kv_num_heads())?;
     let shape = importer.graph.shape(&q)?.to_vec();
     let [query_heads, queries, size] = fixed(node, &shape[1..])?[..] else {
         return Err(node.error("its queries have no heads"));
@@ -33,20 +47,20 @@ pub(super) fn attention(importer: &mut Importer, node: &FileNode) -> Lowered {
         .copied()
         .unwrap_or_default();
     let default = 1.0 / (size as f32).sqrt();
-    let scale = match node.float("scale", default) {
-        0.0 => default,
-        scale => scale,
+    let scale = match attention.scale {
+        None | Some(0.0) => default,
+        Some(scale) => scale,
     };
     let k = importer.transposed(&k, &[0, 1, 3, 2])?;
     let product = importer.graph.matmul(&q, &k)?;
     let mut scores = importer.graph.scale(&product, scale)?;
-    let cap = node.float("softcap", 0.0);
+    let cap = attention.softcap();
     if cap != 0.0 {
         let scaled = importer.graph.scale(&scores, 1.0 / cap)?;
         let squashed = importer.graph.tanh(&scaled)?;
         scores = importer.graph.scale(&squashed, cap)?;
     }
-    if node.int("is_causal", 0) != 0 {
+    if attention.is_causal() {
         importer.fill(node, queries.checked_mul(keys))?;
         let hidden = |flat: usize| {
             let seen = in_triangle(flat / keys, flat % keys, 0, false);
@@ -62,10 +76,8 @@ pub(super) fn attention(importer: &mut Importer, node: &FileNode) -> Lowered {
         let mask = mask(importer, node)?;
         scores = importer.graph.add(&scores, &mask)?;
     }
-    let axis = Attribute::Int(3);
-    let shares = importer
-        .graph
-        .apply(Op::Softmax, &[&scores], [("axis", axis)])?;
+    let softmax = Op::Softmax(Shares { axis: Some(3) });
+    let shares = importer.graph.apply(softmax, &[&scores])?;
     let seen = importer.graph.matmul(&shares, &v)?;
     if !joined {
         return Ok(Some(seen));
@@ -82,14 +94,14 @@ fn heads(
     importer: &mut Importer,
     node: &FileNode,
     index: usize,
-    attribute: &str,
+    heads: i64,
 ) -> Result<Value, GraphError> {
     let x = importer.input(node, index)?;
     let shape = importer.graph.shape(&x)?.to_vec();
     match shape[..] {
         [_, _, _, _] => Ok(x),
         [rows, length, Dim::Fixed(width)] => {
-            let heads = usize::try_from(node.int(attribute, 0)).unwrap_or_default();
+            let heads = usize::try_from(heads).unwrap_or_default();
             if heads == 0 || !width.is_multiple_of(heads) {
                 return Err(node.error(format!("{width} values make no {heads} heads")));
             }

@@ -1,25 +1,54 @@
 //! Constants.
 
 use super::repeat::broadcast_to;
-use super::{Importer, Lowered, fixed};
+use super::{FileNode, Importer, Lowered, fixed};
 use crate::codec::Elements;
-use crate::graph::{Attribute, FileNode};
+use crate::graph;
+use crate::graph::attribute::attributes;
 use crate::tensor::Tensor;
 
+attributes! {
+    pub(in crate::import) struct Constant {
+        value: Option<graph::Constant>,
+        value_float: Option<f32>,
+        value_floats: Option<Vec<f32>>,
+        value_int: Option<i64>,
+        value_ints: Option<Vec<i64>>,
+        value_string: Option<String>,
+    }
+
+    pub(in crate::import) struct ConstantOfShape ignores ["value"] {}
+
+    pub(in crate::import) struct Trilu {
+        upper: bool = true,
+    }
+}
+
 /// Numbers that are attributes; tensors are read before any rule.
-pub(super) fn constant(importer: &mut Importer, node: &FileNode) -> Lowered {
-    let (_, attribute) = node
-        .attributes
-        .first_key_value()
-        .ok_or_else(|| node.error("it has no value"))?;
-    let (shape, elements) = match attribute {
-        Attribute::Float(value) => (vec![], Elements::Floats(vec![*value])),
-        Attribute::Floats(values) => (vec![values.len()], Elements::Floats(values.clone())),
-        Attribute::Int(value) => (vec![], Elements::Ints(vec![*value])),
-        Attribute::Ints(values) => (vec![values.len()], Elements::Ints(values.clone())),
-        Attribute::String(_) | Attribute::Tensor(_) => {
-            return Err(node.error("its value is not of numbers"));
-        }
+pub(super) fn constant(importer: &mut Importer, node: &FileNode, constant: &Constant) -> Lowered {
+    let (shape, elements) = match constant {
+        Constant {
+            value_float: Some(value),
+            ..
+        } => (vec![], Elements::Floats(vec![*value])),
+        Constant {
+            value_floats: Some(values),
+            ..
+        } => (vec![values.len()], Elements::Floats(values.clone())),
+        Constant {
+            value_int: Some(value),
+            ..
+        } => (vec![], Elements::Ints(vec![*value])),
+        Constant {
+            value_ints: Some(values),
+            ..
+        } => (vec![values.len()], Elements::Ints(values.clone())),
+        Constant {
+            value: None,
+            value_string: None,
+            ..
+        } => return Err(node.error("it has no value")),
+        _ => return Err(node.error("its value is not of numbers")),
     };
     importer.constant(node.output(0)?.clone(), shape, elements);
     Ok(None)
@@ -47,7 +76,7 @@ pub(in crate::import) fn in_triangle(
 }
 
 /// The upper or the lower triangle of matrices.
-pub(super) fn trilu(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn trilu(importer: &mut Importer, node: &FileNode, trilu: &Trilu) -> Lowered {
     let x = importer.input(node, 0)?;
     let diagonal = importer.numbers(node, 1)?.and_then(|k| k.first().copied());
     let shape = importer.graph.shape(&x)?;
@@ -56,7 +85,7 @@ pub(super) fn trilu(importer: &mut Importer, node: &FileNode) -> Lowered {
         return Err(node.error("its input is no matrix"));
     };
     importer.fill(node, rows.checked_mul(columns))?;
-    let upper = node.int("upper", 1) != 0;
+    let upper = trilu.upper();
     let kept = |flat: usize| {
         let kept = in_triangle(flat / columns, flat % columns, diagonal.unwrap_or(0), upper);
         f32::from(u8::from(kept))

@@ -1,25 +1,45 @@
 //! Convolutions whose pads are to be worked out.
 
-use super::{Importer, Lowered, fixed};
-use crate::conv_geometry::{ConvGeometry, pads};
-use crate::graph::{Attribute, Dim, FileNode, GraphError};
+use std::num::NonZeroUsize;
+
+use super::{FileNode, Importer, Lowered, fixed};
+use crate::conv_geometry::{ConvGeometry, each, pads};
+use crate::graph::attribute::attributes;
+use crate::graph::{self, Dim, GraphError, Op};
+
+attributes! {
+    pub(in crate::import) struct Convolution {
+        auto_pad: Option<String>,
+        dilations: Option<Vec<usize>>,
+        group: Option<NonZeroUsize>,
+        kernel_shape: Option<Vec<usize>>,
+        output_padding: Option<Vec<usize>>,
+        output_shape: Option<Vec<usize>>,
+        pads: Option<Vec<usize>>,
+        strides: Option<Vec<usize>>,
+    }
+}
+
+/// How a window moves, as a file says it.
+pub(super) struct Moves<'a> {
+    pub(super) auto_pad: &'a str,
+    pub(super) pads: Option<&'a [usize]>,
+    pub(super) strides: Option<&'a [usize]>,
+    pub(super) dilations: Option<&'a [usize]>,
+}
 
 /// A list of positive integers, one an axis.
-fn per_axis(node: &FileNode, name: &str, rank: usize) -> Result<Vec<usize>, GraphError> {
-    let Some(values) = node.ints(name) else {
-        return Ok(vec![1; rank]);
-    };
-    let values: Option<Vec<usize>> = values
-        .iter()
-        .map(|&v| {
-            usize::try_from(v)
-                .ok()
-                .filter(|v| (1..=MAX_SIDE).contains(v))
-        })
-        .collect();
-    values
-        .filter(|values| values.len() == rank)
-        .ok_or_else(|| node.error(format!("{name} does not fit {rank} axes")))
+fn per_axis(
+    node: &FileNode,
+    name: &str,
+    values: Option<&[usize]>,
+    rank: usize,
+) -> Result<Vec<usize>, GraphError> {
+    let values = values.map_or_else(|| vec![1; rank], <[usize]>::to_vec);
+    if values.len() != rank || values.iter().any(|v| !(1..=MAX_SIDE).contains(v)) {
+        return Err(node.error(format!("{name} does not fit {rank} axes")));
+    }
+    Ok(values)
 }
 
 /// Rows or columns of an image, with pads.
@@ -28,12 +48,13 @@ const MAX_SIDE: usize = 1 << 20;
 /// The geometry of a window of `kernel` that moves over an image of `sides`, one an axis.
 pub(super) fn read(
     node: &FileNode,
+    moves: &Moves,
     sides: &[usize],
     kernel: &[usize],
 ) -> Result<Vec<ConvGeometry>, GraphError> {
     let rank = kernel.len();
-    let strides = per_axis(node, "strides", rank)?;
-    let dilations = per_axis(node, "dilations", rank)?;
+    let strides = per_axis(node, "strides", moves.strides, rank)?;
+    let dilations = per_axis(node, "dilations", moves.dilations, rank)?;
     if sides.iter().chain(kernel).any(|&side| side > MAX_SIDE) {
         return Err(node.error("its image or its window is too large"));
     }
@@ -43,9 +64,9 @@ pub(super) fn read(
             ..ConvGeometry::new(kernel[axis], strides[axis], 0)
         })
         .collect();
-    match node.string("auto_pad").unwrap_or("NOTSET") {
+    match moves.auto_pad {
         "NOTSET" => {
-            for (axis, pads) in axes.iter_mut().zip(written(node, rank)?) {
+            for (axis, pads) in axes.iter_mut().zip(written(node, moves.pads, rank)?) {
                 axis.pads = pads;
             }
         }
@@ -72,20 +93,20 @@ pub(super) fn round_up(axis: &ConvGeometry, side: usize) -> usize {
     if last < side + before { last - room } else { 0 }
 }
 
-/// The attribute `pads`.
-fn written(node: &FileNode, rank: usize) -> Result<Vec<[usize; 2]>, GraphError> {
-    let Some(values) = node.ints("pads") else {
+/// The attribute `pads`, an axis after the other.
+fn written(
+    node: &FileNode,
+    pads: Option<&[usize]>,
+    rank: usize,
+) -> Result<Vec<[usize; 2]>, GraphError> {
+    let Some(pads) = pads else {
         return Ok(vec![[0; 2]; rank]);
     };
-    let values: Option<Vec<usize>> = values
-        .iter()
-        .map(|&v| usize::try_from(v).ok().filter(|&v| v <= MAX_SIDE))
-        .collect();
-    let values = values.filter(|values| values.len() == 2 * rank);
-    let values = values.ok_or_else(|| node.error(format!("pads do not fit {rank} axes")))?;
-    Ok((0..rank)
-        .map(|axis| [values[axis], values[axis + rank]])
-        .collect())
+    if pads.len() != 2 * rank || pads.iter().any(|&pad| pad > MAX_SIDE) {
+        return Err(node.error(format!("pads do not fit {rank} axes")));
+    }
+    let axes = 0..rank;
+    Ok(axes.map(|axis| [pads[axis], pads[axis + rank]]).collect())
 }
 
 /// `total` as pads before and after; the odd one comes after, or before.
@@ -106,46 +127,58 @@ fn sizes(importer: &mut Importer, node: &FileNode) -> Result<(Vec<usize>, Vec<us
     Ok((sides, kernel))
 }
 
-fn set(node: &mut FileNode, name: &str, values: impl Iterator<Item = usize>) {
-    let values = values.map(|v| v as i64).collect();
-    node.attributes
-        .insert(name.to_owned(), Attribute::Ints(values));
+impl Convolution {
+    fn moves(&self) -> Moves<'_> {
+        Moves {
+            auto_pad: self.auto_pad.as_deref().unwrap_or("NOTSET"),
+            pads: self.pads.as_deref(),
+            strides: self.strides.as_deref(),
+            dilations: self.dilations.as_deref(),
+        }
+    }
+
+    /// The same of a `kernel`, without what is to be worked out.
+    fn plain(&self, kernel: Vec<usize>) -> graph::Convolution {
+        graph::Convolution {
+            kernel_shape: Some(kernel),
+            strides: self.strides.clone(),
+            pads: self.pads.clone(),
+            dilations: self.dilations.clone(),
+            group: self.group,
+            output_padding: self.output_padding.clone(),
+        }
+    }
 }
 
-pub(super) fn conv(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn conv(importer: &mut Importer, node: &FileNode, convolution: &Convolution) -> Lowered {
     let (sides, kernel) = sizes(importer, node)?;
-    let axes = read(node, &sides, &kernel)?;
-    let mut plain = node.clone();
-    plain.attributes.remove("auto_pad");
-    set(&mut plain, "pads", pads(&axes).into_iter());
-    set(&mut plain, "kernel_shape", kernel.into_iter());
-    importer.copy(&plain).map(|()| None)
+    let axes = read(node, &convolution.moves(), &sides, &kernel)?;
+    let plain = graph::Convolution {
+        pads: Some(pads(&axes)),
+        ..convolution.plain(kernel)
+    };
+    importer.copy(node, Op::Conv(plain)).map(|()| None)
 }
 
 /// Pads that are worked out make the output as many times as large as the stride says, or of
 /// `output_shape`; where the kernel leaves some of that out, the rest is `output_padding`.
-pub(super) fn conv_transpose(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn conv_transpose(
+    importer: &mut Importer,
+    node: &FileNode,
+    convolution: &Convolution,
+) -> Lowered {
     let (sides, kernel) = sizes(importer, node)?;
     let rank = kernel.len();
-    let mut plain = node.clone();
-    plain.attributes.remove("auto_pad");
-    plain.attributes.remove("output_shape");
-    set(&mut plain, "kernel_shape", kernel.iter().copied());
-    let mode = node.string("auto_pad").unwrap_or("NOTSET");
-    let strides = per_axis(node, "strides", rank)?;
-    let dilations = per_axis(node, "dilations", rank)?;
-    let outputs: Vec<usize> = match (node.ints("output_shape"), mode) {
-        (Some(_), _) => {
+    let mut plain = convolution.plain(kernel.clone());
+    let moves = convolution.moves();
+    let strides = per_axis(node, "strides", moves.strides, rank)?;
+    let dilations = per_axis(node, "dilations", moves.dilations, rank)?;
+    let outputs: Vec<usize> = match (&convolution.output_shape, moves.auto_pad) {
+        (Some(given), _) => {
             // Older exporters write batch and channels too.
-            let given = node.ints("output_shape").unwrap_or_default();
-            let spatial = given
-                .get(given.len().saturating_sub(rank)..)
-                .unwrap_or_default();
-            let sizes = spatial.iter().map(|&side| usize::try_from(side).ok());
-            let sizes = sizes
-                .collect::<Option<Vec<_>>>()
-                .filter(|sizes| sizes.len() == rank);
-            sizes.ok_or_else(|| node.error("output_shape does not fit"))?
+            let spatial = given.len().checked_sub(rank).map(|first| &given[first..]);
+            let spatial = spatial.ok_or_else(|| node.error("output_shape does not fit"))?;
+            spatial.to_vec()
         }
         (None, "SAME_UPPER" | "SAME_LOWER") => {
             let pairs = sides.iter().zip(&strides);
@@ -153,21 +186,22 @@ pub(super) fn conv_transpose(importer: &mut Importer, node: &FileNode) -> Lowere
                 .map(|(&side, &stride)| side.saturating_mul(stride))
                 .collect()
         }
-        (None, "NOTSET") => return importer.copy(&plain).map(|()| None),
+        (None, "NOTSET") => {
+            return importer.copy(node, Op::ConvTranspose(plain)).map(|()| None);
+        }
         (None, "VALID") => {
-            set(&mut plain, "pads", vec![0; 2 * rank].into_iter());
-            return importer.copy(&plain).map(|()| None);
+            plain.pads = Some(vec![0; 2 * rank]);
+            return importer.copy(node, Op::ConvTranspose(plain)).map(|()| None);
         }
         (None, other) => return Err(node.error(format!("auto_pad {other} is not supported"))),
     };
-    let beyond = match node.ints("output_padding") {
-        Some(given) if given.len() == rank => given
-            .iter()
-            .map(|&pad| usize::try_from(pad).ok().filter(|&pad| pad <= MAX_SIDE))
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| node.error("output_padding has a negative entry"))?,
+    let beyond = match &convolution.output_padding {
+        Some(given) if given.len() == rank => given.clone(),
         _ => vec![0; rank],
     };
+    if beyond.iter().any(|&pad| pad > MAX_SIDE) {
+        return Err(node.error(format!("output_padding has an entry above {MAX_SIDE}")));
+    }
     let mut axes = Vec::with_capacity(rank);
     for axis in 0..rank {
         let mut geometry = ConvGeometry {
@@ -181,11 +215,13 @@ pub(super) fn conv_transpose(importer: &mut Importer, node: &FileNode) -> Lowere
             return Err(node.error(format!("output_shape asks for {want} of {most} positions")));
         }
         geometry.output_padding += outputs[axis].saturating_sub(full);
-        geometry.pads = halves(full.saturating_sub(outputs[axis]), mode == "SAME_UPPER");
+        geometry.pads = halves(
+            full.saturating_sub(outputs[axis]),
+            moves.auto_pad == "SAME_UPPER",
+        );
         axes.push(geometry);
     }
-    let output_padding = axes.iter().map(|axis| axis.output_padding);
-    set(&mut plain, "pads", pads(&axes).into_iter());
-    set(&mut plain, "output_padding", output_padding);
-    importer.copy(&plain).map(|()| None)
+    plain.output_padding = Some(each(&axes, |axis| axis.output_padding));
+    plain.pads = Some(pads(&axes));
+    importer.copy(node, Op::ConvTranspose(plain)).map(|()| None)
 }

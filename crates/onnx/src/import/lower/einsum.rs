@@ -1,7 +1,14 @@
 //! `Einsum` of one or two tensors, as a product of matrices.
 
-use super::{Importer, Lowered};
-use crate::graph::{Dim, FileNode, GraphError, Value};
+use super::{FileNode, Importer, Lowered};
+use crate::graph::attribute::attributes;
+use crate::graph::{Dim, GraphError, Value};
+
+attributes! {
+    pub(in crate::import) struct Einsum {
+        equation: String,
+    }
+}
 
 /// A tensor and the labels of its axes.
 struct Labelled {
@@ -9,12 +16,8 @@ struct Labelled {
     labels: Vec<char>,
 }
 
-pub(super) fn einsum(importer: &mut Importer, node: &FileNode) -> Lowered {
-    let equation: String = node
-        .string("equation")
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
+pub(super) fn einsum(importer: &mut Importer, node: &FileNode, einsum: &Einsum) -> Lowered {
+    let equation: String = einsum.equation.split_whitespace().collect();
     let (terms, output) = match equation.split_once("->") {
         Some((terms, output)) => (terms.to_owned(), output.to_owned()),
         None => {

@@ -1,9 +1,23 @@
 //! Arithmetic element by element, comparisons, and casts.
 
-use super::{Importer, Lowered, operator};
-use crate::graph::{ElementType, FileNode, GraphError, Value};
-use crate::op::Op;
+use super::{FileNode, Importer, Lowered};
+use crate::graph::attribute::attributes;
+use crate::graph::{ElementType, GraphError, Op, Value};
 use crate::proto::DataType;
+
+attributes! {
+    pub(in crate::import) struct Cast ignores ["round_mode", "saturate"] {
+        to: i64,
+    }
+
+    pub(in crate::import) struct CastLike ignores ["round_mode", "saturate"] {}
+
+    pub(in crate::import) struct Dropout ignores ["seed"] {}
+
+    pub(in crate::import) struct Mod {
+        fmod: bool = false,
+    }
+}
 
 pub(super) fn identity(importer: &mut Importer, node: &FileNode) -> Lowered {
     importer.present(node.input(0)?).cloned().map(Some)
@@ -28,8 +42,8 @@ pub(super) fn dropout(importer: &mut Importer, node: &FileNode) -> Lowered {
 const FLOATS: [i64; 4] = [1, 10, 11, 16];
 const BOOL: i64 = 9;
 
-pub(super) fn cast(importer: &mut Importer, node: &FileNode) -> Lowered {
-    let to = node.int("to", 0);
+pub(super) fn cast(importer: &mut Importer, node: &FileNode, cast: &Cast) -> Lowered {
+    let to = cast.to;
     let value = node.input(0)?;
     if let Some(known) = importer.known.get(value) {
         if known.floats().is_none() {
@@ -53,8 +67,8 @@ pub(super) fn cast(importer: &mut Importer, node: &FileNode) -> Lowered {
         }
         ElementType::F32 if to == BOOL => {
             let zero = graph.scalar(0.0);
-            let is_zero = graph.apply(Op::Equal, &[&input, &zero], [])?;
-            graph.apply(Op::Not, &[&is_zero], []).map(Some)
+            let is_zero = graph.apply(Op::Equal, &[&input, &zero])?;
+            graph.apply(Op::Not, &[&is_zero]).map(Some)
         }
         _ => Err(node.error(
             "it makes integers of what depends on the latents; only floats are differentiated",
@@ -67,7 +81,7 @@ pub(super) fn pow(importer: &mut Importer, node: &FileNode) -> Lowered {
     let base = importer.input(node, 0)?;
     let exponent = node.input(1)?;
     let Some(known) = importer.known.get(exponent) else {
-        return importer.copy(node).map(|()| None);
+        return importer.copy(node, Op::Pow).map(|()| None);
     };
     let numbers = known.floats().unwrap_or_default();
     if let [number] = numbers[..]
@@ -78,34 +92,34 @@ pub(super) fn pow(importer: &mut Importer, node: &FileNode) -> Lowered {
         }
         let exponent = importer.graph.scalar(number);
         let graph = &mut importer.graph;
-        return graph.apply(Op::Pow, &[&base, &exponent], []).map(Some);
+        return graph.apply(Op::Pow, &[&base, &exponent]).map(Some);
     }
-    importer.copy(node).map(|()| None)
+    importer.copy(node, Op::Pow).map(|()| None)
 }
 
 /// The node's inputs, two by two.
-fn chain(importer: &mut Importer, node: &FileNode, op: Op) -> Result<Value, GraphError> {
+fn chain(importer: &mut Importer, node: &FileNode, op: &Op) -> Result<Value, GraphError> {
     let mut total = importer.input(node, 0)?;
     for index in 1..node.inputs.len() {
         let next = importer.input(node, index)?;
-        total = importer.graph.apply(op, &[&total, &next], [])?;
+        total = importer.graph.apply(op.clone(), &[&total, &next])?;
     }
     Ok(total)
 }
 
 pub(super) fn sum(importer: &mut Importer, node: &FileNode) -> Lowered {
-    chain(importer, node, Op::Add).map(Some)
+    chain(importer, node, &Op::Add).map(Some)
 }
 
 pub(super) fn mean(importer: &mut Importer, node: &FileNode) -> Lowered {
-    let total = chain(importer, node, Op::Add)?;
+    let total = chain(importer, node, &Op::Add)?;
     let count = node.inputs.len().max(1);
     importer.graph.scale(&total, 1.0 / count as f32).map(Some)
 }
 
 /// `Min` and `Max` of any number of inputs.
-pub(super) fn extremum(importer: &mut Importer, node: &FileNode) -> Lowered {
-    chain(importer, node, operator(node)?).map(Some)
+pub(super) fn extremum(importer: &mut Importer, node: &FileNode, op: &Op) -> Lowered {
+    chain(importer, node, op).map(Some)
 }
 
 /// Bounds that are numbers are a clip; others, which may depend on the latents, are compared with.
@@ -119,12 +133,12 @@ pub(super) fn clip(importer: &mut Importer, node: &FileNode) -> Lowered {
     }
     let is_number = |bound: &Value| importer.graph.constants().contains_key(bound);
     if bounds.iter().flatten().all(is_number) {
-        return importer.copy(node).map(|()| None);
+        return importer.copy(node, Op::Clip).map(|()| None);
     }
     let mut value = x;
     for (op, bound) in [Op::Max, Op::Min].into_iter().zip(bounds) {
         if let Some(bound) = bound {
-            value = importer.graph.apply(op, &[&value, &bound], [])?;
+            value = importer.graph.apply(op, &[&value, &bound])?;
         }
     }
     Ok(Some(value))
@@ -137,14 +151,12 @@ pub(super) fn reciprocal(importer: &mut Importer, node: &FileNode) -> Lowered {
 }
 
 /// `Not`, `And`, `Or` and `Xor`, of conditions.
-pub(super) fn logical(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn logical(importer: &mut Importer, node: &FileNode, op: &Op) -> Lowered {
     let mut inputs = Vec::with_capacity(node.inputs.len());
     for index in 0..node.inputs.len() {
         inputs.push(Some(importer.condition(node, index)?));
     }
-    importer
-        .append(node, operator(node)?, inputs)
-        .map(|()| None)
+    importer.append(node, op.clone(), inputs).map(|()| None)
 }
 
 /// Of floats; conditions are equal where not one of them holds alone.
@@ -155,11 +167,11 @@ pub(super) fn equal(importer: &mut Importer, node: &FileNode) -> Lowered {
         None => false,
     };
     if !conditions {
-        return importer.copy(node).map(|()| None);
+        return importer.copy(node, Op::Equal).map(|()| None);
     }
     let (a, b) = (importer.condition(node, 0)?, importer.condition(node, 1)?);
-    let differ = importer.graph.apply(Op::Xor, &[&a, &b], [])?;
-    importer.graph.apply(Op::Not, &[&differ], []).map(Some)
+    let differ = importer.graph.apply(Op::Xor, &[&a, &b])?;
+    importer.graph.apply(Op::Not, &[&differ]).map(Some)
 }
 
 pub(super) fn choice(importer: &mut Importer, node: &FileNode) -> Lowered {

@@ -1,16 +1,40 @@
 //! What moves elements and computes nothing.
 
-use super::{Importer, Lowered, Size, image_sizes};
-use crate::graph::{Attribute, Dim, FileNode, GraphError};
-use crate::op::Op;
-use crate::ops::normalize_axis;
+use super::{FileNode, Importer, Lowered, Size, image_sizes};
+use crate::graph::attribute::attributes;
+use crate::graph::ops::normalize_axis;
+use crate::graph::{Concat, Dim, Flatten, GraphError, Op};
 
-pub(super) fn reshape(importer: &mut Importer, node: &FileNode) -> Lowered {
+attributes! {
+    pub(in crate::import) struct DepthToSpace {
+        blocksize: i64,
+        mode: String = "DCR".to_owned(),
+    }
+
+    pub(in crate::import) struct Reshape {
+        allowzero: bool = false,
+    }
+
+    pub(in crate::import) struct Shape {
+        start: i64 = 0,
+        end: Option<i64>,
+    }
+
+    pub(in crate::import) struct SpaceToDepth {
+        blocksize: i64,
+    }
+
+    pub(in crate::import) struct Split ignores ["num_outputs"] {
+        axis: i64 = 0,
+    }
+}
+
+pub(super) fn reshape(importer: &mut Importer, node: &FileNode, reshape: &Reshape) -> Lowered {
     let input = importer.input(node, 0)?;
     let sizes = importer
         .ints(node, 1)?
         .ok_or_else(|| node.error("it has no shape"))?;
-    if node.int("allowzero", 0) != 0 && sizes.contains(&Size::Number(0)) {
+    if reshape.allowzero() && sizes.contains(&Size::Number(0)) {
         return Err(node.error("its shape has no elements"));
     }
     let present = importer.graph.shape(&input)?.to_vec();
@@ -45,21 +69,22 @@ pub(super) fn reshape(importer: &mut Importer, node: &FileNode) -> Lowered {
 const MAX_RANK: usize = 16;
 
 /// As a reshaping, whose axis may be counted from the end.
-pub(super) fn flatten(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn flatten(importer: &mut Importer, node: &FileNode, flatten: &Flatten) -> Lowered {
     let x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
-    let axis = match node.int("axis", 1) {
+    let axis = match flatten.axis() {
         axis if usize::try_from(axis) == Ok(rank) => rank,
         axis => normalize_axis(node, axis, rank)?,
     };
-    let axis = Attribute::Int(axis as i64);
-    let graph = &mut importer.graph;
-    graph.apply(Op::Flatten, &[&x], [("axis", axis)]).map(Some)
+    let flatten = Flatten {
+        axis: Some(axis as i64),
+    };
+    importer.graph.apply(Op::Flatten(flatten), &[&x]).map(Some)
 }
 
 pub(super) fn squeeze(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
-    let axes: Vec<i64> = match importer.axes(node, 1)? {
+    let axes: Vec<i64> = match importer.numbers(node, 1)? {
         Some(axes) => axes,
         None => {
             let dims = importer.graph.shape(&x)?.iter().enumerate();
@@ -71,15 +96,12 @@ pub(super) fn squeeze(importer: &mut Importer, node: &FileNode) -> Lowered {
         return Ok(Some(x));
     }
     let axes = importer.graph.int_list(&axes);
-    importer
-        .graph
-        .apply(Op::Squeeze, &[&x, &axes], [])
-        .map(Some)
+    importer.graph.apply(Op::Squeeze, &[&x, &axes]).map(Some)
 }
 
 pub(super) fn unsqueeze(importer: &mut Importer, node: &FileNode) -> Lowered {
     let x = importer.input(node, 0)?;
-    let axes = importer.axes(node, 1)?;
+    let axes = importer.numbers(node, 1)?;
     let axes = axes.ok_or_else(|| node.error("it has no axes"))?;
     if axes.len() > MAX_RANK {
         return Err(node.error(format!("it makes {} dimensions", axes.len())));
@@ -88,7 +110,7 @@ pub(super) fn unsqueeze(importer: &mut Importer, node: &FileNode) -> Lowered {
 }
 
 /// Parts without elements add nothing.
-pub(super) fn concat(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn concat(importer: &mut Importer, node: &FileNode, concat: &Concat) -> Lowered {
     let mut parts = Vec::with_capacity(node.inputs.len());
     for index in 0..node.inputs.len() {
         let part = importer.input(node, index)?;
@@ -100,31 +122,35 @@ pub(super) fn concat(importer: &mut Importer, node: &FileNode) -> Lowered {
         .first()
         .ok_or_else(|| node.error("it joins nothing"))?;
     let rank = importer.graph.shape(first)?.len();
-    let axis = normalize_axis(node, node.int("axis", 0), rank)?;
+    let axis = normalize_axis(node, concat.axis, rank)?;
     let parts: Vec<_> = parts.iter().collect();
     importer.graph.concat(&parts, axis).map(Some)
 }
 
 /// The side of the squares that channels become or are made of.
-fn block_of(node: &FileNode) -> Option<(usize, usize)> {
-    let block = usize::try_from(node.int("blocksize", 0)).ok()?;
+fn block_of(side: i64) -> Option<(usize, usize)> {
+    let block = usize::try_from(side).ok()?;
     let square = block.checked_mul(block).filter(|&square| square > 0)?;
     Some((block, square))
 }
 
 /// Channels become squares of `blocksize` positions.
-pub(super) fn depth_to_space(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn depth_to_space(
+    importer: &mut Importer,
+    node: &FileNode,
+    squares: &DepthToSpace,
+) -> Lowered {
     let x = importer.input(node, 0)?;
     let [channels, height, width] = image_sizes(importer, node, &x)?;
-    let fits = block_of(node).filter(|(_, square)| channels.is_multiple_of(*square));
+    let fits = block_of(squares.blocksize).filter(|(_, square)| channels.is_multiple_of(*square));
     let (block, square) = fits.ok_or_else(|| {
-        let block = node.int("blocksize", 0);
+        let block = squares.blocksize;
         node.error(format!(
             "{channels} channels make no squares of side {block}"
         ))
     })?;
     let left = channels / square;
-    let (sizes, order) = match node.string("mode").unwrap_or("DCR") {
+    let (sizes, order) = match squares.mode().as_str() {
         "CRD" => ([left, block, block], [0, 1, 4, 2, 5, 3]),
         "DCR" => ([block, block, left], [0, 3, 4, 1, 5, 2]),
         other => return Err(node.error(format!("the mode {other} is not DCR or CRD"))),
@@ -146,14 +172,18 @@ pub(super) fn depth_to_space(importer: &mut Importer, node: &FileNode) -> Lowere
 }
 
 /// Squares of `blocksize` positions become channels.
-pub(super) fn space_to_depth(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn space_to_depth(
+    importer: &mut Importer,
+    node: &FileNode,
+    squares: &SpaceToDepth,
+) -> Lowered {
     let x = importer.input(node, 0)?;
     let [channels, height, width] = image_sizes(importer, node, &x)?;
     let divides = |block: usize| height.is_multiple_of(block) && width.is_multiple_of(block);
-    let (block, square) = block_of(node)
+    let (block, square) = block_of(squares.blocksize)
         .filter(|(block, _)| divides(*block))
         .ok_or_else(|| {
-            let block = node.int("blocksize", 0);
+            let block = squares.blocksize;
             node.error(format!(
                 "{height} x {width} positions make no squares of side {block}"
             ))
@@ -168,10 +198,10 @@ pub(super) fn space_to_depth(importer: &mut Importer, node: &FileNode) -> Lowere
 }
 
 /// Equal parts need not be written out.
-pub(super) fn split(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn split(importer: &mut Importer, node: &FileNode, split: &Split) -> Lowered {
     let x = importer.input(node, 0)?;
     let shape = importer.graph.shape(&x)?;
-    let axis = normalize_axis(node, node.int("axis", 0), shape.len())?;
+    let axis = normalize_axis(node, split.axis(), shape.len())?;
     let Dim::Fixed(size) = shape[axis] else {
         return Err(node.error("only a dimension of fixed size can be split"));
     };

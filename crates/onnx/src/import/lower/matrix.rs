@@ -1,8 +1,7 @@
 //! Products of matrices.
 
-use super::{Importer, Lowered};
-use crate::graph::FileNode;
-use crate::op::Op;
+use super::{FileNode, Importer, Lowered};
+use crate::graph::Op;
 
 /// A vector is a matrix of one row on the left, and of one column on the right.
 pub(super) fn matmul(importer: &mut Importer, node: &FileNode) -> Lowered {
@@ -10,7 +9,7 @@ pub(super) fn matmul(importer: &mut Importer, node: &FileNode) -> Lowered {
     let graph = &mut importer.graph;
     let (row, column) = (graph.shape(&a)?.len() == 1, graph.shape(&b)?.len() == 1);
     if !row && !column {
-        return importer.copy(node).map(|()| None);
+        return importer.copy(node, Op::MatMul).map(|()| None);
     }
     if row {
         a = graph.unsqueeze(&a, &[0])?;
@@ -25,5 +24,5 @@ pub(super) fn matmul(importer: &mut Importer, node: &FileNode) -> Lowered {
         _ => vec![-1],
     };
     let axes = graph.int_list(&axes);
-    graph.apply(Op::Squeeze, &[&product, &axes], []).map(Some)
+    graph.apply(Op::Squeeze, &[&product, &axes]).map(Some)
 }

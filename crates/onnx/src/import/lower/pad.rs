@@ -1,10 +1,16 @@
 //! `Pad`, by numbers and by what is there.
 
 use super::pick::pick;
-use super::{Importer, Lowered};
-use crate::graph::{Dim, FileNode, GraphError, Value};
-use crate::op::Op;
-use crate::ops::normalize_axis;
+use super::{FileNode, Importer, Lowered};
+use crate::graph::attribute::attributes;
+use crate::graph::ops::normalize_axis;
+use crate::graph::{Dim, GraphError, Op, Value};
+
+attributes! {
+    pub(in crate::import) struct Pad {
+        mode: String = "constant".to_owned(),
+    }
+}
 
 /// How many elements come before and after each axis; fewer are cut off.
 fn amounts(
@@ -33,7 +39,7 @@ fn amounts(
     Ok(amounts)
 }
 
-pub(super) fn pad(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn pad(importer: &mut Importer, node: &FileNode, pad: &Pad) -> Lowered {
     let mut x = importer.input(node, 0)?;
     let rank = importer.graph.shape(&x)?.len();
     let amounts = amounts(importer, node, rank)?;
@@ -45,7 +51,7 @@ pub(super) fn pad(importer: &mut Importer, node: &FileNode) -> Lowered {
     if amounts.as_flattened().iter().all(|&pad| pad == 0) {
         return Ok(Some(x));
     }
-    let mode = node.string("mode").unwrap_or("constant");
+    let mode = pad.mode();
     if mode == "constant" {
         return filled(importer, node, &x, &amounts).map(Some);
     }
@@ -63,8 +69,9 @@ pub(super) fn pad(importer: &mut Importer, node: &FileNode) -> Lowered {
                 "{size} and pads of {before} and {after} are too many"
             ))
         })?;
-        let places: Option<Vec<usize>> =
-            (0..total).map(|at| place(mode, at, before, size)).collect();
+        let places: Option<Vec<usize>> = (0..total)
+            .map(|at| place(&mode, at, before, size))
+            .collect();
         let places = places.ok_or_else(|| {
             node.error(format!(
                 "the mode {mode} with pads of {before} and {after} around {size} is not supported; \
@@ -139,8 +146,8 @@ fn filled(
         None => 0.0,
     };
     if fill == 0.0 {
-        return importer.graph.apply(Op::Pad, &[x, &pads], []);
+        return importer.graph.apply(Op::Pad, &[x, &pads]);
     }
     let fill = importer.graph.scalar(fill);
-    importer.graph.apply(Op::Pad, &[x, &pads, &fill], [])
+    importer.graph.apply(Op::Pad, &[x, &pads, &fill])
 }

@@ -1,16 +1,26 @@
 //! What picks elements, and slices that do.
 
-use super::{Importer, Lowered, fixed};
-use crate::graph::{Dim, FileNode, GraphError, Value};
-use crate::op::Op;
-use crate::ops::normalize_axis;
+use super::{FileNode, Importer, Lowered, fixed};
+use crate::graph::attribute::attributes;
+use crate::graph::ops::normalize_axis;
+use crate::graph::{Dim, GraphError, Op, Value};
 use crate::tensor::Tensor;
 
+attributes! {
+    pub(in crate::import) struct Gather {
+        axis: i64 = 0,
+    }
+
+    pub(in crate::import) struct GatherND {
+        batch_dims: i64 = 0,
+    }
+}
+
 /// Elements at known places of an axis.
-pub(super) fn gather(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn gather(importer: &mut Importer, node: &FileNode, gather: &Gather) -> Lowered {
     let x = importer.input(node, 0)?;
     let shape = importer.graph.shape(&x)?.to_vec();
-    let axis = normalize_axis(node, node.int("axis", 0), shape.len())?;
+    let axis = normalize_axis(node, gather.axis(), shape.len())?;
     let at = importer
         .numbers(node, 1)?
         .ok_or_else(|| node.error("it has no indices"))?;
@@ -33,14 +43,14 @@ pub(super) fn gather(importer: &mut Importer, node: &FileNode) -> Lowered {
 }
 
 /// Elements at known places of the first axes together, as advanced indexing is exported.
-pub(super) fn gather_nd(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn gather_nd(importer: &mut Importer, node: &FileNode, gather: &GatherND) -> Lowered {
     let x = importer.input(node, 0)?;
     let at = importer.numbers(node, 1)?.unwrap_or_default();
     let known = node
         .optional_input(1)
         .and_then(|value| importer.known.get(value));
     let inner = known.map_or_else(Vec::new, |known| known.shape.clone());
-    if node.int("batch_dims", 0) != 0 {
+    if gather.batch_dims() != 0 {
         return Err(node.error("batch_dims are not supported"));
     }
     let shape = importer.graph.shape(&x)?.to_vec();
@@ -168,7 +178,7 @@ pub(super) fn along(
         let row = importer.graph.unsqueeze(x, &[0])?;
         let product = importer.graph.matmul(&row, &matrix)?;
         let axes = importer.graph.int_list(&[0]);
-        return importer.graph.apply(Op::Squeeze, &[&product, &axes], []);
+        return importer.graph.apply(Op::Squeeze, &[&product, &axes]);
     }
     let mut order: Vec<usize> = (0..rank).collect();
     order.swap(axis, rank - 1);

@@ -1,12 +1,26 @@
 //! Pools as convolutions of each channel for itself.
 
-use super::convolution;
-use super::{Importer, Lowered};
+use std::num::NonZeroUsize;
+
+use super::convolution::{self, Moves};
+use super::{FileNode, Importer, Lowered};
 use crate::conv_geometry::{ConvGeometry, each, pads};
-use crate::graph::{Attribute, Dim, FileNode, GraphError, Value};
-use crate::op::Op;
-use crate::ops::attributes;
+use crate::graph::attribute::attributes;
+use crate::graph::{Convolution, Dim, GraphError, Op, Reduction, Value};
 use crate::tensor::Tensor;
+
+attributes! {
+    pub(in crate::import) struct Window {
+        auto_pad: Option<String>,
+        ceil_mode: bool = false,
+        count_include_pad: bool = false,
+        dilations: Option<Vec<usize>>,
+        kernel_shape: Vec<usize>,
+        pads: Option<Vec<usize>>,
+        storage_order: bool = false,
+        strides: Option<Vec<usize>>,
+    }
+}
 
 /// A pool's input with its channels, and how its window moves.
 struct Pool {
@@ -18,16 +32,15 @@ struct Pool {
     extra: Vec<usize>,
 }
 
-fn read(importer: &mut Importer, node: &FileNode) -> Result<Pool, GraphError> {
-    if node.int("storage_order", 0) != 0 || node.outputs.len() > 1 {
+fn read(importer: &mut Importer, node: &FileNode, window: &Window) -> Result<Pool, GraphError> {
+    if window.storage_order() || node.outputs.len() > 1 {
         return Err(node.error("indices are not supported"));
     }
     let x = importer.input(node, 0)?;
-    let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
-    let kernel: Vec<usize> = kernel
-        .map(|&side| usize::try_from(side).ok().filter(|&side| side > 0))
-        .collect::<Option<_>>()
-        .ok_or_else(|| node.error("kernel_shape has an entry below 1"))?;
+    let kernel = &window.kernel_shape;
+    if kernel.contains(&0) {
+        return Err(node.error("kernel_shape has an entry below 1"));
+    }
     let shape = importer.graph.shape(&x)?;
     let [_, Dim::Fixed(channels), sides @ ..] = shape else {
         return Err(node.error("its input is no batch of images"));
@@ -37,8 +50,14 @@ fn read(importer: &mut Importer, node: &FileNode) -> Result<Pool, GraphError> {
     if kernel.is_empty() || kernel.len() != sides.len() {
         return Err(node.error("kernel_shape does not fit the input"));
     }
-    let axes = convolution::read(node, &sides, &kernel)?;
-    let ceil = node.int("ceil_mode", 0) != 0;
+    let moves = Moves {
+        auto_pad: window.auto_pad.as_deref().unwrap_or("NOTSET"),
+        pads: window.pads.as_deref(),
+        strides: window.strides.as_deref(),
+        dilations: window.dilations.as_deref(),
+    };
+    let axes = convolution::read(node, &moves, &sides, kernel)?;
+    let ceil = window.ceil_mode();
     let extra = axes.iter().zip(&sides);
     let extra = extra.map(|(axis, &side)| {
         if ceil {
@@ -87,8 +106,10 @@ impl Pool {
         let weights = Tensor::new(shape, kernel.repeat(self.channels));
         let graph = &mut importer.graph;
         let weights = graph.weights(&format!("{}.window", node.name), weights);
-        let attributes = attributes(axes, self.channels);
-        graph.apply(Op::Conv, &[x, &weights], attributes)
+        let channels = NonZeroUsize::new(self.channels);
+        let channels = channels.ok_or_else(|| node.error("its input has no channels"))?;
+        let convolution = Convolution::of(axes, channels);
+        graph.apply(Op::Conv(convolution), &[x, &weights])
     }
 
     fn window(&self, node: &FileNode) -> Result<usize, GraphError> {
@@ -116,10 +137,14 @@ const MAX_COMPARED: usize = 1 << 8;
 /// Less than any value, and zero times it is zero.
 const LOWEST: f32 = -1e38;
 
-pub(super) fn average_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
-    let pool = read(importer, node)?;
+pub(super) fn average_pool(
+    importer: &mut Importer,
+    node: &FileNode,
+    attributes: &Window,
+) -> Lowered {
+    let pool = read(importer, node, attributes)?;
     let window = pool.window(node)?;
-    let counts_pads = node.int("count_include_pad", 0) != 0;
+    let counts_pads = attributes.count_include_pad();
     let axes = pool.rounded_up();
     let share = vec![1.0 / window as f32; window];
     let sum = pool.convolved(importer, node, &pool.x, &axes, (1, &share))?;
@@ -153,7 +178,7 @@ pub(super) fn average_pool(importer: &mut Importer, node: &FileNode) -> Lowered 
         let pads = batch_pads(&pool.axes);
         let pads = importer.graph.int_list(&pads);
         let one = importer.graph.scalar(1.0);
-        let padded = importer.graph.apply(Op::Pad, &[&ones, &pads, &one], [])?;
+        let padded = importer.graph.apply(Op::Pad, &[&ones, &pads, &one])?;
         (padded, pool.padded(|_, extra| [0, extra]))
     } else {
         (ones, axes)
@@ -163,8 +188,8 @@ pub(super) fn average_pool(importer: &mut Importer, node: &FileNode) -> Lowered 
 }
 
 /// Each position of the window is an output of a convolution, and the largest of them is taken.
-pub(super) fn max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
-    let pool = read(importer, node)?;
+pub(super) fn max_pool(importer: &mut Importer, node: &FileNode, attributes: &Window) -> Lowered {
+    let pool = read(importer, node, attributes)?;
     let window = pool.window(node)?;
     if window > MAX_COMPARED {
         return Err(node.error(format!("its window has more than {MAX_COMPARED} positions")));
@@ -175,7 +200,7 @@ pub(super) fn max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
     if pads.iter().any(|&pad| pad != 0) {
         let pads = importer.graph.int_list(&pads);
         let lowest = importer.graph.scalar(LOWEST);
-        x = importer.graph.apply(Op::Pad, &[&x, &pads, &lowest], [])?;
+        x = importer.graph.apply(Op::Pad, &[&x, &pads, &lowest])?;
     }
     let mut one_each = vec![0.0; window * window];
     for position in 0..window {
@@ -187,12 +212,6 @@ pub(super) fn max_pool(importer: &mut Importer, node: &FileNode) -> Lowered {
     let mut split = vec![shape[0], Dim::Fixed(pool.channels), Dim::Fixed(window)];
     split.extend(&shape[2..]);
     let split = importer.reshaped(&apart, &split)?;
-    let attributes = [
-        ("axes", Attribute::Ints(vec![2])),
-        ("keepdims", Attribute::Int(0)),
-    ];
-    importer
-        .graph
-        .apply(Op::ReduceMax, &[&split], attributes)
-        .map(Some)
+    let largest = Op::ReduceMax(Reduction::along(&[2], false));
+    importer.graph.apply(largest, &[&split]).map(Some)
 }

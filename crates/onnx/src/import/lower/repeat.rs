@@ -1,8 +1,7 @@
 //! What repeats elements.
 
-use super::{Importer, Lowered, Size};
-use crate::graph::{Dim, FileNode, GraphError, Value};
-use crate::op::Op;
+use super::{FileNode, Importer, Lowered, Size};
+use crate::graph::{Dim, GraphError, Op, Value};
 
 pub(super) fn expand(importer: &mut Importer, node: &FileNode) -> Lowered {
     let input = importer.input(node, 0)?;
@@ -53,7 +52,7 @@ pub(super) fn broadcast_to(
         x.clone()
     } else {
         let numbers = importer.graph.int_list(&numbers);
-        importer.graph.apply(Op::Expand, &[x, &numbers], [])?
+        importer.graph.apply(Op::Expand, &[x, &numbers])?
     };
     match row_axis {
         Some(axis) => importer.in_every_row(&expanded, axis),
@@ -99,7 +98,7 @@ pub(super) fn repeated(
     }
     let spread = importer.reshaped(x, &apart)?;
     let full = importer.graph.int_list(&full);
-    let filled = importer.graph.apply(Op::Expand, &[&spread, &full], [])?;
+    let filled = importer.graph.apply(Op::Expand, &[&spread, &full])?;
     importer.reshaped(&filled, &together)
 }
 

@@ -2,10 +2,24 @@
 
 use super::pick::{along, pick};
 use super::repeat::repeated;
-use super::{Importer, Lowered, Size};
-use crate::graph::{Dim, FileNode, GraphError, Value};
-use crate::ops::normalize_axis;
+use super::{FileNode, Importer, Lowered, Size};
+use crate::graph::attribute::attributes;
+use crate::graph::ops::normalize_axis;
+use crate::graph::{Dim, GraphError, Value};
 use crate::tensor::Tensor;
+
+attributes! {
+    pub(in crate::import) struct Resize ignores ["extrapolation_value"] {
+        antialias: bool = false,
+        axes: Option<Vec<i64>>,
+        coordinate_transformation_mode: String = "half_pixel".to_owned(),
+        cubic_coeff_a: f32 = -0.75,
+        exclude_outside: bool = false,
+        keep_aspect_ratio_policy: String = "stretch".to_owned(),
+        mode: String = "nearest".to_owned(),
+        nearest_mode: String = "round_prefer_floor".to_owned(),
+    }
+}
 
 /// How an axis changes.
 struct Stretch {
@@ -21,24 +35,23 @@ struct Stretch {
 ///
 /// # Errors
 /// When it does anything else, or its sizes are not known or too large.
-pub(super) fn resize(importer: &mut Importer, node: &FileNode) -> Lowered {
+pub(super) fn resize(importer: &mut Importer, node: &FileNode, resize: &Resize) -> Lowered {
     let x = importer.input(node, 0)?;
-    let stretches = stretches(importer, node, &x)?;
-    let how = node.string("coordinate_transformation_mode");
-    let how = how.unwrap_or("half_pixel");
-    match node.string("mode").unwrap_or("nearest") {
-        "nearest" => nearest(importer, node, x, &stretches, how).map(Some),
+    let stretches = stretches(importer, node, resize, &x)?;
+    let how = resize.coordinate_transformation_mode();
+    match resize.mode().as_str() {
+        "nearest" => nearest(importer, node, resize, x, &stretches).map(Some),
         mode @ ("linear" | "cubic") => {
             let mut x = x;
             for stretch in &stretches {
-                let at = coordinates(how, stretch.from, stretch.to, stretch.scale)
-                    .ok_or_else(|| unknown_coordinates(node, how))?;
+                let at = coordinates(&how, stretch.from, stretch.to, stretch.scale)
+                    .ok_or_else(|| unknown_coordinates(node, &how))?;
                 importer.fill(node, stretch.from.checked_mul(stretch.to))?;
                 let weights = if mode == "linear" {
                     linear_weights(&at, stretch.from)
                 } else {
-                    let sharpness = f64::from(node.float("cubic_coeff_a", -0.75));
-                    let inside = node.int("exclude_outside", 0) != 0;
+                    let sharpness = f64::from(resize.cubic_coeff_a());
+                    let inside = resize.exclude_outside();
                     cubic_weights(&at, stretch.from, sharpness, inside)
                 };
                 let matrix = Tensor::new([stretch.to, stretch.from], weights);
@@ -60,14 +73,14 @@ fn unknown_coordinates(node: &FileNode, how: &str) -> GraphError {
 fn stretches(
     importer: &mut Importer,
     node: &FileNode,
+    resize: &Resize,
     x: &Value,
 ) -> Result<Vec<Stretch>, GraphError> {
-    let policy = node.string("keep_aspect_ratio_policy").unwrap_or("stretch");
-    if policy != "stretch" || node.int("antialias", 0) != 0 {
+    if resize.keep_aspect_ratio_policy() != "stretch" || resize.antialias() {
         return Err(node.error("antialias and keep_aspect_ratio_policy are not supported"));
     }
     let shape = importer.graph.shape(x)?.to_vec();
-    let axes: Vec<usize> = match node.ints("axes") {
+    let axes: Vec<usize> = match &resize.axes {
         Some(axes) => axes
             .iter()
             .map(|&axis| normalize_axis(node, axis, shape.len()))
@@ -130,19 +143,20 @@ const MAX_SIDE: usize = 1 << 14;
 fn nearest(
     importer: &mut Importer,
     node: &FileNode,
+    resize: &Resize,
     mut x: Value,
     stretches: &[Stretch],
-    how: &str,
 ) -> Result<Value, GraphError> {
-    let rounding = node.string("nearest_mode").unwrap_or("round_prefer_floor");
+    let how = resize.coordinate_transformation_mode();
+    let rounding = resize.nearest_mode();
     let mut times = vec![1; importer.graph.shape(&x)?.len()];
     for stretch in stretches {
-        let at = coordinates(how, stretch.from, stretch.to, stretch.scale)
-            .ok_or_else(|| unknown_coordinates(node, how))?;
+        let at = coordinates(&how, stretch.from, stretch.to, stretch.scale)
+            .ok_or_else(|| unknown_coordinates(node, &how))?;
         let last = (stretch.from - 1) as f64;
         let places: Option<Vec<usize>> = at
             .into_iter()
-            .map(|at| rounded(at, rounding).map(|at| at.clamp(0.0, last) as usize))
+            .map(|at| rounded(at, &rounding).map(|at| at.clamp(0.0, last) as usize))
             .collect();
         let places = places
             .ok_or_else(|| node.error(format!("the rounding {rounding} is not supported")))?;

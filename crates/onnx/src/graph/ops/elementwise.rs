@@ -2,9 +2,23 @@
 
 use std::f32::consts::FRAC_2_SQRT_PI;
 
-use super::{Cotangents, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
+use super::{Cotangents, Op, Product, Types, broadcast, describe, f32_of, single, unbroadcast};
+use crate::graph::attribute::attributes;
 use crate::graph::{ElementType, Graph, GraphError, Node, Shape, Value, ValueType};
-use crate::op::Op;
+
+attributes! {
+    /// `x` where positive, else `alpha (exp(x) - 1)`.
+    pub struct Elu {
+        /// What large negative numbers come to, negated.
+        alpha: f32 = 1.0,
+    }
+
+    /// `x` where positive, else `alpha x`.
+    pub struct LeakyRelu {
+        /// The slope of negative numbers.
+        alpha: f32 = 0.01,
+    }
+}
 
 pub(super) fn unary_shape(graph: &Graph, node: &Node) -> Types {
     Ok(vec![graph.value_type(node.input(0)?)?.clone()])
@@ -133,7 +147,7 @@ pub(super) fn pow_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: u
     }
     let one = graph.scalar(1.0);
     let reduced = graph.sub(exponent, &one)?;
-    let power = graph.apply(Op::Pow, &[base, &reduced], [])?;
+    let power = graph.apply(Op::Pow, &[base, &reduced])?;
     let slope = graph.mul(exponent, &power)?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
@@ -197,12 +211,12 @@ pub(super) fn sign_vjp(_: &mut Graph, _: &Node, _: Cotangents, _: usize) -> Prod
 }
 
 pub(super) fn sin_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    let slope = graph.apply(Op::Cos, &[node.input(0)?], [])?;
+    let slope = graph.apply(Op::Cos, &[node.input(0)?])?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
 pub(super) fn cos_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    let sine = graph.apply(Op::Sin, &[node.input(0)?], [])?;
+    let sine = graph.apply(Op::Sin, &[node.input(0)?])?;
     let slope = graph.neg(&sine)?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
@@ -217,8 +231,14 @@ pub(super) fn atan_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: 
 }
 
 /// `elu' = elu + alpha` below zero, and 1 above.
-pub(super) fn elu_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: usize) -> Product {
-    let (alpha, zero) = (graph.scalar(node.float("alpha", 1.0)), graph.scalar(0.0));
+pub(super) fn elu_vjp(
+    graph: &mut Graph,
+    node: &Node,
+    c: Cotangents,
+    position: usize,
+    elu: &Elu,
+) -> Product {
+    let (alpha, zero) = (graph.scalar(elu.alpha()), graph.scalar(0.0));
     let below = graph.add(node.output(0)?, &alpha)?;
     let above = graph.greater(node.input(0)?, &zero)?;
     let one = graph.scalar(1.0);
@@ -250,15 +270,16 @@ pub(super) fn leaky_relu_vjp(
     node: &Node,
     c: Cotangents,
     position: usize,
+    leaky: &LeakyRelu,
 ) -> Product {
-    let alpha = node.float("alpha", 0.01);
+    let alpha = leaky.alpha();
     if !(0.0..=1.0).contains(&alpha) {
         return Err(node.error(format!("alpha is {alpha}, expected a number from 0 to 1")));
     }
     let huge = graph.scalar(f32::MAX);
     let steep = graph.mul(node.output(0)?, &huge)?;
     let (low, high) = (graph.scalar(alpha), graph.scalar(1.0));
-    let slope = graph.apply(Op::Clip, &[&steep, &low, &high], [])?;
+    let slope = graph.apply(Op::Clip, &[&steep, &low, &high])?;
     chain(graph, node, &single(node, c)?, &slope, position)
 }
 
@@ -271,7 +292,7 @@ pub(super) fn clip_vjp(graph: &mut Graph, node: &Node, c: Cotangents, position: 
     let zero = graph.scalar(0.0);
     for (bound, op) in [(1, Op::Greater), (2, Op::Less)] {
         if let Some(limit) = node.optional_input(bound) {
-            let inside = graph.apply(op, &[x, limit], [])?;
+            let inside = graph.apply(op, &[x, limit])?;
             cotangent = graph.select(&inside, &cotangent, &zero)?;
         }
     }
@@ -282,7 +303,7 @@ fn extremum(graph: &mut Graph, node: &Node, c: Cotangents, position: usize, op: 
     if node.inputs.len() != 2 {
         return Err(node.error("only two inputs are supported"));
     }
-    let first_wins = graph.apply(op, &[node.input(0)?, node.input(1)?], [])?;
+    let first_wins = graph.apply(op, &[node.input(0)?, node.input(1)?])?;
     gate(
         graph,
         node,

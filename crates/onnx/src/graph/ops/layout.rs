@@ -1,11 +1,31 @@
 //! Operators that give the same elements another shape, and those about shapes.
 
 use super::{
-    Cotangents, Product, Types, axes, broadcast, describe, f32_of, is_number, known_ints,
+    Cotangents, Op, Product, Types, broadcast, describe, f32_of, is_number, known_axes, known_ints,
     normalize_axis, single, unbroadcast,
 };
-use crate::graph::{Attribute, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType};
-use crate::op::Op;
+use crate::graph::attribute::attributes;
+use crate::graph::{Constant, Dim, ElementType, Graph, GraphError, Node, Shape, Value, ValueType};
+
+attributes! {
+    /// The dimensions before an axis as one, and the others as another.
+    pub struct Flatten {
+        /// The first of the others.
+        axis: i64 = 1,
+    }
+
+    /// Dimensions in another order.
+    pub struct Transpose {
+        /// Which dimension comes where; reversed without.
+        perm: Option<Vec<i64>>,
+    }
+
+    /// A tensor as a node.
+    pub struct ConstantNode {
+        /// The tensor.
+        value: Constant,
+    }
+}
 
 /// How many values a row has; `None` when no machine can count them.
 fn fixed_product(shape: &[Dim]) -> Option<usize> {
@@ -66,9 +86,9 @@ pub(super) fn reshape_shape(graph: &Graph, node: &Node) -> Types {
     Ok(f32_of(shape))
 }
 
-pub(super) fn flatten_shape(graph: &Graph, node: &Node) -> Types {
+pub(super) fn flatten_shape(graph: &Graph, node: &Node, flatten: &Flatten) -> Types {
     let shape = graph.shape(node.input(0)?)?;
-    let axis = usize::try_from(node.int("axis", 1)).unwrap_or(usize::MAX);
+    let axis = usize::try_from(flatten.axis()).unwrap_or(usize::MAX);
     if axis > shape.len() {
         return Err(node.error(format!("axis {axis} is outside of {}", describe(shape))));
     }
@@ -81,9 +101,8 @@ pub(super) fn flatten_shape(graph: &Graph, node: &Node) -> Types {
     Ok(f32_of(vec![merge(&shape[..axis])?, merge(&shape[axis..])?]))
 }
 
-/// The permutation of a `Transpose`; reversed dimensions by default.
-fn permutation(node: &Node, rank: usize) -> Result<Vec<usize>, GraphError> {
-    let Some(given) = node.ints("perm") else {
+fn permutation(node: &Node, transpose: &Transpose, rank: usize) -> Result<Vec<usize>, GraphError> {
+    let Some(given) = &transpose.perm else {
         return Ok((0..rank).rev().collect());
     };
     let perm: Vec<_> = given
@@ -99,10 +118,10 @@ fn permutation(node: &Node, rank: usize) -> Result<Vec<usize>, GraphError> {
     }
 }
 
-pub(super) fn transpose_shape(graph: &Graph, node: &Node) -> Types {
+pub(super) fn transpose_shape(graph: &Graph, node: &Node, transpose: &Transpose) -> Types {
     let shape = graph.shape(node.input(0)?)?;
     Ok(f32_of(
-        permutation(node, shape.len())?
+        permutation(node, transpose, shape.len())?
             .into_iter()
             .map(|axis| shape[axis])
             .collect(),
@@ -113,7 +132,7 @@ pub(super) fn unsqueeze_shape(graph: &Graph, node: &Node) -> Types {
     let shape = graph.shape(node.input(0)?)?;
     let added = known_ints(graph, node.input(1)?).map_or(0, <[i64]>::len);
     let rank = shape.len() + added;
-    let axes = axes(graph, node, 1, rank)?;
+    let axes = known_axes(graph, node, node.input(1)?, rank)?;
     let mut rest = shape.iter().copied();
     let dims = (0..rank)
         .map(|axis| {
@@ -131,7 +150,7 @@ pub(super) fn unsqueeze_shape(graph: &Graph, node: &Node) -> Types {
 pub(super) fn squeeze_shape(graph: &Graph, node: &Node) -> Types {
     let shape = graph.shape(node.input(0)?)?;
     let axes = match node.optional_input(1) {
-        Some(_) => axes(graph, node, 1, shape.len())?,
+        Some(axes) => known_axes(graph, node, axes, shape.len())?,
         None => (0..shape.len())
             .filter(|&axis| shape[axis] == Dim::Fixed(1))
             .collect(),
@@ -176,13 +195,6 @@ pub(super) fn shape_shape(graph: &Graph, node: &Node) -> Types {
     }])
 }
 
-pub(super) fn constant_shape(_: &Graph, node: &Node) -> Types {
-    match node.attributes.get("value") {
-        Some(Attribute::Tensor(constant)) => Ok(vec![constant.value_type()]),
-        _ => Err(node.error("only constants with a tensor `value` are supported")),
-    }
-}
-
 /// `Reshape`, `Flatten`, `Squeeze` and `Unsqueeze`: back to the input's shape.
 pub(super) fn reshape_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {
     let cotangent = single(node, c)?;
@@ -205,17 +217,22 @@ pub(super) fn reshape_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usiz
     if sizes.iter().filter(|&&size| size == -1).count() <= 1 {
         return graph.reshape(&full, &sizes).map(Some);
     }
-    let target = graph.apply(Op::Shape, &[input], [])?;
-    graph.apply(Op::Reshape, &[&full, &target], []).map(Some)
+    let target = graph.apply(Op::Shape, &[input])?;
+    graph.apply(Op::Reshape, &[&full, &target]).map(Some)
 }
 
-pub(super) fn transpose_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {
+pub(super) fn transpose_vjp(
+    graph: &mut Graph,
+    node: &Node,
+    c: Cotangents,
+    transpose: &Transpose,
+) -> Product {
     let cotangent = single(node, c)?;
     if is_number(graph, &cotangent)? {
         return Ok(Some(cotangent));
     }
     let full = graph.expand_like(&cotangent, node.output(0)?)?;
-    let forward = permutation(node, graph.shape(node.input(0)?)?.len())?;
+    let forward = permutation(node, transpose, graph.shape(node.input(0)?)?.len())?;
     let mut inverse = vec![0; forward.len()];
     for (to, &from) in forward.iter().enumerate() {
         inverse[from] = to;

@@ -1,14 +1,29 @@
 //! Operators that join, cut and pad.
 
 use super::{
-    Cotangents, Product, Types, axes, describe, f32_of, is_number, known_ints, normalize_axis,
-    single,
+    Cotangents, Product, Types, describe, f32_of, is_number, known_axes, known_ints,
+    normalize_axis, single,
 };
+use crate::graph::attribute::attributes;
 use crate::graph::{Dim, ElementType, Graph, GraphError, Node, ValueType};
 
-pub(super) fn concat_shape(graph: &Graph, node: &Node) -> Types {
+attributes! {
+    /// What is joined along an axis.
+    pub struct Concat {
+        /// The axis, from the end where it is negative.
+        axis: i64,
+    }
+
+    /// Parts along an axis.
+    pub struct Split {
+        /// The axis, from the end where it is negative.
+        axis: i64 = 0,
+    }
+}
+
+pub(super) fn concat_shape(graph: &Graph, node: &Node, concat: &Concat) -> Types {
     let mut shape = graph.shape(node.input(0)?)?.to_vec();
-    let axis = normalize_axis(node, node.int("axis", 0), shape.len())?;
+    let axis = normalize_axis(node, concat.axis, shape.len())?;
     let mut total = 0;
     for index in 0..node.inputs.len() {
         let part = graph.shape(node.input(index)?)?;
@@ -33,9 +48,13 @@ pub(super) fn concat_shape(graph: &Graph, node: &Node) -> Types {
 }
 
 /// Sizes of the parts of a `Split`, and its axis.
-fn split_parts(graph: &Graph, node: &Node) -> Result<(usize, Vec<usize>), GraphError> {
+fn split_parts(
+    graph: &Graph,
+    node: &Node,
+    split: &Split,
+) -> Result<(usize, Vec<usize>), GraphError> {
     let shape = graph.shape(node.input(0)?)?;
-    let axis = normalize_axis(node, node.int("axis", 0), shape.len())?;
+    let axis = normalize_axis(node, split.axis(), shape.len())?;
     let Dim::Fixed(size) = shape[axis] else {
         return Err(node.error("the rows of the batch cannot be split"));
     };
@@ -56,9 +75,9 @@ fn split_parts(graph: &Graph, node: &Node) -> Result<(usize, Vec<usize>), GraphE
     Ok((axis, parts))
 }
 
-pub(super) fn split_shape(graph: &Graph, node: &Node) -> Types {
+pub(super) fn split_shape(graph: &Graph, node: &Node, split: &Split) -> Types {
     let shape = graph.shape(node.input(0)?)?;
-    let (axis, parts) = split_parts(graph, node)?;
+    let (axis, parts) = split_parts(graph, node, split)?;
     let part_type = |size| {
         let mut part = shape.to_vec();
         part[axis] = Dim::Fixed(size);
@@ -86,7 +105,7 @@ fn slice_ranges(graph: &Graph, node: &Node) -> Result<Vec<SliceRange>, GraphErro
     };
     let (starts, ends) = (list(1)?, list(2)?);
     let axes = match node.optional_input(3) {
-        Some(_) => axes(graph, node, 3, shape.len())?,
+        Some(axes) => known_axes(graph, node, axes, shape.len())?,
         None => (0..starts.len()).collect(),
     };
     if node.optional_input(4).is_some() && list(4)?.iter().any(|&step| step != 1) {
@@ -135,9 +154,6 @@ pub(super) fn slice_shape(graph: &Graph, node: &Node) -> Types {
 /// Zeros before and after each axis of a `Pad`.
 fn pad_amounts(graph: &Graph, node: &Node) -> Result<Vec<(usize, usize)>, GraphError> {
     let rank = graph.shape(node.input(0)?)?.len();
-    if node.string("mode").is_some_and(|mode| mode != "constant") {
-        return Err(node.error("only constant padding is supported"));
-    }
     let value = node.input(1)?;
     let pads = known_ints(graph, value)
         .filter(|pads| pads.len() == 2 * rank)
@@ -167,17 +183,14 @@ pub(super) fn concat_vjp(
     node: &Node,
     c: Cotangents,
     position: usize,
+    concat: &Concat,
 ) -> Product {
     let cotangent = single(node, c)?;
     if is_number(graph, &cotangent)? {
         return Ok(Some(cotangent));
     }
     let full = graph.expand_like(&cotangent, node.output(0)?)?;
-    let axis = normalize_axis(
-        node,
-        node.int("axis", 0),
-        graph.shape(node.output(0)?)?.len(),
-    )?;
+    let axis = normalize_axis(node, concat.axis, graph.shape(node.output(0)?)?.len())?;
     let mut start = 0;
     for index in 0..=position {
         let Dim::Fixed(size) = graph.shape(node.input(index)?)?[axis] else {
@@ -191,8 +204,8 @@ pub(super) fn concat_vjp(
     Ok(None)
 }
 
-pub(super) fn split_vjp(graph: &mut Graph, node: &Node, c: Cotangents, _: usize) -> Product {
-    let (axis, _) = split_parts(graph, node)?;
+pub(super) fn split_vjp(graph: &mut Graph, node: &Node, c: Cotangents, split: &Split) -> Product {
+    let (axis, _) = split_parts(graph, node, split)?;
     let zero = graph.scalar(0.0);
     let mut parts = Vec::with_capacity(node.outputs.len());
     for (output, cotangent) in node.outputs.iter().zip(c) {

@@ -1,11 +1,17 @@
-//! The in-memory form of a graph.
+//! The in-memory form of a graph, and the operators of its nodes.
+
+pub(crate) mod attribute;
+pub(crate) mod ops;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::op::Op;
 use crate::tensor::Tensor;
+pub use ops::{
+    Concat, ConstantNode, Convolution, Elu, Flatten, Gemm, LeakyRelu, Op, Reduction, Shares, Split,
+    Transpose,
+};
 
 /// The operator set that graphs are written in.
 pub const OPSET: i64 = 17;
@@ -87,6 +93,16 @@ pub enum Constant {
     },
 }
 
+/// An empty list of integers.
+impl Default for Constant {
+    fn default() -> Self {
+        Self::I64 {
+            shape: vec![0],
+            data: Vec::new(),
+        }
+    }
+}
+
 impl Constant {
     /// Sizes of the dimensions.
     pub fn shape(&self) -> &[usize] {
@@ -107,40 +123,18 @@ impl Constant {
     }
 }
 
-/// An operator's attribute.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Attribute {
-    /// One integer.
-    Int(i64),
-    /// One number.
-    Float(f32),
-    /// A string.
-    String(String),
-    /// A list of integers.
-    Ints(Vec<i64>),
-    /// A list of numbers.
-    Floats(Vec<f32>),
-    /// A tensor.
-    Tensor(Constant),
-}
-
 /// One application of an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node<O = Op> {
     /// Name, for messages.
     pub name: String,
-    /// The operator; its name alone where a file may have any.
+    /// The operator with its attributes.
     pub op: O,
     /// Inputs in the operator's order; `None` for an optional one that is left out.
     pub inputs: Vec<Option<Value>>,
     /// Outputs in the operator's order.
     pub outputs: Vec<Value>,
-    /// Attributes by name.
-    pub attributes: BTreeMap<String, Attribute>,
 }
-
-/// A node as a file has it, of an operator that graphs may not have.
-pub(crate) type FileNode = Node<String>;
 
 impl<O: fmt::Display> Node<O> {
     /// An error about this node.
@@ -174,38 +168,6 @@ impl<O: fmt::Display> Node<O> {
         self.outputs
             .get(index)
             .ok_or_else(|| self.error(format!("output {index} is missing")))
-    }
-
-    /// The integer attribute `name`, or `default`.
-    pub fn int(&self, name: &str, default: i64) -> i64 {
-        match self.attributes.get(name) {
-            Some(Attribute::Int(value)) => *value,
-            _ => default,
-        }
-    }
-
-    /// The attribute `name`, a number, or `default`.
-    pub fn float(&self, name: &str, default: f32) -> f32 {
-        match self.attributes.get(name) {
-            Some(Attribute::Float(value)) => *value,
-            _ => default,
-        }
-    }
-
-    /// The attribute `name`, a list of integers.
-    pub fn ints(&self, name: &str) -> Option<&[i64]> {
-        match self.attributes.get(name) {
-            Some(Attribute::Ints(values)) => Some(values),
-            _ => None,
-        }
-    }
-
-    /// The attribute `name`, a string.
-    pub fn string(&self, name: &str) -> Option<&str> {
-        match self.attributes.get(name) {
-            Some(Attribute::String(value)) => Some(value),
-            _ => None,
-        }
     }
 }
 
@@ -424,7 +386,7 @@ impl Graph {
         let mut renamed: HashMap<Value, Value> = HashMap::new();
         for node in &self.nodes {
             let output = &node.outputs[0];
-            if let (Op::Identity, Some(Some(input))) = (node.op, node.inputs.first())
+            if let (Op::Identity, Some(Some(input))) = (&node.op, node.inputs.first())
                 && self.outputs.contains(output)
                 && !self.outputs.contains(input)
                 && !self.inputs.contains(input)
