@@ -1,0 +1,1 @@
+"""Messages of `proto/lfbm/v1`, generated when the package is built."""
