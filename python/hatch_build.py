@@ -26,7 +26,13 @@ class GenerateMessages(BuildHookInterface):  # type: ignore[type-arg]
         into = Path(self.root, "src") if version == "editable" else Path(tempfile.mkdtemp(prefix="lfbm-"))
         self._scratch = None if version == "editable" else into
         well_known = importlib.resources.files("grpc_tools") / "_proto"
-        arguments = ["protoc", f"-I{self._proto()}", f"-I{well_known}", f"--python_out={into}", f"--pyi_out={into}"]
+        arguments = [
+            "protoc",
+            f"-I{self._proto()}",
+            f"-I{well_known}",
+            f"--python_out={into}",
+            f"--pyi_out={into}",
+        ]
         if protoc.main([*arguments, f"{MESSAGES}.proto"]) != 0:
             raise RuntimeError(f"protoc could not compile {MESSAGES}.proto; it says why above")
         if self._scratch is not None:
