@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -46,7 +46,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _fail("the output was closed")
     except (LfbmError, OSError) as error:
-        code = _fail(_text(error))
+        code = _fail(str(error))
     sys.exit(code)
 
 
@@ -104,7 +104,7 @@ def _score_all(client: Client, arguments: argparse.Namespace, printer: Printer) 
     return _ANOMALOUS if Verdict.ANOMALOUS in verdicts else 0
 
 
-def _outcomes(client: Client, arguments: argparse.Namespace) -> Iterator[Outcome]:
+def _outcomes(client: Client, arguments: argparse.Namespace) -> Generator[Outcome, None, None]:
     """One for each image. A single image is a single call, which is interactive."""
     inference = _arguments.inference(arguments)
     if len(arguments.images) > 1:
@@ -137,7 +137,7 @@ def _standard_input() -> bytes:
 
 def _text(error: LfbmError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
-        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+        return error.strerror
     return str(error)
 
 

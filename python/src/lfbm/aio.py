@@ -163,7 +163,7 @@ class AsyncClient:
         version: int | None = None,
         timeout: float | None = None,
     ) -> Inpainting:
-        """Completes the pixels where `mask` is false, once by each chain; there are four unless `inference` has others."""
+        """Completes the pixels where `mask` is false, once by each chain; the server's default is four chains."""
         target = self._options.target.replaced(model, version)
         request = await asyncio.to_thread(target.inpaint, image, About(mask, inference, priority))
         return Inpainting.of(await self._call(_service.INPAINT, request, timeout))
@@ -177,7 +177,7 @@ class AsyncClient:
         version: int | None = None,
         timeout: float | None = None,
     ) -> NDArray[np.float32]:
-        """Images of the model: count x H x W, or count x H x W x 3, from 0 to 1. A seed always gives the same images."""
+        """Images of the model: count x H x W, or count x H x W x 3, from 0 to 1. A seed decides them."""
         request = self._options.target.replaced(model, version).sample(count, seed)
         return samples_of(await self._call(_service.SAMPLE, request, timeout))
 

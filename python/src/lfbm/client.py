@@ -172,7 +172,7 @@ class Client:
         version: int | None = None,
         timeout: float | None = None,
     ) -> Inpainting:
-        """Completes the pixels where `mask` is false, once by each chain; there are four unless `inference` has others."""
+        """Completes the pixels where `mask` is false, once by each chain; the server's default is four chains."""
         target = self._options.target.replaced(model, version)
         request = target.inpaint(image, About(mask, inference, priority))
         return Inpainting.of(self._call(_service.INPAINT, request, timeout))
@@ -186,7 +186,7 @@ class Client:
         version: int | None = None,
         timeout: float | None = None,
     ) -> NDArray[np.float32]:
-        """Images of the model: count x H x W, or count x H x W x 3, from 0 to 1. A seed always gives the same images."""
+        """Images of the model: count x H x W, or count x H x W x 3, from 0 to 1. A seed decides them."""
         request = self._options.target.replaced(model, version).sample(count, seed)
         return samples_of(self._call(_service.SAMPLE, request, timeout))
 

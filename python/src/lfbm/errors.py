@@ -84,7 +84,7 @@ class UnavailableError(LfbmError):
     """No server answers at this address, it stops, or the connection broke."""
 
 
-class DeadlineExceededError(LfbmError, TimeoutError):
+class DeadlineExceededError(LfbmError):
     """There was no answer within `timeout`, or there cannot be one."""
 
 
