@@ -1,0 +1,234 @@
+"""Retries, time-outs and broken connections, against a server in this process that fails as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from lfbm import (
+    AsyncClient,
+    Client,
+    DeadlineExceededError,
+    InvalidRequestError,
+    LfbmError,
+    Outcome,
+    OverloadedError,
+    Score,
+    UnavailableError,
+)
+from lfbm._retry import retry_delay
+from lfbm.errors import of_code
+from lfbm.v1 import anomaly_detector_pb2 as pb
+
+from .fake import INVALID, OVERLOADED, UNAVAILABLE, fail, fake_server, image, log_joint_of, retry_info, score, status
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def flavour(request: pytest.FixtureRequest) -> str:
+    """Which client."""
+    kind: str = request.param
+    return kind
+
+
+def score_one(flavour: str, server: str, **options: Any) -> Score:
+    if flavour == "threads":
+        with Client(server, **options) as client:
+            return client.score(b"1")
+
+    async def call() -> Score:
+        async with AsyncClient(server, **options) as client:
+            return await client.score(b"1")
+
+    return asyncio.run(call())
+
+
+def score_all(flavour: str, server: str, images: list[bytes], **options: Any) -> list[Outcome]:
+    if flavour == "threads":
+        with Client(server, **options) as client:
+            return list(client.score_many(images, errors="return"))
+
+    async def call() -> list[Outcome]:
+        async with AsyncClient(server, **options) as client:
+            return [result async for result in client.score_many(images, errors="return")]
+
+    return asyncio.run(call())
+
+
+def log_joints(results: list[Outcome]) -> list[float]:
+    assert all(isinstance(result, Score) for result in results), results
+    return [result.log_joint for result in results if isinstance(result, Score)]
+
+
+class Failing:
+    """Fails so many times, then scores."""
+
+    def __init__(self, times: int, code: grpc.StatusCode, retry_after: float = 0.0) -> None:
+        self.calls = 0
+        self._times = times
+        self._error = status(code, "not now", retry_info(retry_after))
+
+    def __call__(self, _request: pb.ScoreRequest, context: grpc.ServicerContext) -> pb.ScoreResponse:
+        self.calls += 1
+        if self.calls <= self._times:
+            fail(context, self._error)
+        return score(1.0)
+
+
+@pytest.mark.parametrize("code", [OVERLOADED, UNAVAILABLE])
+def test_what_passes_is_tried_again(flavour: str, code: grpc.StatusCode) -> None:
+    failing = Failing(2, code)
+    with fake_server(score=failing) as server:
+        assert score_one(flavour, server, retries=2).log_joint == 1.0
+    assert failing.calls == 3
+
+
+def test_the_last_error_tells_all(flavour: str) -> None:
+    failing = Failing(9, OVERLOADED, retry_after=0.01)
+    with fake_server(score=failing) as server, pytest.raises(OverloadedError) as raised:
+        score_one(flavour, server, retries=1)
+    assert failing.calls == 2
+    error = raised.value
+    assert (error.code, error.message, error.retry_after, error.request_id) == (
+        OVERLOADED,
+        "not now",
+        0.01,
+        "a-request",
+    )
+    assert str(error) == "RESOURCE_EXHAUSTED: not now; try again in 0.010 s (request a-request)"
+
+
+def test_what_stays_is_not_tried_again(flavour: str) -> None:
+    failing = Failing(9, INVALID)
+    with fake_server(score=failing) as server, pytest.raises(InvalidRequestError):
+        score_one(flavour, server)
+    assert failing.calls == 1
+
+
+def test_the_delay_is_the_servers_or_the_back_off() -> None:
+    plain = of_code(UNAVAILABLE, "gone")
+    for attempt, longest in [(0, 0.1), (1, 0.2), (5, 3.2), (7, 10.0), (5000, 10.0)]:
+        delay = retry_delay(plain, attempt, retries=9999)
+        assert delay is not None
+        assert longest / 2 <= delay <= longest
+    assert retry_delay(of_code(OVERLOADED, "full", retry_after=33.0), 0, retries=1) == 33.0
+    assert retry_delay(plain, 1, retries=1) is None
+    assert retry_delay(of_code(INVALID, "wrong"), 0, retries=1) is None
+
+
+def test_no_server_at_all(flavour: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        server = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(UnavailableError, match=f"no connection to {server}"):
+            score_one(flavour, server, retries=0)
+        (result,) = score_all(flavour, server, [b"1"], retries=0)
+    assert isinstance(result, UnavailableError)
+
+
+def test_a_call_ends_with_its_timeout(flavour: str) -> None:
+    answer = threading.Event()
+
+    def never(_request: object, _context: object) -> pb.ScoreResponse:
+        answer.wait()
+        return score()
+
+    with fake_server(score=never) as server:
+        try:
+            with pytest.raises(DeadlineExceededError, match=r"no answer within 0\.2 s"):
+                score_one(flavour, server, timeout=0.2)
+        finally:
+            answer.set()
+
+
+def test_images_of_a_broken_stream_are_sent_in_another(flavour: str) -> None:
+    streams = 0
+
+    def breaks_once(
+        requests: Iterator[pb.ScoreStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ScoreStreamResponse]:
+        nonlocal streams
+        streams += 1
+        for request in requests:
+            if streams == 1 and log_joint_of(request.request) == 3:
+                fail(context, status(UNAVAILABLE, "the server stops"))
+            yield pb.ScoreStreamResponse(id=request.id, score=score(log_joint_of(request.request)))
+
+    with fake_server(stream=breaks_once) as server:
+        results = score_all(flavour, server, [image(number) for number in range(6)], retries=1)
+    assert log_joints(results) == [0, 1, 2, 3, 4, 5]
+    assert streams >= 2
+
+
+def test_a_refused_image_is_sent_again_in_the_same_stream(flavour: str) -> None:
+    refused: set[str] = set()
+
+    def refuses_once(
+        requests: Iterator[pb.ScoreStreamRequest], _context: grpc.ServicerContext
+    ) -> Iterator[pb.ScoreStreamResponse]:
+        for request in requests:
+            if request.id in refused:
+                yield pb.ScoreStreamResponse(id=request.id, score=score(log_joint_of(request.request)))
+            else:
+                refused.add(request.id)
+                yield pb.ScoreStreamResponse(id=request.id, error=status(OVERLOADED, "full", retry_info(0.01)))
+
+    with fake_server(stream=refuses_once) as server:
+        results = score_all(flavour, server, [image(number) for number in range(5)], retries=1)
+    assert log_joints(results) == [0, 1, 2, 3, 4]
+    assert len(refused) == 5
+
+
+def test_a_stream_that_ends_early_is_no_success(flavour: str) -> None:
+    def ends(requests: Iterator[pb.ScoreStreamRequest], _context: object) -> Iterator[pb.ScoreStreamResponse]:
+        next(requests)
+        return iter(())
+
+    with fake_server(stream=ends) as server:
+        (result,) = score_all(flavour, server, [b"1"], retries=0)
+    assert isinstance(result, UnavailableError)
+    assert "ended before the score" in result.message
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_silent_stream_is_given_up(flavour: str, alive: bool) -> None:
+    stop = threading.Event()
+    asked = threading.Event()
+
+    def silent(_requests: object, _context: object) -> Iterator[pb.ScoreStreamResponse]:
+        stop.wait()
+        return iter(())
+
+    def list_models(_request: object, _context: object) -> pb.ListModelsResponse:
+        asked.set()
+        if not alive:
+            stop.wait()
+        return pb.ListModelsResponse()
+
+    with fake_server(stream=silent, list_models=list_models) as server:
+        try:
+            results = score_all(flavour, server, [b"1", b"2"], timeout=0.3)
+        finally:
+            stop.set()
+    assert [type(result) for result in results] == [DeadlineExceededError] * 2
+    assert asked.is_set()
+
+
+def test_a_stream_that_cannot_be_opened_is_replaced_by_single_calls(flavour: str) -> None:
+    def single(request: pb.ScoreRequest, _context: object) -> pb.ScoreResponse:
+        return score(log_joint_of(request))
+
+    # This server does not know ScoreStream.
+    with fake_server(score=single) as server:
+        results = score_all(flavour, server, [image(number) for number in range(40)])
+    assert log_joints(results) == list(range(40))
+
+
+def test_errors_are_of_one_class() -> None:
+    for kind in (OverloadedError, UnavailableError, DeadlineExceededError, InvalidRequestError):
+        assert issubclass(kind, LfbmError)
