@@ -9,6 +9,9 @@ PREFIX ?= $(HOME)/.local
 BUNDLE ?= models/mnist-not4
 PYTHON_LIBS := third_party/python
 PYTHON_CLIENT := third_party/python-client
+PYTHON_VENV := third_party/python-venv
+PYTHON_SOURCES := $(shell find python -name '*.py' -not -name '*_pb2.py') python/pyproject.toml \
+  proto/lfbm/v1/anomaly_detector.proto
 DEPLOY_TOOLS := third_party/deploy-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
@@ -40,13 +43,30 @@ $(PYTHON_LIBS)/.installed: scripts/requirements.txt
 	touch $@
 
 .PHONY: python-client
-python-client: $(PYTHON_CLIENT)/.installed ## Put gRPC for Python and the stubs of proto/ into third_party/python-client
+python-client: $(PYTHON_CLIENT)/.installed ## Put the Python package and what it needs into third_party/python-client
 
-$(PYTHON_CLIENT)/.installed: examples/requirements.txt proto/lfbm/v1/anomaly_detector.proto
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(PYTHON_CLIENT) -r $<
-	PYTHONPATH=$(PYTHON_CLIENT) $(PYTHON) -m grpc_tools.protoc -I proto \
-	  --python_out=$(PYTHON_CLIENT) --grpc_python_out=$(PYTHON_CLIENT) lfbm/v1/anomaly_detector.proto
+$(PYTHON_CLIENT)/.installed: $(PYTHON_SOURCES)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(PYTHON_CLIENT) \
+	  --constraint python/requirements-test.txt ./python
 	touch $@
+
+$(PYTHON_VENV)/.installed: python/requirements-test.txt
+	$(PYTHON) -m venv $(PYTHON_VENV)
+	$(PYTHON_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# The wheel is built from the sdist, so that this one is complete.
+.PHONY: python-test
+python-test: onnxruntime $(PYTHON_VENV)/.installed ## Build the Python package, lint it, and test it against a server
+	cargo build --bins
+	$(PYTHON_VENV)/bin/ruff check python
+	$(PYTHON_VENV)/bin/ruff format --check python
+	rm -rf python/dist
+	$(PYTHON_VENV)/bin/python -m build --outdir python/dist python >/dev/null
+	$(PYTHON_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps \
+	  python/dist/*.whl
+	cd $(PYTHON_VENV) && bin/mypy --config-file ../../python/pyproject.toml -p lfbm
+	$(PYTHON_VENV)/bin/python -m pytest --quiet python
 
 $(DEPLOY_TOOLS)/.installed: deploy/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(DEPLOY_TOOLS) -r $<
