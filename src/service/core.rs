@@ -80,7 +80,7 @@ impl Outcome {
 
 impl Core {
     /// The model that a message means.
-    pub(super) fn model(
+    pub(crate) fn model(
         &self,
         call: &Call,
         name: &str,
@@ -219,7 +219,7 @@ pub(super) async fn counted<T>(
 
 /// Does work on so many pixels or bytes: here if it is short, else outside the threads that serve
 /// connections.
-pub(super) async fn compute<T: Send + 'static>(
+pub(crate) async fn compute<T: Send + 'static>(
     size: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServiceError> {

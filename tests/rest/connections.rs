@@ -1,0 +1,1 @@
+//! Connections, deadlines, overload and the end.
