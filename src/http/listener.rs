@@ -27,7 +27,7 @@ use crate::phase::Phases;
 use crate::transport::{Reloaded, Tls};
 
 /// As many connections there may be; others wait.
-pub const MAX_CONNECTIONS: usize = 1024;
+pub const MAX_CONNECTIONS: usize = 512;
 /// With fewer left, a connection ends with its first answer: probes find room.
 const FEW: usize = MAX_CONNECTIONS / 4;
 /// How long a connection may take to its first byte or a handshake, and be without a request: less than

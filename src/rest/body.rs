@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http_body_util::BodyExt;
 
 use crate::memory::{Memory, Reservation};
@@ -14,6 +14,9 @@ use crate::wire::{DecompressError, Encoding};
 
 /// A body is held as it came, and a second time while its buffer grows or what is in it is decoded.
 const COPIES: usize = 2;
+
+/// How long the rest of a body may take whose request is refused.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Limits on bodies.
 #[derive(Clone, Debug)]
@@ -53,7 +56,7 @@ impl BodyLimits {
     pub(super) async fn read(
         &self,
         headers: &HeaderMap,
-        body: Body,
+        body: &mut Body,
         deadline: Option<Instant>,
     ) -> Result<Received, ServiceError> {
         let encoding = match headers.get(CONTENT_ENCODING) {
@@ -85,6 +88,26 @@ impl BodyLimits {
         }
     }
 
+    /// Reads what is left of a refused body, within bounds, and keeps nothing of it: a client that still
+    /// sends when its connection is closed would not see why.
+    pub(super) async fn discard(&self, headers: &HeaderMap, body: &mut Body) {
+        if headers.contains_key(EXPECT) {
+            return;
+        }
+        let mut left = self.max_bytes;
+        let rest = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let read = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(read) {
+                    Some(less) => left = less,
+                    None => return,
+                }
+            }
+        };
+        // Whoever takes longer is not waited for.
+        let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
+    }
+
     fn check(&self, length: usize) -> Result<(), ServiceError> {
         if length <= self.max_bytes {
             return Ok(());
@@ -94,7 +117,7 @@ impl BodyLimits {
         Err(ServiceError::TooLong(text))
     }
 
-    async fn collect(&self, mut body: Body) -> Result<Received, ServiceError> {
+    async fn collect(&self, body: &mut Body) -> Result<Received, ServiceError> {
         let mut received = Received {
             bytes: Vec::new(),
             memory: self.memory.reservation(),

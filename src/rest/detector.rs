@@ -12,11 +12,11 @@ use super::error::RestError;
 use super::json::JsonRequest;
 use super::parameters::{Asked, Given};
 use super::route::{Operation, Route};
-use super::{overlay, replies};
+use super::{open_inference, openapi, overlay, replies};
 use crate::models::Model;
 use crate::request::{Draft, Image, ImageForm, Priority, Tensor, Violation};
 use crate::service::{Call, Core, ServiceError, compute, explain, messages, sample, score};
-use crate::wire::open_inference;
+use crate::wire;
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PNG: HeaderValue = HeaderValue::from_static("image/png");
@@ -34,12 +34,12 @@ pub(super) struct Asking<'a> {
 impl Asking<'_> {
     /// The model that the path names.
     pub(super) fn model(&self) -> Result<Arc<Model>, RestError> {
-        let version = open_inference::version(&self.route.version)?;
+        let version = wire::open_inference::version(&self.route.version)?;
         Ok(self.core.model(&self.call, &self.route.model, version)?)
     }
 
-    /// Answers a request of `/v1`.
-    pub(super) async fn answer(self, body: Body) -> Result<Response<Body>, RestError> {
+    /// Answers the request.
+    pub(super) async fn answer(self, body: &mut Body) -> Result<Response<Body>, RestError> {
         match self.route.operation {
             Operation::ListModels => {
                 let catalog = self.core.models.catalog();
@@ -48,15 +48,19 @@ impl Asking<'_> {
             }
             Operation::GetModel => {
                 let model = self.model()?;
-                Ok(json(&replies::Model::from(messages::model(&model.manifest))))
+                Ok(json(&replies::Model::from(messages::model(
+                    &model.manifest,
+                ))))
             }
             Operation::Score => self.score(body).await,
             Operation::Explain => self.explain(body).await,
             Operation::Sample => self.sample(body).await,
+            Operation::Description => Ok(of_type(JSON, openapi::DOCUMENT.as_bytes().to_vec())),
+            _ => open_inference::answer(self, body).await,
         }
     }
 
-    async fn score(self, body: Body) -> Result<Response<Body>, RestError> {
+    async fn score(self, body: &mut Body) -> Result<Response<Body>, RestError> {
         let model = self.model()?;
         let mut request = self.read(body).await?;
         let draft = request.draft(None);
@@ -64,7 +68,7 @@ impl Asking<'_> {
         Ok(json(&replies::Score::from(reply)))
     }
 
-    async fn explain(self, body: Body) -> Result<Response<Body>, RestError> {
+    async fn explain(self, body: &mut Body) -> Result<Response<Body>, RestError> {
         let model = self.model()?;
         let mut request = self.read(body).await?;
         let as_png = accepts_png(self.headers);
@@ -80,7 +84,7 @@ impl Asking<'_> {
         Ok(json(&replies::Explanation::from(reply)))
     }
 
-    async fn sample(self, body: Body) -> Result<Response<Body>, RestError> {
+    async fn sample(self, body: &mut Body) -> Result<Response<Body>, RestError> {
         let model = self.model()?;
         let request = self.read(body).await?;
         let asked = sample::Asked {
@@ -93,7 +97,7 @@ impl Asking<'_> {
     }
 
     /// Reads the body and the parameters.
-    async fn read(&self, body: Body) -> Result<Read, RestError> {
+    async fn read(&self, body: &mut Body) -> Result<Read, RestError> {
         let operation = self.route.operation;
         let of_query = Given::of_query(self.query.unwrap_or_default())?;
         let deadline = self.call.deadline();
@@ -156,7 +160,9 @@ impl Read {
 
 /// Whether a body is JSON; all others are images.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let media_type = content_type.unwrap_or_default().split(';').next();
     let media_type = media_type.unwrap_or_default().trim().to_ascii_lowercase();
     media_type == "application/json" || media_type.ends_with("+json")
@@ -170,7 +176,8 @@ fn accepts_png(headers: &HeaderMap) -> bool {
         .flat_map(|value| value.split(','))
         .map(|range| range.split(';').next().unwrap_or_default().trim());
     // The first that there is.
-    accepted.find(|range| matches!(*range, "image/png" | "image/*" | "application/json" | "*/*"))
+    accepted
+        .find(|range| matches!(*range, "image/png" | "image/*" | "application/json" | "*/*"))
         .is_some_and(|range| range.starts_with("image/"))
 }
 
@@ -182,7 +189,7 @@ pub(super) fn json(reply: &impl Serialize) -> Response<Body> {
     of_type(JSON, body)
 }
 
-fn of_type(content_type: HeaderValue, body: Vec<u8>) -> Response<Body> {
+pub(super) fn of_type(content_type: HeaderValue, body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response

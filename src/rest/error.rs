@@ -29,6 +29,11 @@ pub(super) enum RestError {
 }
 
 impl RestError {
+    /// Whether the client has had its time to send the body.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Service(ServiceError::Late { .. }))
+    }
+
     /// Counts what was refused, logs what is the server's fault.
     pub(super) fn observe(&self, metrics: &Metrics) {
         match self {

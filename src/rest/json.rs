@@ -110,7 +110,10 @@ enum Content<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with data_type, shape and data")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with data_type, shape and data"
+)]
 struct JsonTensor<'a> {
     #[serde(borrow)]
     data_type: Cow<'a, str>,
@@ -202,7 +205,11 @@ mod tests {
     #[test]
     fn images_are_files_or_tensors() {
         let read = |text: &str| JsonRequest::read(text.as_bytes()).unwrap();
-        for file in [r#"{"image": "AAEC"}"#, r#"{"image": "AA\u0045C"}"#, r#"{"image": "AAE="}"#] {
+        for file in [
+            r#"{"image": "AAEC"}"#,
+            r#"{"image": "AA\u0045C"}"#,
+            r#"{"image": "AAE="}"#,
+        ] {
             assert!(matches!(read(file).image, Some(Image::File(_))), "{file}");
         }
         let tensor = r#"{"image": {"data_type": "uint8", "shape": [1, 3], "data": "AAEC"},
@@ -244,7 +251,10 @@ mod tests {
             let violation = JsonRequest::read(text.as_bytes()).unwrap_err();
             let start = &text[..text.len().min(60)];
             assert_eq!(violation.field, field, "{start}: {violation:?}");
-            assert!(violation.description.contains(part), "{start}: {violation:?}");
+            assert!(
+                violation.description.contains(part),
+                "{start}: {violation:?}"
+            );
             assert!(violation.description.len() <= MAX_REASON_BYTES);
         }
     }

@@ -1,10 +1,13 @@
-//! REST: `/v1` for curl and browsers. Adapters around the core of [`crate::service`], with its limits,
+//! REST: `/v1` for curl and browsers, `/v2` for clients of the Open Inference Protocol. Adapters around the core of [`crate::service`], with its limits,
 //! priorities, deadlines, tokens and errors.
 
 mod body;
 mod detector;
 mod error;
+mod infer_request;
 mod json;
+mod open_inference;
+mod openapi;
 mod overlay;
 mod parameters;
 mod problem;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, Response};
 use futures_util::FutureExt;
 use tracing::Instrument;
@@ -43,12 +47,20 @@ pub struct Rest(Arc<Shared>);
 struct Shared {
     core: Arc<Core>,
     tokens: Option<Tokens>,
+    /// Whether health needs no token.
+    open_health: bool,
     limits: BodyLimits,
 }
 
 impl Rest {
-    /// Answers by `core`; with `tokens`, only requests that carry one.
-    pub fn new(core: Arc<Core>, tokens: Option<Tokens>, settings: &RequestSettings) -> Self {
+    /// Answers by `core`; with `tokens`, only requests that carry one, health checks excepted if
+    /// `open_health`.
+    pub fn new(
+        core: Arc<Core>,
+        tokens: Option<Tokens>,
+        open_health: bool,
+        settings: &RequestSettings,
+    ) -> Self {
         let limits = BodyLimits {
             memory: core.memory.clone(),
             max_bytes: settings.max_message_bytes,
@@ -57,6 +69,7 @@ impl Rest {
         Self(Arc::new(Shared {
             core,
             tokens,
+            open_health,
             limits,
         }))
     }
@@ -66,7 +79,11 @@ impl Rest {
         let Shared { core, tokens, .. } = &*self.0;
         let id = request_id(request.headers());
         let route = Route::of(request.uri().path());
-        let name = route.as_ref().map_or(UNKNOWN, |route| route.operation.name());
+        let name = route
+            .as_ref()
+            .map_or(UNKNOWN, |route| route.operation.name());
+        let is_open_inference =
+            (route.as_ref()).is_some_and(|route| route.operation.is_open_inference());
         let observation = Observation::start(&core.metrics, name, &id);
         let authenticated = tokens
             .as_ref()
@@ -75,6 +92,7 @@ impl Rest {
         if authenticated {
             continue_trace(&observation.span, request.headers());
         }
+        let (head, mut body) = request.into_parts();
         let answer = async {
             if !is_secure {
                 return Err(RestError::NoTls);
@@ -82,11 +100,14 @@ impl Rest {
             if core.phases.is_draining() {
                 return Err(ServiceError::Draining.into());
             }
-            if !authenticated {
+            let is_probe = route
+                .as_ref()
+                .is_some_and(|route| route.operation.is_probe());
+            if !authenticated && !(self.0.open_health && is_probe) {
                 return Err(ServiceError::Unauthenticated.into());
             }
             let answering = observation.model.clone();
-            self.0.answer(route, answering, request).await
+            self.0.answer(route, answering, &head, &mut body).await
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let answered = answer.instrument(observation.span.clone()).await;
@@ -94,8 +115,11 @@ impl Rest {
         let (mut response, code) = match answered {
             Ok(response) => (response, tonic::Code::Ok),
             Err(error) => {
+                if !error.is_late() {
+                    self.0.limits.discard(&head.headers, &mut body).await;
+                }
                 observation.span.in_scope(|| error.observe(&core.metrics));
-                problem::reply(error, id.to_str().unwrap_or_default(), false)
+                problem::reply(error, id.to_str().unwrap_or_default(), is_open_inference)
             }
         };
         response.headers_mut().insert(REQUEST_ID, id);
@@ -109,10 +133,10 @@ impl Shared {
         &self,
         route: Option<Route>,
         answering: AnsweringModel,
-        request: Request<Body>,
+        head: &Parts,
+        body: &mut Body,
     ) -> Result<Response<Body>, RestError> {
         let route = route.ok_or(RestError::NoRoute)?;
-        let (head, body) = request.into_parts();
         let expected = route.operation.method();
         let asks_for_head = head.method == Method::HEAD && expected == Method::GET;
         if head.method != expected && !asks_for_head {
@@ -137,9 +161,15 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Violation> {
         return Ok(None);
     };
     let milliseconds = value.to_str().ok().and_then(|text| text.parse().ok());
-    milliseconds.map(Duration::from_millis).map(Some).ok_or_else(|| {
-        let got = String::from_utf8_lossy(value.as_bytes());
-        let reason = format!("expected a whole number of milliseconds, got {:?}", cut(&got));
-        Violation::new(TIMEOUT, reason)
-    })
+    milliseconds
+        .map(Duration::from_millis)
+        .map(Some)
+        .ok_or_else(|| {
+            let got = String::from_utf8_lossy(value.as_bytes());
+            let reason = format!(
+                "expected a whole number of milliseconds, got {:?}",
+                cut(&got)
+            );
+            Violation::new(TIMEOUT, reason)
+        })
 }

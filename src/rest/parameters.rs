@@ -1,8 +1,10 @@
 //! Parameters of a request, which come in the query or in JSON.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use lfbm_wire::inference::InferParameter;
 use lfbm_wire::inference::infer_parameter::ParameterChoice;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -64,6 +66,26 @@ impl Given {
         Ok(())
     }
 
+    /// Takes one out.
+    pub(super) fn take(&mut self, name: &str) -> Option<ParameterChoice> {
+        let index = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.swap_remove(index).1)
+    }
+
+    /// The name of one of them, if there are any.
+    pub(super) fn any(&self) -> Option<&str> {
+        self.0.first().map(|(name, _)| name.as_str())
+    }
+
+    /// As messages have them.
+    pub(super) fn into_map(self) -> HashMap<String, InferParameter> {
+        let parameter = |(name, choice)| {
+            let parameter_choice = Some(choice);
+            (name, InferParameter { parameter_choice })
+        };
+        self.0.into_iter().map(parameter).collect()
+    }
+
     /// These and others.
     pub(super) fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);
@@ -120,7 +142,7 @@ fn names(operation: Operation) -> impl Iterator<Item = (&'static str, &'static s
         Operation::Score => !matches!(name, "form" | "count"),
         Operation::Explain => name != "count",
         Operation::Sample => matches!(name, "count" | "seed" | "form" | "timeout_ms"),
-        Operation::ListModels | Operation::GetModel => false,
+        _ => false,
     };
     NAMES.into_iter().filter(move |(name, _)| takes(name))
 }

@@ -89,7 +89,9 @@ pub(super) fn reply(
         headers.insert(WWW_AUTHENTICATE, BEARER);
     }
     // Whole seconds, one at least: a client that rounds down would come too early.
-    let retry_after = report.retry_after.map(|time| time.as_millis().div_ceil(1000));
+    let retry_after = report
+        .retry_after
+        .map(|time| time.as_millis().div_ceil(1000));
     let retry_after = match retry_after {
         None if status == StatusCode::SERVICE_UNAVAILABLE => Some(1),
         other => other,

@@ -11,6 +11,13 @@ pub(super) enum Operation {
     Score,
     Explain,
     Sample,
+    ServerMetadata,
+    ServerLive,
+    ServerReady,
+    ModelMetadata,
+    ModelReady,
+    ModelInfer,
+    Description,
 }
 
 impl Operation {
@@ -22,14 +29,51 @@ impl Operation {
             Self::Score => "Score",
             Self::Explain => "Explain",
             Self::Sample => "Sample",
+            Self::ServerMetadata => "ServerMetadata",
+            Self::ServerLive => "ServerLive",
+            Self::ServerReady => "ServerReady",
+            Self::ModelMetadata => "ModelMetadata",
+            Self::ModelReady => "ModelReady",
+            Self::ModelInfer => "ModelInfer",
+            Self::Description => "OpenApi",
         }
     }
 
     /// Its method of HTTP.
     pub(super) fn method(self) -> Method {
         match self {
-            Self::ListModels | Self::GetModel => Method::GET,
-            Self::Score | Self::Explain | Self::Sample => Method::POST,
+            Self::Score | Self::Explain | Self::Sample | Self::ModelInfer => Method::POST,
+            _ => Method::GET,
+        }
+    }
+
+    /// Whether it tells health, or nothing that the documentation does not.
+    pub(super) fn is_probe(self) -> bool {
+        matches!(
+            self,
+            Self::ServerLive | Self::ServerReady | Self::ModelReady | Self::Description
+        )
+    }
+
+    /// Whether it is of the Open Inference Protocol.
+    pub(super) fn is_open_inference(self) -> bool {
+        matches!(
+            self,
+            Self::ServerMetadata
+                | Self::ServerLive
+                | Self::ServerReady
+                | Self::ModelMetadata
+                | Self::ModelReady
+                | Self::ModelInfer
+        )
+    }
+
+    /// The operation of the Open Inference Protocol that ends a model's path.
+    fn of_model(name: &str) -> Option<Self> {
+        match name {
+            "ready" => Some(Self::ModelReady),
+            "infer" => Some(Self::ModelInfer),
+            _ => None,
         }
     }
 
@@ -68,6 +112,18 @@ impl Route {
                 let (version, operation) = Self::custom(version)?;
                 Self::new(operation, model, version)
             }
+            ["openapi.json"] => Self::new(Operation::Description, "", ""),
+            ["v2"] => Self::new(Operation::ServerMetadata, "", ""),
+            ["v2", "health", "live"] => Self::new(Operation::ServerLive, "", ""),
+            ["v2", "health", "ready"] => Self::new(Operation::ServerReady, "", ""),
+            ["v2", "models", model] => Self::new(Operation::ModelMetadata, model, ""),
+            ["v2", "models", model, "versions", version] => {
+                Self::new(Operation::ModelMetadata, model, version)
+            }
+            ["v2", "models", model, name] => Self::new(Operation::of_model(name)?, model, ""),
+            ["v2", "models", model, "versions", version, name] => {
+                Self::new(Operation::of_model(name)?, model, version)
+            }
             _ => None,
         }
     }
@@ -103,14 +159,37 @@ mod tests {
             ("/v1/models", Some((Operation::ListModels, "", ""))),
             ("/v1/models/a", Some((Operation::GetModel, "a", ""))),
             ("/v1/models/a:score", Some((Operation::Score, "a", ""))),
-            ("/v1/models/a%20b:explain", Some((Operation::Explain, "a b", ""))),
-            ("/v1/models/a/versions/2", Some((Operation::GetModel, "a", "2"))),
-            ("/v1/models/a/versions/2:sample", Some((Operation::Sample, "a", "2"))),
+            (
+                "/v1/models/a%20b:explain",
+                Some((Operation::Explain, "a b", "")),
+            ),
+            (
+                "/v1/models/a/versions/2",
+                Some((Operation::GetModel, "a", "2")),
+            ),
+            (
+                "/v1/models/a/versions/2:sample",
+                Some((Operation::Sample, "a", "2")),
+            ),
             ("/v1/models/a:forget", None),
             ("/v1/models/%ff:score", None),
             ("/v1/models/a/versions", None),
             ("/v1/models/a/versions/2/3", None),
             ("/v1", None),
+            ("/v2", Some((Operation::ServerMetadata, "", ""))),
+            ("/v2/health/ready", Some((Operation::ServerReady, "", ""))),
+            ("/v2/models/a", Some((Operation::ModelMetadata, "a", ""))),
+            ("/v2/models/a/ready", Some((Operation::ModelReady, "a", ""))),
+            (
+                "/v2/models/a/versions/3",
+                Some((Operation::ModelMetadata, "a", "3")),
+            ),
+            (
+                "/v2/models/a/versions/3/infer",
+                Some((Operation::ModelInfer, "a", "3")),
+            ),
+            ("/v2/models/a/versions/3/infer/b", None),
+            ("/v2/models/a/generate", None),
             ("", None),
         ] {
             let expected = expected.map(|(operation, model, version)| Route {

@@ -15,10 +15,10 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::http::{self, HttpState};
-use crate::rest::Rest;
 use crate::memory::Memory;
 use crate::models::{self, Models};
 use crate::phase::Lifecycle;
+use crate::rest::Rest;
 use crate::service::{Core, Health};
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
@@ -132,7 +132,7 @@ impl Server {
             phases: phases.clone(),
         });
         let open_health = config.endpoint.auth_open_health;
-        let rest = Rest::new(Arc::clone(&core), tokens.clone(), requests);
+        let rest = Rest::new(Arc::clone(&core), tokens.clone(), open_health, requests);
         let services = grpc::services(core, health_service, requests, tokens.clone(), open_health)?;
         let poll_s = config.models.model_poll_s;
         let poll = (poll_s > 0).then(|| Duration::from_secs(poll_s));

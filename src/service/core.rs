@@ -205,7 +205,7 @@ impl Core {
 }
 
 /// Counts a request among those of its model when it ends.
-pub(super) async fn counted<T>(
+pub(crate) async fn counted<T>(
     model: &Model,
     request: impl Future<Output = Result<T, ServiceError>>,
 ) -> Result<T, ServiceError> {

@@ -36,10 +36,7 @@ pub struct Tls {
 ///
 /// # Errors
 /// When the files make none now.
-pub async fn server_config(
-    files: TlsFiles,
-    metrics: Metrics,
-) -> anyhow::Result<Reloaded<Tls>> {
+pub async fn server_config(files: TlsFiles, metrics: Metrics) -> anyhow::Result<Reloaded<Tls>> {
     let mut paths = vec![files.certificate, files.key];
     paths.extend(files.client_authorities);
     reload("tls", paths, metrics, |contents| match contents {

@@ -4,10 +4,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/python.rs"]
+mod python;
 
 mod access;
 mod connections;
 mod errors;
+mod open_inference;
+mod openapi;
 mod scores;
 
 use std::io::Read;
@@ -65,7 +69,11 @@ fn send_with(
     }
     let mut response = agent.run(request.body(body).unwrap()).unwrap();
     let mut body = Vec::new();
-    response.body_mut().as_reader().read_to_end(&mut body).unwrap();
+    response
+        .body_mut()
+        .as_reader()
+        .read_to_end(&mut body)
+        .unwrap();
     Answer {
         status: response.status(),
         headers: response.headers().clone(),

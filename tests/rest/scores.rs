@@ -100,9 +100,7 @@ async fn a_mask_and_tensors_come_in_json() {
     let server = Server::start(bundle.dir(), folder.path(), &[]);
     let bytes = pixels(&bundle.manifest().image, 1);
     let mask: Vec<u8> = (0..784).map(|pixel| u8::from(pixel % 28 < 14)).collect();
-    let tensor = |bytes: &[u8]| {
-        json!({"data_type": "uint8", "shape": [28, 28], "data": BASE64_STANDARD.encode(bytes)})
-    };
+    let tensor = |bytes: &[u8]| json!({"data_type": "uint8", "shape": [28, 28], "data": BASE64_STANDARD.encode(bytes)});
     let mut request = encoded(png(bytes.clone()));
     request.mask = Some(lfbm_wire::Tensor {
         data_type: lfbm_wire::DataType::Uint8.into(),
@@ -133,19 +131,31 @@ async fn explanations_are_json_or_a_picture() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let got = answer.json();
     assert_same(&got["score"], expected.score.as_ref().unwrap());
-    assert_eq!(got["chains"].as_array().unwrap().len(), expected.chains.len());
+    assert_eq!(
+        got["chains"].as_array().unwrap().len(),
+        expected.chains.len()
+    );
     for (name, image) in [
         ("reconstruction", expected.reconstruction.unwrap()),
         ("residual", expected.residual.unwrap()),
     ] {
         let tensor = image.tensor.unwrap();
-        assert_eq!(got[name]["png"], BASE64_STANDARD.encode(&image.png), "{name}");
+        assert_eq!(
+            got[name]["png"],
+            BASE64_STANDARD.encode(&image.png),
+            "{name}"
+        );
         let data = BASE64_STANDARD.encode(&tensor.data);
         assert_eq!(got[name]["tensor"]["data"], data, "{name}");
         assert_eq!(got[name]["tensor"]["data_type"], "float32");
         assert_eq!(got[name]["tensor"]["shape"], json!([1, 28, 28]));
     }
-    let only = post(&server, &format!("{}?form=png", path("explain")), &[], &file);
+    let only = post(
+        &server,
+        &format!("{}?form=png", path("explain")),
+        &[],
+        &file,
+    );
     assert_eq!(only.json()["residual"]["tensor"], Value::Null);
 
     let accept = [("accept", "image/png")];
@@ -169,7 +179,12 @@ async fn samples_are_those_of_grpc() {
     };
     let expected = client(&server).await.sample(request).await.unwrap();
     let expected = expected.into_inner();
-    let by_query = post(&server, &format!("{}?count=2&seed=9", path("sample")), &[], b"");
+    let by_query = post(
+        &server,
+        &format!("{}?count=2&seed=9", path("sample")),
+        &[],
+        b"",
+    );
     let parameters = json!({"parameters": {"count": 2, "seed": 9}});
     let by_json = post_json(&server, &path("sample"), &parameters);
     for answer in [by_query, by_json] {
@@ -197,7 +212,10 @@ async fn models_are_listed_and_described() {
         assert_eq!(all, json!({"models": [model]}));
         let manifest = bundle.manifest();
         assert_eq!(model["name"], manifest.name);
-        assert_eq!(model["image"], json!({"channels": 1, "height": 28, "width": 28}));
+        assert_eq!(
+            model["image"],
+            json!({"channels": 1, "height": 28, "width": 28})
+        );
         assert_eq!(model["inference"]["steps"], manifest.langevin.steps);
         assert_eq!(
             model["threshold_log_joint"].as_f64(),

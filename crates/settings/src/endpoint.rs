@@ -16,10 +16,10 @@ pub struct EndpointSettings {
     /// interfaces, or PORT for 127.0.0.1
     #[arg(long, env = "LFBM_GRPC_ADDRESS", default_value_t = Address::local(50051))]
     pub grpc_address: Address,
-    /// Where /metrics and /healthz listen, as above
+    /// Where REST, /metrics and /healthz listen, as above
     #[arg(long, env = "LFBM_HTTP_ADDRESS", default_value_t = Address::local(9464))]
     pub http_address: Address,
-    /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
+    /// The server's certificate chain, PEM; with --tls-key, gRPC and REST are served over TLS only
     #[arg(long, env = "LFBM_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM

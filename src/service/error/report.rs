@@ -127,9 +127,7 @@ impl From<ServiceError> for Report {
             ServiceError::Encoding(_) => (Code::Unimplemented, Reason("ENCODING_UNKNOWN")),
             ServiceError::Late { .. } => (Code::DeadlineExceeded, Reason("MESSAGE_LATE")),
             ServiceError::NotFinite(_) => (Code::Internal, Reason("NOT_FINITE")),
-            ServiceError::Unknown(Unknown::Ambiguous(_)) => {
-                (Code::InvalidArgument, field("model"))
-            }
+            ServiceError::Unknown(Unknown::Ambiguous(_)) => (Code::InvalidArgument, field("model")),
             ServiceError::Unknown(Unknown::Nothing) => (Code::Unavailable, Reason("NO_MODEL")),
             ServiceError::Unknown(Unknown::Name { name, .. } | Unknown::Version { name, .. }) => {
                 (Code::NotFound, Cause::Model(name))

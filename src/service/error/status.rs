@@ -32,9 +32,7 @@ impl From<ServiceError> for Status {
             Cause::Model(name) => {
                 ErrorDetails::with_resource_info("lfbm.v1.Model", name, "", &message)
             }
-            Cause::Reason(reason) => {
-                ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new())
-            }
+            Cause::Reason(reason) => ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()),
         };
         if let Some(retry_after) = retry_after {
             details.set_retry_info(Some(retry_after));

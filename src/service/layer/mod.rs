@@ -37,9 +37,9 @@ use crate::telemetry::{Metrics, continue_trace};
 use crate::transport::Tokens;
 use crate::wire::{Encoding, Schema};
 
+pub use self::observation::ObservedBody;
 pub(crate) use self::observation::{AnsweringModel, Observation};
 pub(crate) use self::request_id::{REQUEST_ID, request_id};
-pub use self::observation::ObservedBody;
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
