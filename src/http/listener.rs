@@ -146,6 +146,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
 /// Answers the requests of a connection.
 async fn converse(io: Box<dyn ReadWrite>, router: Router, keep_alive: bool, mut phases: Phases) {
+    // One that came later is answered as always: a probe.
+    let was_draining = phases.is_draining();
     let mut io = TimeoutStream::new(io);
     io.set_write_timeout(Some(WRITE_TIME));
     let has_begun = AtomicBool::new(false);
@@ -159,14 +161,13 @@ async fn converse(io: Box<dyn ReadWrite>, router: Router, keep_alive: bool, mut 
             .timer(TokioTimer::new())
             .header_read_timeout(SILENCE)
             .max_buf_size(MAX_HEAD_BYTES)
-            .keep_alive(keep_alive)
+            .keep_alive(keep_alive && !was_draining)
             .serve_connection(TokioIo::new(Box::pin(io)), service)
     );
-    let was_draining = phases.is_draining();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = phases.draining() => {
-            if !was_draining && !has_begun.load(Ordering::Relaxed) {
+        () = phases.draining(), if !was_draining => {
+            if !has_begun.load(Ordering::Relaxed) {
                 return;
             }
             connection.as_mut().graceful_shutdown();

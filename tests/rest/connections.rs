@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lfbm_wire::InferenceParameters;
 
@@ -78,9 +78,10 @@ async fn a_deadline_is_kept_wherever_it_is_said() {
         (&in_query, &[][..]),
         (&endless, &[("x-request-timeout-ms", "300")]),
     ] {
-        let started = Instant::now();
-        post(&server, path, headers, &file).problem(504);
-        assert!(started.elapsed() >= Duration::from_millis(250));
+        // The second may be known to be too long before it is tried.
+        let problem = post(&server, path, headers, &file).problem(504);
+        let reason = problem["reason"].as_str().unwrap();
+        assert!(reason.starts_with("DEADLINE_"), "{problem}");
     }
 }
 
@@ -149,17 +150,15 @@ async fn large_bodies_share_a_budget_and_small_ones_have_room() {
     // What follows a PNG file's end is no part of the image.
     let large = [file.clone(), vec![0; 1_000_000]].concat();
     assert_eq!(post(&server, &path("score"), &[], &large).status, 200);
-    let begun: Vec<_> = (0..6)
-        .map(|_| {
-            let mut stream = connect(&server);
-            stream.write_all(head(1_000_000).as_bytes()).unwrap();
-            // The last ones may be refused before they have come.
-            let _ = stream.write_all(&large[..900_000]);
-            stream
-        })
-        .collect();
+    let mut begun = Vec::new();
     let mut refused = None;
+    // One after the other: many at once may all be refused.
     eventually("the memory is used up", || {
+        let mut stream = connect(&server);
+        stream.write_all(head(1_000_000).as_bytes()).unwrap();
+        // The last one may be refused before it has come.
+        let _ = stream.write_all(&large[..900_000]);
+        begun.push(stream);
         let answer = post(&server, &path("score"), &[], &large);
         let is_refused = answer.status == 429;
         refused = is_refused.then_some(answer);
