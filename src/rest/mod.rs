@@ -100,10 +100,9 @@ impl Rest {
             if core.phases.is_draining() {
                 return Err(ServiceError::Draining.into());
             }
-            let is_probe = route
-                .as_ref()
-                .is_some_and(|route| route.operation.is_probe());
-            if !authenticated && !(self.0.open_health && is_probe) {
+            let is_open = self.0.open_health
+                && (route.as_ref()).is_some_and(|route| route.operation.is_probe());
+            if !authenticated && !is_open {
                 return Err(ServiceError::Unauthenticated.into());
             }
             let answering = observation.model.clone();
