@@ -328,7 +328,7 @@ mod tests {
         for (json, part) in [
             ("", "EOF"),
             ("{}", "inputs"),
-            (&many, "invalid type"),
+            (&many, "invalid length"),
             (
                 r#"{"inputs": [{"name": "a", "shape": [], "datatype": "UINT8", "data": [256]}]}"#,
                 "got 256",

@@ -238,7 +238,7 @@ mod tests {
             (r#"{"image": {}}"#, "image", "data_type"),
             (
                 r#"{"image": {"data_type": "uint8", "shape": [-1], "data": ""}}"#,
-                "image",
+                "image.shape",
                 "-1",
             ),
             (
