@@ -10,6 +10,7 @@ mod python;
 mod access;
 mod connections;
 mod errors;
+mod memory;
 mod open_inference;
 mod openapi;
 mod scores;
