@@ -123,7 +123,7 @@ fn value(name: &str, prefix: &str) -> Option<String> {
 
 fn seconds(duration: Option<prost_types::Duration>) -> f64 {
     let duration = duration.unwrap_or_default();
-    duration.seconds as f64 + f64::from(duration.nanos) * 1e-9
+    duration.seconds as f64 + f64::from(duration.nanos) / 1e9
 }
 
 impl From<proto::ScoreResponse> for Score {
