@@ -1,6 +1,7 @@
 //! HTTP beside gRPC: `/metrics` for Prometheus, `/healthz` (ready) and `/livez` (alive) for probes,
 //! `/models` for people, and [`crate::rest`] for all other paths.
 
+mod cors;
 mod listener;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct HttpState {
     pub phases: Phases,
     /// A request for one of these that carries none of them gets 401; [`Rest`] has its own.
     pub tokens: Option<Tokens>,
+    /// Origins whose pages may use the server in a browser.
+    pub cors_origins: Vec<String>,
     /// What answers requests for all other paths.
     pub rest: Rest,
 }
@@ -41,14 +44,18 @@ pub struct HttpState {
 fn router(state: HttpState, is_secure: bool) -> Router {
     let rest = state.rest.clone();
     let others = move |request| rest.clone().answer(request, is_secure);
-    Router::new()
+    let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/livez", get("alive\n"))
         .route("/models", get(models))
         .route_layer(middleware::from_fn_with_state(state.clone(), check))
         .fallback(others)
-        .with_state(state)
+        .with_state(state.clone());
+    if state.cors_origins.is_empty() {
+        return router;
+    }
+    router.layer(cors::layer(&state.cors_origins))
 }
 
 /// What a request for health or metrics must be.

@@ -141,6 +141,7 @@ impl Server {
             models: Arc::clone(&models),
             phases: phases.clone(),
             tokens: tokens.filter(|_| !open_health),
+            cors_origins: config.endpoint.cors_origins.clone(),
             rest,
         };
         let watch = models::watch(Arc::clone(&models), poll, hangup, stop.clone());

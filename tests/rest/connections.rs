@@ -10,7 +10,7 @@ use lfbm_wire::InferenceParameters;
 use crate::common::{
     Server, bundle, client, encoded, endless, eventually, http_get, metric, pixels, png,
 };
-use crate::{path, post};
+use crate::{agent, path, post, send_with};
 
 /// More than any answer here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -174,6 +174,39 @@ async fn large_bodies_share_a_budget_and_small_ones_have_room() {
         post(&server, &path("score"), &[], &large).status == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_need_to_be_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let preflight = |server: &Server, origin: &str| {
+        let url = format!("http://{}{}", server.http, path("score"));
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization"),
+        ];
+        send_with(&agent(), "OPTIONS", &url, &headers, b"")
+    };
+    let allowed = "access-control-allow-origin";
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    assert_eq!(preflight(&server, "https://a.example").header(allowed), "");
+    drop(server);
+    let flags = ["--cors-origins", "https://a.example"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let answer = preflight(&server, "https://a.example");
+    assert_eq!(answer.header(allowed), "https://a.example");
+    assert!(
+        answer
+            .header("access-control-allow-headers")
+            .contains("authorization")
+    );
+    assert_eq!(preflight(&server, "https://b.example").header(allowed), "");
+    let file = png(pixels(&bundle.manifest().image, 0));
+    let origin = [("origin", "https://a.example")];
+    let answer = post(&server, &path("score"), &origin, &file);
+    assert_eq!(answer.header(allowed), "https://a.example");
 }
 
 #[tokio::test]
