@@ -16,6 +16,7 @@ pub mod memory;
 pub mod models;
 pub mod phase;
 pub mod request;
+pub mod rest;
 pub mod sampling;
 pub mod scheduler;
 pub mod score;

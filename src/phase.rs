@@ -46,6 +46,11 @@ impl Phases {
         *self.0.borrow() == Phase::Serving
     }
 
+    /// Whether nothing new is taken.
+    pub fn is_draining(&self) -> bool {
+        *self.0.borrow() == Phase::Draining
+    }
+
     /// Returns once the server drains.
     pub async fn draining(&mut self) {
         // A sender that is gone means the same.

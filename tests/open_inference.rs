@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
-
-use std::path::Path;
-use std::process::Command;
+#[path = "common/python.rs"]
+mod python;
 
 use common::{Server, bundle, client, close, encoded, pixels, png};
 use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -14,29 +13,11 @@ use lfbm_wire::inference::{
     InferTensorContents, ModelInferRequest, ServerLiveRequest, ServerLiveResponse,
 };
 use lfbm_wire::{Aggregation, InferenceParameters, Verdict};
+use python::python;
 use serde_json::Value;
 use tonic::client::Grpc;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
-
-/// Runs a script of `tests/` with Triton's client; what it prints.
-fn python(script: &str, arguments: &[&str]) -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let packages = root.join("third_party/python");
-    assert!(
-        packages.join("tritonclient").is_dir(),
-        "the Python packages are missing: run `make python`"
-    );
-    let output = Command::new("python3")
-        .arg(root.join("tests").join(script))
-        .args(arguments)
-        .env("PYTHONPATH", packages)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    output.stdout
-}
 
 fn address(server: &Server) -> &str {
     server.url.strip_prefix("http://").unwrap()

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfbm_runtime::Runtime;
-use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::config::Config;
@@ -18,6 +18,7 @@ use crate::http::{self, HttpState};
 use crate::memory::Memory;
 use crate::models::{self, Models};
 use crate::phase::Lifecycle;
+use crate::rest::Rest;
 use crate::service::{Core, Health};
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
@@ -35,7 +36,7 @@ pub struct Server {
     metrics: Metrics,
     tokens: Option<Tokens>,
     grpc: Connections,
-    http: TcpListener,
+    http: http::Listener,
     /// SIGHUP, also one that came while models were loaded.
     hangup: Signal,
     stop: Stop,
@@ -48,6 +49,8 @@ struct Tasks {
     transport: JoinHandle<()>,
     models: JoinHandle<()>,
     http: JoinHandle<()>,
+    /// HTTP connections that began before the drain.
+    http_connections: TaskTracker,
 }
 
 impl Server {
@@ -74,6 +77,7 @@ impl Server {
         Ok(Self {
             grpc_address: grpc.local_addr()?,
             http_address: http.local_addr()?,
+            http: http::Listener::new(http, tls.clone()),
             models: Arc::new(models),
             tokens,
             grpc: Connections {
@@ -84,7 +88,6 @@ impl Server {
                 metrics: metrics.clone(),
             },
             metrics,
-            http,
             hangup,
             stop: stop.clone(),
             config,
@@ -129,6 +132,7 @@ impl Server {
             phases: phases.clone(),
         });
         let open_health = config.endpoint.auth_open_health;
+        let rest = Rest::new(Arc::clone(&core), tokens.clone(), open_health, requests);
         let services = grpc::services(core, health_service, requests, tokens.clone(), open_health)?;
         let poll_s = config.models.model_poll_s;
         let poll = (poll_s > 0).then(|| Duration::from_secs(poll_s));
@@ -137,12 +141,15 @@ impl Server {
             models: Arc::clone(&models),
             phases: phases.clone(),
             tokens: tokens.filter(|_| !open_health),
+            cors_origins: config.endpoint.cors_origins.clone(),
+            rest,
         };
         let watch = models::watch(Arc::clone(&models), poll, hangup, stop.clone());
         let mut tasks = Tasks {
             transport: tokio::spawn(grpc.serve(services, phases)),
             models: tokio::spawn(watch),
-            http: tokio::spawn(http::serve(http, http_state)),
+            http_connections: http.connections(),
+            http: tokio::spawn(http.serve(http_state)),
         };
         if let Some(path) = config.process.ready_file.clone() {
             let write = move || start::write_ready(&path, grpc_address, http_address);
@@ -195,7 +202,13 @@ impl Tasks {
     async fn drain(mut self, timeout_s: u64) -> anyhow::Result<()> {
         tracing::info!(timeout_s, "draining");
         let timeout = Duration::from_secs(timeout_s);
-        match tokio::time::timeout(timeout, &mut self.transport).await {
+        self.http_connections.close();
+        let drained = async {
+            let ended = (&mut self.transport).await;
+            self.http_connections.wait().await;
+            ended
+        };
+        match tokio::time::timeout(timeout, drained).await {
             Ok(ended) => ended?,
             Err(_) => {
                 tracing::warn!("connections are still open; closing them");

@@ -3,17 +3,15 @@
 use anyhow::Context;
 use lfbm_runtime::{Device, Runtime};
 use lfbm_settings::EndpointSettings;
-use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::config::Config;
 use crate::http;
 use crate::models::Loader;
 use crate::sampling::Sampling;
 use crate::telemetry::Metrics;
-use crate::transport::{Reloaded, TlsFiles, Tokens, raise_file_limit, server_config};
+use crate::transport::{Reloaded, Tls, TlsFiles, Tokens, raise_file_limit, server_config};
 
 /// What else than gRPC connections holds a file: HTTP's, files that are read, the log.
 const OTHER_FILES: usize = http::MAX_CONNECTIONS + 128;
@@ -40,7 +38,7 @@ pub(super) fn max_connections(asked: usize) -> usize {
 pub(super) async fn access(
     endpoint: &EndpointSettings,
     metrics: &Metrics,
-) -> anyhow::Result<(Option<Reloaded<Arc<ServerConfig>>>, Option<Tokens>)> {
+) -> anyhow::Result<(Option<Reloaded<Tls>>, Option<Tokens>)> {
     let tls = match (&endpoint.tls_cert, &endpoint.tls_key) {
         (Some(certificate), Some(key)) => {
             let files = TlsFiles {
@@ -58,8 +56,6 @@ pub(super) async fn access(
     };
     if tokens.is_some() && tls.is_none() {
         tracing::warn!("tokens are asked for without TLS: they can be read on the way");
-    } else if tokens.is_some() && !endpoint.auth_open_health {
-        tracing::warn!("HTTP asks for tokens and has no TLS: they can be read on the way");
     }
     Ok((tls, tokens))
 }

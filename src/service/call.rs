@@ -14,7 +14,7 @@ const REPLY_TIME: Duration = Duration::from_millis(2);
 
 /// What a call says beside its message.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(crate) struct Call {
     deadline: Option<Instant>,
     answering: AnsweringModel,
     held: Held,
@@ -26,11 +26,19 @@ impl Call {
         let timeout = wire::timeout(request.metadata())?;
         let extensions = request.extensions();
         let call = Self {
-            deadline: None,
-            answering: extensions.get().cloned().unwrap_or_default(),
             held: extensions.get().cloned().unwrap_or_default(),
+            ..Self::counted_by(extensions.get().cloned().unwrap_or_default())
         };
         Ok(call.within(timeout))
+    }
+
+    /// A call without a deadline, whose model `answering` is told.
+    pub(crate) fn counted_by(answering: AnsweringModel) -> Self {
+        Self {
+            deadline: None,
+            answering,
+            held: Held::default(),
+        }
     }
 
     /// Counts the call as one of the model's.
@@ -44,12 +52,12 @@ impl Call {
     }
 
     /// When the answer is of no use any more.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// To be answered in so long, if that is sooner than before.
-    pub(super) fn within(self, timeout: Option<Duration>) -> Self {
+    pub(crate) fn within(self, timeout: Option<Duration>) -> Self {
         let deadline = timeout.map(|timeout| Instant::now() + timeout.saturating_sub(REPLY_TIME));
         Self {
             deadline: self.deadline.into_iter().chain(deadline).min(),

@@ -80,7 +80,7 @@ impl Outcome {
 
 impl Core {
     /// The model that a message means.
-    pub(super) fn model(
+    pub(crate) fn model(
         &self,
         call: &Call,
         name: &str,
@@ -205,7 +205,7 @@ impl Core {
 }
 
 /// Counts a request among those of its model when it ends.
-pub(super) async fn counted<T>(
+pub(crate) async fn counted<T>(
     model: &Model,
     request: impl Future<Output = Result<T, ServiceError>>,
 ) -> Result<T, ServiceError> {
@@ -219,7 +219,7 @@ pub(super) async fn counted<T>(
 
 /// Does work on so many pixels or bytes: here if it is short, else outside the threads that serve
 /// connections.
-pub(super) async fn compute<T: Send + 'static>(
+pub(crate) async fn compute<T: Send + 'static>(
     size: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServiceError> {

@@ -10,20 +10,32 @@ use super::core::{Core, Outcome, compute, counted};
 use super::messages::{chain_score, score_response};
 use super::render::{heat, picture, rendered};
 use super::scoring::Scored;
+use crate::models::Model;
+use crate::request::Draft;
 use crate::wire;
 
+/// Answers a message.
 pub(super) async fn explain(
     core: &Core,
     call: &Call,
     request: proto::ExplainRequest,
 ) -> Result<proto::ExplainResponse, ServiceError> {
     let model = core.model(call, &request.model, request.version)?;
-    let draft = wire::explain_draft(request);
+    answer(core, call, &model, wire::explain_draft(request)).await
+}
+
+/// Scores and explains the image of a draft.
+pub(crate) async fn answer(
+    core: &Core,
+    call: &Call,
+    model: &Arc<Model>,
+    draft: Draft,
+) -> Result<proto::ExplainResponse, ServiceError> {
     let explained = async {
-        let outcome = core.infer(call, Arc::clone(&model), draft).await?;
+        let outcome = core.infer(call, Arc::clone(model), draft).await?;
         compute(outcome.pixels(), move || respond(&outcome)).await?
     };
-    counted(&model, explained).await
+    counted(model, explained).await
 }
 
 fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {

@@ -50,7 +50,7 @@ pub(super) fn chain_score(chain: &ChainScore) -> proto::ChainScore {
     }
 }
 
-pub(super) fn model(manifest: &Manifest) -> proto::Model {
+pub(crate) fn model(manifest: &Manifest) -> proto::Model {
     let langevin = &manifest.langevin;
     let aggregation = match langevin.aggregation {
         Aggregation::Mean => proto::Aggregation::Mean,

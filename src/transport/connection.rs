@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 use tower::Service;
 
-use super::{ConnectionLimits, Reloaded, http2};
+use super::{ConnectionLimits, Reloaded, Tls, http2};
 use crate::phase::Phases;
 use crate::telemetry::Metrics;
 
@@ -31,7 +31,7 @@ pub struct Connections {
     /// Where.
     pub listener: TcpListener,
     /// Over TLS, if there is a configuration.
-    pub tls: Option<Reloaded<Arc<ServerConfig>>>,
+    pub tls: Option<Reloaded<Tls>>,
     /// How many may be open; others are closed at once.
     pub max_open: usize,
     /// How long each may take over what it does, and stay.
@@ -62,7 +62,7 @@ impl Connections {
                 self.metrics.reject("connections");
                 continue;
             };
-            let tls = self.tls.as_ref().map(Reloaded::get);
+            let tls = self.tls.as_ref().map(|tls| tls.get().grpc);
             let connection = Accepted {
                 stream,
                 tls,

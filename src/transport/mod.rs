@@ -14,5 +14,5 @@ pub use http2::ConnectionLimits;
 pub use listen::listen;
 pub use reload::{Reloaded, reload};
 pub use settings::ConnectionSettings;
-pub use tls::{TlsFiles, server_config};
+pub use tls::{Tls, TlsFiles, server_config};
 pub use tokens::Tokens;

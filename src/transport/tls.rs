@@ -23,14 +23,20 @@ pub struct TlsFiles {
     pub client_authorities: Option<PathBuf>,
 }
 
-/// The configuration that new connections use; it follows the files.
+/// The configurations that new connections use, which differ in the protocol that they agree on.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// For gRPC: HTTP/2.
+    pub grpc: Arc<ServerConfig>,
+    /// For HTTP: HTTP/1.1.
+    pub http: Arc<ServerConfig>,
+}
+
+/// The configurations that new connections use; they follow the files.
 ///
 /// # Errors
 /// When the files make none now.
-pub async fn server_config(
-    files: TlsFiles,
-    metrics: Metrics,
-) -> anyhow::Result<Reloaded<Arc<ServerConfig>>> {
+pub async fn server_config(files: TlsFiles, metrics: Metrics) -> anyhow::Result<Reloaded<Tls>> {
     let mut paths = vec![files.certificate, files.key];
     paths.extend(files.client_authorities);
     reload("tls", paths, metrics, |contents| match contents {
@@ -45,7 +51,7 @@ fn configure(
     certificate: &[u8],
     key: &[u8],
     client_authorities: Option<&[u8]>,
-) -> anyhow::Result<Arc<ServerConfig>> {
+) -> anyhow::Result<Tls> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
@@ -67,7 +73,12 @@ fn configure(
         .with_single_cert(chain, key)
         .context("the certificate and its key")?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
+    let mut http = config.clone();
+    http.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Tls {
+        grpc: Arc::new(config),
+        http: Arc::new(http),
+    })
 }
 
 fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {

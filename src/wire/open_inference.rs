@@ -162,15 +162,7 @@ pub fn infer_parameters(
     for (name, parameter) in parameters {
         let choice = parameter.parameter_choice.as_ref();
         if let Err(expected) = set(&mut known, name, choice) {
-            let got = match choice {
-                None => "nothing".to_owned(),
-                Some(ParameterChoice::BoolParam(value)) => value.to_string(),
-                Some(ParameterChoice::Int64Param(value)) => value.to_string(),
-                Some(ParameterChoice::Uint64Param(value)) => value.to_string(),
-                Some(ParameterChoice::DoubleParam(value)) => value.to_string(),
-                Some(ParameterChoice::StringParam(value)) => format!("{:?}", cut(value)),
-            };
-            let name = cut(name);
+            let (name, got) = (cut(name), shown(choice));
             let description = format!("{name}: expected {expected}, got {got}");
             violations.push(Violation::new(PARAMETERS, description));
         }
@@ -182,46 +174,67 @@ pub fn infer_parameters(
     }
 }
 
+/// A value as a violation quotes it.
+pub fn shown(choice: Option<&ParameterChoice>) -> String {
+    match choice {
+        None => "nothing".to_owned(),
+        Some(ParameterChoice::BoolParam(value)) => value.to_string(),
+        Some(ParameterChoice::Int64Param(value)) => value.to_string(),
+        Some(ParameterChoice::Uint64Param(value)) => value.to_string(),
+        Some(ParameterChoice::DoubleParam(value)) => value.to_string(),
+        Some(ParameterChoice::StringParam(value)) => format!("{:?}", cut(value)),
+    }
+}
+
 /// Sets one parameter, or says what was expected.
 fn set(
     parameters: &mut CallParameters,
     name: &str,
     choice: Option<&ParameterChoice>,
 ) -> Result<(), &'static str> {
-    const WHOLE: &str = "a whole number from 0 to 18446744073709551615";
-    const SMALL: &str = "a whole number from 0 to 4294967295";
-    let inference = &mut parameters.inference;
-    let whole = match choice {
-        Some(ParameterChoice::Int64Param(value)) => u64::try_from(*value).ok(),
-        Some(ParameterChoice::Uint64Param(value)) => Some(*value),
-        _ => None,
-    };
-    let small = whole
-        .and_then(|value| u32::try_from(value).ok())
-        .ok_or(SMALL);
     match name {
-        "seed" => inference.seed = Some(whole.ok_or(WHOLE)?),
-        "steps" => inference.steps = Some(small?),
-        "noise_free_steps" => inference.noise_free_steps = Some(small?),
-        "chains" => inference.chains = Some(small?),
-        "step_size" => match (choice, whole) {
-            (Some(ParameterChoice::DoubleParam(value)), _) => {
-                inference.step_size = Some(*value as f32);
-            }
-            (_, Some(value)) => inference.step_size = Some(value as f32),
-            _ => return Err("a number"),
-        },
         // 0 is the default of both.
         "priority" => {
-            parameters.priority = match whole.ok_or(WHOLE)? {
+            parameters.priority = match whole(choice)? {
                 0 => None,
                 1 => Some(Priority::Interactive),
                 _ => Some(Priority::Bulk),
             }
         }
         "timeout" => {
-            let timeout = Duration::from_micros(whole.ok_or(WHOLE)?);
+            let timeout = Duration::from_micros(whole(choice)?);
             parameters.timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
+        _ => {
+            let known = set_inference(&mut parameters.inference, name, choice)?;
+            return known.then_some(()).ok_or(
+                "one of seed, steps, step_size, noise_free_steps, chains, aggregation, priority, \
+                 timeout",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Sets one parameter of the inference, or says what was expected; false if it is none of them.
+///
+/// # Errors
+/// What was expected of its value.
+pub fn set_inference(
+    inference: &mut Parameters,
+    name: &str,
+    choice: Option<&ParameterChoice>,
+) -> Result<bool, &'static str> {
+    match name {
+        "seed" => inference.seed = Some(whole(choice)?),
+        "steps" => inference.steps = Some(small(choice)?),
+        "noise_free_steps" => inference.noise_free_steps = Some(small(choice)?),
+        "chains" => inference.chains = Some(small(choice)?),
+        "step_size" => {
+            inference.step_size = Some(match choice {
+                Some(ParameterChoice::DoubleParam(value)) => *value as f32,
+                _ => whole(choice).map_err(|_| "a number")? as f32,
+            });
         }
         "aggregation" => {
             let aggregation = match choice {
@@ -236,12 +249,29 @@ fn set(
             let aggregation = aggregation.ok_or("mean, max or log_mean_exp")?;
             inference.aggregation = Ok(Some(aggregation));
         }
-        _ => {
-            return Err(
-                "one of seed, steps, step_size, noise_free_steps, chains, aggregation, priority, \
-                 timeout",
-            );
-        }
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
+}
+
+/// A whole number.
+///
+/// # Errors
+/// What was expected.
+pub fn whole(choice: Option<&ParameterChoice>) -> Result<u64, &'static str> {
+    let whole = match choice {
+        Some(ParameterChoice::Int64Param(value)) => u64::try_from(*value).ok(),
+        Some(ParameterChoice::Uint64Param(value)) => Some(*value),
+        _ => None,
+    };
+    whole.ok_or("a whole number from 0 to 18446744073709551615")
+}
+
+/// A whole number of 32 bits.
+///
+/// # Errors
+/// What was expected.
+pub fn small(choice: Option<&ParameterChoice>) -> Result<u32, &'static str> {
+    let small = whole(choice).ok().and_then(|whole| whole.try_into().ok());
+    small.ok_or("a whole number from 0 to 4294967295")
 }

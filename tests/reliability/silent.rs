@@ -423,8 +423,8 @@ async fn bad_requests_to_the_http_port_are_answered_and_slow_ones_are_cut_off() 
         ),
         ("GET //healthz HTTP/1.1\r\nHost: a\r\n\r\n", "404"),
         ("GET /%2e%2e/etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", "404"),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "405"),
-        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "405"),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "404"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "404"),
         (
             "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n",
             "405",

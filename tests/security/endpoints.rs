@@ -35,7 +35,11 @@ fn table() -> Vec<Row> {
             let cells: Vec<_> = line.split('|').collect();
             Row {
                 is_grpc,
-                path: line.split('`').nth(1).unwrap().to_owned(),
+                path: line
+                    .split('`')
+                    .nth(1)
+                    .unwrap()
+                    .replace("MODEL", "random-mlp"),
                 needs_token: [needs(cells[1]), needs(cells[2])],
             }
         })

@@ -81,10 +81,10 @@ async fn silent_connections_to_the_metrics_port_are_bounded_and_closed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
     let mut silent = Vec::new();
+    let started = Instant::now();
     for _ in 0..MAX_CONNECTIONS {
         silent.push(TcpStream::connect(&server.http).await.unwrap());
     }
-    let started = Instant::now();
     assert!(http_get(&server, "/livez").starts_with("HTTP/1.1 200"));
     let waited = started.elapsed();
     assert!(

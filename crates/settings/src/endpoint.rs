@@ -16,10 +16,15 @@ pub struct EndpointSettings {
     /// interfaces, or PORT for 127.0.0.1
     #[arg(long, env = "LFBM_GRPC_ADDRESS", default_value_t = Address::local(50051))]
     pub grpc_address: Address,
-    /// Where /metrics and /healthz listen, as above
+    /// Where REST, /metrics and /healthz listen, as above
     #[arg(long, env = "LFBM_HTTP_ADDRESS", default_value_t = Address::local(9464))]
     pub http_address: Address,
-    /// The server's certificate chain, PEM; with --tls-key, gRPC is served over TLS only
+    /// Origins, such as https://example.org, whose pages may use REST in a browser (CORS), as a list with
+    /// commas, or * for all [default: none]
+    #[arg(long, env = "LFBM_CORS_ORIGINS", value_delimiter = ',')]
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
+    /// The server's certificate chain, PEM; with --tls-key, gRPC and REST are served over TLS only
     #[arg(long, env = "LFBM_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM
@@ -38,6 +43,15 @@ pub struct EndpointSettings {
 
 impl Group for EndpointSettings {}
 
+/// Whether it is an origin as browsers name it, a scheme, a host and perhaps a port, or all of them.
+fn is_origin(text: &str) -> bool {
+    let host = ["https://", "http://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    text == "*" || host.is_some_and(|host| !host.is_empty() && host.chars().all(plain))
+}
+
 impl EndpointSettings {
     /// Whether files that need each other are all there.
     ///
@@ -54,6 +68,15 @@ impl EndpointSettings {
                 &self.tls_cert,
             ),
         ];
+        for origin in &self.cors_origins {
+            if !is_origin(origin) {
+                return Err(SettingsError::Range {
+                    name: "cors_origins",
+                    value: origin.clone(),
+                    expected: "origins like https://example.org, or *".to_owned(),
+                });
+            }
+        }
         for (name, value, other, needed) in pairs {
             if value.is_some() && needed.is_none() {
                 return Err(SettingsError::Alone { name, other });

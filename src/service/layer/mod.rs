@@ -29,9 +29,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use self::access::Access;
-use self::observation::Observation;
 use self::reply::with_reason;
-use self::request_id::{REQUEST_ID, request_id};
 use super::ServiceError;
 use super::held::Held;
 use super::incoming::{IncomingBody, Intake, MessageLimits, Messages};
@@ -39,8 +37,9 @@ use crate::telemetry::{Metrics, continue_trace};
 use crate::transport::Tokens;
 use crate::wire::{Encoding, Schema};
 
-pub(super) use self::observation::AnsweringModel;
 pub use self::observation::ObservedBody;
+pub(crate) use self::observation::{AnsweringModel, Observation};
+pub(crate) use self::request_id::{REQUEST_ID, request_id};
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
@@ -123,7 +122,7 @@ where
         let method = shared.intake.schema.method(path);
         let name = method.map_or(UNKNOWN_METHOD, |method| method.name.as_str());
         let held = Held::new(shared.intake.limits.memory.limit());
-        let observation = Observation::start(&shared.metrics, name, &id, held);
+        let observation = Observation::start(&shared.metrics, name, &id).with_held(held);
         let authenticated = shared.access.authenticates(request.headers());
         // A client without a token does not choose the trace.
         if authenticated {

@@ -25,7 +25,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The name of the model that answers a request, once it is known; the service sets it and the
 /// layer counts by it.
 #[derive(Clone, Default)]
-pub(in crate::service) struct AnsweringModel(Arc<OnceLock<String>>);
+pub(crate) struct AnsweringModel(Arc<OnceLock<String>>);
 
 impl AnsweringModel {
     /// Counts the request as the model's, unless it is another's already.
@@ -35,11 +35,11 @@ impl AnsweringModel {
 }
 
 /// A request from its arrival to its end; one that is dropped before was given up by its client.
-pub(super) struct Observation {
+pub(crate) struct Observation {
     metrics: Metrics,
     method: String,
-    pub(super) model: AnsweringModel,
-    pub(super) span: Span,
+    pub(crate) model: AnsweringModel,
+    pub(crate) span: Span,
     started: Instant,
     code: Code,
     /// Whether the client gave up before it had sent its whole request.
@@ -52,7 +52,7 @@ pub(super) struct Observation {
 
 impl Observation {
     /// Starts with the arrival of a request of that method.
-    pub(super) fn start(metrics: &Metrics, method: &str, id: &HeaderValue, held: Held) -> Self {
+    pub(crate) fn start(metrics: &Metrics, method: &str, id: &HeaderValue) -> Self {
         let request_id = id.to_str().unwrap_or_default();
         Self {
             metrics: metrics.clone(),
@@ -63,8 +63,19 @@ impl Observation {
             code: Code::Cancelled,
             broken_off: Arc::default(),
             refusal: Refusal::default(),
-            held,
+            held: Held::default(),
         }
+    }
+
+    /// The same, whose messages hold memory there.
+    pub(super) fn with_held(mut self, held: Held) -> Self {
+        self.held = held;
+        self
+    }
+
+    /// Ends with an answer of that code.
+    pub(crate) fn end(mut self, code: Code) {
+        self.code = code;
     }
 
     /// Waits for the status of a response, in its head or in its trailers.

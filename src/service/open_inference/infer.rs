@@ -17,7 +17,7 @@ use crate::service::scoring::Scored;
 use crate::wire::open_inference as wire;
 
 /// Scores every image of a request by one model, which is held until all of them are answered.
-pub(super) async fn infer(
+pub(crate) async fn infer(
     core: &Core,
     call: Call,
     model: &Arc<Model>,

@@ -1,8 +1,8 @@
 //! `inference.GRPCInferenceService`: the Open Inference Protocol, version 2, and what clients of
 //! Triton ask besides.
 
-mod infer;
-mod models;
+pub(crate) mod infer;
+pub(crate) mod models;
 mod outputs;
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::request::Violation;
 use crate::wire::open_inference as wire;
 
 /// Extensions that the server has, by the protocol's names.
-const EXTENSIONS: [&str; 4] = [
+pub(crate) const EXTENSIONS: [&str; 4] = [
     "model_configuration",
     "parameters",
     "schedule_policy",

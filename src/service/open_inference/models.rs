@@ -31,7 +31,7 @@ const READY: &str = "READY";
 const UNAVAILABLE: &str = "UNAVAILABLE";
 
 /// `ModelMetadata`.
-pub(super) fn metadata(model: &Model, catalog: &Catalog) -> v2::ModelMetadataResponse {
+pub(crate) fn metadata(model: &Model, catalog: &Catalog) -> v2::ModelMetadataResponse {
     let manifest = &model.manifest;
     let versions = catalog
         .iter()

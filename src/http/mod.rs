@@ -1,8 +1,10 @@
 //! HTTP beside gRPC: `/metrics` for Prometheus, `/healthz` (ready) and `/livez` (alive) for probes,
-//! `/models` for people.
+//! `/models` for people, and [`crate::rest`] for all other paths.
+
+mod cors;
+mod listener;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -11,24 +13,15 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use crate::models::Models;
 use crate::phase::Phases;
+use crate::rest::Rest;
 use crate::telemetry::Metrics;
 use crate::transport::Tokens;
 
-/// As many probes and scrapers there may be; others wait.
-pub const MAX_CONNECTIONS: usize = 256;
-/// How long one may take: less than the patience of a probe that waits for its turn.
-const CONNECTION_TIME: Duration = Duration::from_secs(3);
-/// After the system had no file descriptor left, for some to close.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+pub use self::listener::{Listener, MAX_CONNECTIONS};
 
 /// What replies are made of.
 #[derive(Clone)]
@@ -39,62 +32,33 @@ pub struct HttpState {
     pub models: Arc<Models>,
     /// `/healthz` is 503 once the server stops.
     pub phases: Phases,
-    /// A request that carries none of them gets 401.
+    /// A request for one of these that carries none of them gets 401; [`Rest`] has its own.
     pub tokens: Option<Tokens>,
+    /// Origins whose pages may use the server in a browser.
+    pub cors_origins: Vec<String>,
+    /// What answers requests for all other paths.
+    pub rest: Rest,
 }
 
-/// Answers until the task is dropped.
-pub async fn serve(listener: TcpListener, state: HttpState) {
-    let router = router(state);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        // It is never closed.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = serve_connection(stream, router.clone());
-                tokio::spawn(async move {
-                    let _permit = permit;
-                    connection.await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "an HTTP connection could not be accepted");
-                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-            }
-        }
-    }
-}
-
-/// Serves one request: a connection that is kept open keeps a permit.
-async fn serve_connection(stream: TcpStream, router: Router) {
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(CONNECTION_TIME, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
-        Err(_) => tracing::debug!("an HTTP connection took too long"),
-    }
-}
-
-fn router(state: HttpState) -> Router {
-    Router::new()
+/// Answers by `state`; without `is_secure` nothing but health and metrics.
+fn router(state: HttpState, is_secure: bool) -> Router {
+    let rest = state.rest.clone();
+    let others = move |request| rest.clone().answer(request, is_secure);
+    let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/livez", get("alive\n"))
         .route("/models", get(models))
-        .fallback((
-            StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /livez and /models\n",
-        ))
-        .layer(middleware::from_fn_with_state(state.clone(), check))
-        .with_state(state)
+        .route_layer(middleware::from_fn_with_state(state.clone(), check))
+        .fallback(others)
+        .with_state(state.clone());
+    if state.cors_origins.is_empty() {
+        return router;
+    }
+    router.layer(cors::layer(&state.cors_origins))
 }
 
-/// What a request for any path must be.
+/// What a request for health or metrics must be.
 async fn check(State(state): State<HttpState>, request: Request, next: Next) -> Response {
     if let Some(tokens) = &state.tokens
         && !tokens.admit(request.headers())

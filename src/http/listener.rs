@@ -1,0 +1,180 @@
+//! Connections over HTTP/1.1: bounded in number and in the time that they may be silent, with or
+//! without TLS on one port.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::{HttpState, router};
+use crate::phase::Phases;
+use crate::transport::{Reloaded, Tls};
+
+/// As many connections there may be; others wait.
+pub const MAX_CONNECTIONS: usize = 512;
+/// With fewer left, a connection ends with its first answer: probes find room.
+const FEW: usize = MAX_CONNECTIONS / 4;
+/// How long a connection may take to its first byte or a handshake, and be without a request: less than
+/// the patience of a probe that waits for its turn.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How long a client may read nothing of a reply.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// Of the head of a request.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// After the system had no file descriptor left, for some to close.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The first byte of a connection by TLS: the type of a handshake's record (RFC 8446, 5.1). No request of
+/// HTTP begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Where HTTP listens.
+pub struct Listener {
+    listener: TcpListener,
+    tls: Option<Reloaded<Tls>>,
+    connections: TaskTracker,
+}
+
+/// What the connections of a listener share.
+#[derive(Clone)]
+struct Answers {
+    /// To requests that came as they have to.
+    all: Router,
+    /// To requests without TLS where there has to be some.
+    without_tls: Router,
+    tls: Option<Reloaded<Tls>>,
+    phases: Phases,
+}
+
+impl Listener {
+    /// Over TLS, if there is a configuration; without it, health and metrics are answered still.
+    pub fn new(listener: TcpListener, tls: Option<Reloaded<Tls>>) -> Self {
+        Self {
+            listener,
+            tls,
+            connections: TaskTracker::new(),
+        }
+    }
+
+    /// The connections that were accepted before the server drained.
+    pub fn connections(&self) -> TaskTracker {
+        self.connections.clone()
+    }
+
+    /// Answers until the task is dropped. When the server drains, connections end as soon as their
+    /// request is answered.
+    pub async fn serve(self, state: HttpState) {
+        let answers = Answers {
+            phases: state.phases.clone(),
+            all: router(state.clone(), true),
+            without_tls: router(state, false),
+            tls: self.tls,
+        };
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // It is never closed.
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let keep_alive = permits.available_permits() >= FEW;
+                    let connection = answers.clone().serve(stream, keep_alive);
+                    let connection = async move {
+                        let _permit = permit;
+                        connection.await;
+                    };
+                    if answers.phases.is_draining() {
+                        tokio::spawn(connection);
+                    } else {
+                        self.connections.spawn(connection);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an HTTP connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                }
+            }
+        }
+    }
+}
+
+impl Answers {
+    async fn serve(self, stream: TcpStream, keep_alive: bool) {
+        let phases = self.phases.clone();
+        match tokio::time::timeout(SILENCE, self.shake_hands(stream)).await {
+            Ok(Ok((io, router))) => converse(io, router, keep_alive, phases).await,
+            Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
+            Err(_) => tracing::debug!("an HTTP client connected and did not speak"),
+        }
+    }
+
+    /// Finds out whether the client speaks TLS, and what it is answered.
+    async fn shake_hands(self, stream: TcpStream) -> io::Result<(Box<dyn ReadWrite>, Router)> {
+        stream.set_nodelay(true)?;
+        let Some(tls) = self.tls else {
+            return Ok((Box::new(stream), self.all));
+        };
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        if first != [TLS_HANDSHAKE] {
+            return Ok((Box::new(stream), self.without_tls));
+        }
+        let stream = TlsAcceptor::from(tls.get().http).accept(stream).await?;
+        Ok((Box::new(stream), self.all))
+    }
+}
+
+trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
+
+/// Answers the requests of a connection.
+async fn converse(io: Box<dyn ReadWrite>, router: Router, keep_alive: bool, mut phases: Phases) {
+    // One that came later is answered as always: a probe.
+    let was_draining = phases.is_draining();
+    let mut io = TimeoutStream::new(io);
+    io.set_write_timeout(Some(WRITE_TIME));
+    let has_begun = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
+        has_begun.store(true, Ordering::Relaxed);
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { answer.await as Result<Response<Body>, Infallible> }
+    });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(SILENCE)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .keep_alive(keep_alive && !was_draining)
+            .serve_connection(TokioIo::new(Box::pin(io)), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = phases.draining(), if !was_draining => {
+            if !has_begun.load(Ordering::Relaxed) {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection broke");
+    }
+}

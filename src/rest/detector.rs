@@ -1,0 +1,196 @@
+//! `/v1`: what `lfbm.v1.AnomalyDetector` does, over HTTP.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, Response};
+use serde::Serialize;
+
+use super::body::{BodyLimits, Received};
+use super::error::RestError;
+use super::json::JsonRequest;
+use super::parameters::{Asked, Given};
+use super::route::{Operation, Route};
+use super::{open_inference, openapi, overlay, replies};
+use crate::models::Model;
+use crate::request::{Draft, Image, ImageForm, Priority, Tensor, Violation};
+use crate::service::{Call, Core, ServiceError, compute, explain, messages, sample, score};
+use crate::wire;
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PNG: HeaderValue = HeaderValue::from_static("image/png");
+
+/// A request whose path is known.
+pub(super) struct Asking<'a> {
+    pub(super) core: &'a Core,
+    pub(super) limits: &'a BodyLimits,
+    pub(super) call: Call,
+    pub(super) route: Route,
+    pub(super) query: Option<&'a str>,
+    pub(super) headers: &'a HeaderMap,
+}
+
+impl Asking<'_> {
+    /// The model that the path names.
+    pub(super) fn model(&self) -> Result<Arc<Model>, RestError> {
+        let version = wire::open_inference::version(&self.route.version)?;
+        Ok(self.core.model(&self.call, &self.route.model, version)?)
+    }
+
+    /// Answers the request.
+    pub(super) async fn answer(self, body: &mut Body) -> Result<Response<Body>, RestError> {
+        match self.route.operation {
+            Operation::ListModels => {
+                let catalog = self.core.models.catalog();
+                let models = catalog.iter().map(|model| messages::model(&model.manifest));
+                Ok(json(&models.collect::<replies::Models>()))
+            }
+            Operation::GetModel => {
+                let model = self.model()?;
+                Ok(json(&replies::Model::from(messages::model(
+                    &model.manifest,
+                ))))
+            }
+            Operation::Score => self.score(body).await,
+            Operation::Explain => self.explain(body).await,
+            Operation::Sample => self.sample(body).await,
+            Operation::Description => Ok(of_type(JSON, openapi::DOCUMENT.as_bytes().to_vec())),
+            _ => open_inference::answer(self, body).await,
+        }
+    }
+
+    async fn score(self, body: &mut Body) -> Result<Response<Body>, RestError> {
+        let model = self.model()?;
+        let mut request = self.read(body).await?;
+        let draft = request.draft(None);
+        let reply = score::answer(self.core, &request.call, &model, draft).await?;
+        Ok(json(&replies::Score::from(reply)))
+    }
+
+    async fn explain(self, body: &mut Body) -> Result<Response<Body>, RestError> {
+        let model = self.model()?;
+        let mut request = self.read(body).await?;
+        let as_png = accepts_png(self.headers);
+        let form = match as_png {
+            true => ImageForm::Tensor,
+            false => request.asked.form.unwrap_or(ImageForm::Both),
+        };
+        let draft = request.draft(Some(form));
+        let reply = explain::answer(self.core, &request.call, &model, draft).await?;
+        if as_png {
+            return Ok(of_type(PNG, overlay::png(&reply)?));
+        }
+        Ok(json(&replies::Explanation::from(reply)))
+    }
+
+    async fn sample(self, body: &mut Body) -> Result<Response<Body>, RestError> {
+        let model = self.model()?;
+        let request = self.read(body).await?;
+        let asked = sample::Asked {
+            count: request.asked.count.unwrap_or(1),
+            seed: request.asked.inference.seed.unwrap_or_default(),
+            form: Ok(request.asked.form.unwrap_or(ImageForm::Both)),
+        };
+        let reply = sample::answer(self.core, &request.call, &model, asked).await?;
+        Ok(json(&replies::Samples::from(reply)))
+    }
+
+    /// Reads the body and the parameters.
+    async fn read(&self, body: &mut Body) -> Result<Read, RestError> {
+        let operation = self.route.operation;
+        let of_query = Given::of_query(self.query.unwrap_or_default())?;
+        let deadline = self.call.deadline();
+        let mut received = self.limits.read(self.headers, body, deadline).await?;
+        let bytes = std::mem::take(&mut received.bytes);
+        let message = if is_json(self.headers) {
+            compute(bytes.len(), move || JsonRequest::read(&bytes)).await??
+        } else if operation == Operation::Sample {
+            if !bytes.is_empty() {
+                let expected = "expected nothing, or JSON with the content-type application/json";
+                return Err(Violation::new("body", expected).into());
+            }
+            JsonRequest::default()
+        } else {
+            JsonRequest {
+                image: Some(Image::File(bytes)),
+                ..JsonRequest::default()
+            }
+        };
+        let JsonRequest {
+            image,
+            mask,
+            parameters,
+        } = message;
+        let asked = of_query.and(parameters).read(operation);
+        let asked = asked.map_err(ServiceError::Invalid)?;
+        Ok(Read {
+            call: self.call.clone().within(asked.timeout),
+            image,
+            mask,
+            asked,
+            _received: received,
+        })
+    }
+}
+
+/// A request that is read.
+struct Read {
+    call: Call,
+    image: Option<Image>,
+    mask: Option<Tensor>,
+    asked: Asked,
+    /// What it holds of the server's memory.
+    _received: Received,
+}
+
+impl Read {
+    /// The draft of inference; `images` is the form of the reply's images.
+    fn draft(&mut self, images: Option<ImageForm>) -> Draft {
+        Draft {
+            image: self.image.take(),
+            mask: self.mask.take(),
+            needs_mask: false,
+            parameters: std::mem::take(&mut self.asked.inference),
+            priority: Ok(self.asked.priority.unwrap_or(Priority::Interactive)),
+            images: Ok(images),
+        }
+    }
+}
+
+/// Whether a body is JSON; all others are images.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = content_type.unwrap_or_default().split(';').next();
+    let media_type = media_type.unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+/// Whether a client asks for a picture and not for JSON.
+fn accepts_png(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter();
+    let mut accepted = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|range| range.split(';').next().unwrap_or_default().trim());
+    // The first that there is.
+    accepted
+        .find(|range| matches!(*range, "image/png" | "image/*" | "application/json" | "*/*"))
+        .is_some_and(|range| range.starts_with("image/"))
+}
+
+/// A reply in JSON.
+pub(super) fn json(reply: &impl Serialize) -> Response<Body> {
+    // Texts and finite numbers can always be written.
+    let mut body = serde_json::to_vec(reply).unwrap_or_default();
+    body.push(b'\n');
+    of_type(JSON, body)
+}
+
+pub(super) fn of_type(content_type: HeaderValue, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

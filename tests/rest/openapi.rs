@@ -1,0 +1,95 @@
+//! The OpenAPI document is valid, and says what the server does.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::common::{Server, bundle, pixels, png};
+use crate::python::python;
+use crate::{Answer, agent, path, post, post_json, send_with};
+
+#[tokio::test]
+async fn the_document_is_valid_and_replies_are_as_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let get = |path: &str| -> Answer {
+        let url = format!("http://{}{path}", server.http);
+        send_with(&agent(), "GET", &url, &[], b"")
+    };
+    let document = get("/openapi.json").json();
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let bytes = pixels(&bundle.manifest().image, 0);
+    let file = png(bytes.clone());
+    let score = path("score");
+    let input = json!({"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": bytes});
+    let infer = "/v2/models/random-mlp/infer";
+    let replies = [
+        ("Models", get("/v1/models")),
+        ("Model", get("/v1/models/random-mlp")),
+        ("Score", post(&server, &score, &[], &file)),
+        (
+            "Score",
+            post(&server, &format!("{score}?steps=3"), &[], &file),
+        ),
+        ("Explanation", post(&server, &path("explain"), &[], &file)),
+        (
+            "Explanation",
+            post(
+                &server,
+                &format!("{}?form=png", path("explain")),
+                &[],
+                &file,
+            ),
+        ),
+        ("Samples", post(&server, &path("sample"), &[], b"")),
+        ("ServerMetadata", get("/v2")),
+        ("Live", get("/v2/health/live")),
+        ("Ready", get("/v2/health/ready")),
+        ("Ready", get("/v2/models/random-mlp/ready")),
+        ("ModelMetadata", get("/v2/models/random-mlp")),
+        (
+            "InferReply",
+            post_json(&server, infer, &json!({"inputs": [input]})),
+        ),
+        ("Problem", post(&server, &score, &[], b"")),
+        ("Problem", post_json(&server, infer, &json!({}))),
+        ("Problem", get("/nowhere")),
+    ];
+    let replies: Vec<(&str, Value)> = replies
+        .iter()
+        .map(|(name, answer)| {
+            assert_eq!(
+                answer.status == 200,
+                *name != "Problem",
+                "{name}: {answer:?}"
+            );
+            (*name, answer.json())
+        })
+        .collect();
+    let files = [
+        ("document.json", &document),
+        ("replies.json", &json!(replies)),
+    ];
+    let files = files.map(|(name, value)| {
+        let file = folder.path().join(name);
+        fs::write(&file, value.to_string()).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    python("openapi.py", &[&files[0], &files[1]]);
+
+    // Every path is one of the server's, with the methods that the document gives it and no other.
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path
+            .replace("{model}", "random-mlp")
+            .replace("{version}", "1");
+        for (method, documented) in ["get", "post", "put", "delete"]
+            .map(|method| (method, operations.get(method).is_some()))
+        {
+            let url = format!("http://{}{path}", server.http);
+            let answer = send_with(&agent(), &method.to_uppercase(), &url, &[], b"");
+            assert_ne!(answer.status, 404, "{method} {path}");
+            assert_eq!(answer.status != 405, documented, "{method} {path}");
+        }
+    }
+}
