@@ -1,5 +1,5 @@
 //! HTTP beside gRPC: `/metrics` for Prometheus, `/healthz` (ready) and `/livez` (alive) for probes,
-//! `/models` for people, and [`crate::rest`] for all other paths.
+//! `/models` for programs, the console for people, and [`crate::rest`] for all other paths.
 
 mod cors;
 mod listener;
@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
+use crate::console;
 use crate::models::Models;
 use crate::phase::Phases;
 use crate::rest::Rest;
@@ -44,14 +45,17 @@ pub struct HttpState {
 fn router(state: HttpState, is_secure: bool) -> Router {
     let rest = state.rest.clone();
     let others = move |request| rest.clone().answer(request, is_secure);
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/livez", get("alive\n"))
         .route("/models", get(models))
         .route_layer(middleware::from_fn_with_state(state.clone(), check))
-        .fallback(others)
-        .with_state(state.clone());
+        .fallback(others);
+    if is_secure {
+        router = router.merge(console::router());
+    }
+    let router = router.with_state(state.clone());
     if state.cors_origins.is_empty() {
         return router;
     }

@@ -1,0 +1,172 @@
+// The page: images come in, answers come out.
+
+import { ApiError, explain, models, refused, score } from "./api.js";
+import { csv, download } from "./csv.js";
+import { byId, element } from "./dom.js";
+import { MAX_FILES, watchFiles } from "./files.js";
+import { Histogram } from "./histogram.js";
+import { isForDigits, keyOf, showModels, sizeOf } from "./models.js";
+import { watchPad } from "./pad.js";
+import { watchServer } from "./server.js";
+import { Table } from "./table.js";
+import { showVerdict } from "./verdict.js";
+
+/** Images that are scored at a time. */
+const AT_ONCE = 4;
+const MODELS_EVERY_MS = 15000;
+
+let served = [];
+let model = null;
+// Newest first.
+let results = [];
+const waiting = [];
+let underWay = 0;
+let coming = 0;
+// Grows with every image that is to be shown, so that a late answer does not hide a newer one.
+let latest = 0;
+let isDrawn = false;
+
+const histogram = new Histogram((threshold) => table.mark(threshold));
+const table = new Table((result) => show(result));
+
+function mine() {
+  return results.filter((result) => result.model === model);
+}
+
+/** Shows what is on the page anew, at the next frame: many answers can come between two. */
+function redraw() {
+  if (isDrawn) return;
+  isDrawn = true;
+  requestAnimationFrame(() => {
+    isDrawn = false;
+    const shown = mine();
+    byId("scored").hidden = shown.length === 0;
+    byId("no-scores").hidden = shown.length > 0;
+    if (shown.length === 0) return;
+    histogram.show(model, shown.map((result) => result.score).filter(Boolean));
+    table.show(model, shown, histogram.threshold);
+  });
+}
+
+function keep(result) {
+  const at = results.findIndex(({ id }) => id === result.id);
+  if (at >= 0) results[at] = result;
+  else results.unshift(result);
+  results.length = Math.min(results.length, MAX_FILES);
+  redraw();
+}
+
+/** Scores an image and shows its answer; `id` is that of the result that it takes the place of, if any. */
+async function scoreAndShow(id, name, file) {
+  const number = ++latest;
+  const result = { id, name, file, model };
+  const explanation = await answer(result, async () => {
+    const reply = await explain(result.model, file);
+    result.score = reply.score;
+    return reply;
+  });
+  if (number !== latest) return;
+  keep(result);
+  table.choose(result);
+  await showVerdict(result, explanation);
+}
+
+/** Shows a result of the table with its pictures. */
+async function show(result) {
+  const number = ++latest;
+  table.choose(result);
+  if (result.error) return showVerdict(result);
+  const explanation = await explain(result.model, result.file).catch((error) => report(error));
+  if (number === latest) await showVerdict(result, explanation ?? undefined);
+  byId("answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+}
+
+/** Waits for an answer; why there is none is a part of the result. */
+async function answer(result, ask) {
+  try {
+    return await ask();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    result.error = error.message;
+    return undefined;
+  }
+}
+
+function take(files, leftOut) {
+  if (model === null) return;
+  const [first, ...others] = files.slice(0, MAX_FILES);
+  const more = files.length - 1 - others.length + leftOut;
+  byId("error").hidden = more === 0;
+  if (more > 0) report(new ApiError(`${more} images were left out: the page takes ${MAX_FILES} at a time. lfbm score takes any number.`));
+  waiting.push(...others.map(({ name, file }) => ({ id: Symbol(name), name, file, model })).slice(0, MAX_FILES - waiting.length));
+  if (underWay === 0) coming = 0;
+  coming += others.length;
+  scoreAndShow(Symbol(first.name), first.name, first.file);
+  while (underWay < AT_ONCE && waiting.length > 0) work();
+}
+
+/** Scores what waits, one image after the other. */
+async function work() {
+  underWay += 1;
+  for (let result = waiting.shift(); result !== undefined; result = waiting.shift()) {
+    progress();
+    const current = result;
+    await answer(current, async () => (current.score = await score(current.model, current.file)));
+    keep(current);
+  }
+  underWay -= 1;
+  progress();
+}
+
+function progress() {
+  const left = waiting.length + underWay;
+  byId("progress").textContent = left > 0 ? `Scoring: ${left} of ${coming} to go.` : "";
+}
+
+function report(error) {
+  if (!(error instanceof ApiError)) throw error;
+  byId("error").textContent = error.message;
+  byId("error").hidden = false;
+}
+
+function choose(chosen) {
+  model = chosen;
+  byId("pad-block").hidden = model === null || !isForDigits(model);
+  byId("model-summary").textContent = model === null ? "No model is served." : `Scores images of any size as ${sizeOf(model)}`;
+  redraw();
+}
+
+/** Asks which models there are; the chosen one stays chosen as long as it is served. */
+async function refreshModels() {
+  const found = await models();
+  // What is there already keeps its identity, by which results know it.
+  served = found.map((one) => served.find((old) => JSON.stringify(old) === JSON.stringify(one)) ?? one);
+  const select = byId("model");
+  const options = served.map((one) => element("option", { value: keyOf(one) }, keyOf(one)));
+  if (document.activeElement !== select || select.options.length !== options.length) select.replaceChildren(...options);
+  const chosen = served.find((one) => model !== null && keyOf(one) === keyOf(model)) ?? served[0] ?? null;
+  if (chosen !== model) choose(chosen);
+  if (model !== null) select.value = keyOf(model);
+  showModels(served, await refused());
+  byId("error").hidden = true;
+}
+
+async function watchModels() {
+  for (;;) {
+    if (!document.hidden) await refreshModels().catch(report);
+    await new Promise((done) => setTimeout(done, MODELS_EVERY_MS));
+  }
+}
+
+byId("model").addEventListener("change", (event) => {
+  choose(served.find((one) => keyOf(one) === event.target.value) ?? null);
+});
+byId("download").addEventListener("click", () => download(csv(table.sorted()), "scores.csv"));
+byId("forget").addEventListener("click", () => {
+  results = results.filter((result) => result.model !== model);
+  redraw();
+});
+watchPad((drawing, file) => model && scoreAndShow(`drawing ${drawing}`, `Drawing ${drawing}`, file));
+watchFiles(take);
+watchModels();
+watchServer();
