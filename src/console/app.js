@@ -50,8 +50,8 @@ function redraw() {
 
 function keep(result) {
   const at = results.findIndex(({ id }) => id === result.id);
-  if (at >= 0) results[at] = result;
-  else results.unshift(result);
+  if (at < 0) results.unshift(result);
+  else if (results[at].number < result.number) results[at] = result;
   results.length = Math.min(results.length, MAX_FILES);
   redraw();
 }
@@ -59,14 +59,14 @@ function keep(result) {
 /** Scores an image and shows its answer; `id` is that of the result that it takes the place of, if any. */
 async function scoreAndShow(id, name, file) {
   const number = ++latest;
-  const result = { id, name, file, model };
+  const result = { id, name, file, model, number };
   const explanation = await answer(result, async () => {
     const reply = await explain(result.model, file);
     result.score = reply.score;
     return reply;
   });
-  if (number !== latest) return;
   keep(result);
+  if (number !== latest) return;
   table.choose(result);
   await showVerdict(result, explanation);
 }
@@ -148,12 +148,17 @@ async function refreshModels() {
   if (chosen !== model) choose(chosen);
   if (model !== null) select.value = keyOf(model);
   showModels(served, await refused());
-  byId("error").hidden = true;
 }
 
 async function watchModels() {
+  let hasFailed = false;
   for (;;) {
-    if (!document.hidden) await refreshModels().catch(report);
+    if (!document.hidden) {
+      const error = await refreshModels().catch((error) => error);
+      if (error) report(error);
+      else if (hasFailed) byId("error").hidden = true;
+      hasFailed = Boolean(error);
+    }
     await new Promise((done) => setTimeout(done, MODELS_EVERY_MS));
   }
 }

@@ -40,8 +40,9 @@ export function watchPad(take) {
     strokes.push([point]);
     show();
   };
-  const extend = (point) => {
-    if (strokes.reduce((sum, stroke) => sum + stroke.length, 0) < MAX_POINTS) strokes.at(-1).push(point);
+  const extend = (...points) => {
+    const drawn = strokes.reduce((sum, stroke) => sum + stroke.length, 0);
+    if (drawn + points.length <= MAX_POINTS) strokes.at(-1).push(...points);
     show();
   };
   const lift = async () => {
@@ -72,8 +73,7 @@ export function watchPad(take) {
   canvas.addEventListener("pointermove", (event) => {
     if (!isDown || !canvas.hasPointerCapture(event.pointerId)) return;
     // Those between two frames as well, so that quick strokes are round.
-    for (const part of event.getCoalescedEvents?.() ?? []) extend(place(part));
-    extend(place(event));
+    extend(...(event.getCoalescedEvents?.() ?? []).map(place), place(event));
   });
   canvas.addEventListener("pointerup", lift);
   canvas.addEventListener("pointercancel", lift);

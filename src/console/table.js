@@ -32,6 +32,8 @@ export class Table {
   /** Marks the rows beyond a threshold. */
   mark(threshold) {
     this.#threshold = threshold;
+    // Before the first row there is no model.
+    if (this.#rows.size === 0) return;
     const decision = decisionOf(this.#model);
     for (const [result, row] of this.#rows) {
       const value = result.score?.[decision.score];

@@ -1,0 +1,221 @@
+"""The console in a browser against a real server: `make console-test`.
+
+The page is used as people do: drawn on, given files, with the keyboard alone, on a phone. What is asserted of time is
+that an answer comes; how long it takes is printed.
+"""
+
+import csv
+import pathlib
+import tempfile
+import unittest
+
+from page import FOUR, ONE, SAMPLES, Page, chromium, server
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+# Measured in the page: from the pen's lift to the first frame with the verdict.
+MEASURE = """
+new MutationObserver((_, observer) => {
+  if (document.querySelector("#overlay") === null) return;
+  observer.disconnect();
+  requestAnimationFrame(() => { window.answered = performance.now(); });
+}).observe(document.querySelector("#verdict"), { childList: true, subtree: true });
+"""
+TOKEN = "a-token-of-the-test"
+
+
+class Console(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.address = cls.enterClassContext(server())
+
+    def open(self, **options):
+        page = self.enterContext(Page(self.address, **options))
+        page.ready()
+        return page
+
+    def assert_quiet(self, page):
+        self.assertEqual(page.errors(), [])
+
+    def score_samples(self, page):
+        files = sorted(SAMPLES.glob("*.png"))
+        page.choose_files(files)
+        page.wait(lambda: page.count("#table tbody tr") == len(files), "every file has a row")
+        return files
+
+    def test_a_drawn_four_is_anomalous_and_shows_where(self):
+        page = self.open()
+        page.run(MEASURE)
+        page.draw(FOUR)
+        page.wait(lambda: page.run("return window.answered > window.lifted"), "the overlay of the drawing")
+        elapsed = page.run("return window.answered - window.lifted")
+        print(f"\nfrom the pen's lift to the verdict and the overlay: {elapsed:.0f} ms")
+        self.assertEqual(page.verdict(), "anomalous")
+        opaque = """
+            const overlay = document.querySelector("#overlay");
+            const { data } = overlay.getContext("2d").getImageData(0, 0, overlay.width, overlay.height);
+            return [overlay.width, overlay.height, data.filter((value, at) => at % 4 === 3 && value > 64).length];
+        """
+        width, height, marked = page.run(opaque)
+        self.assertEqual((width, height), (28, 28))
+        self.assertGreater(marked, 0)
+        page.find("#opacity").send_keys(Keys.HOME)
+        self.assertEqual(page.run("return getComputedStyle(document.querySelector('#overlay')).opacity"), "0")
+        # Both strokes are one drawing.
+        page.wait(lambda: page.count("#table tbody tr") == 1, "one row")
+        page.find("#pad-clear").click()
+        page.draw(ONE)
+        page.wait(lambda: page.verdict() == "normal", "the drawn one is normal")
+        page.wait(lambda: page.count("#table tbody tr") == 2, "a second row")
+        self.assert_quiet(page)
+
+    def test_files_fill_the_histogram_the_table_and_the_csv(self):
+        page = self.open()
+        files = self.score_samples(page)
+        page.screenshot("light")
+        page.wait(lambda: f"of these {len(files)}" in page.text("#would-flag"), "the histogram counts them")
+        self.assertIn("5 % of normal images", page.text("#would-flag"))
+        slider = page.find("#threshold")
+        slider.send_keys(Keys.HOME)
+        self.assertIn(f"would flag {len(files)} of these {len(files)}", page.text("#would-flag"))
+        slider.send_keys(Keys.END)
+        self.assertIn(f"would flag 0 of these {len(files)}", page.text("#would-flag"))
+        self.assertEqual(page.count("#table tr.flagged"), 0)
+        plot = page.find("#histogram")
+        ActionChains(page.driver, duration=20).move_to_element(plot).click_and_hold().move_by_offset(
+            -plot.size["width"] // 2 + 5, 0
+        ).release().perform()
+        self.assertIn(f"would flag {len(files)} of these {len(files)}", page.text("#would-flag"))
+        page.find("#threshold-reset").click()
+        self.assertIn("The model's threshold", page.text("#would-flag"))
+
+        page.find("[data-sorts='Local score']").click()
+        names = [name.text for name in page.driver.find_elements("css selector", "#table td.name")]
+        page.find("#download").click()
+        file = pathlib.Path(page.folder.name, "scores.csv")
+        page.wait(file.exists, "the file of the download")
+        with file.open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        self.assertEqual([row["image"] for row in rows], names)
+        scores = [float(row["local_score"]) for row in rows]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        self.assertEqual({row["verdict"] for row in rows}, {"normal", "anomalous"})
+
+        lowest = page.driver.find_elements("css selector", "#table td.name button")[-1]
+        lowest.click()
+        page.wait(lambda: page.text("#verdict .headline .name") == names[-1], "the row's image is shown")
+        self.assertEqual(page.verdict(), "normal")
+        self.assert_quiet(page)
+
+    def test_names_are_text_and_a_file_that_is_no_image_has_a_reason(self):
+        page = self.open()
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "<img src=x onerror=alert(1)>.png")
+            file.write_bytes(b"no image")
+            page.choose_files([file])
+            page.wait(lambda: page.verdict() == "no score", "the error is shown")
+            self.assertEqual(page.text("#verdict .headline .name"), file.name)
+            self.assertIn("PNG", page.text("#verdict .error"))
+        # The browser logs the status; nothing else.
+        self.assertEqual([error for error in page.errors() if "400" not in error], [])
+
+    def test_the_keyboard_alone_is_enough(self):
+        page = self.open()
+
+        def press(*keys):
+            ActionChains(page.driver).send_keys(*keys).perform()
+
+        def focus(selector):
+            for _ in range(60):
+                if page.run("return document.activeElement.matches(arguments[0])", selector):
+                    return
+                press(Keys.TAB)
+            self.fail(f"Tab does not reach {selector}")
+
+        focus("#pad")
+        # The left arm and the bar of a 4, then its stem.
+        press(*[Keys.LEFT] * 5, *[Keys.UP] * 8, Keys.SPACE, *[Keys.DOWN] * 9, *[Keys.RIGHT] * 12, Keys.SPACE)
+        press(*[Keys.UP] * 6, *[Keys.LEFT] * 4, Keys.SPACE, *[Keys.DOWN] * 14, Keys.SPACE)
+        page.wait(lambda: page.verdict() == "anomalous", "a verdict")
+        page.wait(lambda: page.count("#table tbody tr") == 1, "a row")
+        focus("#threshold")
+        press(Keys.END)
+        self.assertIn("would flag 0 of these 1", page.text("#would-flag"))
+        focus("[data-sorts='Image']")
+        press(Keys.ENTER)
+        self.assertEqual(page.count("th[aria-sort='ascending']"), 1)
+        focus("#table td.name button")
+        press(Keys.ENTER)
+        page.wait(lambda: page.count("#table tr.shown") == 1, "the row is shown")
+        self.assert_quiet(page)
+
+    def test_a_phone_shows_all_without_scrolling_sideways(self):
+        page = self.open(width=360, height=740)
+        page.draw(FOUR)
+        page.wait(lambda: page.verdict() == "anomalous", "a verdict")
+        page.find("#forget").click()
+        page.wait(lambda: page.count("#no-scores:not([hidden])") == 1, "nothing is kept")
+        self.score_samples(page)
+        width, visible = page.run("return [document.documentElement.scrollWidth, window.innerWidth]")
+        self.assertLessEqual(width, visible)
+        page.screenshot("phone")
+        self.assert_quiet(page)
+
+    def test_texts_have_contrast_in_light_and_dark(self):
+        # WCAG 2.1, 1.4.3: 4.5 to 1.
+        ratio = """
+            const canvas = document.createElement("canvas").getContext("2d");
+            const luminance = (colour) => {
+              canvas.fillStyle = colour;
+              canvas.fillRect(0, 0, 1, 1);
+              const parts = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((value) => value / 255);
+              const [r, g, b] = parts.map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+              return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const style = getComputedStyle(document.documentElement);
+            const [a, b] = arguments[0].map((name) => luminance(style.getPropertyValue(name)));
+            return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        """
+        for dark in [False, True]:
+            page = self.open(dark=dark)
+            for pair in [
+                ("--text", "--card"), ("--muted", "--card"), ("--muted", "--page"), ("--accent", "--card"),
+                ("--bad", "--bad-soft"), ("--good", "--good-soft"), ("--on-accent", "--accent"),
+            ]:
+                self.assertGreaterEqual(page.run(ratio, pair), 4.5, f"{pair}, dark: {dark}")
+            self.score_samples(page)
+            page.screenshot("dark" if dark else "light-files")
+            self.assert_quiet(page)
+
+    def test_models_and_the_server_are_shown(self):
+        page = self.open()
+        page.wait(lambda: "mnist-not4, version 1" in page.text("#models"), "the model's entry")
+        self.assertIn("28 × 28 grey", page.text("#models"))
+        page.wait(lambda: "Requests a second" in page.text("#server"), "the server's numbers")
+        page.wait(lambda: page.count("#server polyline") == 1, "the rate's line")
+        self.assert_quiet(page)
+
+
+class Tokens(unittest.TestCase):
+    def test_a_token_is_asked_for_and_kept_in_memory_only(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tokens = pathlib.Path(folder, "tokens")
+            tokens.write_text(TOKEN)
+            address = self.enterContext(server("--auth-tokens-file", str(tokens)))
+            page = self.enterContext(Page(address))
+            page.wait(lambda: page.count("#token-form:not([hidden])") == 1, "the form")
+            page.find("#token").send_keys("another", Keys.ENTER)
+            page.wait(lambda: "did not accept" in page.text("#token-reason"), "the wrong token is refused")
+            page.find("#token").send_keys(TOKEN, Keys.ENTER)
+            page.ready()
+            page.draw(FOUR)
+            page.wait(lambda: page.verdict() == "anomalous", "a verdict")
+            self.assertEqual(page.count("#token-form:not([hidden])"), 0)
+            stored = page.run("return [localStorage.length, sessionStorage.length, document.cookie]")
+            self.assertEqual(stored, [0, 0, ""])
+            self.assertEqual([error for error in page.errors() if "401" not in error], [])
+
+
+if __name__ == "__main__":
+    chromium()
+    unittest.main(verbosity=2)
