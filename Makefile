@@ -10,6 +10,7 @@ BUNDLE ?= models/mnist-not4
 PYTHON_LIBS := third_party/python
 PYTHON_CLIENT := third_party/python-client
 PYTHON_VENV := third_party/python-venv
+CONSOLE_TEST := third_party/console-test
 PYTHON_SOURCES := $(shell find python -name '*.py' -not -name '*_pb2.py') python/pyproject.toml \
   proto/lfbm/v1/anomaly_detector.proto
 DEPLOY_TOOLS := third_party/deploy-tools
@@ -67,6 +68,17 @@ python-test: onnxruntime $(PYTHON_VENV)/.installed ## Build the Python package, 
 	  python/dist/*.whl
 	cd $(PYTHON_VENV) && bin/mypy --config-file ../../python/pyproject.toml -p lfbm
 	$(PYTHON_VENV)/bin/python -m pytest --quiet python
+
+$(CONSOLE_TEST)/.installed: tests/console/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(CONSOLE_TEST) -r $<
+	touch $@
+
+# LFBM_SCREENSHOTS=FOLDER keeps pictures of the page.
+.PHONY: console-test
+console-test: onnxruntime $(CONSOLE_TEST)/.installed ## Test the console in a browser; needs chromium and chromedriver
+	cargo build --bins
+	LFBM_SERVER=$(CURDIR)/target/debug/lfbm-server PYTHONPATH=$(CONSOLE_TEST) \
+	  $(PYTHON) -B tests/console/test_console.py
 
 $(DEPLOY_TOOLS)/.installed: deploy/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(DEPLOY_TOOLS) -r $<

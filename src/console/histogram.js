@@ -4,7 +4,6 @@ import { decisionOf, isFlagged, normalShare } from "./decision.js";
 import { byId, drawn } from "./dom.js";
 import { percent, short } from "./numbers.js";
 
-const WIDTH = 720;
 const HEIGHT = 200;
 const BASE = 170;
 const TOP = 18;
@@ -19,12 +18,15 @@ export class Histogram {
   // None as long as it is the model's.
   #moved = null;
   #changed;
+  // That of the plot on the screen, so that its text has the page's size.
+  #width = 720;
 
   constructor(changed) {
     this.#changed = changed;
     byId("threshold").addEventListener("input", (event) => this.#move(Number(event.target.value)));
     byId("threshold-reset").addEventListener("click", () => this.#move(null));
     const plot = byId("histogram");
+    new ResizeObserver(() => this.#model !== null && this.#draw()).observe(plot);
     plot.addEventListener("pointerdown", (event) => {
       plot.setPointerCapture(event.pointerId);
       this.#move(this.#valueAt(event));
@@ -57,28 +59,31 @@ export class Histogram {
 
   #valueAt(event) {
     const { left, width } = byId("histogram").getBoundingClientRect();
-    const x = ((event.clientX - left) / width) * WIDTH;
+    const x = ((event.clientX - left) / width) * this.#width;
     const [low, high] = this.#range;
-    return low + ((x - SIDE) / (WIDTH - 2 * SIDE)) * (high - low);
+    return low + ((x - SIDE) / (this.#width - 2 * SIDE)) * (high - low);
   }
 
   #draw() {
     const decision = decisionOf(this.#model);
+    // A plot that is hidden has none.
+    this.#width = byId("histogram").clientWidth || this.#width;
+    const width = this.#width;
     const [low, high] = this.#range;
-    const x = (value) => SIDE + ((value - low) / (high - low)) * (WIDTH - 2 * SIDE);
+    const x = (value) => SIDE + ((value - low) / (high - low)) * (width - 2 * SIDE);
     const values = this.#scores.map((reply) => reply[decision.score]);
     const flagged = values.filter((value) => isFlagged(decision, value, this.threshold));
     const line = x(this.threshold);
     const own = x(decision.threshold);
-    const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Histogram of the ${decision.title.toLowerCase()}` },
-      ...bars(values, decision, this.threshold, this.#range),
-      drawn("line", { class: "axis", x1: SIDE, x2: WIDTH - SIDE, y1: BASE, y2: BASE }),
+    const svg = drawn("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Histogram of the ${decision.title.toLowerCase()}` },
+      ...bars(values, decision, this.threshold, this.#range, width),
+      drawn("line", { class: "axis", x1: SIDE, x2: width - SIDE, y1: BASE, y2: BASE }),
       drawn("line", { class: "own", x1: own, x2: own, y1: TOP, y2: BASE }),
       drawn("line", { class: "line", x1: line, x2: line, y1: TOP - 6, y2: BASE }),
       drawn("circle", { class: "grip", cx: line, cy: TOP - 8, r: 7 }),
       drawn("text", { x: SIDE, y: HEIGHT - 10 }, short(low)),
-      drawn("text", { x: WIDTH / 2, y: HEIGHT - 10, "text-anchor": "middle" }, `${decision.title} (${decision.isHighAnomalous ? "high" : "low"} is unusual)`),
-      drawn("text", { x: WIDTH - SIDE, y: HEIGHT - 10, "text-anchor": "end" }, short(high)));
+      drawn("text", { x: width / 2, y: HEIGHT - 10, "text-anchor": "middle" }, `${decision.title} (${decision.isHighAnomalous ? "high" : "low"} is unusual)`),
+      drawn("text", { x: width - SIDE, y: HEIGHT - 10, "text-anchor": "end" }, short(high)));
     byId("histogram").replaceChildren(svg);
     const slider = byId("threshold");
     Object.assign(slider, { min: low, max: high, value: this.threshold });
@@ -103,14 +108,14 @@ function rangeOf(values) {
 }
 
 /** Bars, whose part beyond the threshold is on top. */
-function bars(values, decision, threshold, [low, high]) {
+function bars(values, decision, threshold, [low, high], plotWidth) {
   const bins = Array.from({ length: BINS }, () => [0, 0]);
   for (const value of values) {
     const bin = Math.min(BINS - 1, Math.floor(((value - low) / (high - low)) * BINS));
     bins[bin][isFlagged(decision, value, threshold) ? 1 : 0] += 1;
   }
   const most = bins.reduce((most, [a, b]) => Math.max(most, a + b), 1);
-  const width = (WIDTH - 2 * SIDE) / BINS;
+  const width = (plotWidth - 2 * SIDE) / BINS;
   // A few images make bars of a modest height.
   const unit = (BASE - TOP - 8) / Math.max(most, 4);
   return bins.flatMap((counts, bin) => {

@@ -88,15 +88,15 @@ function show(first, now, rates) {
   const build = now.series.find(({ name }) => name === "lfbm_build_info")?.labels;
   const meters = [
     meter("Requests a second", rate === undefined ? "–" : short(rate), line(rates)),
-    meter("Latency, half", time(0.5)),
-    meter("Latency, 95 %", time(0.95)),
+    meter("Median latency", time(0.5)),
+    meter("Latency of 95 %", time(0.95)),
     meter("Chains waiting", String(sum(now, "lfbm_chains_waiting"))),
     meter("Chains running", String(sum(now, "lfbm_chains_running"))),
     meter("Requests refused", String(sum(now, "lfbm_rejected_total"))),
     meter("Called anomalous", verdicts > 0 ? percent(anomalous / verdicts) : "–"),
     meter("Memory", `${Math.round(sum(now, "process_resident_memory_bytes") / 2 ** 20)} MiB`),
   ];
-  if (drift.length > 0) meters.push(meter("Drift (0 to 1)", short(Math.max(...drift.map(({ value }) => value)))));
+  if (drift.length > 0) meters.push(meter("Drift, 0 to 1", short(Math.max(...drift.map(({ value }) => value)))));
   const version = build ? `lfbm-server ${build.version}, ONNX Runtime ${build.onnxruntime}. ` : "";
   byId("server").replaceChildren(
     element("div", { className: "meters" }, ...meters),

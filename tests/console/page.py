@@ -1,7 +1,7 @@
 """A real server, a real browser, and the console's page in it."""
 
+import base64
 import contextlib
-import json
 import os
 import pathlib
 import shutil
@@ -148,7 +148,5 @@ class Page:
         """A picture of the whole page, where LFBM_SCREENSHOTS names a folder."""
         folder = os.environ.get("LFBM_SCREENSHOTS")
         if folder:
-            import base64
-
             picture = self.command("Page.captureScreenshot", captureBeyondViewport=True)
             pathlib.Path(folder, f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
