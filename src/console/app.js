@@ -24,7 +24,7 @@ let underWay = 0;
 let coming = 0;
 // Grows with every image that is to be shown, so that a late answer does not hide a newer one.
 let latest = 0;
-let isDrawn = false;
+let isAwaited = false;
 
 const histogram = new Histogram((threshold) => table.mark(threshold));
 const table = new Table((result) => show(result));
@@ -33,19 +33,20 @@ function mine() {
   return results.filter((result) => result.model === model);
 }
 
-/** Shows what is on the page anew, at the next frame: many answers can come between two. */
+/** Shows what is on the page anew, soon: many answers can come at a time. */
 function redraw() {
-  if (isDrawn) return;
-  isDrawn = true;
-  requestAnimationFrame(() => {
-    isDrawn = false;
+  if (isAwaited) return;
+  isAwaited = true;
+  // A long table takes a while to lay out.
+  setTimeout(() => {
+    isAwaited = false;
+    if (model === null) return;
     const shown = mine();
     byId("scored").hidden = shown.length === 0;
     byId("no-scores").hidden = shown.length > 0;
-    if (shown.length === 0) return;
     histogram.show(model, shown.map((result) => result.score).filter(Boolean));
     table.show(model, shown, histogram.threshold);
-  });
+  }, results.length > 100 ? 250 : 0);
 }
 
 function keep(result) {
@@ -92,15 +93,19 @@ async function answer(result, ask) {
   }
 }
 
-function take(files, leftOut) {
-  if (model === null) return;
-  const [first, ...others] = files.slice(0, MAX_FILES);
-  const more = files.length - 1 - others.length + leftOut;
-  byId("error").hidden = more === 0;
-  if (more > 0) report(new ApiError(`${more} images were left out: the page takes ${MAX_FILES} at a time. lfbm score takes any number.`));
-  waiting.push(...others.map(({ name, file }) => ({ id: Symbol(name), name, file, model })).slice(0, MAX_FILES - waiting.length));
+function take(files, areMore) {
+  byId("error").hidden = true;
+  if (model === null) return say("The image cannot be scored yet: no model is served.");
+  if (files.length === 0) return say("No image is among the files: expected PNG, JPEG, BMP, TIFF or WebP.");
+  const [first, ...others] = files;
+  const room = MAX_FILES - waiting.length;
+  if (areMore || others.length > room) {
+    say(`The page takes ${MAX_FILES} images at a time, and others were left out. lfbm score takes any number.`);
+  }
+  const taken = others.slice(0, room).map(({ name, file }) => ({ id: Symbol(name), name, file, model }));
+  waiting.push(...taken);
   if (underWay === 0) coming = 0;
-  coming += others.length;
+  coming += taken.length;
   scoreAndShow(Symbol(first.name), first.name, first.file);
   while (underWay < AT_ONCE && waiting.length > 0) work();
 }
@@ -125,7 +130,11 @@ function progress() {
 
 function report(error) {
   if (!(error instanceof ApiError)) throw error;
-  byId("error").textContent = error.message;
+  say(error.message);
+}
+
+function say(message) {
+  byId("error").textContent = message;
   byId("error").hidden = false;
 }
 

@@ -6,11 +6,9 @@ import { byId } from "./dom.js";
 export const MAX_FILES = 2000;
 const IMAGE = /\.(png|jpe?g|bmp|tiff?|webp)$/i;
 
-/** Calls `take` with an array of `{name, file}` and how many were left out, whenever some come. */
+/** Calls `take` with an array of `{name, file}`, at most MAX_FILES, and whether there were more, whenever files come. */
 export function watchFiles(take) {
-  const give = (files) => {
-    if (files.length > 0) take(files.slice(0, MAX_FILES), Math.max(0, files.length - MAX_FILES));
-  };
+  const give = (files) => take(files.slice(0, MAX_FILES), files.length > MAX_FILES);
   for (const button of document.querySelectorAll("[data-opens]")) {
     const input = byId(button.dataset.opens);
     button.addEventListener("click", () => input.click());
@@ -21,7 +19,9 @@ export function watchFiles(take) {
   }
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length > 0) event.preventDefault();
+    // Text, say.
+    if (files.length === 0) return;
+    event.preventDefault();
     give(images(files));
   });
   watchDrops(give);

@@ -195,6 +195,57 @@ class Console(unittest.TestCase):
         self.assert_quiet(page)
 
 
+    def call(self, page, script, *arguments):
+        """Runs a script that calls the page's modules; what it hands to `done`."""
+        page.driver.set_script_timeout(20)
+        return page.driver.execute_async_script("const done = arguments[arguments.length - 1];" + script, *arguments)
+
+    def test_maps_and_regions_of_sites_lie_over_the_image(self):
+        page = self.open()
+        script = """
+            const { showVerdict } = await import("./console/verdict.js");
+            const canvas = Object.assign(document.createElement("canvas"), { width: 200, height: 100 });
+            canvas.getContext("2d").fillRect(0, 0, 200, 100);
+            const file = await new Promise((made) => canvas.toBlob(made));
+            const bounds = { x: 100, y: 50, width: 100, height: 50 };
+            const score = {
+              verdict: "anomalous", site_score: 6, site_p_value: 0.01, queue_time_s: 0, compute_time_s: 0.01,
+              regions: [{ bounds, area: 5000, peak: 9, peak_p_value: 0.02 }],
+              map: { rows: 2, columns: 2, values: [0, 0, 0, 9], threshold: 4, bounds: { x: 0, y: 0, width: 200, height: 100 } },
+            };
+            const model = { name: "sites", version: 1, decision: "site", threshold_site_score: 4 };
+            await showVerdict({ name: "part.png", file, model, score }, { score });
+            const { data, width } = document.querySelector("#overlay").getContext("2d").getImageData(0, 0, 200, 100);
+            const opacity = (x, y) => data[4 * (y * width + x) + 3];
+            done([opacity(20, 20), opacity(160, 75)]);
+        """
+        normal, anomalous = self.call(page, f"(async () => {{ {script} }})();")
+        self.assertEqual(normal, 0)
+        self.assertGreater(anomalous, 128)
+        self.assertIn("100 × 50 pixels at 100, 50", page.text("#verdict"))
+        self.assertIn("p-value 0.0100", page.text("#verdict"))
+        self.assertIn("Threshold: 4.00", page.text("#verdict .decides"))
+        self.assert_quiet(page)
+
+    def test_the_share_of_normal_images_comes_from_p_values(self):
+        page = self.open()
+        script = """
+            import("./console/decision.js").then(({ decisionOf, normalShare }) => {
+              const model = { decision: "local", threshold_local_score: 2, false_positive_rate: 0.05 };
+              const scores = [[0, 0.45], [4, 0.01]].map(([local_score, local_p_value]) => ({ local_score, local_p_value }));
+              const share = (threshold) => normalShare(decisionOf(model), model, scores, threshold, String);
+              done([-1, 0, 1, 2, 3, 5].map(share));
+            });
+        """
+        self.assertEqual(
+            self.call(page, script),
+            [
+                "at least 0.45 of normal images", "0.45 of normal images", "about 0.25 of normal images",
+                "0.05 of normal images", "about 0.03 of normal images", "at most 0.01 of normal images",
+            ],
+        )
+
+
 class Tokens(unittest.TestCase):
     def test_a_token_is_asked_for_and_kept_in_memory_only(self):
         with tempfile.TemporaryDirectory() as folder:
