@@ -39,7 +39,7 @@ function entryOf(model) {
     Decides: `${decision.title}, ${decision.isHighAnomalous ? "above" : "below"} ${short(decision.threshold)}`,
     "Flags of normal images": model.false_positive_rate > 0 ? percent(model.false_positive_rate) : null,
     Network: [model.generator, model.prior && `${model.prior} prior`].filter(Boolean).join(", "),
-    Inference: steps ? `${steps} steps of ${short(stepSize)}, ${chains} ${chains === 1 ? "chain" : "chains"}` : null,
+    Inference: steps ? `${steps} steps of ${Number(stepSize.toPrecision(3))}, ${chains} ${chains === 1 ? "chain" : "chains"}` : null,
   };
   const list = Object.entries(facts).filter(([, value]) => value);
   return element("div", { className: "entry" },

@@ -3,8 +3,9 @@
 /** A number with at most four significant digits. */
 export function short(value) {
   if (!Number.isFinite(value)) return "–";
+  if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 100000)) return value.toExponential(1);
+  if (size < 0.001 || size >= 100000) return value.toExponential(1);
   return value.toFixed(size >= 100 ? 1 : size >= 1 ? 2 : 4);
 }
 

@@ -87,9 +87,9 @@ function show(first, now, rates) {
   const drift = now.series.filter(({ name }) => name === "lfbm_drift_kolmogorov_distance");
   const build = now.series.find(({ name }) => name === "lfbm_build_info")?.labels;
   const meters = [
-    meter("Requests a second", rate === undefined ? "–" : short(rate), line(rates)),
+    meter("Requests/s", rate === undefined ? "–" : rate.toFixed(1), line(rates)),
     meter("Median latency", time(0.5)),
-    meter("Latency of 95 %", time(0.95)),
+    meter("95th percentile", time(0.95)),
     meter("Chains waiting", String(sum(now, "lfbm_chains_waiting"))),
     meter("Chains running", String(sum(now, "lfbm_chains_running"))),
     meter("Requests refused", String(sum(now, "lfbm_rejected_total"))),

@@ -190,7 +190,7 @@ class Console(unittest.TestCase):
         page = self.open()
         page.wait(lambda: "mnist-not4, version 1" in page.text("#models"), "the model's entry")
         self.assertIn("28 × 28 grey", page.text("#models"))
-        page.wait(lambda: "Requests a second" in page.text("#server"), "the server's numbers")
+        page.wait(lambda: "Requests/s" in page.text("#server"), "the server's numbers")
         page.wait(lambda: page.count("#server polyline") == 1, "the rate's line")
         self.assert_quiet(page)
 
