@@ -33,6 +33,8 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
   window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
 """
+# When the pen was lifted.
+LIFTED = "document.querySelector('#pad').addEventListener('pointerup', () => { window.lifted = performance.now(); })"
 
 
 def chromium():
@@ -85,6 +87,7 @@ class Page:
         self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
+        self.command("Emulation.setTouchEmulationEnabled", enabled=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
         self.driver.get(f"http://{address}/")
@@ -124,7 +127,7 @@ class Page:
         pad = self.find("#pad")
         self.run("arguments[0].scrollIntoView({block: 'center'})", pad)
         size = pad.size["width"]
-        self.run("document.querySelector('#pad').addEventListener('pointerup', () => { window.lifted = performance.now(); })")
+        self.run(LIFTED)
         mouse = ActionChains(self.driver, duration=20)
         for (x, y), *others in strokes:
             mouse.move_to_element_with_offset(pad, (x - 0.5) * size, (y - 0.5) * size).click_and_hold()
@@ -132,6 +135,19 @@ class Page:
                 mouse.move_to_element_with_offset(pad, (x - 0.5) * size, (y - 0.5) * size)
             mouse.release()
         mouse.perform()
+
+    def draw_by_touch(self, strokes):
+        """Draws with a finger."""
+        self.run("document.querySelector('#pad').scrollIntoView({block: 'center'})")
+        place = "const { left, top, width } = document.querySelector('#pad').getBoundingClientRect();"
+        left, top, size = self.run(place + "return [left, top, width]")
+        for stroke in strokes:
+            kind = "touchStart"
+            for x, y in stroke:
+                point = {"x": left + x * size, "y": top + y * size}
+                self.command("Input.dispatchTouchEvent", type=kind, touchPoints=[point])
+                kind = "touchMove"
+            self.command("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def choose_files(self, files):
         self.find("#choose-images").send_keys("\n".join(str(file) for file in files))

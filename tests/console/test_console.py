@@ -36,10 +36,10 @@ class Console(unittest.TestCase):
     def assert_quiet(self, page):
         self.assertEqual(page.errors(), [])
 
-    def score_samples(self, page):
+    def score_samples(self, page, others=0):
         files = sorted(SAMPLES.glob("*.png"))
         page.choose_files(files)
-        page.wait(lambda: page.count("#table tbody tr") == len(files), "every file has a row")
+        page.wait(lambda: page.count("#table tbody tr") == len(files) + others, "every file has a row")
         return files
 
     def test_a_drawn_four_is_anomalous_and_shows_where(self):
@@ -56,7 +56,7 @@ class Console(unittest.TestCase):
             return [overlay.width, overlay.height, data.filter((value, at) => at % 4 === 3 && value > 64).length];
         """
         width, height, marked = page.run(opaque)
-        self.assertEqual((width, height), (28, 28))
+        self.assertEqual((width, height), (28, 28), "the model's size")
         self.assertGreater(marked, 0)
         page.find("#opacity").send_keys(Keys.HOME)
         self.assertEqual(page.run("return getComputedStyle(document.querySelector('#overlay')).opacity"), "0")
@@ -106,6 +106,42 @@ class Console(unittest.TestCase):
         self.assertEqual(page.verdict(), "normal")
         self.assert_quiet(page)
 
+    def test_a_folder_is_scored_and_its_images_removed(self):
+        page = self.open()
+        page.find("#choose-folder").send_keys(str(SAMPLES))
+        files = sorted(f"{SAMPLES.name}/{file.name}" for file in SAMPLES.glob("*.png"))
+        page.wait(lambda: page.count("#table tbody tr") == len(files), "every image of the folder has a row")
+        names = [name.text for name in page.driver.find_elements("css selector", "#table td.name")]
+        self.assertEqual(sorted(names), files)
+        page.find("#forget").click()
+        page.wait(lambda: page.count("#no-scores:not([hidden])") == 1, "nothing is kept")
+        self.assertEqual(page.count("#table tbody tr"), 0)
+        self.assert_quiet(page)
+
+    def test_images_are_dropped_and_pasted(self):
+        page = self.open()
+        # A browser lets no program fill its clipboard or drag a file: the page gets the events of both.
+        script = """
+            const [name, kind, type] = arguments;
+            const canvas = Object.assign(document.createElement("canvas"), { width: 28, height: 28 });
+            canvas.getContext("2d").fillRect(0, 0, 28, 28);
+            canvas.toBlob((blob) => {
+              const data = new DataTransfer();
+              data.items.add(new File([blob], name, { type }));
+              document.dispatchEvent(kind === "drop"
+                ? new DragEvent(kind, { dataTransfer: data, cancelable: true })
+                : new ClipboardEvent(kind, { clipboardData: data, cancelable: true }));
+              done();
+            });
+        """
+        for rows, (name, kind) in enumerate([("dropped.png", "drop"), ("pasted.png", "paste")], 1):
+            self.call(page, script, name, kind, "image/png")
+            page.wait(lambda name=name: page.text("#verdict .headline .name") == name, f"{name} is shown")
+            page.wait(lambda rows=rows: page.count("#table tbody tr") == rows, f"{name} has a row")
+        self.call(page, script, "letter.txt", "drop", "text/plain")
+        page.wait(lambda: "No image" in page.text("#error"), "what is no image is refused")
+        self.assert_quiet(page)
+
     def test_names_are_text_and_a_file_that_is_no_image_has_a_reason(self):
         page = self.open()
         with tempfile.TemporaryDirectory() as folder:
@@ -150,11 +186,9 @@ class Console(unittest.TestCase):
 
     def test_a_phone_shows_all_without_scrolling_sideways(self):
         page = self.open(width=360, height=740)
-        page.draw(FOUR)
+        page.draw_by_touch(FOUR)
         page.wait(lambda: page.verdict() == "anomalous", "a verdict")
-        page.find("#forget").click()
-        page.wait(lambda: page.count("#no-scores:not([hidden])") == 1, "nothing is kept")
-        self.score_samples(page)
+        self.score_samples(page, others=1)
         width, visible = page.run("return [document.documentElement.scrollWidth, window.innerWidth]")
         self.assertLessEqual(width, visible)
         page.screenshot("phone")
@@ -178,8 +212,13 @@ class Console(unittest.TestCase):
         for dark in [False, True]:
             page = self.open(dark=dark)
             for pair in [
-                ("--text", "--card"), ("--muted", "--card"), ("--muted", "--page"), ("--accent", "--card"),
-                ("--bad", "--bad-soft"), ("--good", "--good-soft"), ("--on-accent", "--accent"),
+                ("--text", "--card"),
+                ("--muted", "--card"),
+                ("--muted", "--page"),
+                ("--accent", "--card"),
+                ("--bad", "--bad-soft"),
+                ("--good", "--good-soft"),
+                ("--on-accent", "--accent"),
             ]:
                 self.assertGreaterEqual(page.run(ratio, pair), 4.5, f"{pair}, dark: {dark}")
             self.score_samples(page)
@@ -194,6 +233,17 @@ class Console(unittest.TestCase):
         page.wait(lambda: page.count("#server polyline") == 1, "the rate's line")
         self.assert_quiet(page)
 
+    def test_refused_bundles_are_named_with_the_reason(self):
+        page = self.open()
+        script = """
+            import("./console/models.js").then(({ showModels }) => {
+              showModels([], [{ bundle: "<b>parts</b>", reason: "weights.bin: another checksum" }]);
+              done(document.querySelector("#models").textContent);
+            });
+        """
+        shown = self.call(page, script)
+        self.assertIn("<b>parts</b> refused", shown)
+        self.assertIn("weights.bin: another checksum", shown)
 
     def call(self, page, script, *arguments):
         """Runs a script that calls the page's modules; what it hands to `done`."""
@@ -211,7 +261,10 @@ class Console(unittest.TestCase):
             const score = {
               verdict: "anomalous", site_score: 6, site_p_value: 0.01, queue_time_s: 0, compute_time_s: 0.01,
               regions: [{ bounds, area: 5000, peak: 9, peak_p_value: 0.02 }],
-              map: { rows: 2, columns: 2, values: [0, 0, 0, 9], threshold: 4, bounds: { x: 0, y: 0, width: 200, height: 100 } },
+              map: {
+                rows: 2, columns: 2, values: [0, 0, 0, 9], threshold: 4,
+                bounds: { x: 0, y: 0, width: 200, height: 100 },
+              },
             };
             const model = { name: "sites", version: 1, decision: "site", threshold_site_score: 4 };
             await showVerdict({ name: "part.png", file, model, score }, { score });
@@ -230,18 +283,26 @@ class Console(unittest.TestCase):
     def test_the_share_of_normal_images_comes_from_p_values(self):
         page = self.open()
         script = """
-            import("./console/decision.js").then(({ decisionOf, normalShare }) => {
+            const modules = ["decision", "numbers"].map((name) => import(`./console/${name}.js`));
+            Promise.all(modules).then(([{ decisionOf, normalShare }, { percent }]) => {
               const model = { decision: "local", threshold_local_score: 2, false_positive_rate: 0.05 };
-              const scores = [[0, 0.45], [4, 0.01]].map(([local_score, local_p_value]) => ({ local_score, local_p_value }));
-              const share = (threshold) => normalShare(decisionOf(model), model, scores, threshold, String);
+              const scores = [
+                { local_score: 0, local_p_value: 0.45 },
+                { local_score: 4, local_p_value: 0.01 },
+              ];
+              const share = (threshold) => normalShare(decisionOf(model), model, scores, threshold, percent);
               done([-1, 0, 1, 2, 3, 5].map(share));
             });
         """
         self.assertEqual(
             self.call(page, script),
             [
-                "at least 0.45 of normal images", "0.45 of normal images", "about 0.25 of normal images",
-                "0.05 of normal images", "about 0.03 of normal images", "at most 0.01 of normal images",
+                "at least 45 % of normal images",
+                "45 % of normal images",
+                "about 25 % of normal images",
+                "5 % of normal images",
+                "about 3.0 % of normal images",
+                "at most 1 % of normal images",
             ],
         )
 

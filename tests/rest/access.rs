@@ -101,8 +101,13 @@ async fn where_there_is_a_certificate_scores_come_over_tls_and_probes_need_none(
     }
     let problem = post(&server, &path("score"), &[], &file).problem(403);
     assert_eq!(problem["reason"], "TLS_REQUIRED");
-    let unsafe_models = format!("http://{}/v1/models", server.http);
-    send_with(&agent(), "GET", &unsafe_models, &[], b"").problem(403);
+    for path in ["/v1/models", "/", "/console/app.js"] {
+        let without_tls = format!("http://{}{path}", server.http);
+        send_with(&agent(), "GET", &without_tls, &[], b"").problem(403);
+    }
+    let console = livez.replace("/livez", "/");
+    let page = send_with(&agent_over_tls, "GET", &console, &[], b"");
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
 }
 
 #[tokio::test]
