@@ -50,13 +50,16 @@ function sentence({ model, score }) {
 
 function parts({ model, score }) {
   const decision = decisionOf(model);
-  const rows = PARTS.filter(([field]) => Number.isFinite(score[field])).map(([field, title, meaning]) => {
+  const rows = PARTS.filter(([field]) => Number.isFinite(score[field])).flatMap(([field, title, meaning]) => {
     const p = score[P_VALUES[field]];
     const beyond = decision.score === field ? ` Threshold: ${short(decision.threshold)}.` : "";
-    return element("tr", { className: decision.score === field ? "decides" : "" },
-      element("th", { scope: "row" }, element("strong", {}, title), element("div", { className: "muted" }, meaning + beyond)),
-      element("td", { className: "number" }, short(score[field])),
-      element("td", { className: "number muted" }, Number.isFinite(p) ? `p ${short(p)}` : ""));
+    return [
+      element("tr", { className: decision.score === field ? "decides" : "" },
+        element("th", { scope: "row" }, element("strong", {}, title)),
+        element("td", { className: "number" }, short(score[field])),
+        element("td", { className: "number muted" }, Number.isFinite(p) ? `p ${short(p)}` : "")),
+      element("tr", { className: "meaning" }, element("td", { className: "muted", colSpan: 3 }, meaning + beyond)),
+    ];
   });
   return element("table", { className: "parts" }, element("tbody", {}, ...rows));
 }

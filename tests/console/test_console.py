@@ -277,7 +277,7 @@ class Console(unittest.TestCase):
         self.assertGreater(anomalous, 128)
         self.assertIn("100 × 50 pixels at 100, 50", page.text("#verdict"))
         self.assertIn("p-value 0.0100", page.text("#verdict"))
-        self.assertIn("Threshold: 4.00", page.text("#verdict .decides"))
+        self.assertIn("Threshold: 4.00", page.text("#verdict .decides + .meaning"))
         self.assert_quiet(page)
 
     def test_the_share_of_normal_images_comes_from_p_values(self):
