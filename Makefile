@@ -17,9 +17,12 @@ DEPLOY_TOOLS := third_party/deploy-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
 ONNXRUNTIME ?= onnxruntime
+# Which packages are built where only the server and its client are needed. CI says --workspace, because cargo
+# builds dependencies anew for another choice of packages.
+PACKAGES ?=
 # Which tests `make test` runs.
 TESTS ?= --workspace
-FUZZ_TARGETS := calibration image import manifest onnx request
+FUZZ_TARGETS := calibration checkpoint image import manifest onnx request
 # Seconds for each fuzz target, and for the soak test.
 FUZZ_S ?= 60
 LFBM_SOAK_S ?= 600
@@ -35,6 +38,10 @@ onnxruntime: ## Put ONNX Runtime where the build finds it
 .PHONY: native-libs
 native-libs: ## Put ONNX Runtime and libtorch where the build finds them
 	@$(PYTHON) scripts/native-libs.py onnxruntime libtorch
+
+.PHONY: network
+network: ## Put EfficientNet-Lite0, whose features the trainer takes, into third_party/efficientnet-lite0
+	@$(PYTHON) scripts/native-libs.py efficientnet-lite0
 
 .PHONY: python
 python: $(PYTHON_LIBS)/.installed ## Put the Python packages that tests use where they find them
@@ -59,7 +66,7 @@ $(PYTHON_VENV)/.installed: python/requirements-test.txt
 # The wheel is built from the sdist, so that this one is complete.
 .PHONY: python-test
 python-test: onnxruntime $(PYTHON_VENV)/.installed ## Build the Python package, lint it, and test it against a server
-	cargo build --bins
+	cargo build $(PACKAGES) --bins
 	$(PYTHON_VENV)/bin/ruff check python
 	$(PYTHON_VENV)/bin/ruff format --check python
 	rm -rf python/dist
@@ -105,7 +112,7 @@ trainer: native-libs ## Build the trainer, optimised
 
 .PHONY: examples
 examples: onnxruntime python-client ## Run the programs of examples/ against a server
-	cargo build --bins --example score
+	cargo build $(PACKAGES) --bins --example score
 	PYTHON=$(PYTHON) scripts/run-examples.sh target/debug $(PYTHON_CLIENT)
 
 .PHONY: test
@@ -117,7 +124,7 @@ test: native-libs python promtool ## Run every test
 
 .PHONY: deploy-check
 deploy-check: onnxruntime $(PROMTOOL) $(DEPLOY_TOOLS)/.installed ## Check deploy/ by schemas and against a real server
-	cargo build
+	cargo build $(PACKAGES) --bins
 	$(PYTHON) scripts/check-deploy.py
 
 # DOCS_CHECK_ARGS=--shared-target=target builds unoptimised, with the dependencies that are built already.
@@ -141,7 +148,7 @@ fuzz: ## Fuzz what reads untrusted bytes, FUZZ_S seconds a target; needs cargo-f
 
 .PHONY: soak
 soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer is right
-	LFBM_SOAK_S=$(LFBM_SOAK_S) cargo test --test soak -- --nocapture
+	LFBM_SOAK_S=$(LFBM_SOAK_S) cargo test $(PACKAGES) --test soak -- --nocapture
 
 .PHONY: nightly
 nightly: soak fuzz ## What takes too long for every change: soak and fuzz

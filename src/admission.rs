@@ -105,18 +105,30 @@ impl Admission {
         }
     }
 
-    /// Lets a request in, or refuses it at once. Without an estimate, time refuses nothing.
+    /// Lets a request of so many chains in, and says how long it will take. An interactive one is refused at
+    /// once where there is no room; a bulk one waits for it, in the order of arrival. A request with more
+    /// chains than there may be takes all the room there is. Without an estimate, time refuses nothing.
     ///
     /// # Errors
     /// When there is no room for its chains, or it would wait too long, or be answered too late.
-    pub fn admit(
+    pub async fn admit(
         &self,
         priority: Priority,
         chains: u32,
-        estimate: Option<Estimate>,
+        estimate: impl Fn() -> Option<Estimate>,
         deadline: Option<Instant>,
-    ) -> Result<Permit, Refusal> {
-        self.rooms[priority as usize].admit(chains, estimate, deadline)
+    ) -> Result<(Permit, Option<Estimate>), Refusal> {
+        let room = &self.rooms[priority as usize];
+        let now = estimate();
+        match room.admit(chains, now, deadline) {
+            Err(Refusal::Full { .. }) if priority == Priority::Bulk => {
+                let permit = room.wait(chains).await;
+                let now = estimate();
+                room.check(now, deadline)?;
+                Ok((permit, now))
+            }
+            admitted => Ok((admitted?, now)),
+        }
     }
 }
 
@@ -146,6 +158,13 @@ impl Room {
         estimate: Option<Estimate>,
         deadline: Option<Instant>,
     ) -> Result<Permit, Refusal> {
+        self.check(estimate, deadline)?;
+        // By then, what waits now runs.
+        self.take(asked, estimate.map_or(Duration::ZERO, |now| now.wait))
+    }
+
+    /// Refuses a request that would wait too long or be answered too late.
+    fn check(&self, estimate: Option<Estimate>, deadline: Option<Instant>) -> Result<(), Refusal> {
         let work = self.work;
         if let Some(now) = estimate {
             let Estimate { wait, run, margin } = now;
@@ -172,18 +191,30 @@ impl Room {
                 });
             }
         }
-        // By then, what waits now runs.
-        self.take(asked, estimate.map_or(Duration::ZERO, |now| now.wait))
+        Ok(())
     }
 
-    /// Takes room, or refuses the request until what is in it is done, `done_in` from now.
+    /// So many permits, or all that there are.
+    fn permits(&self, asked: u32) -> u32 {
+        asked.min(u32::try_from(self.limit).unwrap_or(u32::MAX))
+    }
+
+    /// Takes room as soon as there is some; those that ask first get it first.
+    async fn wait(&self, asked: u32) -> Permit {
+        let free = Arc::clone(&self.free);
+        let permits = free.acquire_many_owned(self.permits(asked)).await;
+        Permit::from(permits.ok())
+    }
+
+    /// Takes room, all of it for more work than there may be, or refuses the request until what is in it is
+    /// done, `done_in` from now.
     ///
     /// # Errors
     /// When there is no room.
     pub fn take(&self, asked: u32, done_in: Duration) -> Result<Permit, Refusal> {
         Arc::clone(&self.free)
-            .try_acquire_many_owned(asked)
-            .map(Permit::from)
+            .try_acquire_many_owned(self.permits(asked))
+            .map(|permits| Permit::from(Some(permits)))
             .map_err(|_| Refusal::Full {
                 work: self.work,
                 in_flight: self.in_flight(),
@@ -214,13 +245,25 @@ mod tests {
         })
     }
 
-    #[test]
-    fn a_class_is_refused_at_its_limit_and_let_in_again_after_a_drop() {
+    type Admitted = Result<Permit, Refusal>;
+
+    async fn admit(
+        room: &Admission,
+        class: Priority,
+        chains: u32,
+        now: Option<Estimate>,
+    ) -> Admitted {
+        let admitted = room.admit(class, chains, || now, None).await;
+        admitted.map(|(permit, _)| permit)
+    }
+
+    #[tokio::test]
+    async fn a_class_is_refused_at_its_limit_and_let_in_again_after_a_drop() {
         let admission = Admission::new(4, SECOND);
-        let three = admission.admit(Interactive, 3, None, None).unwrap();
+        let three = admit(&admission, Interactive, 3, None).await.unwrap();
         let waits = estimate(SECOND / 2, SECOND);
         assert_eq!(
-            admission.admit(Interactive, 2, waits, None).unwrap_err(),
+            admit(&admission, Interactive, 2, waits).await.unwrap_err(),
             Refusal::Full {
                 work: Work::Chains,
                 in_flight: 3,
@@ -229,32 +272,66 @@ mod tests {
                 retry_after: SECOND / 2,
             }
         );
-        let bulk = admission.admit(Bulk, 4, None, None).unwrap();
+        let _bulk = admit(&admission, Bulk, 4, None).await.unwrap();
         drop(three);
-        assert!(admission.admit(Interactive, 4, None, None).is_ok());
-        assert!(admission.admit(Bulk, 1, None, None).is_err());
-        drop(bulk);
-        assert!(admission.admit(Bulk, 1, None, None).is_ok());
+        assert!(admit(&admission, Interactive, 4, None).await.is_ok());
     }
 
-    #[test]
-    fn interactive_requests_do_not_wait_beyond_the_limit() {
+    #[tokio::test]
+    async fn bulk_waits_for_room_in_the_order_of_arrival() {
+        let admission = Admission::new(4, SECOND);
+        let three = admit(&admission, Bulk, 3, None).await.unwrap();
+        let waiting = |chains| {
+            let admission = admission.clone();
+            tokio::spawn(async move { admit(&admission, Bulk, chains, None).await.unwrap() })
+        };
+        let large = waiting(4);
+        tokio::task::yield_now().await;
+        let small = waiting(1);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!large.is_finished() && !small.is_finished());
+        drop(three);
+        let large = large.await.unwrap();
+        assert!(!small.is_finished(), "the large one came first");
+        drop(large);
+        small.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_of_more_chains_than_there_may_be_takes_all_the_room() {
+        let admission = Admission::new(4, SECOND);
+        for class in [Interactive, Bulk] {
+            let all = admit(&admission, class, 1000, None).await.unwrap();
+            let room = &admission.rooms[class as usize];
+            assert_eq!(room.in_flight(), 4);
+            drop(all);
+            assert_eq!(room.in_flight(), 0);
+        }
+        let one = admit(&admission, Interactive, 1, None).await.unwrap();
+        assert!(admit(&admission, Interactive, 1000, None).await.is_err());
+        drop(one);
+    }
+
+    #[tokio::test]
+    async fn interactive_requests_do_not_wait_beyond_the_limit() {
         let admission = Admission::new(4, SECOND);
         let long = estimate(3 * SECOND, SECOND);
-        let refusal = admission.admit(Interactive, 1, long, None).unwrap_err();
+        let refusal = admit(&admission, Interactive, 1, long).await.unwrap_err();
         let Refusal::Queue { retry_after, .. } = refusal else {
             panic!("{refusal:?}");
         };
         assert_eq!(retry_after, 2 * SECOND);
-        assert!(admission.admit(Bulk, 1, long, None).is_ok());
+        assert!(admit(&admission, Bulk, 1, long).await.is_ok());
     }
 
     #[test]
     fn a_deadline_that_cannot_be_met_is_refused() {
-        let admission = Admission::new(4, 10 * SECOND);
+        let room = Room::new(Work::Chains, 4, 10 * SECOND);
         let deadline = Some(Instant::now() + 3 * SECOND);
         let refusal = |wait, run| {
-            let admitted = admission.admit(Interactive, 1, estimate(wait, run), deadline);
+            let admitted = room.admit(1, estimate(wait, run), deadline);
             admitted.err()
         };
         assert_eq!(refusal(SECOND, SECOND), None);
@@ -263,7 +340,7 @@ mod tests {
             run: SECOND,
             margin: 2 * SECOND,
         };
-        let refused = admission.admit(Interactive, 1, Some(uncertain), deadline);
+        let refused = room.admit(1, Some(uncertain), deadline);
         assert!(matches!(refused, Err(Refusal::Deadline { .. })));
         assert!(matches!(
             refusal(2 * SECOND, 2 * SECOND),

@@ -255,6 +255,7 @@ mod tests {
             ("grpc_address = 'localhost'", "expected HOST:PORT"),
             ("cuda_graphs = true", "cuda_graphs is true"),
             ("cuda_graphs = true\ndevice = 'tensorrt'", "tensorrt:0"),
+            ("false_alarm_rate = 1.0", "above 0 and below 1"),
             ("bundle = []", "--bundle"),
         ] {
             let flags: &[&str] = if text.starts_with("bundle") {

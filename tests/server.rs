@@ -172,16 +172,16 @@ async fn the_calibration_judges_default_parameters_only() {
         .score(&image, &manifest.langevin, 0, &mut |_| ())
         .unwrap();
     let x = inference.preprocess(&image).unwrap();
-    let local = bundle.calibration().local();
+    let local = bundle.calibration().local().unwrap();
     let reported = local.score(&local.parts(&x, direct[0].log_joint));
     assert!(close(local_score, reported), "{local_score}, {reported}");
     assert_eq!(
         reply.local_p_value,
-        Some(bundle.calibration().local().p_value(local_score))
+        Some(bundle.calibration().local().unwrap().p_value(local_score))
     );
     assert_eq!(
         reply.verdict() == Verdict::Anomalous,
-        local_score > calibration.threshold_local_score
+        local_score > calibration.threshold_local_score.unwrap()
     );
 
     request.inference = Some(InferenceParameters {

@@ -1,6 +1,6 @@
 //! `lfbm explain`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lfbm_wire::{ExplainRequest, ExplainResponse, ImageForm};
@@ -9,8 +9,9 @@ use serde_json::Value;
 use crate::calls::ImageArgs;
 use crate::chain;
 use crate::connection::Connector;
+use crate::inference::VerdictArgs;
 use crate::output::{OutArgs, new_table, print_line, print_table};
-use crate::score::score_object;
+use crate::score::{describe, score_object};
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -18,19 +19,26 @@ Examples:
   lfbm explain part.png                      writes part.heatmap.png
   lfbm explain --chains 4 --out why parts/   four reconstructions an image, heatmaps in why/
 
-The heatmap is red where the image is brighter than the model expects, blue where it is darker.";
+Of a model of whole images, the heatmap is red where the image is brighter than the model expects, blue
+where it is darker. Of a model of sites, it is the image with the map laid over it, from blue over magenta,
+at the map's threshold, to yellow; and the regions above the threshold are listed, in pixels of the image.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     out: OutArgs,
-    /// Write what the model makes of the image, too, as NAME.reconstruction.png
+    /// Write the image with what is unusual laid over it, too, as NAME.overlay.png
+    #[arg(long)]
+    overlay: bool,
+    /// Write what a model of whole images makes of the image, too, as NAME.reconstruction.png
     #[arg(long)]
     reconstruction: bool,
     /// One JSON object an image, as soon as it is explained
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    verdict: VerdictArgs,
     #[command(flatten)]
     images: ImageArgs,
 }
@@ -53,6 +61,7 @@ pub(crate) async fn run(
             mask,
             priority: calls.priority.into(),
             form: ImageForm::Png.into(),
+            false_alarm_rate: args.verdict.false_alarm_rate,
         };
         let call = async || calls.client.clone().explain(request.clone()).await;
         calls.call(call).await
@@ -67,12 +76,18 @@ pub(crate) async fn run(
         "heatmap",
     ];
     let mut table = new_table(header, 1..5);
+    let header = [
+        "image",
+        "region at x, y",
+        "size",
+        "area",
+        "peak",
+        "peak p-value",
+        "heatmap",
+    ];
+    let mut regions = new_table(header, 1..6);
     let take = |image: &Path, reply: ExplainResponse| {
-        let heatmap = args.out.write(image, "heatmap", reply.residual.as_ref())?;
-        if args.reconstruction {
-            let reconstruction = reply.reconstruction.as_ref();
-            args.out.write(image, "reconstruction", reconstruction)?;
-        }
+        let heatmap = write(args, image, &reply)?;
         let (image, heatmap) = (image.display().to_string(), heatmap.display().to_string());
         if args.json {
             let mut object = score_object(&image, &reply.score.unwrap_or_default());
@@ -80,6 +95,18 @@ pub(crate) async fn run(
             object.insert("chains".to_owned(), chains.into());
             object.insert("heatmap".to_owned(), heatmap.into());
             return Ok(print_line(Value::Object(object))?);
+        }
+        for region in reply.score.iter().flat_map(|score| &score.regions) {
+            let [corner, size, area, peak, p_value] = describe(region);
+            regions.add_row([
+                image.clone(),
+                corner,
+                size,
+                area,
+                peak,
+                p_value,
+                heatmap.clone(),
+            ]);
         }
         for (index, score) in reply.chains.iter().enumerate() {
             let [log_prior, log_likelihood, log_joint] = chain::cells(score);
@@ -96,5 +123,22 @@ pub(crate) async fn run(
     };
     let result = calls.for_each(ask, take).await;
     print_table(&table)?;
+    print_table(&regions)?;
     result
+}
+
+/// Writes the images of a reply, and says where the heatmap is.
+fn write(args: &ExplainArgs, image: &Path, reply: &ExplainResponse) -> anyhow::Result<PathBuf> {
+    if args.overlay {
+        args.out.write(image, "overlay", Some(&reply.overlay))?;
+    }
+    if args.reconstruction {
+        let reconstruction = reply.reconstruction.as_ref();
+        let reconstruction = reconstruction.map(|made| &made.png[..]);
+        args.out.write(image, "reconstruction", reconstruction)?;
+    }
+    // A model of sites has no residual.
+    let residual = reply.residual.as_ref().map(|made| &made.png[..]);
+    let heatmap = residual.unwrap_or(&reply.overlay);
+    args.out.write(image, "heatmap", Some(heatmap))
 }

@@ -40,6 +40,16 @@ pub(crate) struct InferenceArgs {
     seed: Option<u64>,
 }
 
+/// What a verdict is to hold for.
+#[derive(Args)]
+#[command(next_help_heading = "Inference")]
+pub(crate) struct VerdictArgs {
+    /// The share of normal images that the verdict, and the map, may call anomalous, above 0 and below 1;
+    /// the server's or the model's own when absent
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) false_alarm_rate: Option<f64>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum AggregationName {
     Mean,
@@ -56,7 +66,7 @@ impl InferenceArgs {
             image: Some(image),
             inference: Some(self.parameters()),
             priority: priority.into(),
-            mask: None,
+            ..Default::default()
         }
     }
 

@@ -61,7 +61,11 @@ pub(crate) async fn run(
         let mut completions = Vec::new();
         for (index, completion) in reply.completions.iter().enumerate() {
             let kind = format!("inpainted-{}", index + 1);
-            let path = args.out.write(image, &kind, completion.image.as_ref())?;
+            let path = args.out.write(
+                image,
+                &kind,
+                completion.image.as_ref().map(|made| &made.png[..]),
+            )?;
             let path = path.display().to_string();
             let score = completion.score.unwrap_or_default();
             if args.json {

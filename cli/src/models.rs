@@ -3,6 +3,7 @@
 use clap::Args;
 use lfbm_wire::{
     ChainStart, Decision, ImageSpec, InferenceParameters, ListModelsRequest, Model, Prior,
+    Representation, RepresentationKind,
 };
 use serde_json::json;
 
@@ -32,6 +33,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
         "model",
         "version",
         "image (C, H, W)",
+        "x",
         "generator",
         "d",
         "prior",
@@ -50,6 +52,7 @@ pub(crate) async fn run(connector: &Connector, args: &ModelsArgs) -> anyhow::Res
             id.name,
             id.version.to_string(),
             format!("{}, {}, {}", image.channels, image.height, image.width),
+            representation(model),
             model.generator.clone(),
             model.latent_dim.to_string(),
             prior(model).to_owned(),
@@ -84,7 +87,34 @@ fn anomalous_if(model: &Model) -> String {
     match model.decision() {
         Decision::Local => format!("local score > {:.2}", model.threshold_local_score),
         Decision::LogJoint => format!("log joint < {:.1}", model.threshold_log_joint),
+        Decision::Sites => match model.threshold_site_score {
+            Some(threshold) => format!("site score > {threshold:.2}"),
+            None => String::new(),
+        },
         Decision::Unspecified => String::new(),
+    }
+}
+
+/// What x is, in words.
+fn representation(model: &Model) -> String {
+    let Some(x) = &model.representation else {
+        return String::new();
+    };
+    let kind = kind(x);
+    let network = x.network.as_ref();
+    let network = network.map_or(String::new(), |network| format!(" {}", network.name));
+    match (x.rows, x.columns) {
+        (1, 1) => format!("{kind}{network}"),
+        (rows, columns) => format!("{kind}{network}, {rows} x {columns} sites of {}", x.values),
+    }
+}
+
+fn kind(x: &Representation) -> &'static str {
+    match x.kind() {
+        RepresentationKind::Pixels => "pixels",
+        RepresentationKind::Orientations => "orientations",
+        RepresentationKind::Network => "network",
+        RepresentationKind::Unspecified => "",
     }
 }
 
@@ -96,6 +126,17 @@ fn as_json(model: &Model) -> serde_json::Value {
         width,
     } = model.image.unwrap_or_default();
     let inference: InferenceParameters = model.inference.unwrap_or_default();
+    let representation = model.representation.as_ref().map(|x| {
+        json!({
+            "kind": kind(x),
+            "rows": x.rows,
+            "columns": x.columns,
+            "values": x.values,
+            "network": x.network.as_ref().map(|network| {
+                json!({ "name": network.name, "licence": network.licence })
+            }),
+        })
+    });
     json!({
         "model": id.name,
         "version": id.version,
@@ -114,7 +155,12 @@ fn as_json(model: &Model) -> serde_json::Value {
         "decision": model.decision().as_str_name(),
         "threshold_log_joint": model.threshold_log_joint,
         "threshold_local_score": model.threshold_local_score,
+        "threshold_site_score": model.threshold_site_score,
+        "map_threshold": model.map_threshold,
         "false_positive_rate": model.false_positive_rate,
+        "ranked_images": model.ranked_images,
+        "smallest_false_alarm_rate": model.smallest_false_alarm_rate,
+        "representation": representation,
         "normal_classes": model.normal_classes,
     })
 }

@@ -9,7 +9,6 @@ use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Row, Table, presets};
 pub(crate) use lfbm_console::print_line;
-use lfbm_wire::RenderedImage;
 
 use crate::inputs::STDIN;
 
@@ -49,7 +48,7 @@ impl OutArgs {
         &self,
         original: &Path,
         kind: &str,
-        made: Option<&RenderedImage>,
+        made: Option<&[u8]>,
     ) -> anyhow::Result<PathBuf> {
         let path = self.path(original, kind);
         write_image(&path, made)?;
@@ -90,10 +89,12 @@ impl OutArgs {
 }
 
 /// Writes an image, and the folder that it is in if there is none.
-pub(crate) fn write_image(path: &Path, image: Option<&RenderedImage>) -> anyhow::Result<()> {
-    let image = image.context("the reply has no image")?;
+pub(crate) fn write_image(path: &Path, image: Option<&[u8]>) -> anyhow::Result<()> {
+    let image = image.filter(|png| !png.is_empty());
+    let image =
+        image.context("the reply has no such image; this model, or these parameters, give none")?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    fs::write(path, &image.png).with_context(|| path.display().to_string())
+    fs::write(path, image).with_context(|| path.display().to_string())
 }

@@ -42,7 +42,7 @@ pub(crate) async fn run(connector: &Connector, args: &SampleArgs) -> anyhow::Res
     let images = reply.map_err(failure)?.into_inner().images;
     for (index, image) in images.iter().enumerate() {
         let path = args.out.join(format!("sample-{index}.png"));
-        write_image(&path, Some(image))?;
+        write_image(&path, Some(&image.png))?;
         print_line(path.display())?;
     }
     Ok(())

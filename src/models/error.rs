@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use lfbm_bundle::BundleError;
+use lfbm_detector::RateError;
 use lfbm_runtime::RuntimeError;
 
 use crate::scheduler::StartError;
@@ -61,6 +62,14 @@ pub enum LoadError {
     #[error("{} changed while it was read; write bundles elsewhere and rename them into place",
         .0.display())]
     Unsettled(PathBuf),
+    /// Its calibration does not tell the server's false-alarm rate.
+    #[error("{}: --false-alarm-rate: {error}", bundle.display())]
+    FalseAlarmRate {
+        /// The bundle.
+        bundle: PathBuf,
+        /// Why not.
+        error: RateError,
+    },
     /// The model's metrics cannot be shown.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -68,19 +77,29 @@ pub enum LoadError {
 
 impl LoadError {
     /// All that [`Self::reason`] can say.
-    pub(super) const REASONS: [&str; 7] = [
+    pub(super) const REASONS: [&str; 8] = [
         "bundle",
         "runtime",
         "io",
         "duplicate",
         "changed",
         "unsettled",
+        "rate",
         "metrics",
     ];
 
     /// What to call it in a label.
     pub(super) fn reason(&self) -> &'static str {
-        let [bundle, runtime, io, duplicate, changed, unsettled, metrics] = Self::REASONS;
+        let [
+            bundle,
+            runtime,
+            io,
+            duplicate,
+            changed,
+            unsettled,
+            rate,
+            metrics,
+        ] = Self::REASONS;
         match self {
             Self::Bundle(_) | Self::NoBundle(_) => bundle,
             Self::Runtime(_) | Self::Scheduler(_) => runtime,
@@ -88,6 +107,7 @@ impl LoadError {
             Self::Duplicate { .. } => duplicate,
             Self::Changed { .. } => changed,
             Self::Unsettled(_) => unsettled,
+            Self::FalseAlarmRate { .. } => rate,
             Self::Metrics(_) => metrics,
         }
     }

@@ -37,6 +37,8 @@ pub struct Loader {
     pub fallback_policy: Policy,
     /// What samplers share.
     pub sampling: Sampling,
+    /// The share of normal images that verdicts call anomalous; `None` for each model's own.
+    pub false_alarm_rate: Option<f64>,
     /// Where models show their metrics.
     pub metrics: Metrics,
 }
@@ -46,12 +48,23 @@ impl Loader {
     /// registration lives.
     ///
     /// # Errors
-    /// When ONNX Runtime or the system refuses.
+    /// When ONNX Runtime or the system refuses, or the model's calibration does not tell the server's
+    /// false-alarm rate.
     pub(super) fn load(&self, bundle: &Bundle) -> Result<(Model, Registration), LoadError> {
         let started = Instant::now();
         let (dir, manifest) = (bundle.dir(), bundle.manifest());
         let (name, version) = (manifest.name.as_str(), manifest.version);
         let _span = tracing::info_span!("load_model", name, version).entered();
+        let thresholds = match self.false_alarm_rate {
+            None => manifest.calibration.clone(),
+            Some(rate) => (bundle
+                .calibration()
+                .at_rate(rate, manifest.calibration.decision))
+            .map_err(|error| LoadError::FalseAlarmRate {
+                bundle: dir.to_path_buf(),
+                error,
+            })?,
+        };
         let open = |options| ChainGraphs::open(&self.runtime, dir, manifest, options);
         let asked = self.options.device;
         let (graphs, options) = match open(&self.options) {
@@ -107,6 +120,7 @@ impl Loader {
         );
         let model = Model {
             manifest: manifest.clone(),
+            thresholds,
             device,
             calibration: bundle.calibration().clone(),
             scheduler,

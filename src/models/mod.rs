@@ -16,8 +16,8 @@ pub use registry::Models;
 pub use settings::ModelSettings;
 pub use watcher::{hangup, watch};
 
-use lfbm_bundle::manifest::Manifest;
-use lfbm_detector::Calibration;
+use lfbm_bundle::manifest::{CalibrationSummary, Manifest};
+use lfbm_detector::{Calibration, RateError};
 use lfbm_runtime::Device;
 
 use crate::sampling::ModelSampler;
@@ -29,6 +29,8 @@ use crate::telemetry::ModelMetrics;
 pub struct Model {
     /// What it is.
     pub manifest: Manifest,
+    /// The thresholds in use: those of the bundle, or for the server's own false-alarm rate.
+    pub thresholds: CalibrationSummary,
     /// What scores normal images get.
     pub calibration: Calibration,
     /// Where it runs.
@@ -39,4 +41,52 @@ pub struct Model {
     pub sampler: ModelSampler,
     /// Its part of the metrics.
     pub metrics: ModelMetrics,
+}
+
+/// What a request asks for is there for models of whole images only.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected a model of whole images, whose pixels can be hidden and made, for {what}; the model \
+     {model} sees an image as {rows} x {columns} sites of {kind}"
+)]
+pub struct NotWholeImages {
+    /// What it asks for.
+    what: &'static str,
+    model: String,
+    rows: usize,
+    columns: usize,
+    kind: &'static str,
+}
+
+impl Model {
+    /// Refuses what only models of whole images can do.
+    ///
+    /// # Errors
+    /// When the model is of sites.
+    pub fn needs_whole_images(&self, what: &'static str) -> Result<(), NotWholeImages> {
+        let representation = &self.manifest.representation;
+        if representation.is_whole_image() {
+            return Ok(());
+        }
+        Err(NotWholeImages {
+            what,
+            model: self.manifest.name.clone(),
+            rows: representation.rows,
+            columns: representation.columns,
+            kind: representation.kind.as_str(),
+        })
+    }
+
+    /// Thresholds for a false-alarm rate, if one is asked for.
+    ///
+    /// # Errors
+    /// When the calibration does not tell it.
+    pub fn thresholds_at(
+        &self,
+        rate: Option<f64>,
+    ) -> Result<Option<CalibrationSummary>, RateError> {
+        let decision = self.thresholds.decision;
+        rate.map(|rate| self.calibration.at_rate(rate, decision))
+            .transpose()
+    }
 }

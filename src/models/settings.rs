@@ -44,6 +44,10 @@ pub struct ModelSettings {
         hide_short_help = true
     )]
     pub cuda_graphs: bool,
+    /// The share of normal images that verdicts may call anomalous, for all models and unless a request says
+    /// otherwise; a model whose calibration cannot tell it is refused [default: each model's own]
+    #[arg(long, env = "LFBM_FALSE_ALARM_RATE")]
+    pub false_alarm_rate: Option<f64>,
     /// How often bundle folders are rescanned; 0 for SIGHUP only
     #[arg(long, env = "LFBM_MODEL_POLL_S", default_value_t = 10)]
     pub model_poll_s: u64,
@@ -52,11 +56,20 @@ pub struct ModelSettings {
 impl Group for ModelSettings {}
 
 impl ModelSettings {
-    /// Whether the device has what is asked of it.
+    /// Whether the device has what is asked of it, and the false-alarm rate is one.
     ///
     /// # Errors
-    /// When it has another precision, or no CUDA graphs.
+    /// When it has another precision, or no CUDA graphs, or the rate is no share.
     pub fn check(&self) -> Result<(), SettingsError> {
+        if let Some(rate) = self.false_alarm_rate
+            && !(rate > 0.0 && rate < 1.0)
+        {
+            return Err(SettingsError::Range {
+                name: "false_alarm_rate",
+                value: rate.to_string(),
+                expected: "a number above 0 and below 1".to_owned(),
+            });
+        }
         let device = self.device;
         let refuse = |name, value: String, expected| {
             Err(SettingsError::Range {

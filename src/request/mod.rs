@@ -14,7 +14,7 @@ mod text;
 use std::time::Duration;
 
 use lfbm_bundle::manifest::{ImageSpec, Langevin};
-use lfbm_images::Size;
+use lfbm_images::{Placement, Size};
 use tokio::sync::OwnedSemaphorePermit;
 
 pub use self::image::Image;
@@ -52,12 +52,12 @@ impl Estimate {
     }
 }
 
-/// Room for the work of one request; given back on drop.
+/// Room for the work of one request; given back on drop. Empty where the room was closed, which none is.
 #[derive(Debug)]
-pub struct Permit(#[allow(dead_code)] OwnedSemaphorePermit);
+pub struct Permit(#[allow(dead_code)] Option<OwnedSemaphorePermit>);
 
-impl From<OwnedSemaphorePermit> for Permit {
-    fn from(permit: OwnedSemaphorePermit) -> Self {
+impl From<Option<OwnedSemaphorePermit>> for Permit {
+    fn from(permit: Option<OwnedSemaphorePermit>) -> Self {
         Self(permit)
     }
 }
@@ -92,6 +92,15 @@ pub enum ImageForm {
     Tensor,
 }
 
+/// What a request wants of the comparison with normal images.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Judging {
+    /// The share of normal images that the verdict may call anomalous; `None` for the model's.
+    pub false_alarm_rate: Option<f64>,
+    /// Whether the reply has the map of a model of sites.
+    pub map: bool,
+}
+
 /// What decoding takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoding {
@@ -117,6 +126,8 @@ pub struct Draft {
     pub priority: Result<Priority, Violation>,
     /// The form of the reply's images; `None` if it has none.
     pub images: Result<Option<ImageForm>, Violation>,
+    /// Of the verdict and the map.
+    pub judging: Judging,
 }
 
 /// A request for inference of one image, valid for its model.
@@ -124,6 +135,8 @@ pub struct Draft {
 pub struct InferenceRequest {
     /// Intensities in [0, 1], C H W, of the model's size.
     pub image: Vec<f32>,
+    /// Where the pixels of the image as it came lie in it.
+    pub placement: Placement,
     /// H W, 1 where a pixel is visible and 0 where it is hidden; `None` where all are visible.
     pub mask: Option<Vec<f32>>,
     /// Steps, step size, chains and their aggregation.
@@ -179,7 +192,14 @@ impl Draft {
     ) -> Result<InferenceRequest, Vec<Violation>> {
         let image = image::decode(self.image.as_ref(), spec, limits.image_pixels);
         let parameters = self.parameters.validate(defaults, limits);
-        let mask = match (&self.mask, self.image_size(spec, limits.image_pixels)) {
+        let size = self.image_size(spec, limits.image_pixels);
+        let placement = size.and_then(|(_, size)| spec.intake.placement(size, spec.size()).ok());
+        // An image that cannot be placed is not decoded either.
+        let image = image.and_then(|image| {
+            let unfit = || Violation::new("image", "expected an image that fits the model's size");
+            Ok((image, placement.ok_or_else(unfit)?))
+        });
+        let mask = match (&self.mask, size) {
             (None, _) if self.needs_mask => {
                 Err(Violation::new("mask", "expected a mask, got none"))
             }
@@ -187,9 +207,10 @@ impl Draft {
             (mask, Some((_, size))) => decode_mask(mask.as_ref(), size, spec),
         };
         match (image, parameters, mask, self.priority, self.images) {
-            (Ok(image), Ok((langevin, seed)), Ok(mask), Ok(priority), Ok(images)) => {
+            (Ok((image, placement)), Ok((langevin, seed)), Ok(mask), Ok(priority), Ok(images)) => {
                 Ok(InferenceRequest {
                     image,
+                    placement,
                     mask,
                     langevin,
                     seed,

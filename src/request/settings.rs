@@ -32,12 +32,13 @@ pub struct RequestSettings {
     /// refused
     #[arg(long, env = "LFBM_MAX_QUEUE_MS", default_value_t = 5000)]
     pub max_queue_ms: u64,
-    // The default is what one stream may have in flight, at the most chains an image.
-    /// Chains of each priority that wait or run at most; more are refused
+    // The default is 64 images of 1024 sites, and more than one stream may have in flight of whole images.
+    /// Chains of each priority, of all sites of their images, that wait or run at most; beyond them
+    /// interactive requests are refused, and bulk requests wait
     #[arg(
         long,
         env = "LFBM_MAX_CHAINS_IN_FLIGHT",
-        default_value_t = 16_384,
+        default_value_t = 65_536,
         hide_short_help = true
     )]
     pub max_chains_in_flight: usize,

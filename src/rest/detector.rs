@@ -12,7 +12,7 @@ use super::error::RestError;
 use super::json::JsonRequest;
 use super::parameters::{Asked, Given};
 use super::route::{Operation, Route};
-use super::{open_inference, openapi, overlay, replies};
+use super::{open_inference, openapi, replies};
 use crate::models::Model;
 use crate::request::{Draft, Image, ImageForm, Priority, Tensor, Violation};
 use crate::service::{Call, Core, ServiceError, compute, explain, messages, sample, score};
@@ -43,14 +43,12 @@ impl Asking<'_> {
         match self.route.operation {
             Operation::ListModels => {
                 let catalog = self.core.models.catalog();
-                let models = catalog.iter().map(|model| messages::model(&model.manifest));
+                let models = catalog.iter().map(|model| messages::model(model));
                 Ok(json(&models.collect::<replies::Models>()))
             }
             Operation::GetModel => {
                 let model = self.model()?;
-                Ok(json(&replies::Model::from(messages::model(
-                    &model.manifest,
-                ))))
+                Ok(json(&replies::Model::from(messages::model(&model))))
             }
             Operation::Score => self.score(body).await,
             Operation::Explain => self.explain(body).await,
@@ -73,13 +71,13 @@ impl Asking<'_> {
         let mut request = self.read(body).await?;
         let as_png = accepts_png(self.headers);
         let form = match as_png {
-            true => ImageForm::Tensor,
+            true => ImageForm::Png,
             false => request.asked.form.unwrap_or(ImageForm::Both),
         };
         let draft = request.draft(Some(form));
         let reply = explain::answer(self.core, &request.call, &model, draft).await?;
         if as_png {
-            return Ok(of_type(PNG, overlay::png(&reply)?));
+            return Ok(of_type(PNG, reply.overlay));
         }
         Ok(json(&replies::Explanation::from(reply)))
     }
@@ -154,6 +152,7 @@ impl Read {
             parameters: std::mem::take(&mut self.asked.inference),
             priority: Ok(self.asked.priority.unwrap_or(Priority::Interactive)),
             images: Ok(images),
+            judging: self.asked.judging,
         }
     }
 }

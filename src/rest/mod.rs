@@ -8,7 +8,6 @@ mod infer_request;
 mod json;
 mod open_inference;
 mod openapi;
-mod overlay;
 mod parameters;
 mod problem;
 mod replies;

@@ -9,7 +9,7 @@ use lfbm_wire::inference::infer_parameter::ParameterChoice;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::route::Operation;
-use crate::request::{ImageForm, Parameters, Priority, Violation, cut};
+use crate::request::{ImageForm, Judging, Parameters, Priority, Violation, cut};
 use crate::wire::open_inference::{set_inference, shown, small, whole};
 
 /// The field that is named where a parameter is none that there is.
@@ -31,6 +31,8 @@ pub(super) struct Asked {
     pub(super) priority: Option<Priority>,
     /// Time for the answer.
     pub(super) timeout: Option<Duration>,
+    /// Of the verdict and the map.
+    pub(super) judging: Judging,
     /// Of the reply's images.
     pub(super) form: Option<ImageForm>,
     /// Of samples.
@@ -123,7 +125,7 @@ impl Given {
 }
 
 /// The names of all parameters, and of their fields.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 12] = [
     ("steps", "inference.steps"),
     ("step_size", "inference.step_size"),
     ("noise_free_steps", "inference.noise_free_steps"),
@@ -132,6 +134,8 @@ const NAMES: [(&str, &str); 10] = [
     ("seed", "inference.seed"),
     ("priority", "priority"),
     ("timeout_ms", "inference.timeout_ms"),
+    ("false_alarm_rate", "false_alarm_rate"),
+    ("map", "map"),
     ("form", "form"),
     ("count", "count"),
 ];
@@ -140,7 +144,8 @@ const NAMES: [(&str, &str); 10] = [
 fn names(operation: Operation) -> impl Iterator<Item = (&'static str, &'static str)> {
     let takes = move |name: &str| match operation {
         Operation::Score => !matches!(name, "form" | "count"),
-        Operation::Explain => name != "count",
+        // An explanation has its map.
+        Operation::Explain => !matches!(name, "count" | "map"),
         Operation::Sample => matches!(name, "count" | "seed" | "form" | "timeout_ms"),
         _ => false,
     };
@@ -175,6 +180,20 @@ impl Asked {
                     "tensor" => ImageForm::Tensor,
                     _ => return Err("both, png or tensor"),
                 });
+            }
+            "false_alarm_rate" => {
+                self.judging.false_alarm_rate = Some(match value {
+                    ParameterChoice::DoubleParam(rate) => *rate,
+                    _ => whole(choice).map_err(|_| "a number above 0 and below 1")? as f64,
+                });
+            }
+            "map" => {
+                self.judging.map = match (value, text) {
+                    (ParameterChoice::BoolParam(map), _) => *map,
+                    (_, "true") => true,
+                    (_, "false") => false,
+                    _ => return Err("true or false"),
+                }
             }
             "timeout_ms" => self.timeout = Some(Duration::from_millis(whole(choice)?)),
             "count" => self.count = Some(small(choice)?),

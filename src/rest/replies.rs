@@ -19,16 +19,65 @@ pub(super) struct Score {
     p_value: Option<f64>,
     local_score: Option<f64>,
     local_p_value: Option<f64>,
+    site_score: Option<f64>,
+    site_p_value: Option<f64>,
+    false_alarm_rate: Option<f64>,
+    /// `pixels`, `orientations` or `network`.
+    representation: Option<String>,
+    map_threshold: Option<f64>,
+    /// The one with the highest peak first.
+    regions: Vec<Region>,
+    map: Option<AnomalyMap>,
     prior_unnormalized: bool,
     queue_time_s: f64,
     compute_time_s: f64,
 }
 
+/// Neighbouring sites above the threshold of the map, in pixels of the image as it was sent.
+#[derive(Debug, Serialize)]
+struct Region {
+    bounds: Rectangle,
+    area: f64,
+    peak: f64,
+    peak_p_value: f64,
+    peak_at: Point,
+}
+
+/// In pixels from the image's left upper corner.
+#[derive(Debug, Default, Serialize)]
+struct Rectangle {
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Point {
+    x: f64,
+    y: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct AnomalyMap {
+    rows: u32,
+    columns: u32,
+    /// Row by row.
+    values: Vec<f32>,
+    threshold: f64,
+    /// What the grid covers of the image.
+    bounds: Rectangle,
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
     score: Score,
-    reconstruction: Picture,
-    residual: Picture,
+    /// Of a model of sites null, as is the residual.
+    reconstruction: Option<Picture>,
+    residual: Option<Picture>,
+    /// A PNG file of the image under the map or the residual; absent where only tensors were asked for.
+    #[serde(serialize_with = "base64", skip_serializing_if = "Vec::is_empty")]
+    overlay: Vec<u8>,
     chains: Vec<Chain>,
 }
 
@@ -56,8 +105,30 @@ pub(super) struct Model {
     decision: Option<String>,
     threshold_log_joint: f64,
     threshold_local_score: f64,
+    threshold_site_score: Option<f64>,
+    map_threshold: Option<f64>,
     false_positive_rate: f64,
+    /// How many scores of normal images the thresholds are told of.
+    ranked_images: u32,
+    smallest_false_alarm_rate: f64,
+    representation: Option<Representation>,
     normal_classes: Vec<String>,
+}
+
+/// What x is made of.
+#[derive(Debug, Serialize)]
+struct Representation {
+    kind: Option<String>,
+    rows: u32,
+    columns: u32,
+    values: u64,
+    network: Option<Network>,
+}
+
+#[derive(Debug, Serialize)]
+struct Network {
+    name: String,
+    licence: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,6 +201,7 @@ impl From<proto::ScoreResponse> for Score {
     fn from(reply: proto::ScoreResponse) -> Self {
         Self {
             verdict: value(reply.verdict().as_str_name(), "VERDICT_"),
+            representation: kind(reply.representation()),
             model: reply.model.unwrap_or_default().into(),
             log_joint: reply.log_joint,
             log_prior: reply.log_prior,
@@ -140,6 +212,12 @@ impl From<proto::ScoreResponse> for Score {
             p_value: reply.p_value,
             local_score: reply.local_score,
             local_p_value: reply.local_p_value,
+            site_score: reply.site_score,
+            site_p_value: reply.site_p_value,
+            false_alarm_rate: reply.false_alarm_rate,
+            map_threshold: reply.map_threshold,
+            regions: reply.regions.into_iter().map(Region::from).collect(),
+            map: reply.map.map(AnomalyMap::from),
             prior_unnormalized: reply.prior_unnormalized,
             queue_time_s: seconds(reply.queue_time),
             compute_time_s: seconds(reply.compute_time),
@@ -151,8 +229,9 @@ impl From<proto::ExplainResponse> for Explanation {
     fn from(reply: proto::ExplainResponse) -> Self {
         Self {
             score: reply.score.unwrap_or_default().into(),
-            reconstruction: reply.reconstruction.unwrap_or_default().into(),
-            residual: reply.residual.unwrap_or_default().into(),
+            reconstruction: reply.reconstruction.map(Picture::from),
+            residual: reply.residual.map(Picture::from),
+            overlay: reply.overlay,
             chains: reply.chains.into_iter().map(Chain::from).collect(),
         }
     }
@@ -198,8 +277,73 @@ impl From<proto::Model> for Model {
             decision,
             threshold_log_joint: model.threshold_log_joint,
             threshold_local_score: model.threshold_local_score,
+            threshold_site_score: model.threshold_site_score,
+            map_threshold: model.map_threshold,
             false_positive_rate: model.false_positive_rate,
+            ranked_images: model.ranked_images,
+            smallest_false_alarm_rate: model.smallest_false_alarm_rate,
+            representation: model.representation.map(Representation::from),
             normal_classes: model.normal_classes,
+        }
+    }
+}
+
+fn kind(kind: proto::RepresentationKind) -> Option<String> {
+    value(kind.as_str_name(), "REPRESENTATION_KIND_")
+}
+
+impl From<proto::Representation> for Representation {
+    fn from(representation: proto::Representation) -> Self {
+        Self {
+            kind: kind(representation.kind()),
+            rows: representation.rows,
+            columns: representation.columns,
+            values: representation.values,
+            network: representation.network.map(|network| Network {
+                name: network.name,
+                licence: network.licence,
+            }),
+        }
+    }
+}
+
+impl From<proto::Region> for Region {
+    fn from(region: proto::Region) -> Self {
+        Self {
+            bounds: region.bounds.map(Rectangle::from).unwrap_or_default(),
+            area: region.area,
+            peak: region.peak,
+            peak_p_value: region.peak_p_value,
+            peak_at: region
+                .peak_at
+                .map(|point| Point {
+                    x: point.x,
+                    y: point.y,
+                })
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl From<proto::Rectangle> for Rectangle {
+    fn from(rectangle: proto::Rectangle) -> Self {
+        Self {
+            x: rectangle.x,
+            y: rectangle.y,
+            width: rectangle.width,
+            height: rectangle.height,
+        }
+    }
+}
+
+impl From<proto::AnomalyMap> for AnomalyMap {
+    fn from(map: proto::AnomalyMap) -> Self {
+        Self {
+            rows: map.rows,
+            columns: map.columns,
+            values: map.values,
+            threshold: map.threshold,
+            bounds: map.bounds.map(Rectangle::from).unwrap_or_default(),
         }
     }
 }

@@ -17,6 +17,10 @@
 //! * A chain that takes more steps than the model's default K gives its row away after so many of
 //!   them if others wait, and goes to the end of the line.
 //!
+//! Where images have sites, a worker first reads an image: it makes the x of all its sites, whose chains
+//! then wait for rows. Images are read when the waiting chains do not fill the rows, so none is read
+//! long before its turn; bulk gets its share of the reads.
+//!
 //! A chain that leaves its row before its end goes on later where it was. Noise is counter-based,
 //! so its score is the same.
 //!
@@ -34,6 +38,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod worker;
 
 use std::panic::resume_unwind;
@@ -111,11 +116,13 @@ impl Job {
 /// What a job's chains ended with.
 #[derive(Debug)]
 pub struct Inferred {
-    /// One score a chain, in the order of the chains.
+    /// One score a chain, in the order of the chains; where images have sites, first those of the first
+    /// site.
     pub chains: Vec<ChainScore>,
-    /// g(z_K), C H W, one a chain in the same order; empty unless [`Job::reconstruct`].
+    /// g(z_K), as large as an x, one a chain in the same order; empty unless [`Job::reconstruct`].
     pub reconstructions: Vec<Vec<f32>>,
-    /// The preprocessed image, C H W, what [`Job::mask`] hides as black.
+    /// The preprocessed image, C H W, what [`Job::mask`] hides as black; where images have sites, the x
+    /// of all sites, S x D.
     pub x: Vec<f32>,
     /// From admission to the first step.
     pub queue_time: Duration,
@@ -195,7 +202,11 @@ impl Scheduler {
         let slice_runs = u64::from(policy.slice_steps(default_steps)) + 1;
         let (capacity, workers) = (policy.capacity, graphs.len());
         let room = |worker| capacity / workers + usize::from(worker < capacity % workers);
-        let shared = Shared::new(policy, metrics, workers, slice_runs);
+        let sizes = graphs
+            .first()
+            .map(graphs::Graphs::sizes)
+            .unwrap_or_default();
+        let shared = Shared::new(policy, metrics, workers, slice_runs, sizes);
         let mut handle = Handle {
             shared: Arc::new(shared),
             workers: Vec::with_capacity(workers),

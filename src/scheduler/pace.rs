@@ -26,6 +26,8 @@ pub(super) struct Pace {
     slice_runs: u64,
     /// Seconds of a worker's step, of batches of up to 2^i rows; 0 is unknown.
     step_seconds: [f64; SIZES],
+    /// Seconds that a worker needs to read the sites of an image; 0 where images have none.
+    reading_seconds: f64,
     /// What all answers but [`LATE_SHARE`] take at most, in times of their estimates.
     overrun: f64,
 }
@@ -36,6 +38,8 @@ pub(super) struct Load {
     pub(super) rows: usize,
     /// Runs of the graph before the last waiting chain gets a row, by class, times rows.
     pub(super) queued: [u64; 2],
+    /// Images whose sites are not read yet.
+    pub(super) unread: usize,
 }
 
 impl Pace {
@@ -46,6 +50,7 @@ impl Pace {
             bulk_rows: bulk_rows(capacity, bulk_share),
             slice_runs,
             step_seconds: [0.0; SIZES],
+            reading_seconds: 0.0,
             overrun: 1.0,
         }
     }
@@ -57,13 +62,13 @@ impl Pace {
 
     /// A step of a worker's `rows` rows took so long.
     pub(super) fn observe_step(&mut self, rows: usize, took: Duration) {
-        let mean = &mut self.step_seconds[size(rows)];
-        let now = took.as_secs_f64();
-        if *mean == 0.0 {
-            *mean = now;
-        } else {
-            *mean += NEWEST / self.workers as f64 * (now - *mean);
-        }
+        let newest = NEWEST / self.workers as f64;
+        update(&mut self.step_seconds[size(rows)], took, newest);
+    }
+
+    /// A worker read the sites of an image in so much time.
+    pub(super) fn observe_reading(&mut self, took: Duration) {
+        update(&mut self.reading_seconds, took, NEWEST);
     }
 
     /// A job was to be answered in `expected`, and took so long.
@@ -87,6 +92,7 @@ impl Pace {
         let Load {
             rows,
             queued: [interactive, bulk],
+            unread,
         } = *load;
         if rows == 0 && interactive + bulk == 0 {
             return None;
@@ -108,11 +114,13 @@ impl Pace {
                 }
             }
         };
-        // A chain of several slices stands in line for each.
-        let wait = line * runs.div_ceil(self.slice_runs) as f64;
+        // A chain of several slices stands in line for each; images ahead are read by all workers.
+        let reads = unread as f64 * self.reading_seconds / self.workers as f64;
+        let wait = line * runs.div_ceil(self.slice_runs) as f64 + reads;
         let together = (rows + chains).min(self.capacity);
         let rounds = chains.div_ceil(self.capacity);
-        let run = runs as f64 * self.step_seconds(together) * rounds as f64;
+        let steps = runs as f64 * self.step_seconds(together) * rounds as f64;
+        let run = self.reading_seconds + steps;
         let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         Some(Estimate {
             wait: duration(wait),
@@ -126,6 +134,16 @@ impl Pace {
         let known = &self.step_seconds[size(rows.div_ceil(self.workers))..];
         // Of sizes that are padded, the next is known.
         known.iter().copied().find(|s| *s > 0.0).unwrap_or(0.0)
+    }
+}
+
+/// Moves a running mean, in seconds, by the weight of a new value; 0 is unknown.
+fn update(mean: &mut f64, took: Duration, weight: f64) {
+    let now = took.as_secs_f64();
+    if *mean == 0.0 {
+        *mean = now;
+    } else {
+        *mean += weight * (now - *mean);
     }
 }
 
@@ -147,7 +165,16 @@ mod tests {
 
     /// Milliseconds of wait and run of one chain of `runs` runs, beside such a load.
     fn ms(pace: &Pace, rows: usize, queued: [u64; 2], class: Priority, runs: u64) -> (u128, u128) {
-        let estimate = pace.estimate(&Load { rows, queued }, class, 1, runs);
+        let estimate = pace.estimate(
+            &Load {
+                rows,
+                queued,
+                unread: 0,
+            },
+            class,
+            1,
+            runs,
+        );
         let estimate = estimate.unwrap();
         (
             (estimate.wait.as_secs_f64() * 1e3).round() as u128,
@@ -157,7 +184,18 @@ mod tests {
 
     #[test]
     fn an_idle_scheduler_estimates_nothing() {
-        let estimate = |rows, queued| pace().estimate(&Load { rows, queued }, Interactive, 1, 21);
+        let estimate = |rows, queued| {
+            pace().estimate(
+                &Load {
+                    rows,
+                    queued,
+                    unread: 0,
+                },
+                Interactive,
+                1,
+                21,
+            )
+        };
         assert!(estimate(0, [0, 0]).is_none());
         assert!(estimate(1, [0, 0]).is_some());
         assert!(estimate(0, [0, 21]).is_some());
@@ -217,6 +255,7 @@ mod tests {
             let load = Load {
                 rows: 64,
                 queued: [640, 0],
+                unread: 0,
             };
             let estimate = pace.estimate(&load, Interactive, 1, 21).unwrap();
             estimate.margin.as_secs_f64() / estimate.expected().as_secs_f64()

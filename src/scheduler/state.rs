@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use lfbm_runtime::Suspended;
+use lfbm_runtime::{ChainSizes, Suspended};
 
-use super::batch::{Finished, QueuedChain};
+use super::batch::{Finished, QueuedChain, Tag};
 use super::pace::{Load, Pace};
 use super::queue::{CLASSES, JobId, Queue};
+use super::unread::Unread;
 use super::{Inferred, Job, Policy, Reply, SchedulerError};
 use crate::request::{Estimate, Priority};
 use crate::telemetry::ModelMetrics;
@@ -19,6 +20,7 @@ use crate::telemetry::ModelMetrics;
 pub(super) struct Shared {
     pub(super) policy: Policy,
     pub(super) metrics: ModelMetrics,
+    pub(super) sizes: ChainSizes,
     state: Mutex<State>,
     /// Workers that have nothing to do wait on it.
     arrival: Condvar,
@@ -26,6 +28,7 @@ pub(super) struct Shared {
 
 pub(super) struct State {
     queue: Queue,
+    unread: Unread,
     pace: Pace,
     jobs: HashMap<JobId, Pending>,
     next_id: JobId,
@@ -34,10 +37,44 @@ pub(super) struct State {
     closed: bool,
 }
 
+/// What workers need of a job, without the lock.
+pub(super) struct Work {
+    pub(super) job: Job,
+    /// Number S of sites of its image, where it has any.
+    pub(super) sites: Option<usize>,
+    /// x of the sites, S x D, once a worker has read them.
+    x: OnceLock<Vec<f32>>,
+}
+
+impl Work {
+    /// How many chains it has: those of every site.
+    fn chains(&self) -> usize {
+        self.job.langevin.chains as usize * self.sites.unwrap_or(1)
+    }
+
+    /// What a chain of a site is made of; sites must have been read.
+    pub(super) fn input(&self, site: u32) -> &[f32] {
+        match (self.sites, self.x.get()) {
+            (Some(sites), Some(x)) => {
+                let values = x.len() / sites;
+                &x[site as usize * values..][..values]
+            }
+            _ => &self.job.image,
+        }
+    }
+
+    /// Keeps the x of its sites.
+    pub(super) fn set_sites(&self, x: Vec<f32>) {
+        // Only the worker that took the job sets it.
+        let _ = self.x.set(x);
+    }
+}
+
 /// A job that waits or runs.
 pub(super) struct Pending {
-    /// Workers read it without the lock.
-    job: Arc<Job>,
+    work: Arc<Work>,
+    /// Runs that each of its chains counts for, while they are not in the queue.
+    unread: Option<u64>,
     reply: Reply,
     admitted: Instant,
     caller: Span,
@@ -48,7 +85,7 @@ pub(super) struct Pending {
     /// Chains that have entered a batch.
     entered: u32,
     /// Chains that left a batch before their end, to be resumed.
-    suspended: Vec<Suspended>,
+    suspended: Vec<(u32, Suspended)>,
     /// Those that are at their end.
     finished: Vec<Finished>,
 }
@@ -56,7 +93,7 @@ pub(super) struct Pending {
 /// A chain that a worker has taken from the queue.
 pub(super) struct Dequeued {
     pub(super) id: JobId,
-    pub(super) job: Arc<Job>,
+    pub(super) work: Arc<Work>,
     pub(super) chain: QueuedChain,
 }
 
@@ -66,8 +103,10 @@ impl Shared {
         metrics: ModelMetrics,
         workers: usize,
         slice_runs: u64,
+        sizes: ChainSizes,
     ) -> Self {
         let state = State {
+            unread: Unread::new(policy.bulk_share),
             queue: Queue::new(policy.capacity, policy.bulk_share),
             pace: Pace::new(policy.capacity, workers, policy.bulk_share, slice_runs),
             jobs: HashMap::new(),
@@ -78,6 +117,7 @@ impl Shared {
         Self {
             policy,
             metrics,
+            sizes,
             state: Mutex::new(state),
             arrival: Condvar::new(),
         }
@@ -100,12 +140,23 @@ impl Shared {
             return id;
         }
         let turn = state.pace.turn(job.runs_per_chain());
-        state
-            .queue
-            .push(id, job.priority, job.langevin.chains, turn);
+        let work = Work {
+            job,
+            sites: self.sizes.sites,
+            x: OnceLock::new(),
+        };
+        let (priority, chains) = (work.job.priority, work.chains());
+        let unread = work.sites.map(|_| turn);
+        match unread {
+            None => state.queue.push(id, priority, chains as u32, turn),
+            Some(turn) => state
+                .unread
+                .push(id, priority, chains, chains as u64 * turn),
+        }
         let now = Instant::now();
         let pending = Pending {
-            job: Arc::new(job),
+            work: Arc::new(work),
+            unread,
             reply,
             admitted: now,
             caller,
@@ -141,8 +192,11 @@ impl Shared {
         self.arrival.notify_all();
     }
 
+    /// How long a job would wait and run if it came now, with so many chains a site.
     pub(super) fn estimate(&self, priority: Priority, chains: u32, runs: u64) -> Option<Estimate> {
         let state = self.lock();
+        let sites = u32::try_from(self.sizes.sites.unwrap_or(1)).unwrap_or(u32::MAX);
+        let chains = chains.saturating_mul(sites);
         state.pace.estimate(&state.load(), priority, chains, runs)
     }
 
@@ -185,7 +239,7 @@ impl State {
 
     /// Whether chains wait that a worker may take.
     pub(super) fn may_take(&self) -> bool {
-        self.queue.overflow() < self.queue.waiting()
+        self.queue.overflow() < self.queue.waiting() || self.reads_next()
     }
 
     /// Rows of a worker when those that run and those that wait are shared evenly. While somebody
@@ -200,20 +254,56 @@ impl State {
         let id = self.queue.take()?;
         // Always there: a job that is removed leaves no chain in the queue.
         let pending = self.jobs.get_mut(&id)?;
-        self.held[worker][pending.job.priority as usize] += 1;
-        if pending.started.is_none() {
-            pending.started = Some(Instant::now());
-            pending.stage = tracing::debug_span!(parent: &pending.caller, "compute");
-        }
+        self.held[worker][pending.work.job.priority as usize] += 1;
+        pending.start();
         let chain = pending.suspended.pop().map_or_else(
             || {
                 pending.entered += 1;
                 QueuedChain::New(pending.entered - 1)
             },
-            QueuedChain::Suspended,
+            |(index, suspended)| QueuedChain::Suspended(index, suspended),
         );
-        let job = Arc::clone(&pending.job);
-        Some(Dequeued { id, job, chain })
+        let work = Arc::clone(&pending.work);
+        Some(Dequeued { id, work, chain })
+    }
+
+    /// Whether an image is to be read now: waiting chains do not fill the rows, or none of them is of the
+    /// class that goes first.
+    fn reads_next(&self) -> bool {
+        let interactive = self.queue.chains(Priority::Interactive);
+        !self.unread.is_empty()
+            && (self.queue.overflow() == 0
+                || (interactive == 0 && self.unread.waits(Priority::Interactive)))
+    }
+
+    /// Gives a worker the image to read next, if one is to be read now.
+    pub(super) fn take_unread(&mut self) -> Option<(JobId, Arc<Work>)> {
+        if !self.reads_next() {
+            return None;
+        }
+        let id = self.unread.pop()?;
+        let pending = self.jobs.get_mut(&id)?;
+        pending.start();
+        Some((id, Arc::clone(&pending.work)))
+    }
+
+    /// The sites of a job have been read in so much time: its chains wait for rows.
+    pub(super) fn enqueue_sites(&mut self, id: JobId, took: Duration) {
+        self.pace.observe_reading(took);
+        let Some(pending) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        let (priority, chains) = (pending.work.job.priority, pending.work.chains());
+        if let Some(turn) = pending.unread.take() {
+            let runs = chains as u64 * turn;
+            self.unread.discount(priority, chains, runs);
+            self.queue.push(id, priority, chains as u32, turn);
+        }
+    }
+
+    /// Removes a job whose image cannot be read.
+    pub(super) fn fail_unread(&mut self, id: JobId) -> Option<Pending> {
+        self.forget(id)
     }
 
     /// A chain has left its row.
@@ -223,17 +313,15 @@ impl State {
     }
 
     /// A chain has left its row, and has `runs` to go.
-    pub(super) fn suspend(
-        &mut self,
-        worker: usize,
-        job: JobId,
-        priority: Priority,
-        runs: u64,
-        chain: Suspended,
-    ) {
+    pub(super) fn suspend(&mut self, worker: usize, runs: u64, tag: Tag, chain: Suspended) {
+        let Tag {
+            job,
+            priority,
+            index,
+        } = tag;
         self.release(worker, priority);
         if let Some(pending) = self.jobs.get_mut(&job) {
-            pending.suspended.push(chain);
+            pending.suspended.push((index, chain));
             self.queue.push(job, priority, 1, self.pace.turn(runs));
         }
     }
@@ -246,8 +334,7 @@ impl State {
         };
         let pending = entry.get_mut();
         pending.finished.push(finished);
-        let chains = pending.job.langevin.chains as usize;
-        (pending.finished.len() == chains).then(|| entry.remove())
+        (pending.finished.len() == pending.work.chains()).then(|| entry.remove())
     }
 
     /// Frees all rows of a worker whose step failed. Removes and returns the jobs that had chains there.
@@ -267,13 +354,19 @@ impl State {
 
     fn forget(&mut self, job: JobId) -> Option<Pending> {
         self.queue.remove(job);
-        self.jobs.remove(&job)
+        let pending = self.jobs.remove(&job)?;
+        if let Some(turn) = pending.unread {
+            let (priority, chains) = (pending.work.job.priority, pending.work.chains());
+            self.unread.remove(job, priority);
+            self.unread.discount(priority, chains, chains as u64 * turn);
+        }
+        Some(pending)
     }
 
     /// Tells metrics what there is.
     pub(super) fn show(&self, metrics: &ModelMetrics) {
         for (waiting, class) in metrics.chains_waiting.iter().zip(CLASSES) {
-            waiting.set(self.queue.chains(class) as i64);
+            waiting.set((self.queue.chains(class) + self.unread.chains(class)) as i64);
         }
         metrics.chains_running.set(self.queue.rows() as i64);
     }
@@ -281,12 +374,21 @@ impl State {
     fn load(&self) -> Load {
         Load {
             rows: self.queue.rows(),
-            queued: CLASSES.map(|class| self.queue.runs(class)),
+            queued: CLASSES.map(|class| self.queue.runs(class) + self.unread.runs(class)),
+            unread: self.unread.len(),
         }
     }
 }
 
 impl Pending {
+    /// A worker begins with it.
+    fn start(&mut self) {
+        if self.started.is_none() {
+            self.started = Some(Instant::now());
+            self.stage = tracing::debug_span!(parent: &self.caller, "compute");
+        }
+    }
+
     pub(super) fn fail(self, error: SchedulerError) {
         self.answer(Err(error));
     }
@@ -295,11 +397,11 @@ impl Pending {
         let now = Instant::now();
         let started = self.started.unwrap_or(now);
         self.finished
-            .sort_unstable_by_key(|finished| finished.number);
+            .sort_unstable_by_key(|finished| finished.tag.index);
         let mut inferred = Inferred {
             chains: Vec::with_capacity(self.finished.len()),
             reconstructions: Vec::new(),
-            x: Vec::new(),
+            x: self.work.x.get().cloned().unwrap_or_default(),
             queue_time: started - self.admitted,
             compute_time: now - started,
         };
@@ -313,7 +415,7 @@ impl Pending {
 
     fn answer(self, result: Result<Inferred, SchedulerError>) {
         // The job first, for it holds the permit: a client that sends its next request on this answer finds room.
-        drop(self.job);
+        drop(self.work);
         // A span lasts as long as those in it.
         drop((self.stage, self.caller));
         // A caller that is gone needs no answer.

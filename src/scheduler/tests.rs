@@ -15,18 +15,21 @@ use tokio::task::JoinHandle;
 
 use super::graphs::Graphs;
 use super::{Inferred, Job, Policy, Scheduler, SchedulerError, StartError};
-use crate::admission::Admission;
+use crate::admission::{Room, Work};
 use crate::request::Priority;
 use crate::telemetry::{Metrics, ModelMetrics, Registration};
 
 const SIZES: ChainSizes = ChainSizes {
-    pixels: 2,
+    values: 2,
     positions: 2,
     latent_dim: 3,
+    sites: None,
 };
 /// First values of images that graphs do not bear.
 const PANICS: f32 = 0.25;
 const FAILS: f32 = 0.75;
+/// A second value of images whose sites cannot be read.
+const UNREADABLE: f32 = 0.375;
 /// A batch size that graphs cannot record.
 const UNRECORDABLE: usize = 7;
 const STEP: Duration = Duration::from_micros(200);
@@ -35,6 +38,8 @@ const STEP: Duration = Duration::from_micros(200);
 /// step in `rows`, with the number of their worker.
 struct Arithmetic {
     worker: usize,
+    /// Sites of an image, if it has any; site i has the values of the image plus i.
+    sites: Option<usize>,
     rows: Arc<Mutex<Vec<(usize, usize)>>>,
     /// What each thread recorded, and that it stepped at all.
     recorded: Arc<Mutex<HashMap<ThreadId, Vec<usize>>>>,
@@ -49,8 +54,25 @@ impl ChainModel for Arithmetic {
         images: &[f32],
         x: &mut [f32],
     ) -> Result<(), RuntimeError> {
-        assert_eq!(images.len(), rows * SIZES.pixels);
-        x.copy_from_slice(images);
+        assert_eq!(images.len(), rows * SIZES.values);
+        let Some(sites) = self.sites else {
+            x.copy_from_slice(images);
+            return Ok(());
+        };
+        assert_eq!((rows, x.len()), (1, sites * SIZES.values));
+        if images[1] == UNREADABLE {
+            return Err(RuntimeError::Length {
+                graph: "test",
+                what: "image",
+                got: 0,
+                expected: 1,
+            });
+        }
+        for (site, x) in x.chunks_mut(SIZES.values).enumerate() {
+            for (x, value) in x.iter_mut().zip(images) {
+                *x = value + site as f32;
+            }
+        }
         Ok(())
     }
 
@@ -66,9 +88,9 @@ impl ChainModel for Arithmetic {
         z: &mut [f32],
     ) -> Result<(), RuntimeError> {
         let d = SIZES.latent_dim;
-        assert_eq!((x.len(), z.len()), (rows * SIZES.pixels, rows * d));
+        assert_eq!((x.len(), z.len()), (rows * SIZES.values, rows * d));
         for (index, (z, noise)) in z.iter_mut().zip(noise).enumerate() {
-            *z = noise + x[index / d * SIZES.pixels];
+            *z = noise + x[index / d * SIZES.values];
         }
         Ok(())
     }
@@ -85,7 +107,7 @@ impl ChainModel for Arithmetic {
         thread::sleep(STEP);
         let d = SIZES.latent_dim;
         for row in 0..rows {
-            let x = &inputs.x[row * SIZES.pixels..][..SIZES.pixels];
+            let x = &inputs.x[row * SIZES.values..][..SIZES.values];
             assert_ne!(x[0], PANICS, "a panic that the test asked for");
             if x[0] == FAILS {
                 return Err(RuntimeError::Length {
@@ -106,7 +128,7 @@ impl ChainModel for Arithmetic {
         }
         if let Some(reconstruction) = outputs.reconstruction {
             let firsts = inputs.z.chunks(d).map(|z| z[0]);
-            for (image, first) in reconstruction.chunks_mut(SIZES.pixels).zip(firsts) {
+            for (image, first) in reconstruction.chunks_mut(SIZES.values).zip(firsts) {
                 image.fill(first);
             }
         }
@@ -116,7 +138,10 @@ impl ChainModel for Arithmetic {
 
 impl Graphs for Arithmetic {
     fn sizes(&self) -> ChainSizes {
-        SIZES
+        ChainSizes {
+            sites: self.sites,
+            ..SIZES
+        }
     }
 
     fn default_steps(&self) -> u32 {
@@ -145,7 +170,7 @@ struct Running {
     recorded: Arc<Mutex<HashMap<ThreadId, Vec<usize>>>>,
     dies: Arc<AtomicBool>,
     metrics: ModelMetrics,
-    admission: Admission,
+    room: Room,
     _registration: Registration,
 }
 
@@ -159,6 +184,19 @@ impl Running {
     }
 
     fn try_start_workers(workers: usize, policy: Policy) -> Result<Self, StartError> {
+        Self::try_start_with(None, workers, policy)
+    }
+
+    /// Workers of a model whose images have so many sites.
+    fn start_with_sites(sites: usize, workers: usize, policy: Policy) -> Self {
+        Self::try_start_with(Some(sites), workers, policy).unwrap()
+    }
+
+    fn try_start_with(
+        sites: Option<usize>,
+        workers: usize,
+        policy: Policy,
+    ) -> Result<Self, StartError> {
         let manifest = include_str!("../../models/mnist-not4/manifest.json");
         let manifest: Manifest = serde_json::from_str(manifest).unwrap();
         let metrics = Metrics::new(10, "test").unwrap();
@@ -170,6 +208,7 @@ impl Running {
         let dies = Arc::new(AtomicBool::new(false));
         let graphs = (0..workers).map(|worker| Arithmetic {
             worker,
+            sites,
             rows: Arc::clone(&rows),
             recorded: Arc::clone(&recorded),
             dies: Arc::clone(&dies),
@@ -183,7 +222,7 @@ impl Running {
             recorded,
             dies,
             metrics,
-            admission: Admission::new(4096, Duration::from_secs(60)),
+            room: Room::new(Work::Chains, 4096, Duration::from_secs(60)),
             _registration: registration,
         })
     }
@@ -219,7 +258,7 @@ impl Running {
             deadline: None,
             expected: None,
             reconstruct: false,
-            permit: self.admission.admit(priority, chains, None, None).unwrap(),
+            permit: self.room.admit(chains, None, None).unwrap(),
         }
     }
 
@@ -414,7 +453,7 @@ async fn reconstructions_come_when_asked_for_and_hidden_pixels_do_not() {
         running.scheduler.infer(masked),
     );
     let (plain, masked) = (plain.unwrap(), masked.unwrap());
-    assert!(plain.reconstructions.is_empty() && plain.x.len() == SIZES.pixels);
+    assert!(plain.reconstructions.is_empty() && plain.x.len() == SIZES.values);
     assert_eq!(masked.x, [0.5, 0.0]);
     assert_eq!(masked.chains[0].log_likelihood, 0.5);
     assert_eq!(plain.chains[0].log_likelihood, 1.5);
@@ -513,4 +552,91 @@ fn a_size_that_cannot_be_recorded_stops_the_start() {
         panic!("it started");
     };
     assert!(error.to_string().contains("cuda_graphs = false"), "{error}");
+}
+
+/// Every site of an image is scored as an image of its own with the values of the site, whoever shares the
+/// batch; chains and x come in the order of the sites.
+#[tokio::test]
+async fn sites_are_scored_as_images_of_their_own() {
+    const SITES: usize = 11;
+    let whole = Running::start(policy(4));
+    let running = Running::start_with_sites(SITES, 2, policy(4));
+    let mut jobs = Vec::new();
+    for priority in [Priority::Interactive, Priority::Bulk].repeat(5) {
+        jobs.push(running.submit(running.job(priority, 2, 12)));
+    }
+    for job in jobs {
+        let inferred = job.await.unwrap().unwrap();
+        assert_eq!(inferred.chains.len(), 2 * SITES);
+        let sites = (0..SITES).map(|site| [0.5 + site as f32, 1.0 + site as f32]);
+        assert_eq!(inferred.x, sites.clone().flatten().collect::<Vec<_>>());
+        for (chains, site) in inferred.chains.chunks(2).zip(sites) {
+            let likelihood = f64::from(site[0] + site[1]);
+            assert!(
+                chains
+                    .iter()
+                    .all(|chain| chain.log_likelihood == likelihood)
+            );
+            assert_ne!(
+                chains[0].z, chains[1].z,
+                "chains of a site have noise of their own"
+            );
+        }
+        // The first site's noise is that of a whole image.
+        let alone = whole.job(Priority::Interactive, 2, 12);
+        let alone = whole.scheduler.infer(alone).await.unwrap();
+        assert_eq!(alone.chains[..], inferred.chains[..2]);
+    }
+    assert_eq!(running.metrics.chains_running.get(), 0);
+    let waiting = running.metrics.chains_waiting.iter();
+    assert!(
+        waiting
+            .map(|waiting| waiting.get())
+            .all(|chains| chains == 0)
+    );
+}
+
+#[tokio::test]
+async fn an_image_whose_sites_cannot_be_read_fails_alone() {
+    let running = Running::start_with_sites(5, 1, policy(4));
+    let mut jobs = Vec::new();
+    for index in 0..8 {
+        let mut job = running.job(Priority::Interactive, 1, 30);
+        if index % 4 == 2 {
+            job.image[1] = UNREADABLE;
+        }
+        jobs.push(running.submit(job));
+    }
+    for (index, job) in jobs.into_iter().enumerate() {
+        match job.await.unwrap() {
+            Ok(inferred) => assert_eq!((inferred.chains.len(), index % 4 == 2), (5, false)),
+            Err(SchedulerError::Runtime(_)) => assert_eq!(index % 4, 2),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// What is abandoned before its sites are read is not read, and counts nowhere.
+#[tokio::test]
+async fn images_that_nobody_waits_for_are_not_read() {
+    let running = Running::start_with_sites(4, 1, policy(4));
+    let long = running.submit(running.job(Priority::Interactive, 1, 100_000));
+    running.until_running(4).await;
+    // One is read ahead at most.
+    let unread: Vec<_> = (0..6)
+        .map(|_| running.submit(running.job(Priority::Bulk, 1, 20)))
+        .collect();
+    let waiting = || running.metrics.chains_waiting[1].get();
+    while waiting() != 24 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for job in unread {
+        job.abort();
+    }
+    while waiting() != 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    long.abort();
+    let next = running.job(Priority::Interactive, 1, 20);
+    assert_eq!(running.scheduler.infer(next).await.unwrap().chains.len(), 4);
 }

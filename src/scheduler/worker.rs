@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lfbm_runtime::RuntimeError;
+use lfbm_runtime::{ChainSizes, RuntimeError};
 
 use super::SchedulerError;
 use super::batch::{self, Batch, Finished, Tag};
 use super::graphs::Graphs;
-use super::state::{Dequeued, Shared, State};
+use super::queue::JobId;
+use super::state::{Dequeued, Shared, State, Work};
 use crate::request::Priority;
 
 /// Runs of a size before the first request; the quickest is what the size is taken to need.
@@ -21,6 +22,8 @@ pub(super) struct Worker<G> {
     shared: Arc<Shared>,
     capacity: usize,
     batch: Batch,
+    /// An image whose sites are to be read before the next step.
+    reading: Option<(JobId, Arc<Work>)>,
     /// Chains that have a row and are not in it yet.
     entering: Vec<Dequeued>,
     /// Empty between steps.
@@ -36,6 +39,7 @@ impl<G: Graphs> Worker<G> {
             graphs,
             shared,
             capacity,
+            reading: None,
             entering: Vec::new(),
             finished: Vec::new(),
         }
@@ -72,6 +76,10 @@ impl<G: Graphs> Worker<G> {
     pub(super) fn run(mut self) {
         let _end = CloseOnDrop(Arc::clone(&self.shared));
         while self.gather() {
+            self.read_sites();
+            if self.batch.is_empty() && self.entering.is_empty() {
+                continue;
+            }
             // `fail` discards the state that a panic leaves.
             let step = catch_unwind(AssertUnwindSafe(|| self.step()));
             match step {
@@ -98,7 +106,8 @@ impl<G: Graphs> Worker<G> {
             self.make_room(&mut state);
             let rows = state.fair_share().min(self.capacity);
             self.fill(&mut state, rows);
-            if !self.batch.is_empty() || !self.entering.is_empty() {
+            self.reading = state.take_unread();
+            if self.reading.is_some() || !self.batch.is_empty() || !self.entering.is_empty() {
                 break;
             }
             state.show(&shared.metrics);
@@ -116,7 +125,7 @@ impl<G: Graphs> Worker<G> {
     /// Frees the rows of jobs whose callers are gone.
     fn drop_abandoned(&mut self, state: &mut State) {
         for row in (0..self.batch.len()).rev() {
-            let Tag { job, priority } = *self.batch.tag(row);
+            let Tag { job, priority, .. } = *self.batch.tag(row);
             if !state.is_alive(job) {
                 self.batch.remove(row);
                 state.release(self.number, priority);
@@ -132,9 +141,9 @@ impl<G: Graphs> Worker<G> {
         }
         let slice = self.shared.policy.slice_steps(self.graphs.default_steps());
         for row in (0..self.batch.len()).rev() {
-            let Tag { job: id, priority } = *self.batch.tag(row);
+            let tag = *self.batch.tag(row);
             let runs = self.batch.runs_left(row);
-            let exceeds_share = priority == Priority::Bulk && excess > 0;
+            let exceeds_share = tag.priority == Priority::Bulk && excess > 0;
             let exceeds_slice = self.batch.stay(row) > slice && overflow > 0;
             if !exceeds_share && !exceeds_slice {
                 continue;
@@ -143,7 +152,7 @@ impl<G: Graphs> Worker<G> {
             overflow = overflow.saturating_sub(1);
             let (_, suspended) = self.batch.suspend(row);
             self.shared.metrics.suspensions.inc();
-            state.suspend(self.number, id, priority, runs, suspended);
+            state.suspend(self.number, runs, tag, suspended);
         }
     }
 
@@ -157,10 +166,48 @@ impl<G: Graphs> Worker<G> {
         }
     }
 
+    /// Makes the x of all sites of the image that is to be read. One that cannot be read fails alone.
+    fn read_sites(&mut self) {
+        let Some((id, work)) = self.reading.take() else {
+            return;
+        };
+        let ChainSizes { values, sites, .. } = self.shared.sizes;
+        let started = Instant::now();
+        // The graph is run on arrays of its own: a panic leaves nothing half done.
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            let mut x = vec![0.0; sites.unwrap_or(1) * values];
+            self.graphs.preprocess(1, &work.job.image, &mut x)?;
+            Ok(x)
+        }));
+        let error = match read {
+            Ok(Ok(x)) => {
+                work.set_sites(x);
+                let took = started.elapsed();
+                self.shared
+                    .metrics
+                    .reading_seconds
+                    .observe(took.as_secs_f64());
+                self.shared.lock().enqueue_sites(id, took);
+                // Rows of others may be free for them.
+                self.shared.wake();
+                return;
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "an image could not be read");
+                SchedulerError::Runtime(Arc::new(error))
+            }
+            Err(_) => SchedulerError::Panicked,
+        };
+        let failed = self.shared.lock().fail_unread(id);
+        if let Some(job) = failed {
+            job.fail(error);
+        }
+    }
+
     fn step(&mut self) -> Result<(), RuntimeError> {
         let begun = Instant::now();
-        for Dequeued { id, job, chain } in &self.entering {
-            batch::push(&mut self.batch, *id, job, chain);
+        for Dequeued { id, work, chain } in &self.entering {
+            batch::push(&mut self.batch, *id, work, chain);
         }
         self.entering.clear();
         self.batch.prepare(&mut self.graphs)?;

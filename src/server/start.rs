@@ -69,6 +69,7 @@ pub(super) fn loader(config: &Config, runtime: Runtime, metrics: &Metrics) -> Lo
         policy: config.policy(config.models.device),
         fallback_policy: config.policy(Device::Cpu),
         sampling: Sampling::new(config.requests.max_samples, config.requests.max_queue()),
+        false_alarm_rate: config.models.false_alarm_rate,
         metrics: metrics.clone(),
     }
 }

@@ -84,10 +84,7 @@ impl AnomalyDetector for AnomalyDetectorService {
         _: Request<proto::ListModelsRequest>,
     ) -> Result<Response<proto::ListModelsResponse>, Status> {
         let catalog = self.0.models.catalog();
-        let models = catalog
-            .iter()
-            .map(|model| messages::model(&model.manifest))
-            .collect();
+        let models = catalog.iter().map(|model| messages::model(model)).collect();
         self.reply(Ok(proto::ListModelsResponse { models }))
     }
 
@@ -100,7 +97,7 @@ impl AnomalyDetector for AnomalyDetectorService {
             self.0.model(&call, &request.model, request.version)
         });
         self.reply(answer.map(|model| proto::GetModelResponse {
-            model: Some(messages::model(&model.manifest)),
+            model: Some(messages::model(&model)),
         }))
     }
 }

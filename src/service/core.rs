@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lfbm_bundle::manifest::Langevin;
+use lfbm_bundle::manifest::{CalibrationSummary, Langevin};
+use lfbm_images::Placement;
 use lfbm_model::pixels;
 use tracing::{Instrument, Span};
 
@@ -14,7 +15,9 @@ use crate::admission::Admission;
 use crate::memory::{ImageMemory, Memory, Reservation};
 use crate::models::{Model, Models};
 use crate::phase::Phases;
-use crate::request::{Decoding, Draft, ImageForm, InferenceRequest, Limits, Priority, Violation};
+use crate::request::{
+    Decoding, Draft, ImageForm, InferenceRequest, Judging, Limits, Priority, Violation,
+};
 use crate::scheduler::{Inferred, Job, SchedulerError};
 use crate::telemetry::Metrics;
 
@@ -24,6 +27,11 @@ const IN_PLACE_PIXELS: usize = 128 * 128;
 /// What a value of an image takes in a reply: as the model makes it, as an intensity, in a tensor and in
 /// a file.
 const REPLY_VALUE_BYTES: usize = 16;
+
+/// What a chain's score takes beside its latent.
+const CHAIN_BYTES: usize = 128;
+/// The x of a site: as it was read, in the answer, and centred for the comparison.
+const X_COPIES: usize = 3;
 
 /// What every service of the server stands on.
 pub struct Core {
@@ -45,22 +53,41 @@ pub struct Core {
 pub(super) struct Outcome {
     pub(super) model: Arc<Model>,
     pub(super) langevin: Langevin,
-    /// Intensities, C H W, what the mask hides as black; kept if there are reconstructions to lay
-    /// beside it, else empty.
+    /// Intensities, C H W, what the mask hides as black; kept if the reply has images, else empty.
     pub(super) image: Vec<f32>,
     /// H W, 1 where a pixel is visible; `None` where all are.
     pub(super) mask: Option<Vec<f32>>,
     pub(super) inferred: Inferred,
+    /// Where the pixels of the image as it came lie in it.
+    pub(super) placement: Placement,
     /// The form that the request wants images in.
     pub(super) form: ImageForm,
+    /// What the request wants of the comparison with normal images.
+    pub(super) judging: Judging,
+    /// Thresholds for the request's own false-alarm rate.
+    thresholds: Option<CalibrationSummary>,
     /// For the image, and for those of the reply.
     _memory: (ImageMemory, Reservation),
 }
 
 impl Outcome {
-    /// C H W.
-    pub(super) fn pixels(&self) -> usize {
-        self.model.manifest.image.pixels()
+    /// Multiplications that its score and a reply take, about: for the pixels, or for the distance of every
+    /// site to all those of the memory bank.
+    pub(super) fn work(&self) -> usize {
+        let pixels = self.model.manifest.image.pixels();
+        let distances = self.model.calibration.sites().map_or(0, |sites| {
+            let bank = sites.bank();
+            let sites = self.model.manifest.sites();
+            sites
+                .saturating_mul(bank.len())
+                .saturating_mul(bank.values())
+        });
+        pixels.max(distances)
+    }
+
+    /// The thresholds of the verdict and the map.
+    pub(super) fn thresholds(&self) -> &CalibrationSummary {
+        self.thresholds.as_ref().unwrap_or(&self.model.thresholds)
     }
 
     /// Numbers of the chains, the one with the highest log-joint first.
@@ -98,8 +125,18 @@ impl Core {
         model: Arc<Model>,
         draft: Draft,
     ) -> Result<Outcome, ServiceError> {
+        if draft.mask.is_some() || draft.needs_mask {
+            model.needs_whole_images("a mask")?;
+        }
+        let judging = draft.judging;
+        let thresholds = model.thresholds_at(judging.false_alarm_rate)?;
         let (request, memory) = self.validate(call, &model, draft).await?;
-        self.run(call, model, request, memory).await
+        let outcome = self.run(call, model, request, memory).await?;
+        Ok(Outcome {
+            judging,
+            thresholds,
+            ..outcome
+        })
     }
 
     /// Takes memory for the image, decodes it and checks everything.
@@ -112,6 +149,10 @@ impl Core {
         let (spec, defaults) = (model.manifest.image, model.manifest.langevin);
         let decoding = tracing::debug_span!("decode");
         let Decoding { pixels, bytes } = draft.decoding(&spec, self.limits);
+        let asked = draft.parameters.chains;
+        let chains = asked.map_or(defaults.chains, |chains| chains.min(self.limits.chains));
+        let held = site_bytes(model, chains).saturating_add(size_of::<f32>() * spec.pixels());
+        let bytes = bytes.max(held);
         let (message, largest) = (draft.size(), self.memory.largest());
         if bytes.saturating_add(message) > largest {
             let description = format!(
@@ -122,19 +163,13 @@ impl Core {
             return Err(Violation::new("image", description).into());
         }
         let patient = draft.priority == Ok(Priority::Bulk);
-        let memory = self.memory.take_for_image(bytes, patient);
-        let mut memory = match call.deadline() {
-            None => memory.await?,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), memory)
-                .await
-                .map_err(|_| SchedulerError::DeadlineExceeded)??,
-        };
-        // Either may be far larger than the model's images.
+        let mut memory = in_time(call, self.memory.take_for_image(bytes, patient)).await??;
+        // Each may be far larger than the model's images.
         let size = spec.pixels().max(message).max(pixels);
         let limits = self.limits;
         let validate = move || draft.validate(&spec, &defaults, limits);
         let request = compute(size, validate).instrument(decoding).await?;
-        memory.decoded(size_of::<f32>() * spec.pixels());
+        memory.decoded(held);
         Ok((request.map_err(ServiceError::Invalid)?, memory))
     }
 
@@ -147,32 +182,34 @@ impl Core {
     ) -> Result<Outcome, ServiceError> {
         let InferenceRequest {
             image,
+            placement,
             mask,
             langevin,
             seed,
             priority,
             images,
         } = request;
-        let reconstruct = images.is_some();
+        let reconstruct = images.is_some() && model.manifest.representation.is_whole_image();
         let mut kept = Vec::new();
-        if reconstruct {
+        if images.is_some() {
             kept.clone_from(&image);
             if let Some(mask) = &mask {
                 pixels::hide(&mut kept, mask);
             }
         }
-        // A reconstruction of every chain, and what the reply makes of it.
-        let reply_images = if reconstruct {
-            langevin.chains as usize + 1
-        } else {
-            0
+        // The image and a picture of it, and a reconstruction of every chain and what the reply makes of it.
+        let reply_images = match images {
+            None => 0,
+            Some(_) if reconstruct => langevin.chains as usize + 2,
+            Some(_) => 2,
         };
         let image_bytes = REPLY_VALUE_BYTES * model.manifest.image.pixels();
         let reply_memory = self.memory.take(reply_images.saturating_mul(image_bytes))?;
-        let estimate = model.scheduler.estimate(priority, &langevin);
-        let permit = self
-            .admission
-            .admit(priority, langevin.chains, estimate, call.deadline())?;
+        let sites = u32::try_from(model.manifest.sites()).unwrap_or(u32::MAX);
+        let chains = langevin.chains.saturating_mul(sites);
+        let estimate = || model.scheduler.estimate(priority, &langevin);
+        let admitted = (self.admission).admit(priority, chains, estimate, call.deadline());
+        let (permit, estimate) = in_time(call, admitted).await??;
         let job = Job {
             image,
             mask: mask.clone(),
@@ -186,6 +223,7 @@ impl Core {
         };
         let inferred = model.scheduler.infer(job).await?;
         let metrics = &model.metrics;
+        metrics.sites.inc_by(sites.into());
         metrics
             .queue_seconds
             .observe(inferred.queue_time.as_secs_f64());
@@ -194,6 +232,9 @@ impl Core {
             .observe(inferred.compute_time.as_secs_f64());
         Ok(Outcome {
             image: kept,
+            placement,
+            judging: Judging::default(),
+            thresholds: None,
             mask,
             langevin,
             inferred,
@@ -217,8 +258,33 @@ pub(crate) async fn counted<T>(
     result
 }
 
-/// Does work on so many pixels or bytes: here if it is short, else outside the threads that serve
-/// connections.
+/// Waits for what the call's deadline leaves time for.
+async fn in_time<T>(call: &Call, awaited: impl Future<Output = T>) -> Result<T, SchedulerError> {
+    match call.deadline() {
+        None => Ok(awaited.await),
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), awaited)
+            .await
+            .map_err(|_| SchedulerError::DeadlineExceeded),
+    }
+}
+
+/// What the sites of an image take while its chains run and its map is made: x, the score and latent of
+/// every chain, and what the comparison makes of them. 0 for whole images.
+fn site_bytes(model: &Model, chains: u32) -> usize {
+    let manifest = &model.manifest;
+    if manifest.representation.is_whole_image() {
+        return 0;
+    }
+    let of_chain = CHAIN_BYTES + size_of::<f32>() * manifest.latent_dim;
+    let x = X_COPIES * size_of::<f32>() * manifest.representation.values;
+    let of_site = of_chain
+        .saturating_mul(chains as usize + 1)
+        .saturating_add(x);
+    manifest.sites().saturating_mul(of_site)
+}
+
+/// Does work of so many pixels, bytes or multiplications: here if it is short, else outside the threads
+/// that serve connections.
 pub(crate) async fn compute<T: Send + 'static>(
     size: usize,
     work: impl FnOnce() -> T + Send + 'static,

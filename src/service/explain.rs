@@ -8,10 +8,12 @@ use super::ServiceError;
 use super::call::Call;
 use super::core::{Core, Outcome, compute, counted};
 use super::messages::{chain_score, score_response};
+use super::overlay::Heats;
 use super::render::{heat, picture, rendered};
 use super::scoring::Scored;
 use crate::models::Model;
 use crate::request::Draft;
+use crate::request::ImageForm;
 use crate::wire;
 
 /// Answers a message.
@@ -33,16 +35,31 @@ pub(crate) async fn answer(
 ) -> Result<proto::ExplainResponse, ServiceError> {
     let explained = async {
         let outcome = core.infer(call, Arc::clone(model), draft).await?;
-        compute(outcome.pixels(), move || respond(&outcome)).await?
+        compute(outcome.work(), move || respond(&outcome)).await?
     };
     counted(model, explained).await
 }
 
 fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {
-    let manifest = &outcome.model.manifest;
-    let score = score_response(&Scored::new(outcome)?, manifest);
+    let scored = Scored::new(outcome)?;
+    let reply = proto::ExplainResponse {
+        score: Some(score_response(&scored, &outcome.model.manifest)),
+        ..Default::default()
+    };
     let _reply = tracing::debug_span!("reply").entered();
-    let (spec, form) = (&manifest.image, outcome.form);
+    if outcome.model.manifest.representation.is_whole_image() {
+        explain_whole(outcome, reply)
+    } else {
+        explain_sites(outcome, &scored, reply)
+    }
+}
+
+/// By what the model makes of the image.
+fn explain_whole(
+    outcome: &Outcome,
+    reply: proto::ExplainResponse,
+) -> Result<proto::ExplainResponse, ServiceError> {
+    let (spec, form) = (&outcome.model.manifest.image, outcome.form);
     let best = outcome.best_first().into_iter().next();
     let reconstruction = best.map_or_else(Vec::new, |chain| outcome.reconstruction(chain));
     let differences = outcome.image.iter().zip(&reconstruction);
@@ -54,10 +71,37 @@ fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {
             differences.zip(visible).map(|(d, v)| d * v).collect()
         }
     };
+    let heats = Heats::of_residual(&residual, spec);
     Ok(proto::ExplainResponse {
-        score: Some(score),
+        overlay: overlay(outcome, &heats)?,
         reconstruction: Some(rendered(&reconstruction, spec, form, picture)?),
         residual: Some(rendered(&residual, spec, form, heat)?),
         chains: outcome.inferred.chains.iter().map(chain_score).collect(),
+        ..reply
     })
+}
+
+/// By the map of the image's sites.
+fn explain_sites(
+    outcome: &Outcome,
+    scored: &Scored,
+    reply: proto::ExplainResponse,
+) -> Result<proto::ExplainResponse, ServiceError> {
+    let judgement = scored.judgement.as_ref();
+    let sites = judgement.and_then(|judgement| judgement.compared.sites());
+    let Some(sites) = sites else {
+        return Ok(reply);
+    };
+    let heats = Heats::of_map(&sites.map, sites.grid, sites.threshold);
+    Ok(proto::ExplainResponse {
+        overlay: overlay(outcome, &heats)?,
+        ..reply
+    })
+}
+
+fn overlay(outcome: &Outcome, heats: &Heats) -> Result<Vec<u8>, ServiceError> {
+    if outcome.form == ImageForm::Tensor {
+        return Ok(Vec::new());
+    }
+    Ok(heats.over(&outcome.image, &outcome.model.manifest.image)?)
 }

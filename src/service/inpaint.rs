@@ -20,6 +20,7 @@ pub(super) async fn inpaint(
     request: proto::InpaintRequest,
 ) -> Result<proto::InpaintResponse, ServiceError> {
     let model = core.model(call, &request.model, request.version)?;
+    model.needs_whole_images("completions")?;
     let completions = DEFAULT_COMPLETIONS.min(core.limits.chains);
     let draft = wire::inpaint_draft(request, completions);
     let inpainted = async {

@@ -46,6 +46,7 @@ pub(crate) async fn answer(
     model: &Arc<Model>,
     asked: Asked,
 ) -> Result<proto::SampleResponse, ServiceError> {
+    model.needs_whole_images("samples")?;
     let Asked { count, seed, form } = asked;
     let count = sample_count(count, core.limits);
     let (count, form) = match (count, form) {

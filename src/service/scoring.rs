@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfbm_detector::Score;
+use lfbm_images::Placement;
 
 use super::ServiceError;
 use super::call::Call;
 use super::core::{Core, Outcome, compute};
 use crate::models::Model;
 use crate::request::Draft;
-use crate::score::{Judgement, aggregate, judge};
+use crate::score::{Judgement, aggregate_sites, judge, sum};
 
 /// A score, as every protocol's replies have it.
 pub(super) struct Scored {
@@ -18,6 +19,10 @@ pub(super) struct Scored {
     /// Absent where the calibration does not hold: for a masked image, or for parameters that are not
     /// the model's own.
     pub(super) judgement: Option<Judgement>,
+    /// Where the pixels of the image as it came lie in the model's.
+    pub(super) placement: Placement,
+    /// Whether the reply is to have the map of sites.
+    pub(super) map: bool,
     /// From admission to the first step.
     pub(super) queue_time: Duration,
     /// From the first step to the end of the last chain.
@@ -33,7 +38,7 @@ impl Core {
         draft: Draft,
     ) -> Result<Scored, ServiceError> {
         let outcome = self.infer(call, model, draft).await?;
-        compute(outcome.pixels(), move || Scored::new(&outcome)).await?
+        compute(outcome.work(), move || Scored::new(&outcome)).await?
     }
 }
 
@@ -49,18 +54,15 @@ impl Scored {
         } = outcome;
         let _reply = tracing::debug_span!("reply").entered();
         let manifest = &model.manifest;
-        let score = aggregate(&inferred.chains, langevin.aggregation)?;
+        let sites = aggregate_sites(&inferred.chains, manifest.sites(), langevin.aggregation)?;
+        let score = sum(&sites)?;
         let calibrated = mask.is_none() && *langevin == manifest.langevin;
-        let judgement =
-            calibrated.then(|| judge(score.log_joint, &inferred.x, manifest, &model.calibration));
-        if let Some(judgement) = judgement {
-            let values = [
-                judgement.p_value,
-                judgement.local_score,
-                judgement.local_p_value,
-            ];
-            if !values.iter().all(|value| value.is_finite()) {
-                return Err(ServiceError::NotFinite("the local score"));
+        let thresholds = outcome.thresholds();
+        let judge = || judge(&score, &sites, &inferred.x, &model.calibration, thresholds);
+        let judgement = calibrated.then(judge);
+        if let Some(judgement) = &judgement {
+            if !judgement.is_finite() {
+                return Err(ServiceError::NotFinite("the comparison with normal images"));
             }
             let p_value = judgement.deciding_p_value(manifest.calibration.decision);
             model
@@ -70,6 +72,8 @@ impl Scored {
         Ok(Self {
             score,
             judgement,
+            placement: outcome.placement,
+            map: outcome.judging.map,
             queue_time: inferred.queue_time,
             compute_time: inferred.compute_time,
         })

@@ -34,6 +34,10 @@ pub struct ModelMetrics {
     pub compute_seconds: Histogram,
     /// Chains that gave their row away before their end.
     pub suspensions: IntCounter,
+    /// Sites whose chains all came to their end; of a whole image, one.
+    pub sites: IntCounter,
+    /// Seconds that a thread needs to make the x of an image's sites.
+    pub reading_seconds: Histogram,
     /// How its requests ended.
     pub statistics: Arc<Statistics>,
     steps: IntCounter,
@@ -95,6 +99,7 @@ impl ModelMetrics {
         let decision = match manifest.calibration.decision {
             Decision::LogJoint => "log_joint",
             Decision::Local => "local",
+            Decision::Sites => "sites",
         };
         let ranked = manifest.calibration.ranked();
         let of_decision =
@@ -123,6 +128,15 @@ impl ModelMetrics {
             suspensions: registered.add(counter(
                 "lfbm_chain_suspensions_total",
                 "Chains that gave their row to others before their end, to go on later.",
+            )?)?,
+            sites: registered.add(counter(
+                "lfbm_sites_total",
+                "Sites that were scored; an image of a model of whole images is one.",
+            )?)?,
+            reading_seconds: registered.add(histogram(
+                "lfbm_reading_duration_seconds",
+                "What a thread needs to make the vectors of an image's sites, say by a network.",
+                &SECONDS,
             )?)?,
             statistics: Arc::default(),
             steps: registered.add(counter(

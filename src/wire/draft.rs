@@ -4,7 +4,9 @@ use lfbm_bundle::manifest::Aggregation;
 use lfbm_wire as proto;
 use proto::image::Content;
 
-use crate::request::{DataType, Draft, Image, ImageForm, Parameters, Priority, Tensor, Violation};
+use crate::request::{
+    DataType, Draft, Image, ImageForm, Judging, Parameters, Priority, Tensor, Violation,
+};
 
 const IMAGE_DATA_TYPE: &str = "image.tensor.data_type";
 const MASK_DATA_TYPE: &str = "mask.data_type";
@@ -18,6 +20,10 @@ pub fn score_draft(request: proto::ScoreRequest, default: Priority) -> Draft {
         parameters: parameters(request.inference),
         priority: priority(request.priority, default),
         images: Ok(None),
+        judging: Judging {
+            false_alarm_rate: request.false_alarm_rate,
+            map: request.map,
+        },
     }
 }
 
@@ -30,6 +36,10 @@ pub fn explain_draft(request: proto::ExplainRequest) -> Draft {
         parameters: parameters(request.inference),
         priority: priority(request.priority, Priority::Interactive),
         images: image_form(request.form).map(Some),
+        judging: Judging {
+            false_alarm_rate: request.false_alarm_rate,
+            map: true,
+        },
     }
 }
 
@@ -45,6 +55,7 @@ pub fn inpaint_draft(request: proto::InpaintRequest, completions: u32) -> Draft 
         parameters,
         priority: priority(request.priority, Priority::Interactive),
         images: image_form(request.form).map(Some),
+        judging: Judging::default(),
     }
 }
 

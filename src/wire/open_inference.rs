@@ -148,6 +148,8 @@ pub struct CallParameters {
     pub priority: Option<Priority>,
     /// Time for the answer.
     pub timeout: Option<Duration>,
+    /// The share of normal images that verdicts may call anomalous.
+    pub false_alarm_rate: Option<f64>,
 }
 
 /// The parameters of a request.
@@ -193,6 +195,10 @@ fn set(
     choice: Option<&ParameterChoice>,
 ) -> Result<(), &'static str> {
     match name {
+        "false_alarm_rate" => match choice {
+            Some(ParameterChoice::DoubleParam(value)) => parameters.false_alarm_rate = Some(*value),
+            _ => return Err("a number above 0 and below 1, as double_param"),
+        },
         // 0 is the default of both.
         "priority" => {
             parameters.priority = match whole(choice)? {
@@ -208,8 +214,8 @@ fn set(
         _ => {
             let known = set_inference(&mut parameters.inference, name, choice)?;
             return known.then_some(()).ok_or(
-                "one of seed, steps, step_size, noise_free_steps, chains, aggregation, priority, \
-                 timeout",
+                "one of seed, steps, step_size, noise_free_steps, chains, aggregation, \
+                 false_alarm_rate, priority, timeout",
             );
         }
     }

@@ -12,6 +12,7 @@ mod inputs;
 mod made;
 mod score;
 mod settings;
+mod sites;
 mod stop;
 
 use std::io::Write;

@@ -25,6 +25,7 @@ async fn it_scores_as_ever_and_says_why_it_does_not_sample() {
         name: "imported".to_owned(),
         version: 1,
         image,
+        representation: manifest.representation.clone(),
         latent_dim,
         sigma: manifest.sigma,
         prior: manifest.prior,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lfbm_bundle::manifest::{Classes, ImageSpec};
+use lfbm_bundle::manifest::{Classes, ImageSpec, RepresentationSpec};
 use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
 use lfbm_model::{encoder_graph, forward_graphs};
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
@@ -12,6 +12,7 @@ use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Dataset, Identity, Split};
 use crate::fit::Learner;
 use crate::record::{ImagesRecord, TrainingRecord};
+use crate::representation::Representation;
 use crate::settings::{FloatType, Settings};
 
 /// The name of the file of a bundle with the identity of the images that it was fitted on.
@@ -34,17 +35,31 @@ pub struct Run {
     pub held_out: Vec<String>,
     /// The images.
     pub image: ImageSpec,
+    /// What x is made of.
+    pub representation: RepresentationSpec,
     /// Seconds of learning so far.
     pub seconds: f64,
 }
 
 impl Run {
-    /// The run without the data folder, because data may move between folders.
+    /// The run without the data folder and its list, because data may move between folders.
     pub fn without_folder(&self) -> Self {
         let mut run = self.clone();
         run.data.data_dir = None;
+        run.data.test_list = None;
         run
     }
+}
+
+/// The images of a fit.
+#[derive(Clone, Copy)]
+pub struct FittedImages<'a> {
+    /// The data set.
+    pub dataset: &'a Dataset,
+    /// What each of its images is for.
+    pub split: &'a Split,
+    /// What tells them from others.
+    pub identity: &'a Identity,
 }
 
 /// Writes the model of `learner` as a bundle, calibrated on the split's calibration images.
@@ -54,32 +69,49 @@ impl Run {
 pub fn export(
     learner: &mut Learner,
     run: &Run,
-    dataset: &Dataset,
-    split: &Split,
-    images: &Identity,
+    representation: Representation,
+    images: FittedImages<'_>,
     out: &Path,
     overwrite: bool,
 ) -> anyhow::Result<Bundle> {
+    let FittedImages {
+        dataset,
+        split,
+        identity,
+    } = images;
     let Settings {
         model,
+        learning,
         inference,
         calibration,
         ..
     } = &run.settings;
     let (generator, prior, encoder) = learner.export_weights();
-    let architecture = run.settings.architecture(&run.image);
-    let mut graphs = forward_graphs(&run.image, &architecture.generator, &generator, &prior)?;
+    let x = representation.spec.x_shape(&run.image);
+    let architecture = run.settings.architecture(x);
+    let mut graphs = forward_graphs(
+        representation.preprocess,
+        &architecture.generator,
+        &generator,
+        &prior,
+    )?;
     if let Some(weights) = encoder {
-        let spec = run.settings.encoder(&run.image);
+        let spec = run.settings.encoder(x);
         graphs.encoder = Some(encoder_graph(&spec, &weights)?);
     }
     if run.settings.export.weights == FloatType::Float16 {
         graphs.round_weights();
     }
+    let mut langevin = *inference;
+    if learning.langevin.adapt_step_size
+        && let Some(step_size) = learner.step_size()
+    {
+        langevin.step_size = langevin.step_size.min(step_size as f32);
+    }
     let record = TrainingRecord {
         split_seed: calibration.split_seed,
         calibration_count: split.calibration.len(),
-        images: Some(ImagesRecord::from(images)),
+        images: Some(ImagesRecord::from(identity)),
         data: run.data.clone(),
         settings: Some(run.settings.clone()),
         iterations: Some(learner.iteration()),
@@ -91,12 +123,13 @@ pub fn export(
             name: run.name.clone(),
             version: run.version,
             image: run.image,
+            representation: representation.spec,
             latent_dim: model.latent_dim,
-            sigma: model.sigma as f32,
+            sigma: learner.sigma() as f32,
             prior: prior.kind(),
             prior_sampling: architecture.prior.sampling(),
             generator: model.generator.to_string(),
-            langevin: *inference,
+            langevin,
             classes: Classes {
                 normal: run.normal.clone(),
                 held_out: run.held_out.clone(),
@@ -106,7 +139,7 @@ pub fn export(
         &graphs,
         overwrite,
     )?;
-    staged.write(IMAGES, &images.encode())?;
+    staged.write(IMAGES, &identity.encode())?;
     let runtime = Runtime::load(None)?;
     let mut inferred = Inference::open(
         &runtime,
@@ -114,12 +147,12 @@ pub fn export(
         staged.manifest(),
         &SessionOptions::default(),
     )?;
-    let incomplete = &run.settings.learning.incomplete;
+    let manifest = staged.manifest().clone();
     let calibrated = calibrate(
         &mut inferred,
-        inference,
+        &manifest,
         calibration,
-        incomplete,
+        &learning.incomplete,
         dataset,
         split,
         None,

@@ -2,8 +2,9 @@
 //!
 //! * [`data`]: where images come from, which are normal, and the split;
 //! * [`model`]: the model in libtorch, [`fit`]: learning it;
-//! * [`export`]: from a learner to a bundle, [`record`]: what the bundle says of its fit, [`calibrate`]: what its scores are compared with,
+//! * [`export`]: from a learner to a bundle, [`record`]: what the bundle says of its fit, [`calibrate`]: what its scores are compared with, and faults to choose a recipe by,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
+//! * [`representation`]: what x is made of;
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
 //! * [`tasks`]: reconstructions, completions and recovered images;
 //! * [`reproduction`]: the commands that repeat the paper's experiments;
@@ -22,6 +23,7 @@ pub mod model;
 pub mod output;
 pub mod principal;
 pub mod record;
+pub mod representation;
 pub mod reproduction;
 pub mod settings;
 pub mod stop;

@@ -90,7 +90,15 @@ mod tests {
         let help = command.render_help().to_string();
         let (product, paper) = help.split_once("Reproduction of the paper:").unwrap();
         let listed = |text: &str, name: &str| text.contains(&format!("\n  {name} "));
-        for name in ["fit", "evaluate", "calibrate", "export", "import", "draw"] {
+        for name in [
+            "fit",
+            "evaluate",
+            "calibrate",
+            "export",
+            "import",
+            "split",
+            "draw",
+        ] {
             assert!(listed(product, name), "{name} in {help}");
         }
         for subcommand in Cli::command().get_subcommands() {

@@ -6,6 +6,7 @@
 use lfbm_bundle::manifest::{Contrast, ImageSpec, Intake};
 use lfbm_model::{
     GeneratorName, GeneratorSpec, Layer, PriorWeights, forward_graphs, posterior_graph,
+    preprocess_graph,
 };
 use lfbm_onnx::Tensor as HostTensor;
 use lfbm_runtime::{Runtime, evaluate};
@@ -70,12 +71,17 @@ fn every_generator_exports_to_the_gradient_of_autograd() {
         let pulled = frozen.pull_back(&generated, &residual) - &z;
         assert_close(&format!("{name}: pulled back"), &pulled, &slope[0], 1e-4);
 
-        let graphs =
-            forward_graphs(&image, &spec, &generator.weights(), &PriorWeights::Gaussian).unwrap();
+        let graphs = forward_graphs(
+            preprocess_graph(&image).unwrap(),
+            &spec,
+            &generator.weights(),
+            &PriorWeights::Gaussian,
+        )
+        .unwrap();
         let posterior = posterior_graph(
             &graphs.generator,
             &graphs.flow,
-            &image,
+            image.shape(),
             LATENT_DIM,
             SIGMA as f32,
         )

@@ -37,8 +37,8 @@ fn learned(prior: &str, inference: &str, x: &[f32], mask: Option<&[f32]>) -> Lea
     let settings = Settings::load(None, &changes).unwrap();
     let image = settings.image(&strokes::dataset(1, 0));
     let mut learner = Learner::new(
-        &settings.architecture(&image),
-        &settings.inference(&image),
+        &settings.architecture(image.shape()),
+        &settings.inference(image.shape()),
         settings.learning(),
         settings.seed,
         Device::Cpu,

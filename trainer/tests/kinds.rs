@@ -30,10 +30,11 @@ fn every_kind_of_file_is_read_to_the_bit() {
         let data = DataArgs {
             dataset: DatasetName::Images,
             data_dir: Some(folder.path().to_owned()),
+            test_list: None,
             image_size: Some(SIDE),
             crop: None,
             fit: Fit::Stretch,
-            channels,
+            channels: Some(channels),
             skip_damaged: false,
             strokes_count: 0,
             strokes_seed: 0,

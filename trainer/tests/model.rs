@@ -348,6 +348,7 @@ fn langevin_climbs_and_cuts_rows_that_run_away() {
         step_size: 0.02,
         noise_free_steps: 30,
         max_gradient_norm: None,
+        from_encoder: false,
     };
     let noise = langevin.draw_noise(16, 4, &seen.x);
     let joint = |z: &Tensor| {

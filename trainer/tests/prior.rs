@@ -8,7 +8,9 @@ use lfbm_bundle::manifest::{
     Aggregation, Classes, Contrast, ImageSpec, Intake, Langevin, PriorKind, PriorSampling,
 };
 use lfbm_bundle::{BundleSpec, StagedBundle};
-use lfbm_model::{GeneratorName, GeneratorSpec, forward_graphs};
+use lfbm_model::{
+    GeneratorName, GeneratorSpec, RepresentationSpec, forward_graphs, preprocess_graph,
+};
 use lfbm_onnx::Tensor as HostTensor;
 use lfbm_runtime::{ChainNoise, Inference, Runtime, SessionOptions, evaluate};
 use lfbm_trainer::model::host::{to_device, to_host, values};
@@ -72,7 +74,7 @@ fn densities_and_their_slopes_are_those_of_libtorch() {
         let architecture = architecture(spec);
         let model = Model::new(&architecture, Device::Cpu).unwrap();
         let graphs = forward_graphs(
-            &IMAGE,
+            preprocess_graph(&IMAGE).unwrap(),
             &architecture.generator,
             &model.generator.weights(),
             &model.prior.weights(),
@@ -111,7 +113,7 @@ fn samples_are_those_of_libtorch() {
         let model = Model::new(&architecture, Device::Cpu).unwrap();
         let prior = model.prior.weights();
         let graphs = forward_graphs(
-            &IMAGE,
+            preprocess_graph(&IMAGE).unwrap(),
             &architecture.generator,
             &model.generator.weights(),
             &prior,
@@ -121,6 +123,7 @@ fn samples_are_those_of_libtorch() {
             name: "priors".to_owned(),
             version: 1,
             image: IMAGE,
+            representation: RepresentationSpec::whole_images(&IMAGE),
             latent_dim: LATENT,
             sigma: 0.3,
             prior: prior.kind(),

@@ -5,6 +5,7 @@ use comfy_table::{Cell, Color, Table};
 use lfbm_wire::{ScoreResponse, Verdict};
 use serde_json::{Map, Value};
 
+use super::located;
 use crate::output::{new_table, print_line, print_table};
 
 const HEADER: [&str; 8] = [
@@ -15,6 +16,27 @@ const HEADER: [&str; 8] = [
     "p-value",
     "local score",
     "local p-value",
+    "verdict",
+];
+
+/// Fields of CSV that JSON objects of other models lack.
+const OF_SITES: [&str; 4] = [
+    "site_score",
+    "site_p_value",
+    "map_threshold",
+    "region_count",
+];
+
+/// Of models of sites.
+const SITES_HEADER: [&str; 9] = [
+    "image",
+    "log p(z)",
+    "log p(x|z)",
+    "log joint",
+    "p-value",
+    "site score",
+    "site p-value",
+    "regions",
     "verdict",
 ];
 
@@ -38,7 +60,8 @@ enum Format {
 /// Prints scores one after the other.
 pub(super) enum Printer {
     Table {
-        table: Box<Table>,
+        /// Its columns are those of the first image's model.
+        table: Option<Box<Table>>,
         unnormalized: bool,
     },
     Json,
@@ -54,7 +77,7 @@ impl Printer {
             Format::Json => Self::Json,
             Format::Csv => Self::Csv { has_header: false },
             Format::Table => Self::Table {
-                table: Box::new(new_table(HEADER, 1..7)),
+                table: None,
                 unnormalized: false,
             },
         }
@@ -68,6 +91,7 @@ impl Printer {
                 unnormalized,
             } => {
                 *unnormalized |= reply.prior_unnormalized;
+                let table = table.get_or_insert_with(|| Box::new(table_of(reply)));
                 table.add_row(row(image, reply));
                 Ok(())
             }
@@ -91,7 +115,9 @@ impl Printer {
                 table,
                 unnormalized,
             } => {
-                print_table(&table)?;
+                if let Some(table) = table {
+                    print_table(&table)?;
+                }
                 if unnormalized {
                     print_line(
                         "log p(z) and log joint lack a constant, because the model's prior is \
@@ -105,38 +131,59 @@ impl Printer {
     }
 }
 
-fn row(image: &str, reply: &ScoreResponse) -> [Cell; 8] {
+fn table_of(reply: &ScoreResponse) -> Table {
+    match reply.site_score {
+        None => new_table(HEADER, 1..7),
+        Some(_) => new_table(SITES_HEADER, 1..8),
+    }
+}
+
+fn row(image: &str, reply: &ScoreResponse) -> Vec<Cell> {
     let color = match reply.verdict() {
         Verdict::Anomalous => Color::Red,
         Verdict::Normal => Color::Green,
         Verdict::Unspecified => Color::Reset,
     };
     let optional = |value: Option<f64>, decimals: usize| {
-        value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+        Cell::new(value.map_or("-".to_owned(), |value| format!("{value:.decimals$}")))
     };
-    [
+    let mut row = vec![
         image.into(),
         format!("{:.2}", reply.log_prior).into(),
         format!("{:.2}", reply.log_likelihood).into(),
         format!("{:.2}", reply.log_joint).into(),
-        optional(reply.p_value, 4).into(),
-        optional(reply.local_score, 2).into(),
-        optional(reply.local_p_value, 4).into(),
-        Cell::new(verdict(reply).unwrap_or("-")).fg(color),
-    ]
+        optional(reply.p_value, 4),
+        optional(reply.site_score.or(reply.local_score), 2),
+        optional(reply.site_p_value.or(reply.local_p_value), 4),
+    ];
+    if reply.site_score.is_some() {
+        row.push(reply.regions.len().into());
+    }
+    row.push(Cell::new(verdict(reply).unwrap_or("-")).fg(color));
+    row
 }
 
 /// A score as a JSON object.
 pub(crate) fn score_object(image: &str, reply: &ScoreResponse) -> Map<String, Value> {
     let fields = fields(image, reply).into_iter();
-    fields
+    let mut object: Map<String, Value> = fields
         .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+        .collect();
+    if reply.site_score.is_some() {
+        object.insert("regions".to_owned(), located::regions(reply).into());
+    } else {
+        object.retain(|name, _| !OF_SITES.contains(&name.as_str()));
+    }
+    if let Some(map) = &reply.map {
+        object.insert("map".to_owned(), located::map(map));
+    }
+    object
 }
 
 /// Fields of JSON and CSV, in the order of CSV columns.
 fn fields(image: &str, reply: &ScoreResponse) -> Vec<(&'static str, Value)> {
     let model = reply.model.clone().unwrap_or_default();
+    let region_count = reply.site_score.map(|_| reply.regions.len());
     vec![
         ("image", image.into()),
         ("log_joint", reply.log_joint.into()),
@@ -154,6 +201,11 @@ fn fields(image: &str, reply: &ScoreResponse) -> Vec<(&'static str, Value)> {
         ("queue_s", seconds(reply.queue_time.as_ref()).into()),
         ("compute_s", seconds(reply.compute_time.as_ref()).into()),
         ("prior_unnormalized", reply.prior_unnormalized.into()),
+        ("false_alarm_rate", reply.false_alarm_rate.into()),
+        ("site_score", reply.site_score.into()),
+        ("site_p_value", reply.site_p_value.into()),
+        ("map_threshold", reply.map_threshold.into()),
+        ("region_count", region_count.into()),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! `lfbm score`.
 
 mod format;
+mod located;
 mod stream;
 
 use std::path::Path;
@@ -13,9 +14,11 @@ use tonic::{Request, Response};
 
 pub(crate) use self::format::score_object;
 use self::format::{FormatArgs, Printer};
+pub(crate) use self::located::describe;
 use self::stream::ScoreStream;
 use crate::calls::ImageArgs;
 use crate::connection::{Connector, WithoutDeadline};
+use crate::inference::VerdictArgs;
 use crate::status::timed_out;
 use crate::stop::Stop;
 
@@ -27,6 +30,7 @@ Examples:
   lfbm score --format csv parts/ > scores.csv
   find . -name '*.png' -print0 | lfbm score --files-from - --json
   lfbm score --fail-on-anomaly part.png || echo 'look at it'
+  lfbm score --false-alarm-rate 0.01 parts/
 
 Exit codes: 0 every image has a score; 1 some have none; 2 usage; 3 with --fail-on-anomaly, every
 image has a verdict and at least one is anomalous.";
@@ -40,6 +44,11 @@ pub(crate) struct ScoreArgs {
     /// inference parameters than the model's are asked for, or pixels are hidden
     #[arg(long)]
     fail_on_anomaly: bool,
+    /// Include the map of a model of sites in --format json
+    #[arg(long)]
+    map: bool,
+    #[command(flatten)]
+    verdict: VerdictArgs,
     #[command(flatten)]
     images: ImageArgs,
 }
@@ -57,6 +66,8 @@ pub(crate) async fn run(
         let (image, mask) = calls.read(image)?;
         let mut request = inference.score_request(image, calls.priority);
         request.mask = mask;
+        request.map = args.map;
+        request.false_alarm_rate = args.verdict.false_alarm_rate;
         let call = async || {
             if let Some(stream) = &stream
                 && let Some(answer) = stream.score(request.clone()).await

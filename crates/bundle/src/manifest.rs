@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub use lfbm_detector::{Aggregation, CalibrationSummary, Decision, Quantile};
-pub use lfbm_model::{Contrast, ImageSpec, Intake, PriorKind};
+pub use lfbm_model::{
+    Contrast, ImageSpec, Intake, NetworkRecord, PriorKind, RepresentationKind, RepresentationSpec,
+};
 
 /// The version of the bundle format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -23,9 +25,11 @@ pub struct Manifest {
     pub created: String,
     /// The images it scores.
     pub image: ImageSpec,
+    /// What x is, and the sites that an image has.
+    pub representation: RepresentationSpec,
     /// Size d of the latent.
     pub latent_dim: usize,
-    /// Standard deviation of a pixel around the generator's image.
+    /// Standard deviation of a value of x around the generator's.
     pub sigma: f32,
     /// Kind of prior.
     pub prior: PriorKind,
@@ -52,6 +56,16 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Shape of one x: C, H, W of a whole image; D, 1, 1 of a site.
+    pub fn x_shape(&self) -> [usize; 3] {
+        self.representation.x_shape(&self.image)
+    }
+
+    /// Number S of sites of an image.
+    pub fn sites(&self) -> usize {
+        self.representation.sites()
+    }
+
     /// Whether the bundle holds the graph that samples its prior.
     pub fn has_prior_graph(&self) -> bool {
         self.files.contains_key("prior.onnx")

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfbm_detector::Calibration;
+use lfbm_detector::{Calibration, Comparison};
 use lfbm_onnx::{Dim, decode_shapes, signature};
 
 use crate::error::BundleError;
@@ -11,11 +11,17 @@ use crate::files::{
     CALIBRATION, ENCODER, GRAPHS, MANIFEST, PRIOR, WEIGHTS, graph_file, read_checked, valid_name,
     write_manifest,
 };
-use crate::manifest::{ChainStart, FORMAT_VERSION, Manifest, PriorKind, PriorSampling};
+use crate::manifest::{
+    ChainStart, FORMAT_VERSION, Manifest, PriorKind, PriorSampling, RepresentationSpec,
+};
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// A sample takes them all while its caller waits.
 const MAX_PRIOR_STEPS: u32 = 10_000;
+/// Rows, and columns, of a grid of sites.
+const MAX_GRID_SIDE: usize = 1024;
+/// Values of an x: more than any image has.
+const MAX_X_VALUES: usize = 3 * 4096 * 4096;
 
 /// A bundle whose checksums, sizes, version and shapes fit.
 #[derive(Clone, Debug)]
@@ -176,6 +182,8 @@ pub fn parse_manifest(text: &[u8]) -> Result<Manifest, String> {
 fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     let image = &manifest.image;
     let [low, high] = image.value_range;
+    let representation = &manifest.representation;
+    let within = |size: usize, most: usize| (1..=most).contains(&size);
     let checks = [
         (
             valid_name(&manifest.name),
@@ -198,6 +206,16 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
             "the image's width is not within 1 and 4096",
         ),
         (
+            within(representation.rows, MAX_GRID_SIDE)
+                && within(representation.columns, MAX_GRID_SIDE)
+                && within(representation.values, MAX_X_VALUES),
+            "the representation has no site, no value, or too many",
+        ),
+        (
+            !representation.is_whole_image() || representation.values == image.pixels(),
+            "the representation has another number of values than the image",
+        ),
+        (
             low.is_finite() && high.is_finite() && low < high,
             "the value range is empty",
         ),
@@ -212,6 +230,10 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
         (
             manifest.langevin.step_size.is_finite() && manifest.langevin.step_size > 0.0,
             "the step size is not positive",
+        ),
+        (
+            manifest.calibration.deciding_threshold().is_some(),
+            "the score that decides has no threshold",
         ),
         (manifest.langevin.chains > 0, "the number of chains is zero"),
         (
@@ -241,14 +263,54 @@ fn read_calibration(
 ) -> Result<Calibration, BundleError> {
     let calibration = Calibration::decode(bytes)
         .map_err(|error| BundleError::invalid(path, error.to_string()))?;
-    let got = (calibration.len(), calibration.local().memory_bank().image());
-    let image = &manifest.image;
-    let sizes = [image.channels, image.height, image.width];
-    let expected = (manifest.calibration.count, sizes);
+    let representation = &manifest.representation;
+    // Rows, columns and values of the sites that are compared; C, H, W of a whole image.
+    let (whole, sizes) = match calibration.comparison() {
+        Comparison::Local(local) => (true, local.memory_bank().image()),
+        Comparison::Sites(sites) => {
+            let grid = sites.scorer().grid();
+            (false, [grid.rows, grid.columns, sites.bank().values()])
+        }
+    };
+    let expected_sizes = if representation.is_whole_image() {
+        manifest.image.shape()
+    } else {
+        let RepresentationSpec {
+            rows,
+            columns,
+            values,
+            ..
+        } = *representation;
+        [rows, columns, values]
+    };
+    if whole != representation.is_whole_image() {
+        let kind = |whole| {
+            if whole {
+                "whole images"
+            } else {
+                "the sites of images"
+            }
+        };
+        let reason = format!(
+            "it compares {}, the manifest is of a model of {}",
+            kind(whole),
+            kind(!whole)
+        );
+        return Err(BundleError::invalid(path, reason));
+    }
+    let got = (calibration.len(), sizes);
+    let expected = (manifest.calibration.count, expected_sizes);
     if got != expected {
         let reason = format!(
             "it is of {} images of {:?} values, the manifest says {} of {:?}",
             got.0, got.1, expected.0, expected.1
+        );
+        return Err(BundleError::invalid(path, reason));
+    }
+    if manifest.calibration.deciding_threshold().is_none() {
+        let reason = format!(
+            "the manifest has no threshold for the score that makes the verdict, {}",
+            manifest.calibration.decision
         );
         return Err(BundleError::invalid(path, reason));
     }
@@ -267,13 +329,23 @@ type Port = (&'static str, Vec<Dim>);
 fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Vec<Port>)> {
     let rows = vec![Dim::Batch];
     let latent = vec![Dim::Batch, Dim::Fixed(manifest.latent_dim)];
+    let rows_of = |sizes: &[usize]| {
+        let sizes = sizes.iter().copied().map(Dim::Fixed);
+        [Dim::Batch].into_iter().chain(sizes).collect::<Vec<_>>()
+    };
     let image = &manifest.image;
-    let spatial = [Dim::Fixed(image.height), Dim::Fixed(image.width)];
-    let pixels = [&[Dim::Batch, Dim::Fixed(image.channels)][..], &spatial].concat();
-    let mask = [&[Dim::Batch, Dim::Fixed(1)][..], &spatial].concat();
+    let images = rows_of(&[image.channels, image.height, image.width]);
+    let [channels, height, width] = manifest.x_shape();
+    let x = rows_of(&[channels, height, width]);
+    let mask = rows_of(&[1, height, width]);
+    let x_of_images = if manifest.representation.is_whole_image() {
+        x.clone()
+    } else {
+        rows_of(&[manifest.sites(), channels])
+    };
     let (inputs, outputs) = match graph {
-        "preprocess" => (vec![("image", pixels.clone())], vec![("x", pixels)]),
-        "generator" => (vec![("z", latent)], vec![("x", pixels)]),
+        "preprocess" => (vec![("image", images)], vec![("x", x_of_images)]),
+        "generator" => (vec![("z", latent)], vec![("x", x)]),
         "flow" => (
             vec![("z", latent.clone())],
             vec![("z0", latent), ("log_prob", rows)],
@@ -288,13 +360,13 @@ fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Ve
         ),
         PRIOR => (vec![("z0", latent.clone())], vec![("z", latent)]),
         ENCODER => (
-            vec![("x", pixels), ("noise", latent.clone())],
+            vec![("x", x), ("noise", latent.clone())],
             vec![("z", latent)],
         ),
         "posterior" => (
             vec![
                 ("z", latent.clone()),
-                ("x", pixels.clone()),
+                ("x", x.clone()),
                 ("mask", mask),
                 ("noise", latent.clone()),
                 ("step_size", rows.clone()),
@@ -304,7 +376,7 @@ fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Ve
                 ("z_next", latent),
                 ("log_prior", rows.clone()),
                 ("log_likelihood", rows),
-                ("reconstruction", pixels),
+                ("reconstruction", x),
             ],
         ),
         _ => return None,

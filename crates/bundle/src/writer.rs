@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use lfbm_atomic_files::{ScratchDir, changing, folder_of, write_whole};
-use lfbm_detector::{Calibration, fewest_images};
+use lfbm_detector::Calibration;
 use lfbm_model::{ForwardGraphs, posterior_graph};
 use lfbm_onnx::{ExternalData, encode};
 
@@ -18,7 +18,7 @@ use crate::files::{
 };
 use crate::manifest::{
     CalibrationSummary, ChainStart, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec,
-    Langevin, Manifest, PriorKind, PriorSampling,
+    Langevin, Manifest, PriorKind, PriorSampling, RepresentationSpec,
 };
 use crate::reader::{Bundle, read_manifest};
 
@@ -31,9 +31,11 @@ pub struct BundleSpec {
     pub version: u64,
     /// The images it scores.
     pub image: ImageSpec,
+    /// What x is, and the sites that an image has.
+    pub representation: RepresentationSpec,
     /// Size d of the latent.
     pub latent_dim: usize,
-    /// Standard deviation of a pixel around the generator's image.
+    /// Standard deviation of a value of x around the generator's.
     pub sigma: f32,
     /// Kind of prior.
     pub prior: PriorKind,
@@ -129,7 +131,9 @@ const UNCALIBRATED: CalibrationSummary = CalibrationSummary {
     count: 0,
     quantiles: Vec::new(),
     threshold_log_joint: 0.0,
-    threshold_local_score: 0.0,
+    threshold_local_score: Some(0.0),
+    threshold_site_score: None,
+    map_threshold: None,
     decision: Decision::LogJoint,
     false_positive_rate: 0.0,
 };
@@ -171,7 +175,7 @@ impl StagedBundle {
         let posterior = posterior_graph(
             &graphs.generator,
             &graphs.flow,
-            &spec.image,
+            spec.representation.x_shape(&spec.image),
             spec.latent_dim,
             spec.sigma,
         )?;
@@ -190,6 +194,7 @@ impl StagedBundle {
                 version: spec.version,
                 created: humantime::format_rfc3339_seconds(now).to_string(),
                 image: spec.image,
+                representation: spec.representation,
                 latent_dim: spec.latent_dim,
                 sigma: spec.sigma,
                 prior: spec.prior,
@@ -296,13 +301,19 @@ impl StagedBundle {
                     .to_owned(),
             ));
         }
-        let summary = &self.manifest.calibration;
-        if !summary.threshold_log_joint.is_finite() || !summary.threshold_local_score.is_finite() {
+        if self.manifest.calibration.deciding_threshold().is_none() {
+            return Err(BundleError::Spec(format!(
+                "the model has no score {decision} that could make the verdict: one of whole images has \
+                 log_joint and local, one of sites log_joint and sites (calibration.decision)"
+            )));
+        }
+        if !self.manifest.calibration.tells_rate() {
+            let fewest = calibration.comparison().fewest_images(false_positive_rate);
             return Err(BundleError::Spec(format!(
                 "{} calibration images cannot tell a false-positive rate of {false_positive_rate}; \
                  at least {} are needed and the rate must be above 0 and below 1",
                 calibration.len(),
-                fewest_images(false_positive_rate).unwrap_or(usize::MAX),
+                fewest.unwrap_or(usize::MAX),
             )));
         }
         self.write(CALIBRATION, &calibration.encode())?;

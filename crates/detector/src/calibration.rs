@@ -1,11 +1,15 @@
 //! What scores normal images get that the fit did not see.
 
+use crate::comparison::Comparison;
+use crate::conformal::is_ascending;
 use crate::error::{CalibrationError, FitError, check_length};
-use crate::local::{LocalCalibration, MemoryBank, is_ascending};
+use crate::local::{LocalCalibration, MemoryBank};
 use crate::score::{Aggregation, Score};
+use crate::sites::SiteCalibration;
 use crate::verdict::{CalibrationSummary, Decision, Quantile};
 
-/// Log-densities and local scores of normal images, in `calibration.bin`.
+/// Log-densities of normal images, and how they compare with others, in `calibration.bin`. Of images with
+/// sites, log-densities are sums over them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
     log_prior: Vec<f32>,
@@ -15,46 +19,33 @@ pub struct Calibration {
     /// Whether a log-joint is more than the sum of its parts, as one over several chains is: the file
     /// has to hold them.
     aggregated: bool,
-    local: LocalCalibration,
+    comparison: Comparison,
 }
 
 /// Set in the number of images of a file that holds their log-joints.
 const AGGREGATED: u64 = 1 << 63;
+/// Set in it for a file that holds a [`SiteCalibration`] in the place of a [`LocalCalibration`].
+const SITES: u64 = 1 << 62;
 
 /// Probabilities of the quantiles in the manifest.
 const PROBABILITIES: [f64; 11] = [0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0];
-
-/// The fewest normal images that tell a share `false_positive_rate` of them, and make a
-/// [`LocalCalibration`]; `None` for a share that no number tells.
-pub fn fewest_images(false_positive_rate: f64) -> Option<usize> {
-    let largest = f64::from(u32::MAX);
-    if !(1.0 / largest..1.0).contains(&false_positive_rate) {
-        return None;
-    }
-    let tells = |count: usize| false_positive_rate * (count + 1) as f64 >= 1.0;
-    let mut ranked = (1.0 / false_positive_rate) as usize - 1;
-    while !tells(ranked) {
-        ranked += 1;
-    }
-    // The second half of the images has the scores that others are ranked among.
-    Some(
-        (2 * ranked)
-            .saturating_sub(1)
-            .max(LocalCalibration::FEWEST_IMAGES),
-    )
-}
 
 impl Calibration {
     /// From the log-densities (n) of single chains, whose log-joint is their sum.
     ///
     /// # Errors
-    /// When their lengths do not fit.
+    /// When their lengths do not fit each other, or those of a [`SiteCalibration`].
     pub fn new(
         log_prior: Vec<f32>,
         log_likelihood: Vec<f32>,
-        local: LocalCalibration,
+        comparison: impl Into<Comparison>,
     ) -> Result<Self, FitError> {
         check_length("log-likelihoods", log_prior.len(), log_likelihood.len())?;
+        let comparison = comparison.into();
+        if let Comparison::Sites(sites) = &comparison {
+            let ranked = comparison.ranked(log_prior.len());
+            check_length("scores of ranked images", ranked, sites.ranked())?;
+        }
         let mut log_joint = sums(&log_prior, &log_likelihood);
         log_joint.sort_by(f64::total_cmp);
         Ok(Self {
@@ -62,7 +53,7 @@ impl Calibration {
             log_likelihood,
             log_joint,
             aggregated: false,
-            local,
+            comparison,
         })
     }
 
@@ -76,19 +67,30 @@ impl Calibration {
         x: &[f32],
         memory_bank: MemoryBank,
     ) -> Result<Self, FitError> {
+        let log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
+        Self::of(scores, LocalCalibration::new(memory_bank, x, &log_joint)?)
+    }
+
+    /// From the scores of normal images (n), and what was made of the same images' sites. The score of an image is
+    /// that which [`sum_sites`](crate::sites::sum_sites) makes of its sites' scores.
+    ///
+    /// # Errors
+    /// When they are not as many images.
+    pub fn from_sites(scores: &[Score], sites: SiteCalibration) -> Result<Self, FitError> {
+        Self::of(scores, sites)
+    }
+
+    fn of(scores: &[Score], comparison: impl Into<Comparison>) -> Result<Self, FitError> {
         let mut log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
         let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
         let log_prior: Vec<f32> = part(|score| score.log_prior);
         let log_likelihood: Vec<f32> = part(|score| score.log_likelihood);
         let aggregated = log_joint != sums(&log_prior, &log_likelihood);
-        let local = LocalCalibration::new(memory_bank, x, &log_joint)?;
         log_joint.sort_by(f64::total_cmp);
         Ok(Self {
-            log_prior,
-            log_likelihood,
             log_joint,
             aggregated,
-            local,
+            ..Self::new(log_prior, log_likelihood, comparison)?
         })
     }
 
@@ -123,9 +125,25 @@ impl Calibration {
         &self.log_joint
     }
 
-    /// What says how unlike an image is to the normal images nearest to it.
-    pub fn local(&self) -> &LocalCalibration {
-        &self.local
+    /// What says how unlike an image is to the normal ones nearest to it.
+    pub fn comparison(&self) -> &Comparison {
+        &self.comparison
+    }
+
+    /// The comparison of whole images, if it is that one.
+    pub fn local(&self) -> Option<&LocalCalibration> {
+        match &self.comparison {
+            Comparison::Local(local) => Some(local),
+            Comparison::Sites(_) => None,
+        }
+    }
+
+    /// The comparison of sites, if it is that one.
+    pub fn sites(&self) -> Option<&SiteCalibration> {
+        match &self.comparison {
+            Comparison::Local(_) => None,
+            Comparison::Sites(sites) => Some(sites),
+        }
     }
 
     /// The conformal p-value of an image: `(1 + #{calibration <= log_joint}) / (n + 1)`. For a
@@ -157,8 +175,15 @@ impl Calibration {
         low + (high - low) * position.fract()
     }
 
-    /// What the manifest says of it.
+    /// What the manifest says of it. Of the two scores that come from a comparison, `decision` becomes
+    /// the one that there is.
     pub fn summary(&self, false_positive_rate: f64, decision: Decision) -> CalibrationSummary {
+        let compared = match self.comparison {
+            Comparison::Local(_) => Decision::Local,
+            Comparison::Sites(_) => Decision::Sites,
+        };
+        let local = self.local();
+        let sites = self.sites();
         CalibrationSummary {
             count: self.len(),
             quantiles: PROBABILITIES
@@ -168,8 +193,13 @@ impl Calibration {
                 })
                 .to_vec(),
             threshold_log_joint: self.threshold(false_positive_rate),
-            threshold_local_score: self.local.threshold(false_positive_rate),
-            decision,
+            threshold_local_score: local.map(|local| local.threshold(false_positive_rate)),
+            threshold_site_score: sites.map(|sites| sites.threshold(false_positive_rate)),
+            map_threshold: sites.map(|sites| sites.map_threshold(false_positive_rate)),
+            decision: match decision {
+                Decision::LogJoint => Decision::LogJoint,
+                Decision::Local | Decision::Sites => compared,
+            },
             false_positive_rate,
         }
     }
@@ -177,16 +207,23 @@ impl Calibration {
     /// `calibration.bin`: the number n of images as a little-endian `u64`, n log-priors and n
     /// log-likelihoods as little-endian `f32`, and the local calibration. Where log-joints are more
     /// than the sums of those, the highest bit of the number is set, and they stand before the local
-    /// calibration, ascending, as little-endian `f64`.
+    /// calibration, ascending, as little-endian `f64`. Where the second highest bit is set, the calibration
+    /// of sites takes the place of the local one.
     pub fn encode(&self) -> Vec<u8> {
-        let mark = if self.aggregated { AGGREGATED } else { 0 };
-        let mut bytes = (self.len() as u64 | mark).to_le_bytes().to_vec();
+        let aggregated = if self.aggregated { AGGREGATED } else { 0 };
+        let sites = if self.sites().is_some() { SITES } else { 0 };
+        let mut bytes = (self.len() as u64 | aggregated | sites)
+            .to_le_bytes()
+            .to_vec();
         let densities = self.log_prior.iter().chain(&self.log_likelihood);
         bytes.extend(densities.flat_map(|value| value.to_le_bytes()));
         if self.aggregated {
             bytes.extend(self.log_joint.iter().flat_map(|value| value.to_le_bytes()));
         }
-        self.local.encode(&mut bytes);
+        match &self.comparison {
+            Comparison::Local(local) => local.encode(&mut bytes),
+            Comparison::Sites(sites) => sites.encode(&mut bytes),
+        }
         bytes
     }
 
@@ -199,11 +236,12 @@ impl Calibration {
         let (n, body) = bytes.split_first_chunk().ok_or(wrong)?;
         let n = u64::from_le_bytes(*n);
         let aggregated = n & AGGREGATED != 0;
-        let n = usize::try_from(n & !AGGREGATED).map_err(|_| wrong)?;
+        let of_sites = n & SITES != 0;
+        let n = usize::try_from(n & !(AGGREGATED | SITES)).map_err(|_| wrong)?;
         let length = n.checked_mul(8).ok_or(wrong)?;
         let (densities, body) = body.split_at_checked(length).ok_or(wrong)?;
         let log_joints = if aggregated { length } else { 0 };
-        let (log_joints, local) = body.split_at_checked(log_joints).ok_or(wrong)?;
+        let (log_joints, comparison) = body.split_at_checked(log_joints).ok_or(wrong)?;
         let densities: Vec<f32> = densities
             .as_chunks()
             .0
@@ -211,8 +249,12 @@ impl Calibration {
             .map(|value| f32::from_le_bytes(*value))
             .collect();
         let (log_prior, log_likelihood) = densities.split_at(n);
-        let local = LocalCalibration::decode(local)?;
-        let calibration = Self::new(log_prior.to_vec(), log_likelihood.to_vec(), local)?;
+        let comparison = if of_sites {
+            Comparison::from(SiteCalibration::decode(comparison)?)
+        } else {
+            Comparison::from(LocalCalibration::decode(comparison)?)
+        };
+        let calibration = Self::new(log_prior.to_vec(), log_likelihood.to_vec(), comparison)?;
         if !aggregated {
             return Ok(calibration);
         }
@@ -241,7 +283,8 @@ fn sums(log_prior: &[f32], log_likelihood: &[f32]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::memory_bank_of;
+    use crate::sites::Rule;
+    use crate::testing::{memory_bank_of, site_calibration_of};
 
     fn calibration(log_prior: &[f32]) -> Calibration {
         let n = log_prior.len();
@@ -319,5 +362,74 @@ mod tests {
         let cut = Err(CalibrationError::Size);
         assert_eq!(Calibration::decode(&bytes[..bytes.len() - 1]), cut);
         assert_eq!(Calibration::decode(&[0xff; 16]), cut);
+    }
+
+    /// Of thirty images with sites, whose log-joints are no sums of `f32`.
+    fn of_sites() -> Calibration {
+        let rule = Rule {
+            weights: [1.0, 1.0],
+            by_place: true,
+            smoothing: 0.5,
+            centre: false,
+            share: 0.5,
+        };
+        let score = |index: usize| Score {
+            log_joint: index as f64 + 0.1,
+            log_prior: 0.1,
+            log_likelihood: index as f64,
+            log_joint_std: 0.0,
+            log_prior_std: 0.0,
+            log_likelihood_std: 0.0,
+            z: Vec::new(),
+        };
+        let scores: Vec<_> = (0..30).map(score).collect();
+        Calibration::from_sites(&scores, site_calibration_of(30, rule).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn one_of_sites_survives_its_file_and_refuses_a_cut_one() {
+        let calibration = of_sites();
+        assert!(calibration.local().is_none() && calibration.sites().is_some());
+        let bytes = calibration.encode();
+        assert_eq!(Calibration::decode(&bytes), Ok(calibration));
+        for length in 0..bytes.len() {
+            let cut = Err(CalibrationError::Size);
+            assert_eq!(Calibration::decode(&bytes[..length]), cut, "{length}");
+        }
+        let mut bytes = bytes;
+        bytes[7] &= !(1 << 6);
+        assert!(Calibration::decode(&bytes).is_err(), "without its mark");
+    }
+
+    #[test]
+    fn one_of_sites_is_of_as_many_images_as_densities() {
+        let sites = of_sites().sites().unwrap().clone();
+        let error = Calibration::new(vec![0.0; 40], vec![0.0; 40], sites).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "scores of ranked images: expected 26 values, got 20"
+        );
+    }
+
+    /// The manifest of whole images stays as it was before there were sites.
+    #[test]
+    fn a_summary_has_the_thresholds_of_what_compares() {
+        let whole = calibration(&[0.0; 40]).summary(0.05, Decision::Local);
+        assert_eq!(whole.decision, Decision::Local);
+        assert!(whole.threshold_local_score.is_some());
+        assert_eq!(
+            (whole.threshold_site_score, whole.map_threshold),
+            (None, None)
+        );
+        let calibration = of_sites();
+        let sites = calibration.summary(0.05, Decision::Local);
+        assert_eq!(sites.decision, Decision::Sites);
+        assert_eq!(sites.threshold_local_score, None);
+        let of = calibration.sites().unwrap();
+        assert_eq!(sites.threshold_site_score, Some(of.threshold(0.05)));
+        assert_eq!(sites.map_threshold, Some(of.map_threshold(0.05)));
+        assert_eq!(sites.ranked(), of.ranked());
+        let joint = calibration.summary(0.05, Decision::LogJoint);
+        assert_eq!(joint.decision, Decision::LogJoint);
     }
 }

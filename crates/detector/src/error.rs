@@ -1,7 +1,7 @@
 //! Why values make no detector, and why the bytes of a calibration cannot be used.
 
 /// Why values make no detector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum FitError {
     /// An array has another length than the others require.
     #[error("{what}: expected {expected} values, got {got}")]
@@ -53,10 +53,30 @@ pub enum FitError {
         /// C, H, W.
         image: [usize; 3],
     },
+    /// An image has no sites, or too many.
+    #[error("expected a grid of 1 to {most} sites, got {rows} rows of {columns}")]
+    Grid {
+        /// Sites from top to bottom.
+        rows: usize,
+        /// Sites from left to right.
+        columns: usize,
+        /// The most sites that an image may have.
+        most: usize,
+    },
+    /// A value of a rule for the scores of sites is out of its range.
+    #[error("{what}: expected {expected}, got {got}")]
+    Rule {
+        /// The value.
+        what: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// What it is.
+        got: f64,
+    },
 }
 
 /// Why the bytes of a calibration cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum CalibrationError {
     /// There are fewer or more bytes than the header says.
     #[error("there are fewer or more bytes than its header says")]
@@ -64,6 +84,12 @@ pub enum CalibrationError {
     /// Values that must ascend do not, or one is NaN or infinite.
     #[error("expected finite {0} in ascending order, got others")]
     Values(&'static str),
+    /// A mark has a bit that means nothing.
+    #[error("expected {0}, got other marks")]
+    Marks(&'static str),
+    /// A standard deviation is not positive, or not finite.
+    #[error("expected positive finite standard deviations of sites, got others")]
+    Deviation,
     /// The values make no detector.
     #[error(transparent)]
     Fit(#[from] FitError),

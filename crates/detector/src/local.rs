@@ -14,6 +14,7 @@
 //! images give onto its quantiles. The score is their weighted sum, divided by the Euclidean norm of the
 //! weights, as in Stouffer's method for independent parts.
 
+use crate::conformal::{self, is_ascending};
 use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
 use crate::hog::Hog;
 use crate::neighbours::{KnnDistance, Neighbours};
@@ -142,6 +143,15 @@ pub fn ranked(images: usize) -> usize {
     images - images / 2
 }
 
+/// The fewest normal images that tell a share `false_positive_rate` of them, and make a
+/// [`LocalCalibration`]; `None` for a share that no number tells.
+pub fn fewest_images(false_positive_rate: f64) -> Option<usize> {
+    let ranked = conformal::fewest_ranked(false_positive_rate)?;
+    // The second half of the images has the scores that others are ranked among.
+    let images = (2 * ranked).saturating_sub(1);
+    Some(images.max(LocalCalibration::FEWEST_IMAGES))
+}
+
 /// What normal images, kept out of fitting, say of the parts and of their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalCalibration {
@@ -213,21 +223,14 @@ impl LocalCalibration {
     /// The conformal p-value of a local score: `(1 + #{calibration >= score}) / (n + 1)`. For a
     /// normal image it is uniform on its values; a small one speaks for an anomaly.
     pub fn p_value(&self, score: f64) -> f64 {
-        let below = self.scores.partition_point(|present| *present < score);
-        (1 + self.scores.len() - below) as f64 / (self.scores.len() + 1) as f64
+        conformal::p_value(&self.scores, score)
     }
 
     /// The local score above which an image is called anomalous, so that a share of at most
     /// `false_positive_rate` of normal images is; infinite when there are too few images to tell
     /// such a share.
     pub fn threshold(&self, false_positive_rate: f64) -> f64 {
-        let n = self.scores.len();
-        let above = (false_positive_rate.clamp(0.0, 1.0) * (n + 1) as f64).floor() as usize;
-        match above.checked_sub(1) {
-            None => f64::INFINITY,
-            Some(above) if above >= n => f64::NEG_INFINITY,
-            Some(above) => self.scores[n - 1 - above],
-        }
+        conformal::threshold(&self.scores, false_positive_rate)
     }
 
     /// The numbers of values in a scale and of scores as little-endian `u64`; the scales' values
@@ -278,12 +281,6 @@ impl LocalCalibration {
         }
         Ok(calibration)
     }
-}
-
-/// Whether values are finite, and none is below the one before.
-pub(crate) fn is_ascending(values: &[f64]) -> bool {
-    values.iter().all(|value| value.is_finite())
-        && values.is_sorted_by(|a, b| a.total_cmp(b).is_le())
 }
 
 fn sum(scales: &[RankNormalizer; PARTS], parts: &[f64; PARTS]) -> f64 {

@@ -27,7 +27,7 @@ const SYSTEM: [&str; 9] = [
     "desktop.ini",
 ];
 /// How the names of images begin that `lfbm` writes next to the originals, after the original's.
-const MADE: [&str; 3] = ["heatmap", "reconstruction", "inpainted"];
+const MADE: [&str; 4] = ["heatmap", "overlay", "reconstruction", "inpainted"];
 /// As many names of a kind are told.
 const NAMED: usize = 3;
 

@@ -97,6 +97,16 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// The size of the image whose pixels are placed.
+    pub fn source(&self) -> Size {
+        self.source
+    }
+
+    /// The size that they are placed in.
+    pub fn model(&self) -> Size {
+        self.model
+    }
+
     /// Planes of the source's size, C H W bytes or intensities in [0, 1], as planes of the model's size.
     ///
     /// # Errors

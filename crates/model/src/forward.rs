@@ -4,8 +4,6 @@ use lfbm_onnx::Graph;
 
 use crate::error::ModelError;
 use crate::generator::{self, GeneratorSpec};
-use crate::image::ImageSpec;
-use crate::preprocess::preprocess_graph;
 use crate::prior::PriorWeights;
 use crate::weights::LayerWeights;
 use crate::{energy, flow};
@@ -13,9 +11,9 @@ use crate::{energy, flow};
 /// The graphs that run forwards; `posterior.onnx` is made from them.
 #[derive(Clone, Debug)]
 pub struct ForwardGraphs {
-    /// `image: [B,C,H,W]` in [0, 1] to `x: [B,C,H,W]`.
+    /// `image: [B,C,H,W]` in [0, 1] to `x: [B,C,H,W]`; where images have sites, to `x: [B,S,D]`.
     pub preprocess: Graph,
-    /// `z: [B,d]` to `x: [B,C,H,W]`.
+    /// `z: [B,d]` to `x: [B,C,H,W]`, where a site's x is `[D,1,1]`.
     pub generator: Graph,
     /// `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`; without a flow z0 is z.
     pub flow: Graph,
@@ -40,12 +38,12 @@ impl ForwardGraphs {
     }
 }
 
-/// Builds the forward graphs of a model.
+/// Builds the forward graphs of a model whose x is made by `preprocess`.
 ///
 /// # Errors
 /// When weights do not fit the architecture.
 pub fn forward_graphs(
-    image: &ImageSpec,
+    preprocess: Graph,
     generator: &GeneratorSpec,
     generator_weights: &[LayerWeights],
     prior: &PriorWeights,
@@ -67,7 +65,7 @@ pub fn forward_graphs(
         ),
     };
     Ok(ForwardGraphs {
-        preprocess: preprocess_graph(image)?,
+        preprocess,
         generator: generator::graph(generator, generator_weights)?,
         flow,
         prior: Some(prior),

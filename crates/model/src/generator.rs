@@ -18,6 +18,8 @@ pub enum GeneratorName {
     /// Three fully connected layers, `d -> 256 -> 512 -> D`, for images of any size: trains in
     /// minutes on a CPU.
     Mlp,
+    /// Three fully connected layers, `d -> n -> 2 n -> D`, for vectors of features of any range.
+    Features,
     /// 28 x 28, the MNIST generator of this model family: d 8 or 16, n up to 128.
     Mnist,
     /// 32 x 32; the paper's d is 100 and its n 64 (Table 7).
@@ -77,8 +79,9 @@ const CONVOLUTIONAL: &[(GeneratorName, &[Row])] = &[
 
 impl GeneratorName {
     /// Every architecture.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Mlp,
+        Self::Features,
         Self::Mnist,
         Self::Svhn,
         Self::Cifar10,
@@ -94,6 +97,11 @@ impl GeneratorName {
         })
     }
 
+    /// Whether values end within -1 and 1, as pixels do.
+    pub fn is_bounded(self) -> bool {
+        self != Self::Features
+    }
+
     fn rows(self) -> Option<&'static [Row]> {
         let found = CONVOLUTIONAL.iter().find(|(name, _)| *name == self);
         found.map(|(_, rows)| *rows)
@@ -106,7 +114,8 @@ impl fmt::Display for GeneratorName {
     }
 }
 
-/// One layer with weights. A leaky ReLU stands between two layers, a tanh after the last.
+/// One layer with weights. A leaky ReLU stands between two layers, a tanh after the last of a generator of
+/// images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// `x @ weight^T + bias`.
@@ -158,7 +167,7 @@ pub struct GeneratorSpec {
     pub name: GeneratorName,
     /// Size d of the latent.
     pub latent_dim: usize,
-    /// Width n of the convolutional architectures, which channels are multiples of; `mlp` has none.
+    /// Width n, which channels and hidden layers are multiples of; `mlp` has none.
     pub width: usize,
     /// Channels of the image.
     pub channels: usize,
@@ -176,14 +185,18 @@ impl GeneratorSpec {
     pub fn layers(&self) -> Result<Vec<Layer>, ModelError> {
         let sizes = [self.latent_dim, self.channels, self.height, self.width_px];
         let rows = self.name.rows();
-        if sizes.contains(&0) || (rows.is_some() && self.width == 0) {
+        if sizes.contains(&0) || (self.name != GeneratorName::Mlp && self.width == 0) {
             return Err(ModelError::Spec(format!(
                 "a size of the generator is zero: {self:?}"
             )));
         }
         let Some(rows) = rows else {
             let pixels = self.channels * self.height * self.width_px;
-            let widths = [self.latent_dim, 256, 512, pixels];
+            let hidden = match self.name {
+                GeneratorName::Features => [self.width, 2 * self.width],
+                _ => [256, 512],
+            };
+            let widths = [self.latent_dim, hidden[0], hidden[1], pixels];
             let pairs = widths.windows(2);
             return Ok(pairs
                 .map(|w| Layer::Linear {
@@ -238,8 +251,10 @@ pub(super) fn graph(spec: &GeneratorSpec, weights: &[LayerWeights]) -> Result<Gr
         h = apply(&mut graph, &h, layer, weights, &name, &mut spatial)?;
         h = if index + 1 < layers.len() {
             graph.leaky_relu(&h, LEAKY_SLOPE)?
-        } else {
+        } else if spec.name.is_bounded() {
             graph.tanh(&h)?
+        } else {
+            h
         };
     }
     let sizes = [spec.channels, spec.height, spec.width_px].map(|size| size as i64);

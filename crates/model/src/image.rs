@@ -27,6 +27,11 @@ impl ImageSpec {
         self.channels * self.positions()
     }
 
+    /// C, H, W.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels, self.height, self.width]
+    }
+
     /// Places of an image: H W.
     pub fn positions(&self) -> usize {
         self.height * self.width

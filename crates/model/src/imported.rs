@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use lfbm_onnx::{Dim, Graph, Imported, Shape, Value, import};
+use lfbm_onnx::{Dim, Graph, Imported, Shape, Value, import, import_of_images};
 
 use crate::error::ModelError;
 use crate::flow;
@@ -76,6 +76,24 @@ pub fn imported_graphs(
         encoder: None,
     };
     Ok((graphs, image, latent_dim))
+}
+
+/// Reads a feature network for images of so many rows and columns: one input `[B, 3, H, W]`, whatever its
+/// name, and maps as outputs, with their names in the file.
+///
+/// # Errors
+/// When the file cannot be read, or has an operator that cannot be imported; the message names the file,
+/// and the node.
+pub fn imported_network(path: &Path, height: usize, width: usize) -> Result<Graph, ModelError> {
+    let bytes = std::fs::read(path).map_err(|error| failed(path, error.to_string()))?;
+    let external = |file: &str, offset, length| read_beside(path, file, offset, length);
+    let imported = import_of_images(&bytes, &external, "network", "image", [height, width]);
+    let Imported { graph, outputs } = imported.map_err(|error| failed(path, error.to_string()))?;
+    let outputs: Vec<_> = outputs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .collect();
+    with_outputs(path, graph, &outputs)
 }
 
 fn imported_flow(path: &Path, latent_dim: usize) -> Result<Graph, ModelError> {

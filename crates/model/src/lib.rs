@@ -10,10 +10,12 @@ mod forward;
 mod generator;
 mod image;
 mod imported;
+mod network;
 pub mod pixels;
 mod posterior;
 mod preprocess;
 mod prior;
+mod representation;
 mod weights;
 
 pub use encoder::{EncoderLayer, EncoderSpec, EncoderWeights, IafStepWeights, encoder_graph};
@@ -23,9 +25,14 @@ pub use flow::FlowStepWeights;
 pub use forward::{ForwardGraphs, forward_graphs};
 pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
 pub use image::{Contrast, ImageSpec};
-pub use imported::{ModelFiles, imported_graphs};
+pub use imported::{ModelFiles, imported_graphs, imported_network};
 pub use lfbm_images::Intake;
+pub use network::{Checkpoint, CheckpointError, efficientnet_lite0, read_checkpoint};
 pub use posterior::posterior_graph;
 pub use preprocess::preprocess_graph;
 pub use prior::{PriorKind, PriorWeights};
+pub use representation::{
+    FeatureGrid, NetworkFeatures, NetworkRecord, Normalization, Orientations, Representation,
+    RepresentationKind, RepresentationSpec, Whitening, append_whitening, features_graph,
+};
 pub use weights::LayerWeights;

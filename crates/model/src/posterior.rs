@@ -4,15 +4,13 @@ use std::f64::consts::PI;
 
 use lfbm_onnx::{Dim, Graph, GraphError, gradient, pullback};
 
-use crate::image::ImageSpec;
-
 /// Builds `posterior.onnx` (all inputs and outputs `f32`, `B` rows that do not influence each
 /// other):
 ///
 /// | input | shape | |
 /// |---|---|---|
 /// | `z` | B,d | the chains' present latents |
-/// | `x` | B,C,H,W | preprocessed images |
+/// | `x` | B,C,H,W | preprocessed images; of sites, D,1,1 |
 /// | `mask` | B,1,H,W | 1 = visible pixel, 0 = hidden |
 /// | `noise` | B,d | standard normal |
 /// | `step_size` | B | s |
@@ -25,19 +23,20 @@ use crate::image::ImageSpec;
 /// | `log_likelihood` | B | `-\|m (x - g(z))\|^2 / (2 sigma^2) - D log(sigma sqrt(2 pi))`, D the visible values |
 /// | `reconstruction` | B,C,H,W | g(z) |
 ///
-/// `generator` maps `z` to one output, `flow` maps `z` to `z0` and `log_prob`.
+/// `x` is C, H, W. `generator` maps `z` to one output, `flow` maps `z` to `z0` and `log_prob`.
 ///
 /// # Errors
-/// When the graphs do not fit the image, or use an operator without a differentiation rule.
+/// When the graphs do not fit x, or use an operator without a differentiation rule.
 pub fn posterior_graph(
     generator: &Graph,
     flow: &Graph,
-    image: &ImageSpec,
+    x: [usize; 3],
     latent_dim: usize,
     sigma: f32,
 ) -> Result<Graph, GraphError> {
     let mut graph = Graph::new("posterior");
-    let [c, h, w] = [image.channels, image.height, image.width].map(Dim::Fixed);
+    let channels = x[0];
+    let [c, h, w] = x.map(Dim::Fixed);
     let z = graph.input("z", &[Dim::Batch, Dim::Fixed(latent_dim)]);
     let x = graph.input("x", &[Dim::Batch, c, h, w]);
     let mask = graph.input("mask", &[Dim::Batch, Dim::Fixed(1), h, w]);
@@ -59,7 +58,7 @@ pub fn posterior_graph(
     let error = graph.reduce_sum(&square, &[1, 2, 3], false)?;
     let exponent = graph.scale(&error, -0.5 * precision)?;
     let positions = graph.reduce_sum(&mask, &[1, 2, 3], false)?;
-    let per_position = image.channels as f64 * (sigma * (2.0 * PI).sqrt()).ln();
+    let per_position = channels as f64 * (sigma * (2.0 * PI).sqrt()).ln();
     let normalizer = graph.scale(&positions, per_position as f32)?;
     let log_likelihood = graph.sub(&exponent, &normalizer)?;
 

@@ -38,5 +38,5 @@ pub use graph::{
     GraphError, LeakyRelu, Node, OPSET, Op, Reduction, Shape, Shares, Split, Transpose, Value,
     ValueType,
 };
-pub use import::{Imported, import};
+pub use import::{Imported, import, import_of_images};
 pub use tensor::Tensor;

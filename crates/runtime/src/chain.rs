@@ -8,30 +8,35 @@ use crate::noise::ChainNoise;
 use crate::posterior_step::{StepInputs, StepOutputs};
 
 /// Values in a row of a model's arrays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChainSizes {
-    /// C H W.
-    pub pixels: usize,
-    /// H W.
+    /// Values of an x: C H W of a whole image, D of a site.
+    pub values: usize,
+    /// Values of a mask: H W of a whole image, 1 of a site.
     pub positions: usize,
     /// d.
     pub latent_dim: usize,
+    /// Sites of an image; `None` where x is the whole image, which a batch preprocesses by itself.
+    pub sites: Option<usize>,
 }
 
 impl ChainSizes {
     /// Those of a bundle.
     pub fn new(manifest: &Manifest) -> Self {
+        let [channels, height, width] = manifest.x_shape();
+        let representation = &manifest.representation;
         Self {
-            pixels: manifest.image.pixels(),
-            positions: manifest.image.positions(),
+            values: channels * height * width,
+            positions: height * width,
             latent_dim: manifest.latent_dim,
+            sites: (!representation.is_whole_image()).then(|| representation.sites()),
         }
     }
 }
 
 /// What chains are made of: the graphs of a bundle, or arithmetic in a test.
 pub trait ChainModel {
-    /// Intensities to x, both rows x C H W.
+    /// Intensities of images, rows x C H W, to x: as much, or rows x S x D where images have sites.
     ///
     /// # Errors
     /// When the run fails.
@@ -72,15 +77,17 @@ pub trait ChainModel {
 /// A chain that enters a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a> {
-    /// Intensities of its image, C H W.
-    pub image: &'a [f32],
+    /// Intensities of its image, C H W; where images have sites, the x of its site, D.
+    pub input: &'a [f32],
     /// 1 where a pixel is visible, 0 where it is hidden, H W; `None` if all are visible.
     pub mask: Option<&'a [f32]>,
     /// How it is stepped.
     pub langevin: Langevin,
     /// Seed of its noise.
     pub seed: u64,
-    /// Which of the image's chains it is.
+    /// Which of the image's sites it belongs to; 0 where x is the whole image.
+    pub site: u32,
+    /// Which of the site's chains it is.
     pub number: u32,
     /// Whether x is wanted at its end.
     pub keep_x: bool,
@@ -91,8 +98,6 @@ pub struct Chain<'a> {
 /// A chain between two steps. Noise is counter-based, so this is all there is to know.
 #[derive(Clone, Debug)]
 pub struct Suspended {
-    /// Which of the image's chains it is.
-    pub number: u32,
     /// Langevin steps taken.
     pub(crate) step: u32,
     pub(crate) z: Vec<f32>,
@@ -103,8 +108,6 @@ pub struct Suspended {
 pub struct EndedChain<T> {
     /// What the caller knows it by.
     pub tag: T,
-    /// Which of the image's chains it is.
-    pub number: u32,
     /// Its last latent and the densities there.
     pub score: ChainScore,
     /// x, C H W, if it was to be kept.

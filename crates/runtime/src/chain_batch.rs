@@ -13,7 +13,6 @@ use crate::posterior_step::{StepInputs, StepOutputs};
 /// What a row is, besides its part of the arrays.
 struct Row<T> {
     tag: T,
-    number: u32,
     langevin: Langevin,
     noise: ChainNoise,
     /// Langevin steps taken.
@@ -42,6 +41,7 @@ pub struct ChainBatch<T> {
     rows: Vec<Row<T>>,
     /// How many of the rows, from the first, have their x and their start.
     prepared: usize,
+    /// Empty where images have sites.
     images: Vec<f32>,
     z: Vec<f32>,
     z_next: Vec<f32>,
@@ -66,11 +66,15 @@ impl<T> ChainBatch<T> {
             buckets: buckets.to_vec(),
             rows: Vec::with_capacity(capacity),
             prepared: 0,
-            images: zeros(sizes.pixels),
+            images: zeros(if sizes.sites.is_none() {
+                sizes.values
+            } else {
+                0
+            }),
             z: zeros(sizes.latent_dim),
             z_next: zeros(sizes.latent_dim),
             noise: zeros(sizes.latent_dim),
-            x: zeros(sizes.pixels),
+            x: zeros(sizes.values),
             mask: zeros(sizes.positions),
             step_size: zeros(1),
             noise_scale: zeros(1),
@@ -116,19 +120,24 @@ impl<T> ChainBatch<T> {
     pub fn push(&mut self, tag: T, chain: Chain<'_>, suspended: Option<&Suspended>) {
         let row = self.rows.len();
         let ChainSizes {
-            pixels,
+            values,
             positions,
             latent_dim: d,
+            sites,
         } = self.sizes;
-        let image = &mut self.images[row * pixels..][..pixels];
+        let inputs = match sites {
+            None => &mut self.images,
+            Some(_) => &mut self.x,
+        };
+        let input = &mut inputs[row * values..][..values];
         let visible = &mut self.mask[row * positions..][..positions];
-        image.copy_from_slice(chain.image);
+        input.copy_from_slice(chain.input);
         match chain.mask {
             None => visible.fill(1.0),
             Some(mask) => {
                 visible.copy_from_slice(mask);
                 // Contrast is computed from all pixels, so hidden ones are blanked before.
-                pixels::hide(image, mask);
+                pixels::hide(input, mask);
             }
         }
         if let Some(suspended) = suspended {
@@ -137,9 +146,8 @@ impl<T> ChainBatch<T> {
         self.step_size[row] = chain.langevin.step_size;
         self.rows.push(Row {
             tag,
-            number: chain.number,
             langevin: chain.langevin,
-            noise: ChainNoise::new(chain.seed, chain.number),
+            noise: ChainNoise::of_site(chain.seed, chain.site, chain.number),
             step: suspended.map_or(0, |suspended| suspended.step),
             stay: 0,
             keep_x: chain.keep_x,
@@ -147,24 +155,27 @@ impl<T> ChainBatch<T> {
         });
     }
 
-    /// Preprocesses the images that [`push`](Self::push) added in one run, and computes the starts of new
-    /// chains in another.
+    /// Preprocesses the whole images that [`push`](Self::push) added in one run, and computes the starts of
+    /// new chains in another.
     ///
     /// # Errors
     /// When a run fails.
     pub fn prepare(&mut self, model: &mut impl ChainModel) -> Result<(), RuntimeError> {
         let ChainSizes {
-            pixels,
+            values,
             latent_dim: d,
+            sites,
             ..
         } = self.sizes;
         let fresh = self.prepared..self.rows.len();
         if fresh.is_empty() {
             return Ok(());
         }
-        let images = fresh.start * pixels..fresh.end * pixels;
-        let x = &mut self.x[images.clone()];
-        model.preprocess(fresh.len(), &self.images[images], x)?;
+        let inputs = fresh.start * values..fresh.end * values;
+        let x = &mut self.x[inputs.clone()];
+        if sites.is_none() {
+            model.preprocess(fresh.len(), &self.images[inputs], x)?;
+        }
         // Suspended chains lie between new ones: starts are computed for all, and kept for new chains.
         let latents = fresh.start * d..fresh.end * d;
         for row in fresh.clone() {
@@ -233,14 +244,14 @@ impl<T> ChainBatch<T> {
         rows: usize,
     ) -> Result<(), RuntimeError> {
         let ChainSizes {
-            pixels,
+            values,
             latent_dim: d,
             ..
         } = self.sizes;
         let starts = &mut self.z_next[..rows * d];
         model.start(
             rows,
-            &self.x[..rows * pixels],
+            &self.x[..rows * values],
             &self.noise[..rows * d],
             starts,
         )?;
@@ -258,18 +269,19 @@ impl<T> ChainBatch<T> {
         reconstruct: bool,
     ) -> Result<(), RuntimeError> {
         let ChainSizes {
-            pixels,
+            values,
             positions,
             latent_dim: d,
+            ..
         } = self.sizes;
         if reconstruct {
-            self.reconstruction.resize(self.capacity * pixels, 0.0);
+            self.reconstruction.resize(self.capacity * values, 0.0);
         }
         model.step(
             rows,
             StepInputs {
                 z: &self.z[..rows * d],
-                x: &self.x[..rows * pixels],
+                x: &self.x[..rows * values],
                 mask: &self.mask[..rows * positions],
                 noise: &self.noise[..rows * d],
                 step_size: &self.step_size[..rows],
@@ -279,7 +291,7 @@ impl<T> ChainBatch<T> {
                 z_next: &mut self.z_next[..rows * d],
                 log_prior: &mut self.log_prior[..rows],
                 log_likelihood: &mut self.log_likelihood[..rows],
-                reconstruction: reconstruct.then(|| &mut self.reconstruction[..rows * pixels]),
+                reconstruction: reconstruct.then(|| &mut self.reconstruction[..rows * values]),
             },
         )
     }
@@ -288,7 +300,6 @@ impl<T> ChainBatch<T> {
     pub fn suspend(&mut self, row: usize) -> (T, Suspended) {
         let d = self.sizes.latent_dim;
         let suspended = Suspended {
-            number: self.rows[row].number,
             step: self.rows[row].step,
             z: self.z[row * d..][..d].to_vec(),
         };
@@ -304,7 +315,7 @@ impl<T> ChainBatch<T> {
             self.step_size[row] = self.step_size[last];
             for (array, width) in [
                 (&mut self.z, self.sizes.latent_dim),
-                (&mut self.x, self.sizes.pixels),
+                (&mut self.x, self.sizes.values),
                 (&mut self.mask, self.sizes.positions),
             ] {
                 array.copy_within(last * width..(last + 1) * width, row * width);
@@ -316,22 +327,21 @@ impl<T> ChainBatch<T> {
     /// Removes a row whose chain has ended.
     fn end(&mut self, row: usize) -> EndedChain<T> {
         let ChainSizes {
-            pixels,
+            values,
             latent_dim: d,
             ..
         } = self.sizes;
         let state = &self.rows[row];
-        let image = row * pixels..(row + 1) * pixels;
-        let x = state.keep_x.then(|| self.x[image.clone()].to_vec());
+        let x_of_row = row * values..(row + 1) * values;
+        let x = state.keep_x.then(|| self.x[x_of_row.clone()].to_vec());
         let wanted = state.reconstruct;
-        let reconstruction = wanted.then(|| self.reconstruction[image].to_vec());
+        let reconstruction = wanted.then(|| self.reconstruction[x_of_row].to_vec());
         let score = ChainScore {
             log_prior: self.log_prior[row].into(),
             log_likelihood: self.log_likelihood[row].into(),
             z: self.z[row * d..][..d].to_vec(),
         };
         EndedChain {
-            number: state.number,
             score,
             x,
             reconstruction,

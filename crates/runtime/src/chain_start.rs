@@ -6,7 +6,7 @@ use lfbm_bundle::manifest::{ChainStart, Manifest};
 
 use crate::error::RuntimeError;
 use crate::executor::{GraphExecutor, Input, Output, check_length};
-use crate::graphs::{image_row, open};
+use crate::graphs::open;
 use crate::library::Runtime;
 use crate::noise::ChainNoise;
 use crate::options::SessionOptions;
@@ -20,7 +20,7 @@ pub struct ChainStarts {
 struct Encoder {
     graph: Box<dyn GraphExecutor>,
     latent_dim: usize,
-    image: [usize; 3],
+    x_shape: [usize; 3],
 }
 
 impl ChainStarts {
@@ -39,7 +39,7 @@ impl ChainStarts {
             ChainStart::Encoder => Some(Encoder {
                 graph: open(runtime, dir, ("encoder", &["z"]), options)?,
                 latent_dim: manifest.latent_dim,
-                image: image_row(manifest),
+                x_shape: manifest.x_shape(),
             }),
         };
         Ok(Self { encoder })
@@ -76,7 +76,7 @@ impl ChainStarts {
             &[
                 Input {
                     name: "x",
-                    row: &encoder.image,
+                    row: &encoder.x_shape,
                     values: x,
                 },
                 Input {

@@ -37,14 +37,6 @@ pub(crate) fn open(
     }
 }
 
-pub(crate) fn image_row(manifest: &Manifest) -> [usize; 3] {
-    [
-        manifest.image.channels,
-        manifest.image.height,
-        manifest.image.width,
-    ]
-}
-
 macro_rules! map_session {
     ($(#[$doc:meta])* $name:ident, $file:literal, $input:literal: $row:expr, $output:literal) => {
         $(#[$doc])*
@@ -92,11 +84,12 @@ macro_rules! map_session {
 }
 
 map_session!(
-    /// Intensities in [0, 1] (a byte v is v / 255), rows x C H W, to x: `preprocess.onnx`.
-    Preprocess, "preprocess", "image": |manifest| image_row(manifest).to_vec(), "x"
+    /// Intensities in [0, 1] (a byte v is v / 255), rows x C H W, to x, rows x C H W, or rows x S x D where
+    /// images have sites: `preprocess.onnx`.
+    Preprocess, "preprocess", "image": |manifest| manifest.image.shape().to_vec(), "x"
 );
 map_session!(
-    /// Latents, rows x d, to images x, rows x C H W: `generator.onnx`.
+    /// Latents, rows x d, to x, rows x C H W; of sites, rows x D: `generator.onnx`.
     Generator, "generator", "z": |manifest| vec![manifest.latent_dim], "x"
 );
 map_session!(

@@ -1,6 +1,7 @@
 //! Short-run Langevin inference for a set of images: what `trainer evaluate` reports.
 
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -30,6 +31,7 @@ pub struct Inference {
     lanes: Vec<Lane>,
     sampler: Sampler,
     image: ImageSpec,
+    sizes: ChainSizes,
 }
 
 /// What one thread runs chains with.
@@ -38,10 +40,11 @@ struct Lane {
     sizes: ChainSizes,
 }
 
-/// Images, each with the same number of chains; row r is a chain of image r / chains.
+/// Images, or the x of their sites, each with the same number of chains; row r is a chain of input
+/// r / chains.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
-    images: &'a [f32],
+    inputs: &'a [f32],
     masks: Option<&'a [f32]>,
     langevin: &'a Langevin,
     chains: usize,
@@ -68,6 +71,7 @@ impl Inference {
             lanes: lanes.collect(),
             sampler: Sampler::open(runtime, dir, manifest, options)?,
             image: manifest.image,
+            sizes: ChainSizes::new(manifest),
         })
     }
 
@@ -77,7 +81,8 @@ impl Inference {
     }
 
     /// Scores `images`, n x C H W intensities in [0, 1], every one under the same `seed`, as a
-    /// server does that gets them one by one. `progress` is told how many are done.
+    /// server does that gets them one by one. `progress` is told how many are done. Where images have
+    /// sites, these are scored instead of them: n x S D values of x.
     ///
     /// # Errors
     /// When a run fails.
@@ -95,7 +100,7 @@ impl Inference {
         Ok(scores.flatten().collect())
     }
 
-    /// The chains of each of `images`, as [`score`](Self::score) runs them. `masks`, n x H W with 1
+    /// The chains of each of `images`, or sites, as [`score`](Self::score) runs them. `masks`, n x H W with 1
     /// for a visible pixel and 0 for a hidden one, hides pixels, which then change nothing.
     ///
     /// # Errors
@@ -110,13 +115,13 @@ impl Inference {
     ) -> Result<Vec<Vec<ChainScore>>, RuntimeError> {
         let chains = langevin.chains.max(1) as usize;
         let rows = Rows {
-            images,
+            inputs: images,
             masks,
             langevin,
             chains,
             seed,
         };
-        let total = images.len() / self.image.pixels() * chains;
+        let total = images.len() / self.sizes.values * chains;
         let lanes = self.lanes.len();
         // As many for each lane, and as even as can be.
         let at_once = total
@@ -158,12 +163,26 @@ impl Inference {
         Ok((0..total / chains).map(of_image).collect())
     }
 
-    /// x of `images`, n x C H W intensities in [0, 1].
+    /// x of `images`, n x C H W intensities in [0, 1]: n x C H W, or n x S D where images have sites.
     ///
     /// # Errors
-    /// When the run fails.
+    /// When a run fails.
     pub fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
-        self.lanes[0].preprocess(images)
+        let n = images.len() / self.image.pixels();
+        let of_lane = n.div_ceil(self.lanes.len()).max(1) * self.image.pixels();
+        let pixels = self.image.pixels();
+        thread::scope(|scope| {
+            let parts: Vec<_> = images
+                .chunks(of_lane)
+                .zip(&mut self.lanes)
+                .map(|(images, lane)| scope.spawn(move || lane.preprocess(images, pixels)))
+                .collect();
+            let mut x = Vec::new();
+            for part in parts {
+                x.extend(part.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+            }
+            Ok(x)
+        })
     }
 
     /// g(z) of latents, n x d.
@@ -184,26 +203,41 @@ impl Inference {
 }
 
 impl Lane {
-    fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
-        let mut x = vec![0.0; images.len()];
-        let n = images.len() / self.sizes.pixels;
-        self.graphs.preprocess.run(n, images, &mut x)?;
+    /// x of images of so many values.
+    fn preprocess(&mut self, images: &[f32], pixels: usize) -> Result<Vec<f32>, RuntimeError> {
+        let n = images.len() / pixels;
+        let Some(sites) = self.sizes.sites else {
+            let mut x = vec![0.0; n * self.sizes.values];
+            self.graphs.preprocess.run(n, images, &mut x)?;
+            return Ok(x);
+        };
+        // One by one, as a server reads them: maps of features are large, and sums may depend on the size of
+        // a batch.
+        let of_image = sites * self.sizes.values;
+        let mut x = vec![0.0; n * of_image];
+        for (image, x) in images.chunks(pixels).zip(x.chunks_mut(of_image)) {
+            self.graphs.preprocess.run(1, image, x)?;
+        }
         Ok(x)
     }
 
     /// Runs some of the rows from their images to their ends.
     fn run(&mut self, some: Range<usize>, rows: Rows<'_>) -> Result<Vec<ChainScore>, RuntimeError> {
         let ChainSizes {
-            pixels, positions, ..
+            values,
+            positions,
+            sites,
+            ..
         } = self.sizes;
         let mut batch = ChainBatch::new(some.len(), &[], self.sizes);
         for row in some {
-            let image = row / rows.chains;
+            let input = row / rows.chains;
             let chain = Chain {
-                image: &rows.images[image * pixels..][..pixels],
+                input: &rows.inputs[input * values..][..values],
                 mask: rows
                     .masks
-                    .map(|masks| &masks[image * positions..][..positions]),
+                    .map(|masks| &masks[input * positions..][..positions]),
+                site: (input % sites.unwrap_or(1)) as u32,
                 langevin: *rows.langevin,
                 seed: rows.seed,
                 number: (row % rows.chains) as u32,

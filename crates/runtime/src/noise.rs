@@ -1,4 +1,4 @@
-//! Counter-based noise: a value depends on seed, chain and step, and on nothing that ran before.
+//! Counter-based noise: a value depends on seed, site, chain and step, and on nothing that ran before.
 //!
 //! The generator is ChaCha8 keyed by the seed; the chain chooses the stream and the step the
 //! position in it. A chain's noise therefore does not depend on who shares its batch.
@@ -10,6 +10,10 @@ use rand_distr::{Distribution, StandardNormal};
 /// Words of the stream set aside for a step: more than any latent's noise draws.
 const WORDS_PER_STEP: u128 = 1 << 24;
 
+/// Between the seeds of neighbouring sites: 2^64 over the golden ratio, odd, so that no two of 2^32 sites
+/// share one.
+const SITE_STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The noise of one chain.
 #[derive(Clone, Debug)]
 pub struct ChainNoise {
@@ -17,8 +21,15 @@ pub struct ChainNoise {
 }
 
 impl ChainNoise {
-    /// The noise of chain number `chain` under `seed`.
+    /// The noise of chain number `chain` of the first site under `seed`.
     pub fn new(seed: u64, chain: u32) -> Self {
+        Self::of_site(seed, 0, chain)
+    }
+
+    /// The noise of chain number `chain` of a site under `seed`.
+    pub fn of_site(seed: u64, site: u32, chain: u32) -> Self {
+        // Sites have keys far apart, since neighbouring seeds are seeds of other requests.
+        let seed = seed.wrapping_add(u64::from(site).wrapping_mul(SITE_STRIDE));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(chain.into());
         Self { rng }

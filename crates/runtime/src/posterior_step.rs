@@ -8,7 +8,7 @@ use lfbm_onnx::Dim;
 use crate::device::Device;
 use crate::error::RuntimeError;
 use crate::executor::{GraphExecutor, Input, Output, check_length};
-use crate::graphs::{STEP, image_row, open};
+use crate::graphs::{STEP, open};
 use crate::library::Runtime;
 use crate::options::SessionOptions;
 
@@ -56,7 +56,7 @@ pub struct StepOutputs<'a> {
 pub struct PosteriorStep {
     graph: Box<dyn GraphExecutor>,
     latent_dim: usize,
-    image: [usize; 3],
+    x_shape: [usize; 3],
     rows_per_run: usize,
 }
 
@@ -87,7 +87,7 @@ impl PosteriorStep {
             graph: open(runtime, dir, (STEP, OUTPUTS), options)?,
             rows_per_run,
             latent_dim: manifest.latent_dim,
-            image: image_row(manifest),
+            x_shape: manifest.x_shape(),
         })
     }
 
@@ -101,7 +101,7 @@ impl PosteriorStep {
         inputs: StepInputs<'_>,
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
-        let [channels, height, width] = self.image;
+        let [channels, height, width] = self.x_shape;
         let (d, positions) = (self.latent_dim, height * width);
         let pixels = channels * positions;
         let StepInputs {
@@ -180,7 +180,7 @@ impl PosteriorStep {
         outputs: StepOutputs<'_>,
     ) -> Result<(), RuntimeError> {
         let latent = [self.latent_dim];
-        let [_, height, width] = self.image;
+        let [_, height, width] = self.x_shape;
         let inputs = [
             Input {
                 name: "z",
@@ -189,7 +189,7 @@ impl PosteriorStep {
             },
             Input {
                 name: "x",
-                row: &self.image,
+                row: &self.x_shape,
                 values: inputs.x,
             },
             Input {

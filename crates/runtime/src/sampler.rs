@@ -15,7 +15,8 @@ pub struct Sampler {
     prior: Prior,
     generator: Generator,
     latent_dim: usize,
-    pixels: usize,
+    /// Of an x.
+    values: usize,
 }
 
 enum Prior {
@@ -50,7 +51,7 @@ impl Sampler {
             prior,
             generator: Generator::open(runtime, dir, manifest, options)?,
             latent_dim: manifest.latent_dim,
-            pixels: manifest.image.pixels(),
+            values: manifest.x_shape().iter().product(),
         })
     }
 
@@ -97,7 +98,7 @@ impl Sampler {
     /// When the run fails.
     pub fn generate(&mut self, z: &[f32]) -> Result<Vec<f32>, RuntimeError> {
         let rows = z.len() / self.latent_dim;
-        let mut x = vec![0.0; rows * self.pixels];
+        let mut x = vec![0.0; rows * self.values];
         self.generator.run(rows, z, &mut x)?;
         Ok(x)
     }

@@ -14,7 +14,8 @@ use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
 use lfbm_detector::{Calibration, memory_bank_of};
 use lfbm_model::{
     EncoderSpec, EncoderWeights, EnergyWeights, FlowStepWeights, GeneratorName, GeneratorSpec,
-    IafStepWeights, LayerWeights, ModelError, PriorWeights, encoder_graph, forward_graphs,
+    IafStepWeights, LayerWeights, ModelError, PriorWeights, RepresentationSpec, encoder_graph,
+    forward_graphs, preprocess_graph,
 };
 use lfbm_onnx::Tensor;
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
@@ -235,7 +236,7 @@ pub fn random_bundle_of(
         steps: 60,
         step_size: 0.4,
     });
-    let mut graphs = forward_graphs(&image, &spec, &weights, &prior)?;
+    let mut graphs = forward_graphs(preprocess_graph(&image)?, &spec, &weights, &prior)?;
     let mut steps = 20;
     if chain_start == ChainStart::Encoder {
         steps = 0;
@@ -265,6 +266,7 @@ pub fn random_bundle_of(
             name: format!("random-{generator}"),
             version: 1,
             image,
+            representation: RepresentationSpec::whole_images(&image),
             latent_dim,
             sigma: 0.3,
             prior: prior.kind(),
@@ -283,8 +285,7 @@ pub fn random_bundle_of(
     let scores = inference.score(&images, &langevin, 0, &mut |_| ())?;
     let x = inference.preprocess(&images)?;
     let memory_bank = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
-    let sizes = [image.channels, image.height, image.width];
-    let memory_bank = memory_bank_of(&memory_bank, sizes)?;
+    let memory_bank = memory_bank_of(&memory_bank, image.shape())?;
     let calibration = Calibration::from_scores(&scores, &x, memory_bank)?;
     Ok(staged.finish(&calibration, 0.05, Decision::Local)?)
 }

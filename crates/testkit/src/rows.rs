@@ -80,7 +80,10 @@ impl Rows {
             }
             4 => {
                 let absolute = unary(&mut self.graph, Op::Abs, &x)?;
-                let root = unary(&mut self.graph, Op::Sqrt, &absolute)?;
+                // At 0 the root's slope is infinite, and rounding errors would grow without bound.
+                let offset = self.graph.scalar(0.05);
+                let positive = self.graph.add(&absolute, &offset)?;
+                let root = unary(&mut self.graph, Op::Sqrt, &positive)?;
                 unary(&mut self.graph, Op::Neg, &root)?
             }
             5 => self.graph.leaky_relu(&x, 0.3)?,

@@ -4,12 +4,13 @@ mod report;
 mod status;
 
 use image::ImageError;
+use lfbm_detector::RateError;
 use lfbm_runtime::RuntimeError;
 use tonic::{Code, Status};
 
 use crate::admission::{Refusal, Work};
 use crate::memory::Exhausted;
-use crate::models::Unknown;
+use crate::models::{NotWholeImages, Unknown};
 use crate::request::{Violation, cut};
 use crate::sampling::SamplingError;
 use crate::scheduler::SchedulerError;
@@ -46,6 +47,9 @@ pub enum ServiceError {
     /// No model fits.
     #[error(transparent)]
     Unknown(Unknown),
+    /// The model cannot do what is asked for.
+    #[error(transparent)]
+    NotWholeImages(#[from] NotWholeImages),
     /// There is too much to do.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -130,6 +134,7 @@ impl ServiceError {
             | Self::Encoding(_)
             | Self::Late { .. }
             | Self::Unknown(_)
+            | Self::NotWholeImages(_)
             | Self::Refused(_)
             | Self::Unauthenticated
             | Self::Draining
@@ -144,6 +149,7 @@ impl ServiceError {
         match self {
             Self::Invalid(_)
             | Self::Unfit(_)
+            | Self::NotWholeImages(_)
             | Self::Encoding(_)
             | Self::TooLong(_)
             | Self::Unreadable(_) => Some("invalid"),
@@ -184,6 +190,12 @@ impl From<SamplingError> for ServiceError {
 impl From<Violation> for ServiceError {
     fn from(violation: Violation) -> Self {
         Self::Invalid(vec![violation])
+    }
+}
+
+impl From<RateError> for ServiceError {
+    fn from(error: RateError) -> Self {
+        Violation::new("false_alarm_rate", error.to_string()).into()
     }
 }
 

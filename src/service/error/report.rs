@@ -150,6 +150,9 @@ impl From<ServiceError> for Report {
             ServiceError::Scheduler(SchedulerError::Runtime(_)) => {
                 (Code::Internal, Reason("INFERENCE_FAILED"))
             }
+            ServiceError::NotWholeImages(_) => {
+                (Code::FailedPrecondition, Reason("NOT_WHOLE_IMAGES"))
+            }
             ServiceError::Diverged(_) => (Code::FailedPrecondition, Reason("CHAINS_DIVERGED")),
             ServiceError::Unauthenticated => (Code::Unauthenticated, Reason("TOKEN_REQUIRED")),
             ServiceError::Draining => (Code::Unavailable, Reason("DRAINING")),

@@ -9,7 +9,7 @@ use lfbm_wire::inference::{InferParameter, ModelInferRequest, ModelInferResponse
 
 use super::outputs::wanted;
 use crate::models::Model;
-use crate::request::{Draft, Image, Priority, Violation, check_id};
+use crate::request::{Draft, Image, Judging, Priority, Violation, check_id};
 use crate::service::ServiceError;
 use crate::service::call::Call;
 use crate::service::core::{Core, compute};
@@ -30,6 +30,7 @@ pub(crate) async fn infer(
         inference,
         priority,
         timeout,
+        false_alarm_rate,
     } = parameters.map_err(ServiceError::Invalid)?;
     let langevin = inference.validate(&manifest.langevin, core.limits);
     let (langevin, _) = langevin.map_err(|violations| {
@@ -42,7 +43,10 @@ pub(crate) async fn infer(
         };
         ServiceError::Invalid(violations.into_iter().map(of_parameters).collect())
     })?;
-    let outputs = wanted(&request, langevin == manifest.langevin)?;
+    model
+        .thresholds_at(false_alarm_rate)
+        .map_err(|error| Violation::new(wire::PARAMETERS, format!("false_alarm_rate: {error}")))?;
+    let outputs = wanted(&request, manifest, langevin == manifest.langevin)?;
     let (request_id, spec) = (request.id.clone(), manifest.image);
     let size = request.raw_input_contents.iter().map(Vec::len).sum();
     let images = compute(size, move || wire::images(&request, &spec)).await??;
@@ -60,6 +64,10 @@ pub(crate) async fn infer(
             parameters: inference.clone(),
             priority: Ok(priority),
             images: Ok(None),
+            judging: Judging {
+                false_alarm_rate,
+                map: false,
+            },
         };
         let scored = core.score(call, Arc::clone(model), draft);
         scored.map_err(move |error| of_image(index, error))

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lfbm_bundle::manifest::{Aggregation, Decision, Manifest};
+use lfbm_bundle::manifest::{Aggregation, Manifest};
 use lfbm_runtime::Device;
 use lfbm_wire::inference as v2;
 use prometheus::Histogram;
 
-use super::outputs::OUTPUTS;
+use super::outputs::outputs;
 use crate::models::{Catalog, Model, Refused, Unknown};
 use crate::telemetry::Total;
 use crate::wire::open_inference::INPUT;
@@ -42,13 +42,12 @@ pub(crate) fn metadata(model: &Model, catalog: &Catalog) -> v2::ModelMetadataRes
         datatype: datatype.to_owned(),
         shape: [&[-1], shape].concat(),
     };
-    let outputs = OUTPUTS.iter();
     v2::ModelMetadataResponse {
         name: manifest.name.clone(),
         versions: versions.collect(),
         platform: PLATFORM.to_owned(),
         inputs: vec![tensor(INPUT, "UINT8", &sizes(manifest))],
-        outputs: outputs
+        outputs: outputs(manifest)
             .map(|output| tensor(output.name, output.datatype(), &[]))
             .collect(),
     }
@@ -78,8 +77,7 @@ pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig
             format: v2::model_input::Format::Nchw.into(),
             dims: sizes(manifest).to_vec(),
         }],
-        output: OUTPUTS
-            .iter()
+        output: outputs(manifest)
             .map(|output| v2::ModelOutput {
                 name: output.name.to_owned(),
                 data_type: output.data_type().into(),
@@ -95,20 +93,17 @@ pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig
         scheduling_choice: Some(SchedulingChoice::DynamicBatching(
             v2::ModelDynamicBatching {},
         )),
-        parameters: parameters(manifest),
+        parameters: parameters(model),
     }
 }
 
-fn parameters(manifest: &Manifest) -> HashMap<String, v2::ModelParameter> {
+fn parameters(model: &Model) -> HashMap<String, v2::ModelParameter> {
+    let (manifest, thresholds) = (&model.manifest, &model.thresholds);
     let langevin = &manifest.langevin;
     let aggregation = match langevin.aggregation {
         Aggregation::Mean => "mean",
         Aggregation::Max => "max",
         Aggregation::LogMeanExp => "log_mean_exp",
-    };
-    let decision = match manifest.calibration.decision {
-        Decision::LogJoint => "log_joint",
-        Decision::Local => "local",
     };
     let parameters = [
         ("steps", langevin.steps.to_string()),
@@ -116,11 +111,16 @@ fn parameters(manifest: &Manifest) -> HashMap<String, v2::ModelParameter> {
         ("noise_free_steps", langevin.noise_free_steps.to_string()),
         ("chains", langevin.chains.to_string()),
         ("aggregation", aggregation.to_owned()),
-        ("decision", decision.to_owned()),
+        ("decision", thresholds.decision.to_string()),
         (
             "false_positive_rate",
-            manifest.calibration.false_positive_rate.to_string(),
+            thresholds.false_positive_rate.to_string(),
         ),
+        (
+            "representation",
+            manifest.representation.kind.as_str().to_owned(),
+        ),
+        ("sites", manifest.sites().to_string()),
     ];
     let parameter = |string_value| v2::ModelParameter { string_value };
     parameters

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Args;
+use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::{Bundle, StagedBundle};
 use lfbm_console::print_line;
-use lfbm_detector::{Calibration, MemoryBank};
+use lfbm_detector::{Calibration, Comparison};
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
@@ -14,7 +15,7 @@ use crate::calibrate::calibrate;
 use crate::data::{ChangedDataArg, Identity, Relation, SkipDamagedArg, Split};
 use crate::export::IMAGES;
 use crate::record::{ImagesRecord, TrainingRecord};
-use crate::settings::Settings;
+use crate::settings::{CalibrationSettings, RepresentationName, Settings};
 
 /// The largest Kolmogorov-Smirnov distance between scores of images of one kind; for small samples, the
 /// critical value at 0.001.
@@ -57,9 +58,9 @@ pub struct CalibrateArgs {
 /// When the bundle or its data set cannot be read, scores are far from the old calibration, or the new
 /// bundle cannot be written.
 pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
-    let settings = Settings::load(None, &args.changes)?.calibration;
     let mut staged = StagedBundle::of_bundle(&args.bundle, &args.out, args.overwrite)?;
     let manifest = staged.manifest().clone();
+    let settings = settings(args, &manifest)?;
     let mut record = TrainingRecord::read(&manifest)?;
     let version = args.model_version.unwrap_or(manifest.version);
     let sought = Sought {
@@ -79,7 +80,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     }
     let before = Bundle::open(&args.bundle)?;
     let is_same = is_known && matches!(relation, Relation::Same(_));
-    let (parts, memory_bank) = match relation {
+    let (parts, comparison) = match relation {
         Relation::Other { split, seen } => others(args, split, seen, version, &before)?,
         relation => (split_of_the_fit(relation, args.changed)?, None),
     };
@@ -92,12 +93,12 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     )?;
     let calibrated = calibrate(
         &mut inference,
-        &manifest.langevin,
+        &manifest,
         &settings,
         &record.incomplete(),
         &dataset,
         &parts,
-        memory_bank,
+        comparison.as_ref(),
     )?;
     if !is_same {
         check_alike(
@@ -120,6 +121,17 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The defaults for what x of the bundle are made of, changed by the flags.
+fn settings(args: &CalibrateArgs, manifest: &Manifest) -> anyhow::Result<CalibrationSettings> {
+    let name = RepresentationName::from(&manifest.representation);
+    let changes = [
+        vec![format!("representation.kind={name}")],
+        args.changes.clone(),
+    ]
+    .concat();
+    Ok(Settings::load(None, &changes)?.calibration)
+}
+
 /// Calibrates another version on other images; the stored images stay.
 fn others(
     args: &CalibrateArgs,
@@ -127,7 +139,7 @@ fn others(
     seen: usize,
     version: u64,
     before: &Bundle,
-) -> anyhow::Result<(Split, Option<MemoryBank>)> {
+) -> anyhow::Result<(Split, Option<Comparison>)> {
     let total = split.len() + seen;
     ensure!(
         args.changed.changed_data,
@@ -142,12 +154,12 @@ fn others(
          --model-version",
         manifest.version
     );
-    let count = Settings::load(None, &args.changes)?.calibration.images();
+    let count = settings(args, manifest)?.images();
     let normal = split.normal_test(usize::MAX).to_vec();
     let split = Split::new(Vec::new(), Vec::new(), normal, Vec::new());
     let count = count.or_all_of(split.len());
-    let memory_bank = before.calibration().local().memory_bank().clone();
-    Ok((split.recalibrated(count)?, Some(memory_bank)))
+    let comparison = before.calibration().comparison().clone();
+    Ok((split.recalibrated(count)?, Some(comparison)))
 }
 
 /// Rejects scores far from the old calibration, unless that is intended.

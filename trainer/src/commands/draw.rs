@@ -1,16 +1,19 @@
 //! `trainer draw`: images to try a server with, or a data set to try a fit with.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use image::{DynamicImage, GrayImage, RgbImage};
 use lfbm_bundle::Bundle;
+use lfbm_images::Size;
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
-use crate::data::{mnist, strokes};
+use crate::data::{cloth, mnist, strokes};
 use crate::evaluate::shown;
 use crate::output::{OutputFolder, write_png};
+use crate::representation::check_makes_images;
 
 /// Arguments of `trainer draw`.
 #[derive(Args, Clone, Debug)]
@@ -24,6 +27,15 @@ pub struct DrawArgs {
     /// Draw the data set strokes as the four IDX files that `--dataset mnist` reads
     #[arg(long, group = "what")]
     idx: bool,
+    /// Draw an inspection data set of woven cloth: COUNT normal images to fit in train/good, a quarter as
+    /// many to test in test/good, and a sixteenth as many with each kind of fault (thread, hole, knot,
+    /// stain, mispick) in test/FAULT, with masks in ground_truth/FAULT
+    #[arg(long, group = "what")]
+    cloth: bool,
+    /// Pixels of an image of cloth, WIDTHxHEIGHT; the shorter side shows the same number of threads in
+    /// any size
+    #[arg(long, default_value = "256x256", value_parser = size, requires = "cloth")]
+    cloth_size: Size,
     /// The number of images
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -33,6 +45,24 @@ pub struct DrawArgs {
     /// The folder for the files
     #[arg(long)]
     out: PathBuf,
+}
+
+/// Sides of an image of cloth, in pixels.
+const SIDES: RangeInclusive<u32> = 32..=4096;
+
+/// WIDTHxHEIGHT as a size.
+fn size(text: &str) -> Result<Size, String> {
+    let sides = text.split_once('x').and_then(|(width, height)| {
+        let side = |text: &str| text.parse().ok().filter(|side| SIDES.contains(side));
+        Some(Size {
+            width: side(width)?,
+            height: side(height)?,
+        })
+    });
+    sides.ok_or_else(|| {
+        let (least, most) = (SIDES.start(), SIDES.end());
+        format!("expected WIDTHxHEIGHT, such as 640x480, each from {least} to {most}")
+    })
 }
 
 /// Writes the images.
@@ -57,8 +87,12 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
     if args.idx {
         mnist::write_idx(&args.out, &strokes::dataset(args.count, args.seed))?;
     }
+    if args.cloth {
+        cloth::write_set(&out.file(""), args.count, args.cloth_size, args.seed)?;
+    }
     if let Some(path) = &args.bundle {
         let bundle = Bundle::open(path)?;
+        check_makes_images(bundle.manifest(), "draw")?;
         let image = bundle.manifest().image;
         let runtime = Runtime::load(None)?;
         let options = SessionOptions::default();

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use clap::Args;
-use indicatif::ProgressBar;
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_console::print_line;
-use lfbm_runtime::{Inference, Precision, Runtime, SCORE_SEED, SessionOptions};
+use lfbm_runtime::{Inference, Precision, Runtime, SessionOptions};
 
-use super::evaluation_report::{Row, Scored, draw_pictures, flagged, scores_csv, summary, table};
-use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
+use super::evaluation_report::{Row, draw_pictures, flagged, scores_csv, summary, table};
+use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_of_leak, warn_unknown};
+use super::scored::{Scored, columns, score};
+use super::verdict::Verdict;
 use crate::data::{ChangedDataArg, Dataset, DatasetName, Relation, SkipDamagedArg, Split};
 use crate::evaluate::{Baseline, curves, detection, draw_charts, nearest_neighbour};
 use crate::output::{OutputFolder, prepare_folder};
@@ -21,6 +22,14 @@ use crate::output::{OutputFolder, prepare_folder};
 /// calibrated one by this factor and by this many standard deviations.
 const TOO_MANY: f64 = 2.0;
 const TOO_MANY_DEVIATIONS: f64 = 5.0;
+/// Columns whose curves are drawn.
+const CHARTED: [&str; 5] = [
+    "local_score",
+    "site_score",
+    "log_joint",
+    "patch_distance",
+    "nearest_neighbour_pca50",
+];
 
 /// Arguments of `trainer evaluate`.
 #[derive(Args, Clone, Debug)]
@@ -82,63 +91,35 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         parts.test.len(),
         parts.anomalous.iter().filter(|&&anomaly| anomaly).count()
     );
-    let images = dataset.gather(&parts.test);
-    let scores = score(&bundle, &mut inference, &images)?;
-    let baseline = baseline(&dataset, &parts, &images)?;
+    warn_of_leak(&dataset, &parts)?;
+    let scores = score(&bundle, &mut inference, &dataset, &parts.test)?;
+    let baseline = baseline(&dataset, &parts)?;
 
-    let anomaly = |part: fn(&Scored) -> f64| -> Vec<f64> { scores.iter().map(part).collect() };
-    let local = anomaly(|scored| scored.local_score);
-    let joint = anomaly(|scored| -scored.score.log_joint);
-    let mut values = vec![
-        ("local_score", "local score", local.clone()),
-        ("log_joint", "log joint", joint.clone()),
-        (
-            "log_prior",
-            "log p(z)",
-            anomaly(|scored| -scored.score.log_prior),
-        ),
-        (
-            "log_likelihood",
-            "log p(x|z)",
-            anomaly(|scored| -scored.score.log_likelihood),
-        ),
-        (
-            "nearest_distance",
-            "distance to the nearest normal image",
-            anomaly(|scored| scored.parts.pixels.nearest),
-        ),
-        (
-            "nearest_edge_distance",
-            "distance to the nearest edge map",
-            anomaly(|scored| scored.parts.edges.nearest),
-        ),
-        (
-            "relative_edge_distance",
-            "distance to the 10 nearest edge maps over their own",
-            anomaly(|scored| scored.parts.edges.relative),
-        ),
-    ];
-    let mut charts = vec![("local score", &local), ("log joint", &joint)];
+    let anomaly = |value: fn(&Scored) -> f64| -> Vec<f64> { scores.iter().map(value).collect() };
+    let mut values: Vec<_> = columns(&bundle)
+        .map(|column| (column.name, column.title, anomaly(column.value)))
+        .collect();
     if let Some(baseline) = &baseline {
         values.push((baseline.name, baseline.title, baseline.values.clone()));
-        charts.push(("1-NN, PCA-50", &baseline.values));
     }
+    let charts: Vec<_> = values
+        .iter()
+        .filter(|(name, ..)| CHARTED.contains(name))
+        .map(|(_, title, values)| (*title, curves(values, &parts.anomalous)))
+        .collect();
     let rows: Vec<_> = values
         .into_iter()
         .map(|(name, title, values)| (name, title, detection(&values, &parts.anomalous)))
         .collect();
-    let summary = summary(&manifest, &parts, &scores, &rows, args.precision);
+    let verdict = Verdict::of(&bundle, &dataset, &parts, &scores)?;
+    let summary = summary(&manifest, &parts, &scores, &rows, &verdict, args.precision);
     let json = serde_json::to_string_pretty(&summary)?;
     // The figures are printed first, so that a full disk does not lose them; a closed output does not
     // prevent the report.
-    let told = tell(args.json, &json, &rows, &summary);
+    let told = tell(args.json, &json, &rows, &verdict, &summary);
     warn_of_false_alarms(&manifest, &parts, &scores);
 
-    let log_joint: Vec<f64> = joint.iter().map(|value| -value).collect();
-    let charts: Vec<_> = charts
-        .into_iter()
-        .map(|(name, values)| (name, curves(values, &parts.anomalous)))
-        .collect();
+    let log_joint: Vec<f64> = scores.iter().map(|scored| scored.score.log_joint).collect();
     draw_charts(
         &report.file(""),
         &charts,
@@ -146,7 +127,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         &parts.anomalous,
         manifest.calibration.threshold_log_joint,
     )?;
-    draw_pictures(&report, &mut inference, &manifest, &images, &parts, &scores)?;
+    draw_pictures(&report, &mut inference, &bundle, &dataset, &parts, &scores)?;
     report.write("evaluation.json", &format!("{json}\n"))?;
     let csv = scores_csv(&bundle, &dataset, &parts, &scores)?;
     report.write("scores.csv", &csv)?;
@@ -160,11 +141,20 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
 }
 
 /// Prints the summary, as JSON or as a table.
-fn tell(as_json: bool, json: &str, rows: &[Row], summary: &serde_json::Value) -> io::Result<()> {
+fn tell(
+    as_json: bool,
+    json: &str,
+    rows: &[Row],
+    verdict: &Verdict,
+    summary: &serde_json::Value,
+) -> io::Result<()> {
     if as_json {
         return print_line(json);
     }
     print_line(table(rows))?;
+    for line in verdict.lines() {
+        print_line(line)?;
+    }
     let share = |pointer: &str| summary.pointer(pointer).and_then(serde_json::Value::as_f64);
     let share = |pointer: &str| share(pointer).unwrap_or(f64::NAN);
     print_line(format_args!(
@@ -199,7 +189,7 @@ fn test_images(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Data
             let equal = dataset.len() - split.len() - seen;
             eprintln!(
                 "these are other images than those of the fit: {} of {} are tested; left out are \
-                 {seen} that the fit has seen and {equal} that are equal to others",
+                 {seen} that the fit has seen and {equal} that are equal to others or in train",
                 split.len(),
                 dataset.len()
             );
@@ -227,13 +217,17 @@ fn set_name(args: &EvaluateArgs, dataset: &Dataset) -> PathBuf {
 }
 
 /// The simple detector for comparison, if its images are available.
-fn baseline(dataset: &Dataset, parts: &Split, images: &[f32]) -> anyhow::Result<Option<Baseline>> {
+fn baseline(dataset: &Dataset, parts: &Split) -> anyhow::Result<Option<Baseline>> {
     let train = [&parts.train[..], &parts.calibration].concat();
     if train.is_empty() {
         return Ok(None);
     }
     eprintln!("nearest neighbours, for comparison");
-    let baseline = nearest_neighbour(&dataset.gather(&train), images, dataset.pixels());
+    let baseline = nearest_neighbour(
+        &dataset.gather(&train),
+        &dataset.gather(&parts.test),
+        dataset.pixels(),
+    );
     ensure!(
         baseline.values.len() == parts.test.len(),
         "a distance is missing"
@@ -258,36 +252,4 @@ fn warn_of_false_alarms(manifest: &Manifest, parts: &Split, scores: &[Scored]) {
             100.0 * expected
         );
     }
-}
-
-fn score(
-    bundle: &Bundle,
-    inference: &mut Inference,
-    images: &[f32],
-) -> anyhow::Result<Vec<Scored>> {
-    let pixels = bundle.manifest().image.pixels();
-    let bar = ProgressBar::new((images.len() / pixels) as u64);
-    let langevin = &bundle.manifest().langevin;
-    let scores = inference.score(images, langevin, SCORE_SEED, &mut |done| {
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    ensure!(
-        scores.iter().all(|score| score.log_joint.is_finite()),
-        "some chains diverged; fit with a smaller inference.step_size"
-    );
-    let local = bundle.calibration().local();
-    let x = inference.preprocess(images)?;
-    Ok(scores
-        .into_iter()
-        .zip(x.chunks(pixels))
-        .map(|(score, x)| {
-            let parts = local.parts(x, score.log_joint);
-            Scored {
-                local_score: local.score(&parts),
-                parts,
-                score,
-            }
-        })
-        .collect())
 }

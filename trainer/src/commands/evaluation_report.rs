@@ -1,29 +1,27 @@
 //! The report of `trainer evaluate`: a summary, a score per image, and pictures.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
 use lfbm_bundle::Bundle;
-use lfbm_bundle::manifest::Manifest;
-use lfbm_detector::{Parts, Score};
+use lfbm_bundle::manifest::{ImageSpec, Manifest};
+use lfbm_detector::{Comparison, Score};
 use lfbm_runtime::{Inference, Precision, SCORE_SEED};
 use serde_json::json;
 
+use super::scored::{Scored, columns};
+use super::verdict::Verdict;
 use crate::data::{Dataset, Split};
-use crate::evaluate::{Detection, draw_reconstructions, draw_samples};
+use crate::evaluate::{Detection, MappedImage, draw_maps, draw_reconstructions, draw_samples};
 use crate::output::OutputFolder;
 
 const SAMPLES: usize = 64;
 const SAMPLE_COLUMNS: usize = 16;
 /// The number of normal images, and of anomalous ones.
-const RECONSTRUCTIONS: usize = 8;
-
-/// The scores of a test image.
-pub(super) struct Scored {
-    pub(super) score: Score,
-    pub(super) parts: Parts,
-    pub(super) local_score: f64,
-}
+const EXAMPLES: usize = 8;
+/// Columns that every report has.
+const DENSITIES: [&str; 3] = ["log_joint", "log_prior", "log_likelihood"];
 
 /// The fraction of normal or of anomalous images with the verdict anomalous.
 pub(super) fn flagged(
@@ -38,8 +36,7 @@ pub(super) fn flagged(
         .filter(|(_, anomaly)| **anomaly == anomalous)
         .collect();
     let calibration = &manifest.calibration;
-    let called =
-        |scored: &Scored| calibration.anomalous(scored.score.log_joint, scored.local_score);
+    let called = |scored: &Scored| calibration.anomalous(scored.score.log_joint, scored.decisive());
     of.iter().filter(|(scored, _)| called(scored)).count() as f64 / of.len() as f64
 }
 
@@ -48,6 +45,7 @@ pub(super) fn summary(
     parts: &Split,
     scores: &[Scored],
     rows: &[Row],
+    verdict: &Verdict,
     precision: Precision,
 ) -> serde_json::Value {
     let anomalies = parts.anomalous.iter().filter(|&&anomaly| anomaly).count();
@@ -61,11 +59,15 @@ pub(super) fn summary(
         "seed": SCORE_SEED,
         "inference": manifest.langevin,
         "precision": precision.to_string(),
+        "representation": manifest.representation,
         "metrics": metrics,
+        "verdict": verdict,
         "threshold": {
             "decision": manifest.calibration.decision,
             "log_joint": manifest.calibration.threshold_log_joint,
             "local_score": manifest.calibration.threshold_local_score,
+            "site_score": manifest.calibration.threshold_site_score,
+            "map": manifest.calibration.map_threshold,
             "false_positive_rate": flagged(manifest, parts, scores, false),
             "true_positive_rate": flagged(manifest, parts, scores, true),
         },
@@ -93,38 +95,54 @@ pub(crate) fn table(rows: &[Row]) -> Table {
     table
 }
 
+/// One line an image. The p-value is that of the score that makes the verdict.
 pub(super) fn scores_csv(
     bundle: &Bundle,
     dataset: &Dataset,
     parts: &Split,
     scores: &[Scored],
 ) -> anyhow::Result<String> {
-    let mut text = String::from(
-        "index,class,anomalous,log_joint,log_prior,log_likelihood,p_value,nearest_distance,\
-         nearest_edge_distance,relative_edge_distance,local_score,local_p_value,file\n",
-    );
     let calibration = bundle.calibration();
+    let columns: Vec<_> = columns(bundle).collect();
+    let (decisive, compared) = match calibration.comparison() {
+        Comparison::Local(_) => ("local_score", "local_p_value"),
+        Comparison::Sites(_) => ("site_score", "site_p_value"),
+    };
+    let others = || {
+        columns
+            .iter()
+            .filter(|column| !DENSITIES.contains(&column.name))
+    };
+    let others = || others().filter(|column| column.name != decisive);
+    let mut text = format!("index,class,anomalous,{},p_value", DENSITIES.join(","));
+    for column in others() {
+        write!(text, ",{}", column.name)?;
+    }
+    writeln!(text, ",{decisive},{compared},file")?;
     for ((index, anomalous), scored) in parts.test.iter().zip(&parts.anomalous).zip(scores) {
-        let Scored {
-            score,
-            parts,
-            local_score,
-        } = scored;
-        writeln!(
+        let Score {
+            log_joint,
+            log_prior,
+            log_likelihood,
+            ..
+        } = scored.score;
+        write!(
             text,
-            "{index},{},{},{},{},{},{},{},{},{},{local_score},{},{}",
-            field(&dataset.classes[dataset.labels[*index] as usize]),
+            "{index},{},{},{log_joint},{log_prior},{log_likelihood},{}",
+            field(dataset.class(*index)),
             u8::from(*anomalous),
-            score.log_joint,
-            score.log_prior,
-            score.log_likelihood,
-            calibration.p_value(score.log_joint),
-            parts.pixels.nearest,
-            parts.edges.nearest,
-            parts.edges.relative,
-            calibration.local().p_value(*local_score),
-            field(dataset.files.get(*index).map_or("", String::as_str)),
+            calibration.p_value(log_joint),
         )?;
+        for column in others() {
+            write!(text, ",{}", (column.value)(scored))?;
+        }
+        let score = scored.decisive();
+        let p_value = match calibration.comparison() {
+            Comparison::Local(local) => local.p_value(score),
+            Comparison::Sites(sites) => sites.p_value(score),
+        };
+        let file = dataset.files.get(*index).map_or("", String::as_str);
+        writeln!(text, ",{score},{p_value},{}", field(file))?;
     }
     Ok(text)
 }
@@ -138,18 +156,22 @@ fn field(text: &str) -> String {
     }
 }
 
+/// Draws samples, and images with what the model makes of them: some of each kind, the worst false alarms and
+/// the worst misses.
 pub(super) fn draw_pictures(
     report: &OutputFolder,
     inference: &mut Inference,
-    manifest: &Manifest,
-    images: &[f32],
+    bundle: &Bundle,
+    dataset: &Dataset,
     parts: &Split,
     scores: &[Scored],
 ) -> anyhow::Result<()> {
-    let spec = &manifest.image;
-    if manifest.has_prior_graph() {
+    let manifest = bundle.manifest();
+    let is_whole = manifest.representation.is_whole_image();
+    if is_whole && manifest.has_prior_graph() {
         let samples = inference.sample_prior(SAMPLES, SCORE_SEED)?;
-        draw_samples(&report.file("samples.png"), spec, &samples, SAMPLE_COLUMNS)?;
+        let path = report.file("samples.png");
+        draw_samples(&path, &manifest.image, &samples, SAMPLE_COLUMNS)?;
     }
     let of = |anomalous: bool| -> Vec<usize> {
         let indices = 0..parts.test.len();
@@ -158,32 +180,66 @@ pub(super) fn draw_pictures(
             .collect()
     };
     let (mut normal, mut anomalous) = (of(false), of(true));
-    let first = |indices: &[usize]| indices[..RECONSTRUCTIONS.min(indices.len())].to_vec();
+    let first = |indices: &[usize]| indices[..EXAMPLES.min(indices.len())].to_vec();
     let examples = [first(&normal), first(&anomalous)].concat();
-    let by_score = |&a: &usize, &b: &usize| scores[a].local_score.total_cmp(&scores[b].local_score);
+    let by_score = |&a: &usize, &b: &usize| scores[a].decisive().total_cmp(&scores[b].decisive());
     normal.sort_by(|a, b| by_score(b, a));
     anomalous.sort_by(by_score);
     let worst = |mut indices: Vec<usize>| {
-        indices.truncate(2 * RECONSTRUCTIONS);
+        indices.truncate(2 * EXAMPLES);
         indices
     };
+    let examples_file = if is_whole {
+        "reconstructions.png"
+    } else {
+        "maps.png"
+    };
     for (name, chosen) in [
-        ("reconstructions.png", examples),
+        (examples_file, examples),
         ("false_alarms.png", worst(normal)),
         ("misses.png", worst(anomalous)),
     ] {
-        let shown: Vec<f32> = chosen
-            .iter()
-            .flat_map(|&index| &images[index * spec.pixels()..][..spec.pixels()])
-            .copied()
-            .collect();
-        let z: Vec<f32> = chosen
-            .iter()
-            .flat_map(|&index| scores[index].score.z.iter().copied())
-            .collect();
-        let x = inference.preprocess(&shown)?;
-        let reconstructed = inference.reconstruct(&z)?;
-        draw_reconstructions(&report.file(name), spec, &x, &reconstructed)?;
+        let indices: Vec<usize> = chosen.iter().map(|&index| parts.test[index]).collect();
+        let images = dataset.gather(&indices);
+        let of_chosen: Vec<&Scored> = chosen.iter().map(|&index| &scores[index]).collect();
+        let path = report.file(name);
+        match bundle.calibration().comparison() {
+            Comparison::Local(_) => {
+                draw_whole(&path, inference, &manifest.image, &images, &of_chosen)?;
+            }
+            Comparison::Sites(sites) => {
+                let pixels = manifest.image.pixels();
+                let shown = images.chunks(pixels).zip(&of_chosen).zip(&indices);
+                let shown: Vec<_> = shown
+                    .filter_map(|((image, scored), &index)| {
+                        Some(MappedImage {
+                            image,
+                            map: scored.map()?,
+                            mask: dataset.fault_mask(index),
+                        })
+                    })
+                    .collect();
+                let threshold = manifest.calibration.map_threshold.unwrap_or(f64::NAN);
+                let grid = sites.scorer().grid();
+                draw_maps(&path, &manifest.image, grid, threshold, &shown)?;
+            }
+        }
     }
     Ok(())
+}
+
+fn draw_whole(
+    path: &Path,
+    inference: &mut Inference,
+    spec: &ImageSpec,
+    images: &[f32],
+    scores: &[&Scored],
+) -> anyhow::Result<()> {
+    let z: Vec<f32> = scores
+        .iter()
+        .flat_map(|scored| scored.score.z.iter().copied())
+        .collect();
+    let x = inference.preprocess(images)?;
+    let reconstructed = inference.reconstruct(&z)?;
+    draw_reconstructions(path, spec, &x, &reconstructed)
 }

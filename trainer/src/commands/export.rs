@@ -11,8 +11,9 @@ use tch::Device;
 use super::fit::new_learner;
 use super::fitted::split_of_the_fit;
 use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, SkipDamagedArg, split};
-use crate::export::{Run, export};
+use crate::export::{FittedImages, Run, export};
 use crate::fit::{Checkpoint, read_checkpoint};
+use crate::representation::fit_representation;
 
 /// Settings that take effect when a bundle is written.
 const SECTIONS: [&str; 3] = ["inference", "calibration", "export"];
@@ -84,14 +85,23 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
             (Identity::new(&dataset, &digests, &parts), parts)
         }
     };
+    let representation = fit_representation(
+        &run.settings.representation,
+        &run.image,
+        &dataset,
+        &parts.train,
+    )?;
     let mut learner = new_learner(&run, Device::Cpu)?;
     learner.restore(&state)?;
     let bundle = export(
         &mut learner,
         &run,
-        &dataset,
-        &parts,
-        &images,
+        representation,
+        FittedImages {
+            dataset: &dataset,
+            split: &parts,
+            identity: &images,
+        },
         &args.out,
         args.overwrite,
     )?;

@@ -1,32 +1,24 @@
 //! `trainer fit`.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use lfbm_bundle::check_out;
-use lfbm_bundle::manifest::ImageSpec;
 use lfbm_console::{one_line, print_line};
-use lfbm_model::preprocess_graph;
-use lfbm_runtime::{Runtime, evaluate};
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
 use super::checkpoints::{Checkpoints, check_place};
-use super::fitted::{split_of_the_fit, tell_copies};
-use super::progress::FitProgress;
+use super::fitted::{split_of_the_fit, tell_copies, warn_of_leak};
+use super::learn::{learn, visible};
 use crate::data::{
     ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, Identity, Relation, Split, split,
 };
 use crate::device::DeviceChoice;
-use crate::export::{Run, export};
-use crate::fit::{Batches, Checkpoint, Learner, read_checkpoint};
-use crate::model::{Observation, host};
-use crate::settings::Settings;
-use crate::stop;
-
-/// Batch size of preprocessing.
-const PREPROCESSED_AT_ONCE: usize = 4096;
+use crate::export::{FittedImages, Run, export};
+use crate::fit::{Checkpoint, Learner, read_checkpoint};
+use crate::representation::{fit_representation, x_of};
+use crate::settings::{RepresentationName, Settings};
 
 /// Arguments of `trainer fit`.
 #[derive(Args, Clone, Debug)]
@@ -44,6 +36,9 @@ pub struct FitArgs {
     /// One setting, which overrides the file: learning.batch_size=64
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     changes: Vec<String>,
+    /// What x is made of: short for --set representation.kind=...
+    #[arg(long, value_enum)]
+    representation: Option<RepresentationName>,
     /// How latents are inferred while learning: short for --set learning.inference=...
     #[arg(long, value_parser = ["langevin", "vae"])]
     inference: Option<String>,
@@ -86,6 +81,10 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     };
     let changes = [
         args.changes.clone(),
+        args.representation
+            .map(|kind| format!("representation.kind={kind}"))
+            .into_iter()
+            .collect(),
         short("learning.inference", &args.inference),
         short("model.prior", &args.prior),
     ]
@@ -101,17 +100,21 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         tch::set_num_threads(threads.into());
     }
     let device = args.device.resolve()?;
+    args.classes.check(&args.data)?;
     let mut dataset = args.data.load()?;
-    let classes = args.classes.select(&dataset.classes)?;
+    let classes = args.classes.select_in(&dataset)?;
     let before = resumed
         .as_ref()
         .and_then(|resumed| resumed.images.as_deref());
     let (images, parts) = images_of(args, &settings, &mut dataset, &classes, before)?;
+    let image = settings.image(&dataset);
+    let representation =
+        fit_representation(&settings.representation, &image, &dataset, &parts.train)?;
+    let rows = parts.train.len() * representation.spec.sites();
     let batch_size = settings.learning.batch_size;
     ensure!(
-        batch_size <= parts.train.len(),
-        "learning.batch_size is {batch_size} and there are {} images to fit; lower it",
-        parts.train.len()
+        batch_size <= rows,
+        "learning.batch_size is {batch_size} and there are {rows} images (or sites of them) to fit; lower it"
     );
     let names = |labels: &[u32]| -> Vec<String> {
         labels
@@ -122,7 +125,8 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let mut run = Run {
         name: args.name.clone().unwrap_or_else(|| dataset.name.clone()),
         version: args.model_version,
-        image: settings.image(&dataset),
+        image,
+        representation: representation.spec.clone(),
         data: args.data.clone(),
         normal: names(&classes.normal),
         held_out: names(&classes.held_out),
@@ -142,6 +146,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         parts.test.len(),
     );
 
+    warn_of_leak(&dataset, &parts)?;
     let mut learner = new_learner(&run, device)?;
     let mut checkpoints = Checkpoints::new(checkpoint.clone(), &images);
     if let Some(resumed) = resumed {
@@ -149,20 +154,27 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         checkpoints.resumed(learner.iteration());
     }
     checkpoints.try_room(&mut learner)?;
+    let fitted = &parts.train;
+    let most = run.settings.learning.sites;
+    let x = x_of(&representation, &image, &dataset, fitted, most)?.to_device(device);
+    let masks = visible(&run.settings, &dataset, fitted).map(|masks| masks.to_device(device));
     learn(
         &mut learner,
         &mut run,
-        &dataset,
-        &parts,
+        &x,
+        masks.as_ref(),
         &mut checkpoints,
-        args,
+        &args.out,
     )?;
     let bundle = export(
         &mut learner,
         &run,
-        &dataset,
-        &parts,
-        &images,
+        representation,
+        FittedImages {
+            dataset: &dataset,
+            split: &parts,
+            identity: &images,
+        },
         &args.out,
         args.overwrite,
     );
@@ -205,13 +217,11 @@ fn images_of(
 
 /// A learner with the run's random weights.
 pub(super) fn new_learner(run: &Run, device: Device) -> anyhow::Result<Learner> {
-    let Run {
-        settings, image, ..
-    } = run;
-    let architecture = settings.architecture(image);
+    let settings = &run.settings;
+    let x = run.representation.x_shape(&run.image);
     Ok(Learner::new(
-        &architecture,
-        &settings.inference(image),
+        &settings.architecture(x),
+        &settings.inference(x),
         settings.learning(),
         settings.seed,
         device,
@@ -240,89 +250,4 @@ fn resume(
     learner.restore(&state)?;
     eprintln!("resumed at iteration {}", learner.iteration());
     Ok(seconds)
-}
-
-/// Learns to the end; fails when a signal stopped it.
-fn learn(
-    learner: &mut Learner,
-    run: &mut Run,
-    dataset: &Dataset,
-    parts: &Split,
-    checkpoints: &mut Checkpoints,
-    args: &FitArgs,
-) -> anyhow::Result<()> {
-    let device = args.device.resolve()?;
-    let settings = run.settings.clone();
-    let x = preprocess(&run.image, dataset, &parts.train)?.to_device(device);
-    let masks = visible(&settings, dataset, &parts.train).map(|masks| masks.to_device(device));
-
-    let total = settings.learning.iterations;
-    let batch_size = settings.learning.batch_size;
-    let mut batches = Batches::new(parts.train.len(), batch_size, settings.seed);
-    let progress = FitProgress::new(
-        learner.iteration(),
-        total,
-        batch_size,
-        settings.run.log_every,
-    );
-    let (started, before) = (Instant::now(), run.seconds);
-    // A signal waits until the checkpoint is written.
-    let held = stop::hold();
-    while learner.iteration() < total {
-        let iteration = learner.iteration();
-        let indices = Tensor::from_slice(batches.batch(iteration)).to_device(device);
-        let seen = Observation {
-            x: x.index_select(0, &indices),
-            mask: masks.as_ref().map(|masks| {
-                let of_batch = masks.index_select(0, &indices);
-                of_batch.to_kind(Kind::Float)
-            }),
-        };
-        let losses = learner.iterate(&seen);
-        if !losses.are_finite() {
-            bail!(
-                "iteration {iteration} diverged ({losses}); {}; lower \
-                 learning.langevin.step_size, raise model.sigma, or lower the learning rates",
-                checkpoints.last_good()
-            );
-        }
-        let done = learner.iteration();
-        progress.iteration(done, &losses);
-        let stopped = stop::requested();
-        if stopped.is_some() || done == total || done.is_multiple_of(settings.run.checkpoint_every)
-        {
-            run.seconds = before + started.elapsed().as_secs_f64();
-            checkpoints.save(learner, run);
-            stop::keep(checkpoints.kept(done, total, &args.out));
-        }
-        if let Some(stopped) = stopped {
-            bail!(stopped);
-        }
-    }
-    drop(held);
-    Ok(())
-}
-
-/// The masks of incomplete images at `indices`, bytes of shape (n, 1, H, W).
-fn visible(settings: &Settings, dataset: &Dataset, indices: &[usize]) -> Option<Tensor> {
-    let masks = settings.learning.incomplete.masks(dataset, indices)?;
-    let [height, width] = [dataset.height, dataset.width].map(|size| size as i64);
-    let masks = Tensor::from_slice(&masks).view([-1, 1, height, width]);
-    Some(masks.to_kind(Kind::Uint8))
-}
-
-/// x of the images at `indices`, computed by the graph that the bundle will hold.
-fn preprocess(image: &ImageSpec, dataset: &Dataset, indices: &[usize]) -> anyhow::Result<Tensor> {
-    let runtime = Runtime::load(None)?;
-    let graph = preprocess_graph(image)?;
-    let mut x = Vec::with_capacity(indices.len() * image.pixels());
-    for chunk in indices.chunks(PREPROCESSED_AT_ONCE) {
-        let shape = [chunk.len(), image.channels, image.height, image.width];
-        let input = lfbm_onnx::Tensor::new(shape, dataset.gather(chunk));
-        for output in evaluate(&runtime, &graph, &[input])? {
-            x.extend(output.data);
-        }
-    }
-    let [n, c, h, w] = [indices.len(), image.channels, image.height, image.width].map(|v| v as i64);
-    Ok(host::to_device(&x, &[n, c, h, w], Device::Cpu))
 }

@@ -173,6 +173,15 @@ pub(crate) fn check_size(spec: &ImageSpec, dataset: &Dataset) -> anyhow::Result<
     Ok(())
 }
 
+/// Warns when the normal test images are likely to repeat images of the fit.
+pub(super) fn warn_of_leak(dataset: &Dataset, split: &Split) -> anyhow::Result<()> {
+    let leak = crate::data::leak(dataset, split)?;
+    if let Some(leak) = leak.filter(crate::data::Leak::is_suspicious) {
+        eprintln!("{leak}");
+    }
+    Ok(())
+}
+
 /// Prints how many images are equal to others.
 pub(super) fn tell_copies(dataset: &Dataset, digests: &[Digest], classes: &ClassSelection) {
     let (equal, contradictory) = crate::data::copies(dataset, digests, classes);

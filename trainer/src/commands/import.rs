@@ -7,7 +7,7 @@ use clap::Args;
 use lfbm_bundle::manifest::{Classes, PriorKind};
 use lfbm_bundle::{BundleSpec, StagedBundle, check_out};
 use lfbm_console::print_line;
-use lfbm_model::{ModelFiles, imported_graphs, posterior_graph};
+use lfbm_model::{ModelFiles, RepresentationSpec, imported_graphs, posterior_graph};
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{check_size, tell_copies};
@@ -84,7 +84,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     posterior_graph(
         &graphs.generator,
         &graphs.flow,
-        &image,
+        image.shape(),
         latent_dim,
         args.sigma,
     )
@@ -111,11 +111,11 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
 
     let mut data = args.data.clone();
     data.image_size.get_or_insert(image.height as u32);
-    data.channels = image.channels as u8;
+    data.channels = Some(image.channels as u8);
     let dataset = data.load()?;
     check_size(&image, &dataset)?;
     image.intake = dataset.intake;
-    let classes = args.classes.select(&dataset.classes)?;
+    let classes = args.classes.select(&dataset)?;
     let digests = dataset.digests();
     tell_copies(&dataset, &digests, &classes);
     let count = calibration.images();
@@ -140,6 +140,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
             name: args.name.clone(),
             version: args.model_version,
             image,
+            representation: RepresentationSpec::whole_images(&image),
             latent_dim,
             sigma: args.sigma,
             prior: match args.flow {
@@ -165,9 +166,10 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         staged.manifest(),
         &SessionOptions::default(),
     )?;
+    let manifest = staged.manifest().clone();
     let calibrated = calibrate(
         &mut inference,
-        &langevin,
+        &manifest,
         &calibration,
         &IncompleteSettings::default(),
         &dataset,

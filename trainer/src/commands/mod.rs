@@ -9,7 +9,11 @@ pub mod export;
 pub mod fit;
 pub(crate) mod fitted;
 pub mod import;
+mod learn;
 mod progress;
+mod scored;
+pub mod split;
+mod verdict;
 
 use clap::Subcommand;
 
@@ -26,7 +30,9 @@ pub enum ProductCommand {
     Export(export::ExportArgs),
     /// Write a model that was exported as ONNX elsewhere as a bundle
     Import(import::ImportArgs),
-    /// Draw digits, or samples of a bundle's model, as PNG files; or a data set of digits
+    /// Choose normal test images that have no near-duplicate in the fit
+    Split(split::SplitArgs),
+    /// Draw digits, cloth, or samples of a bundle's model, as PNG files or data sets
     Draw(draw::DrawArgs),
 }
 
@@ -42,6 +48,7 @@ impl ProductCommand {
             Self::Calibrate(args) => calibrate::run(args),
             Self::Export(args) => export::run(args),
             Self::Import(args) => import::run(args),
+            Self::Split(args) => split::run(args),
             Self::Draw(args) => draw::run(args),
         }
     }

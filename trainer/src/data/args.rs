@@ -1,6 +1,6 @@
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use lfbm_images::{Fit, Intake, Size};
@@ -8,7 +8,7 @@ use lfbm_model::ImageSpec;
 use serde::{Deserialize, Serialize};
 
 use super::images::Form;
-use super::{DataError, Dataset, cifar10, images, mnist, strokes, svhn};
+use super::{DataError, Dataset, cifar10, images, inspection, mnist, strokes, svhn, test_list};
 
 /// Data sets by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum DatasetName {
     Celeba,
     /// Faces, 256 x 256, colour; a folder of images.
     CelebaHq,
-    /// One folder per class: PNG, JPEG, BMP, TIFF or WebP, whatever their names.
+    /// One folder per class, or train/good and test/CLASS: PNG, JPEG, BMP, TIFF or WebP, whatever their names.
     Images,
     /// Digits that a procedural generator draws; needs no files.
     Strokes,
@@ -58,13 +58,19 @@ pub struct SkipDamagedArg {
 #[serde(deny_unknown_fields)]
 pub struct DataArgs {
     /// The data set
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value_t = DatasetName::Images)]
     pub dataset: DatasetName,
     /// The folder of its files; by default LFBM_DATA_DIR, then the cache
     #[arg(long)]
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
-    /// Side in pixels that images of a folder are resized to; by default 28, celeba 64, celeba-hq 256
+    /// A file with the names of the normal test images of an inspection data set, one a line; all its
+    /// other normal images are to fit
+    #[arg(long)]
+    #[serde(skip)]
+    pub test_list: Option<PathBuf>,
+    /// Side in pixels that images of a folder are resized to; by default 28, inspection data
+    /// sets 256, celeba 64, celeba-hq 256
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub image_size: Option<u32>,
     /// Side in pixels of the centre crop of each image of a folder, before resizing; by default the
@@ -75,9 +81,11 @@ pub struct DataArgs {
     /// border, or crop
     #[arg(long, default_value_t)]
     pub fit: Fit,
-    /// Channels of `images`: 1 for grey, 3 for RGB
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
-    pub channels: u8,
+    /// Channels of `images`: 1 for grey, 3 for RGB; by default 1, and for inspection data sets what
+    /// their first images have
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<u8>,
     /// Leave out damaged images of a folder, and report how many
     #[arg(long)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -113,6 +121,13 @@ impl DataArgs {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_for(&self, model: Option<&ImageSpec>) -> Result<Dataset, DataError> {
+        if self.test_list.is_some() && self.inspection_folder().is_none() {
+            return Err(DataError::Usage(
+                "--test-list is for data sets with the folders train/good and test in --data-dir; \
+                 others are split at random"
+                    .to_owned(),
+            ));
+        }
         let form =
             |crop: Option<u32>, side: u32, channels: u8| self.form(model, crop, side, channels);
         match self.dataset {
@@ -136,10 +151,41 @@ impl DataArgs {
             }
             DatasetName::Images => {
                 let folder = self.folder("one folder per class", "a folder of your own")?;
-                images::load("images", &folder, form(None, 28, self.channels))
+                let channels = self.channels.unwrap_or(1);
+                match self.inspection_folder() {
+                    Some(folder) => self.load_inspection(&folder, model),
+                    None => images::load("images", &folder, form(None, 28, channels)),
+                }
             }
             DatasetName::Strokes => Ok(strokes::dataset(self.strokes_count, self.strokes_seed)),
         }
+    }
+
+    /// The folder, if it is that of an inspection data set: `train/good` and `test`.
+    pub(super) fn inspection_folder(&self) -> Option<PathBuf> {
+        let folder = self.data_dir.clone().or_else(data_dir_variable)?;
+        let is_inspection =
+            self.dataset == DatasetName::Images && inspection::is_inspection(&folder);
+        is_inspection.then_some(folder)
+    }
+
+    fn load_inspection(
+        &self,
+        folder: &Path,
+        model: Option<&ImageSpec>,
+    ) -> Result<Dataset, DataError> {
+        let channels = match (self.channels, model) {
+            (Some(channels), _) => channels,
+            // The model's are taken.
+            (None, Some(_)) => 1,
+            (None, None) => inspection::channels(folder)?,
+        };
+        let form = self.form(model, None, 256, channels);
+        let mut dataset = inspection::load("images", folder, form)?;
+        if let Some(list) = &self.test_list {
+            test_list::apply(&mut dataset, list)?;
+        }
+        Ok(dataset)
     }
 
     /// The form of a folder's images: that of the model, or else with defaults for options that were not

@@ -69,6 +69,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         labels,
         bytes,
         files: Vec::new(),
+        inspected: Vec::new(),
     })
 }
 

@@ -1,17 +1,17 @@
 use clap::Args;
 
-use super::DataError;
+use super::inspection::GOOD;
+use super::{DataArgs, DataError, Dataset};
 
 /// The number of classes that an error lists.
 const LISTED: usize = 20;
-/// The name of a class that is normal by convention.
-const GOOD: &str = "good";
 
 /// Which classes are normal.
 #[derive(Args, Clone, Debug, Default)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub struct ClassArgs {
-    /// Classes to learn as normal, by name, with ranges of numbers: 0-3,5-9
+    /// Classes to learn as normal, by name, with ranges of numbers: 0-3,5-9; of an inspection data set
+    /// good
     #[arg(long)]
     pub normal_classes: Option<String>,
     /// Classes to keep out as anomalies; all others are normal
@@ -32,23 +32,24 @@ pub struct OptionalClassArgs {
 }
 
 impl OptionalClassArgs {
-    /// The labels among `classes`, the names by label.
+    /// The labels among the classes of the data set.
     ///
     /// # Errors
     /// When a name is not a class, or no class is normal.
-    pub fn select(&self, classes: &[String]) -> Result<ClassSelection, DataError> {
+    pub fn select(&self, dataset: &Dataset) -> Result<ClassSelection, DataError> {
         let Self {
             normal_classes,
             holdout,
         } = self.clone();
-        if normal_classes.is_none() && holdout.is_none() {
-            return ClassSelection::of_names(classes, classes);
+        let is_named = normal_classes.is_some() || holdout.is_some();
+        if !is_named && dataset.inspected.is_empty() {
+            return ClassSelection::of_names(&dataset.classes, &dataset.classes);
         }
         let chosen = ClassArgs {
             normal_classes,
             holdout,
         };
-        chosen.select(classes)
+        chosen.select_in(dataset)
     }
 }
 
@@ -89,6 +90,43 @@ impl ClassSelection {
 }
 
 impl ClassArgs {
+    /// Whether the options say which classes are normal, or the data set does.
+    ///
+    /// # Errors
+    /// When neither does.
+    pub fn check(&self, data: &DataArgs) -> Result<(), DataError> {
+        let is_named = self.normal_classes.is_some() || self.holdout.is_some();
+        if is_named || data.inspection_folder().is_some() {
+            return Ok(());
+        }
+        Err(DataError::Usage(
+            "say which classes are normal with --normal-classes or --holdout; only a folder with \
+             train/good and test needs neither"
+                .to_owned(),
+        ))
+    }
+
+    /// The labels among the classes of the data set: of an inspection data set that of `good`.
+    ///
+    /// # Errors
+    /// When a name is not a class, no class is normal, or one other than `good` of an inspection data
+    /// set.
+    pub fn select_in(&self, dataset: &Dataset) -> Result<ClassSelection, DataError> {
+        if dataset.inspected.is_empty() {
+            return self.select(&dataset.classes);
+        }
+        let good = ClassSelection::of_names(&dataset.classes, &[GOOD.to_owned()])?;
+        let is_named = self.normal_classes.is_some() || self.holdout.is_some();
+        if is_named && self.select(&dataset.classes)? != good {
+            return Err(DataError::Usage(
+                "of a folder with train/good and test, good is the normal class; leave out \
+                 --normal-classes and --holdout, or name the folder train itself with --data-dir"
+                    .to_owned(),
+            ));
+        }
+        Ok(good)
+    }
+
     /// The labels among `classes`, the names by label.
     ///
     /// # Errors

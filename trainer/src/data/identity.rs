@@ -6,7 +6,7 @@ use std::fmt;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::{CalibrationCount, ClassSelection, DataError, Dataset, Split};
+use super::{CalibrationCount, ClassSelection, DataError, Dataset, Part, Split};
 
 /// The beginning of the SHA-256 of an image's pixels: two images of a million share one with a
 /// probability below 1e-7.
@@ -174,7 +174,10 @@ impl Identity {
         };
         let (train, calibration) = (take(&self.split.train), take(&self.split.calibration));
         let mut test = take(&self.split.test);
-        let new = (0..digests.len()).filter(|&index| places.get(&digests[index]) == Some(&index));
+        // What an inspection data set has to fit is no test of another fit.
+        let is_test = |index: &usize| dataset.part(*index) != Some(Part::Fit);
+        let is_left = |index: &usize| places.get(&digests[*index]) == Some(index);
+        let new = (0..digests.len()).filter(|index| is_left(index) && is_test(index));
         test.extend(new);
         let (normal_test, held_out) = test.into_iter().partition(|&index| normal(index));
         if with_fit {

@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use super::{DataError, Dataset};
 
 /// Pixels of an image as it is; decoding takes at most 24 bytes per pixel.
-const MAX_PIXELS: u64 = 1 << 27;
+pub(super) const MAX_PIXELS: u64 = 1 << 27;
 /// Inspection data sets have their training images in a folder of this name.
-const TRAIN: &str = "train";
+pub(super) const TRAIN: &str = "train";
 const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
 
 /// The form that images are brought to.
@@ -29,27 +29,50 @@ pub(super) struct Form {
     pub skip_damaged: bool,
 }
 
+impl Form {
+    /// A data set without images of this form.
+    pub(super) fn empty(self, name: &str) -> Dataset {
+        Dataset {
+            name: name.to_owned(),
+            channels: self.channels,
+            height: self.size.height as usize,
+            width: self.size.width as usize,
+            intake: self.intake,
+            classes: Vec::new(),
+            labels: Vec::new(),
+            bytes: Vec::new(),
+            files: Vec::new(),
+            inspected: Vec::new(),
+        }
+    }
+}
+
 /// The images under `folder`, in the given form. Classes are the subfolders, sorted by
 /// name, read recursively; without subfolders all images have the class `name`. Prints what is left out.
 pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, DataError> {
+    let (folder, mut left_out) = images_to_fit(folder)?;
+    let mut dataset = form.empty(name);
+    let classes = classes_in(name, &folder, &mut left_out)?;
+    read_classes(&mut dataset, &folder, classes, form, &mut left_out)?;
+    if !left_out.is_empty() {
+        eprintln!("{}: {left_out}", folder.display());
+    }
+    Ok(dataset)
+}
+
+/// Adds the images of the classes to the data set; names of files are those in `folder`.
+pub(super) fn read_classes(
+    dataset: &mut Dataset,
+    folder: &Path,
+    classes: Vec<Class>,
+    form: Form,
+    left_out: &mut LeftOut,
+) -> Result<(), DataError> {
     if !matches!(form.channels, 1 | 3) {
         return Err(DataError::Usage("images have 1 or 3 --channels".to_owned()));
     }
-    let (folder, mut left_out) = images_to_fit(folder)?;
-    let mut dataset = Dataset {
-        name: name.to_owned(),
-        channels: form.channels,
-        height: form.size.height as usize,
-        width: form.size.width as usize,
-        intake: form.intake,
-        classes: Vec::new(),
-        labels: Vec::new(),
-        bytes: Vec::new(),
-        files: Vec::new(),
-    };
-    let classes = classes_in(name, &folder, &mut left_out)?;
     let count: usize = classes.iter().map(|(_, files)| files.len()).sum();
-    fits_into_memory(count, &dataset)?;
+    fits_into_memory(count, dataset)?;
     let mut unreadable = Vec::new();
     for (class, files) in classes {
         let label = dataset.classes.len() as u32;
@@ -60,7 +83,7 @@ pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, Dat
                 Ok(bytes) => {
                     dataset.bytes.extend(bytes);
                     dataset.labels.push(label);
-                    let relative = file.strip_prefix(&folder).unwrap_or(&file);
+                    let relative = file.strip_prefix(folder).unwrap_or(&file);
                     dataset.files.push(relative.to_string_lossy().into_owned());
                 }
                 Err(_) if form.skip_damaged => left_out.add(Reason::Damaged, &file),
@@ -71,16 +94,13 @@ pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, Dat
             dataset.classes.push(class);
         }
     }
-    if !left_out.is_empty() {
-        eprintln!("{}: {left_out}", folder.display());
-    }
     if !unreadable.is_empty() {
         return Err(DataError::Unreadable { unreadable, count });
     }
     if dataset.is_empty() {
         return Err(DataError::invalid(folder, "all images are damaged"));
     }
-    Ok(dataset)
+    Ok(())
 }
 
 /// The folder itself, or its subfolder of training images.
@@ -101,7 +121,7 @@ fn images_to_fit(folder: &Path) -> Result<(PathBuf, LeftOut), DataError> {
     Ok((train, left_out))
 }
 
-type Class = (String, Vec<PathBuf>);
+pub(super) type Class = (String, Vec<PathBuf>);
 
 /// Names of the classes, and their files.
 fn classes_in(name: &str, folder: &Path, left_out: &mut LeftOut) -> Result<Vec<Class>, DataError> {
@@ -369,21 +389,20 @@ mod tests {
     }
 
     #[test]
-    fn of_inspection_data_the_images_to_fit_are_read() {
+    fn of_a_folder_with_train_and_test_the_images_to_fit_are_read() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
-            "train/good/a.png",
-            "train/good/b.png",
-            "test/good/c.png",
+            "train/round/a.png",
+            "train/square/b.png",
+            "test/round/c.png",
             "test/cut/d.png",
         ] {
             write(folder.path(), name, &png(7));
         }
-        write(folder.path(), "ground_truth/cut/d_mask.png", &png(0));
         let dataset = load("images", folder.path(), FORM).unwrap();
-        assert_eq!(dataset.classes, ["good"]);
-        assert_eq!(dataset.files, ["good/a.png", "good/b.png"]);
+        assert_eq!(dataset.classes, ["round", "square"]);
+        assert_eq!(dataset.files, ["round/a.png", "square/b.png"]);
         let (_, left_out) = images_to_fit(folder.path()).unwrap();
-        assert_eq!(left_out.count(Reason::BesideTrain), 3);
+        assert_eq!(left_out.count(Reason::BesideTrain), 2);
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
         labels,
         bytes: images,
         files: Vec::new(),
+        inspected: Vec::new(),
     })
 }
 

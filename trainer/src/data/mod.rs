@@ -3,16 +3,20 @@
 mod args;
 mod cifar10;
 mod classes;
+pub mod cloth;
 mod download;
 mod error;
 mod identity;
 mod images;
+mod inspection;
 mod mask;
 mod mat;
 pub(crate) mod mnist;
+mod near_duplicates;
 mod split;
 pub mod strokes;
 mod svhn;
+mod test_list;
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +27,9 @@ pub use args::{ChangedDataArg, DataArgs, DatasetName, SkipDamagedArg};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
 pub use identity::{Change, Digest, Identity, Relation, copies};
+pub use inspection::{Inspected, Part, normal_images};
 pub use mask::Mask;
+pub use near_duplicates::{Groups, Leak, leak};
 pub use split::{CalibrationCount, Split, split};
 
 /// Images of one shape, with labels.
@@ -47,6 +53,8 @@ pub struct Dataset {
     pub bytes: Vec<u8>,
     /// The file of each image, relative to the data set's folder; empty if images are not files.
     pub files: Vec<String>,
+    /// What an inspection data set says of each image; empty for other data sets.
+    pub inspected: Vec<Inspected>,
 }
 
 impl Dataset {
@@ -70,6 +78,21 @@ impl Dataset {
         &self.bytes[index * self.pixels()..][..self.pixels()]
     }
 
+    /// The name of an image's class.
+    pub fn class(&self, index: usize) -> &str {
+        &self.classes[self.labels[index] as usize]
+    }
+
+    /// The part that an inspection data set gives to an image; `None` where images are split at random.
+    pub fn part(&self, index: usize) -> Option<Part> {
+        self.inspected.get(index).map(|inspected| inspected.part)
+    }
+
+    /// Where an image is faulty, H W values of 1, and of 0 elsewhere, if its data set says so.
+    pub fn fault_mask(&self, index: usize) -> Option<&[u8]> {
+        self.inspected.get(index)?.mask.as_deref()
+    }
+
     /// Keeps the images with the indices in `order`, in that order.
     pub fn reorder(&mut self, order: &[usize]) {
         let bytes = order.iter().flat_map(|&index| self.image(index));
@@ -77,6 +100,8 @@ impl Dataset {
         self.labels = order.iter().map(|&index| self.labels[index]).collect();
         let files = order.iter().filter_map(|&index| self.files.get(index));
         self.files = files.cloned().collect();
+        let inspected = order.iter().filter_map(|&index| self.inspected.get(index));
+        self.inspected = inspected.cloned().collect();
     }
 
     /// The masks of the images at `indices` under `seed`, n x H W with 1 for a visible pixel. An

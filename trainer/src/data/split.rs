@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{ClassSelection, DataError, Dataset, Digest};
+use super::{ClassSelection, DataError, Dataset, Digest, Part};
 
 /// Fraction of the normal images for fitting and calibration.
 const TRAIN_SHARE: f64 = 0.8;
@@ -101,6 +101,8 @@ pub struct CalibrationCount {
     pub wanted: Option<usize>,
     /// The least number.
     pub fewest: usize,
+    /// Whether the model is one of sites, which a few images have enough of to fit.
+    pub sites: bool,
 }
 
 impl CalibrationCount {
@@ -109,6 +111,7 @@ impl CalibrationCount {
         Self {
             wanted: Some(count),
             fewest: 0,
+            sites: false,
         }
     }
 
@@ -126,10 +129,16 @@ impl CalibrationCount {
         let most = available.saturating_sub(SMALLEST_FIT);
         let Some(count) = self.wanted else {
             let count = (available / 4).clamp(self.fewest, CALIBRATION_COUNT.max(self.fewest));
-            if count > available / 2 {
+            let most = if self.sites { most } else { available / 2 };
+            if count > most {
+                let to_fit = if self.sites {
+                    format!("{SMALLEST_FIT}")
+                } else {
+                    "at least as many".to_owned()
+                };
                 return Err(DataError::Usage(format!(
                     "{available} different normal images to fit and to calibrate are too few: {} \
-                     are needed to calibrate, and at least as many to fit; add images, or raise \
+                     are needed to calibrate, and {to_fit} to fit; add images, or raise \
                      calibration.false_positive_rate",
                     self.fewest
                 )));
@@ -148,7 +157,9 @@ impl CalibrationCount {
     }
 }
 
-/// The protocol of the literature: normal images are shuffled by `seed`. The first 80 % are for fitting
+/// The part of each image. An inspection data set says what is for the test; its other images are for
+/// fitting and, shuffled by `seed`, the last of them for calibration. For all others it is
+/// the protocol of the literature: normal images are shuffled by `seed`. The first 80 % are for fitting
 /// and, the last of them, for calibration; the other 20 % and all images of held-out classes are the
 /// test. Of equal images only one is used, preferably a normal one.
 ///
@@ -163,15 +174,24 @@ pub fn split(
 ) -> Result<Split, DataError> {
     let mut seen = HashSet::with_capacity(dataset.len());
     let mut of = |labels: &[u32]| -> Vec<usize> {
-        (0..dataset.len())
+        let (to_fit, others): (Vec<usize>, Vec<usize>) =
+            (0..dataset.len()).partition(|&index| dataset.part(index) == Some(Part::Fit));
+        let images = to_fit.into_iter().chain(others);
+        images
             .filter(|&index| labels.contains(&dataset.labels[index]))
             .filter(|&index| seen.insert(digests[index]))
             .collect()
     };
-    let mut train = of(&classes.normal);
+    let mut normal = of(&classes.normal);
     let held_out = of(&classes.held_out);
-    train.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let test = train.split_off((train.len() as f64 * TRAIN_SHARE) as usize);
+    normal.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let (mut train, test) = if dataset.inspected.is_empty() {
+        let test = normal.split_off((normal.len() as f64 * TRAIN_SHARE) as usize);
+        (normal, test)
+    } else {
+        let is_to_fit = |index: &usize| dataset.part(*index) == Some(Part::Fit);
+        normal.into_iter().partition(is_to_fit)
+    };
     let count = calibration.of(train.len())?;
     let calibration = train.split_off(train.len() - count);
     Ok(Split::new(train, calibration, test, held_out))
@@ -266,6 +286,7 @@ mod tests {
             let count = CalibrationCount {
                 wanted: None,
                 fewest: 40,
+                sites: false,
             };
             count.of(available)
         };

@@ -145,6 +145,7 @@ pub fn dataset(count: usize, seed: u64) -> Dataset {
         labels: digits.map(u32::from).collect(),
         bytes,
         files: Vec::new(),
+        inspected: Vec::new(),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         labels,
         bytes,
         files: Vec::new(),
+        inspected: Vec::new(),
     })
 }
 

@@ -9,8 +9,8 @@ use lfbm_bundle::manifest::ImageSpec;
 
 use crate::output::write_png;
 
-/// Pixels drawn for each pixel of an image.
-const SCALE: u32 = 3;
+/// Columns of pixels that an image is drawn with at least, by a whole number of them for each of its own.
+const SMALLEST_WIDTH: u32 = 84;
 const GAP: u32 = 4;
 const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 
@@ -28,7 +28,7 @@ pub fn draw_samples(
         .chunks(spec.pixels())
         .map(|sample| tile(spec, &shown(spec, sample)))
         .collect();
-    grid(path, &tiles, columns)
+    grid_of_tiles(path, &tiles, columns)
 }
 
 /// Draws rows of images of intensities in [0, 1], each n x C H W, one above the other.
@@ -39,7 +39,7 @@ pub fn draw_rows(path: &Path, spec: &ImageSpec, rows: &[Vec<f32>]) -> anyhow::Re
     let columns = rows.first().map_or(0, |row| row.len() / spec.pixels());
     let images = rows.iter().flat_map(|row| row.chunks(spec.pixels()));
     let tiles: Vec<_> = images.map(|image| tile(spec, image)).collect();
-    grid(path, &tiles, columns)
+    grid_of_tiles(path, &tiles, columns)
 }
 
 /// Draws three rows: images x, their reconstructions, and where the two differ: red where the
@@ -63,7 +63,7 @@ pub fn draw_reconstructions(
     let outputs = pairs().map(|(_, output)| tile(spec, &shown(spec, output)));
     let residuals = pairs().map(|(image, output)| heat(spec, image, output));
     let tiles: Vec<_> = inputs.chain(outputs).chain(residuals).collect();
-    grid(path, &tiles, columns)
+    grid_of_tiles(path, &tiles, columns)
 }
 
 /// Intensities of x, brightened so that the brightest is 1: contrast normalisation dims images.
@@ -74,7 +74,7 @@ pub fn shown(spec: &ImageSpec, x: &[f32]) -> Vec<f32> {
     intensity.iter().map(|v| v / brightest).collect()
 }
 
-fn tile(spec: &ImageSpec, intensity: &[f32]) -> RgbImage {
+pub(super) fn tile(spec: &ImageSpec, intensity: &[f32]) -> RgbImage {
     RgbImage::from_fn(spec.width as u32, spec.height as u32, |x, y| {
         let position = y as usize * spec.width + x as usize;
         Rgb([0, 1, 2].map(|channel: usize| {
@@ -102,9 +102,10 @@ fn heat(spec: &ImageSpec, image: &[f32], output: &[f32]) -> RgbImage {
     })
 }
 
-fn grid(path: &Path, tiles: &[RgbImage], columns: usize) -> anyhow::Result<()> {
+pub(super) fn grid_of_tiles(path: &Path, tiles: &[RgbImage], columns: usize) -> anyhow::Result<()> {
     let (width, height) = tiles.first().context("no image to draw")?.dimensions();
-    let (width, height) = (width * SCALE, height * SCALE);
+    let scale = SMALLEST_WIDTH.div_ceil(width.max(1)).max(1);
+    let (width, height) = (width * scale, height * scale);
     let columns = columns.max(1) as u32;
     let rows = (tiles.len() as u32).div_ceil(columns);
     let mut page = RgbImage::from_pixel(

@@ -1,5 +1,7 @@
 //! Detection metrics. Anomalies are the positive class; high values indicate anomalies.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 /// How well values separate anomalies from normal images.
@@ -63,6 +65,40 @@ pub fn detection(values: &[f64], anomalous: &[bool]) -> Detection {
     }
 }
 
+/// The largest harmonic mean of precision and recall over all thresholds.
+pub fn f1_max(curves: &Curves) -> f64 {
+    let points = curves.precision_recall.iter();
+    points
+        .map(|(recall, precision)| 2.0 * recall * precision / (recall + precision))
+        .fold(0.0, f64::max)
+}
+
+/// The metrics of each class of anomalies against all normal images, by name. `classes` are the names
+/// of the images' classes.
+pub fn detection_by_class(
+    values: &[f64],
+    anomalous: &[bool],
+    classes: &[&str],
+) -> BTreeMap<String, Detection> {
+    let anomalies = anomalous
+        .iter()
+        .zip(classes)
+        .filter(|(anomaly, _)| **anomaly);
+    let names: BTreeSet<&str> = anomalies.map(|(_, class)| *class).collect();
+    let of = |name: &str| {
+        let images = values.iter().zip(anomalous).zip(classes);
+        let (values, anomalous): (Vec<f64>, Vec<bool>) = images
+            .filter(|((_, anomaly), class)| !**anomaly || **class == name)
+            .map(|((value, anomaly), _)| (*value, *anomaly))
+            .unzip();
+        detection(&values, &anomalous)
+    };
+    names
+        .into_iter()
+        .map(|name| (name.to_owned(), of(name)))
+        .collect()
+}
+
 fn area(points: &[(f64, f64)]) -> f64 {
     points
         .windows(2)
@@ -96,5 +132,29 @@ mod tests {
         assert_eq!(perfect.fpr_at_95_tpr, 0.0);
         let blind = detection(&[1.0; 4], &anomalous);
         assert_eq!((blind.auroc, blind.fpr_at_95_tpr), (0.5, 1.0));
+    }
+
+    #[test]
+    fn the_best_harmonic_mean_is_found() {
+        let f1_max = |values: &[f64]| f1_max(&curves(values, &[false, true, true, false]));
+        assert_eq!(f1_max(&[0.0, 1.0, 2.0, 0.5]), 1.0);
+        // Two of three called anomalous are: precision 2/3, recall 1.
+        assert!((f1_max(&[1.5, 1.0, 2.0, 0.5]) - 0.8).abs() < 1e-12);
+        // No threshold is better than calling all images anomalous.
+        assert!((f1_max(&[1.0; 4]) - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn each_class_meets_all_normal_images_and_no_other_class() {
+        let values = [0.0, 2.0, 3.0, 1.0, -1.0];
+        let anomalous = [false, false, true, true, true];
+        let classes = ["good", "good", "cut", "hole", "hole"];
+        let by_class = detection_by_class(&values, &anomalous, &classes);
+        assert_eq!(by_class.keys().collect::<Vec<_>>(), ["cut", "hole"]);
+        assert_eq!(by_class["cut"].auroc, 1.0);
+        assert_eq!(by_class["cut"].fpr_at_95_tpr, 0.0);
+        // Of four pairs, one is in order.
+        assert_eq!(by_class["hole"].auroc, 0.25);
+        assert_eq!(by_class["hole"].fpr_at_95_tpr, 1.0);
     }
 }

@@ -21,6 +21,16 @@ pub enum InferenceSpec {
     },
 }
 
+impl InferenceSpec {
+    /// The step size of chains; 0 where there are none.
+    pub(super) fn step_size(&self) -> f64 {
+        match self {
+            Self::Langevin(langevin, _) => langevin.step_size,
+            Self::Vae { .. } => 0.0,
+        }
+    }
+}
+
 /// An encoder, and how it is optimised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderLearning {
@@ -85,6 +95,20 @@ impl Inference {
         }
     }
 
+    pub(super) fn langevin(&self) -> Option<&Langevin> {
+        match self {
+            Self::Langevin(langevin, _) => Some(langevin),
+            Self::Vae(..) => None,
+        }
+    }
+
+    pub(super) fn langevin_mut(&mut self) -> Option<&mut Langevin> {
+        match self {
+            Self::Langevin(langevin, _) => Some(langevin),
+            Self::Vae(..) => None,
+        }
+    }
+
     pub(super) fn encoder(&self) -> Option<&EncoderLearner> {
         match self {
             Self::Langevin(_, encoder) => encoder.as_deref(),
@@ -109,8 +133,14 @@ impl Inference {
     ) -> (Tensor, Option<Tensor>) {
         let rows = seen.x.size()[0];
         match self {
-            Self::Langevin(langevin, _) => {
+            Self::Langevin(langevin, encoder) => {
                 let noise = langevin.draw_noise(rows, latent, &seen.x);
+                if let (true, Some(learner)) = (langevin.from_encoder, encoder) {
+                    let _guard = tch::no_grad_guard();
+                    let mut start = noise.get(0);
+                    let (z, _) = learner.encoder.sample(seen, &start);
+                    start.copy_(&z);
+                }
                 (langevin.run(&model.freeze(), seen, &noise), None)
             }
             Self::Vae(learner, _) => {

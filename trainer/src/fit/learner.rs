@@ -4,8 +4,9 @@
 use lfbm_model::ModelError;
 use tch::Device;
 
+use super::adaptation::{Adaptation, AdaptationSpec};
 use super::inference::{Inference, InferenceSpec};
-use super::losses::{Losses, Step, take};
+use super::losses::{ERROR, Losses, Step, take};
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
@@ -28,6 +29,8 @@ pub struct Learning {
     pub generator_max_gradient_norm: f64,
     /// Decay of the running average of weights per update; 0 keeps no average.
     pub average_decay: f64,
+    /// What follows the data.
+    pub adaptation: AdaptationSpec,
 }
 
 impl Learning {
@@ -49,6 +52,7 @@ pub struct Learner {
     /// Iterations done.
     pub(super) iteration: u64,
     pub(super) inference: Inference,
+    adaptation: Adaptation,
     learning: Learning,
     latent: i64,
     seed: u64,
@@ -83,6 +87,7 @@ impl Learner {
             ),
             model,
             iteration: 0,
+            adaptation: Adaptation::new(learning.adaptation, inference.step_size()),
             inference: Inference::new(inference, average, device)?,
             learning,
             latent: architecture.generator.latent_dim as i64,
@@ -93,6 +98,16 @@ impl Learner {
     /// Iterations done.
     pub fn iteration(&self) -> u64 {
         self.iteration
+    }
+
+    /// Standard deviation of a value of x around the generator's, as it is now.
+    pub fn sigma(&self) -> f64 {
+        self.model.sigma
+    }
+
+    /// Step size s of the chains, as it is now; `None` where an encoder alone infers latents.
+    pub fn step_size(&self) -> Option<f64> {
+        self.inference.langevin().map(|langevin| langevin.step_size)
     }
 
     /// One iteration on a batch. All randomness comes from the seed and the iteration's number, so
@@ -122,6 +137,7 @@ impl Learner {
             prior,
             generator,
             inference,
+            adaptation,
             learning,
             ..
         } = self;
@@ -135,8 +151,10 @@ impl Learner {
         let prior_loss = model.prior.loss(&z);
         let sigma = model.sigma;
         let image = model.generator.forward(&z);
-        let error = squared_error(&seen.x, &image, seen.mask.as_ref());
-        let error = error.mean(None) * (0.5 / (sigma * sigma));
+        let square = squared_error(&seen.x, &image, seen.mask.as_ref()).mean(None);
+        let residual = adaptation.spec.learn_sigma.then(|| square.detach());
+        let posterior = adaptation.measures(self.iteration).then(|| model.freeze());
+        let error = square * (0.5 / (sigma * sigma));
         let encoder_loss = match (log_q, inference.encoder()) {
             // KL divergence from q(z|x) to the prior; with the error it makes the bound.
             (Some(log_q), _) => Some(("KL", log_q.mean(None) + &prior_loss)),
@@ -163,7 +181,7 @@ impl Learner {
         }
         if improve_generator {
             steps.push(Step {
-                name: "error",
+                name: ERROR,
                 network: generator,
                 loss: error,
                 learning_rate: learning.generator_learning_rate * share,
@@ -177,13 +195,31 @@ impl Learner {
                 learning_rate: learner.learning_rate * share,
             });
         }
-        take(&loss, steps)
+        let losses = take(&loss, steps);
+        if !losses.are_finite() {
+            return losses;
+        }
+        if let (Some(posterior), Some(langevin)) = (posterior, self.inference.langevin_mut()) {
+            let step_size = langevin.step_size;
+            langevin.step_size = self.adaptation.step_size(step_size, &posterior, &z, seen);
+        }
+        if let Some(residual) = residual {
+            let values = seen.x.size()[1..].iter().product::<i64>() as f64;
+            let visible = seen
+                .mask
+                .as_ref()
+                .map_or(1.0, |mask| mask.mean(None).double_value(&[]));
+            let residual = residual.double_value(&[]) / (values * visible);
+            let x = seen.x.square().mean(None).double_value(&[]);
+            self.model.sigma = self.adaptation.sigma(self.model.sigma, residual, x);
+        }
+        losses
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Learning;
+    use super::{AdaptationSpec, Learning};
 
     #[test]
     fn learning_rates_fall_to_their_final_share() {
@@ -195,6 +231,7 @@ mod tests {
             prior_max_gradient_norm: 1.0,
             generator_max_gradient_norm: 1.0,
             average_decay: 0.0,
+            adaptation: AdaptationSpec::default(),
         };
         assert_eq!(learning.rate_share(0), 1.0);
         assert!((learning.rate_share(50) - 0.55).abs() < 1e-12);

@@ -7,6 +7,9 @@ use tch::{Device, Kind, Tensor};
 use super::network::Network;
 use crate::model::parameters::gradients;
 
+/// The name of the generator's loss, the mean of |x - g(z)|^2 / (2 sigma^2).
+pub const ERROR: &str = "error";
+
 /// The loss of one network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss {

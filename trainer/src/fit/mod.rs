@@ -1,6 +1,7 @@
 //! Learning a model from normal images.
 
 mod adam;
+mod adaptation;
 mod batches;
 mod checkpoint;
 mod inference;
@@ -11,9 +12,10 @@ mod random;
 mod state;
 
 pub use adam::Adam;
+pub use adaptation::AdaptationSpec;
 pub use batches::Batches;
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use inference::{EncoderLearning, InferenceSpec};
 pub use learner::{Learner, Learning};
-pub use losses::{Loss, Losses};
+pub use losses::{ERROR, Loss, Losses};
 pub use state::{LearnerState, StateError};

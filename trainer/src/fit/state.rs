@@ -8,6 +8,9 @@ use super::network::Network;
 use crate::model::Prior;
 use crate::model::parameters::{Parameters, Role};
 
+/// Sigma and the step size, which may follow the data.
+const FOLLOWED: &str = "sigma_and_step_size";
+
 /// Everything that a learner needs to continue as if it had never stopped.
 #[derive(Debug)]
 pub struct LearnerState {
@@ -46,6 +49,8 @@ impl Learner {
                 tensor.detach().to_device(Device::Cpu).copy(),
             ));
         });
+        let followed = [self.model.sigma, self.step_size().unwrap_or(0.0)];
+        tensors.push((FOLLOWED.to_owned(), Tensor::from_slice(&followed)));
         LearnerState {
             iteration: self.iteration,
             tensors,
@@ -73,6 +78,15 @@ impl Learner {
             }
         });
         self.iteration = state.iteration;
+        let mut tensors = state.tensors.iter();
+        if let Some((_, followed)) = tensors.find(|(name, _)| name == FOLLOWED)
+            && followed.size() == [2]
+        {
+            self.model.sigma = followed.double_value(&[0]);
+            if let Some(langevin) = self.inference.langevin_mut() {
+                langevin.step_size = followed.double_value(&[1]);
+            }
+        }
         let updates = state.iteration * self.inference.updates();
         if let Some(prior) = &mut self.prior {
             prior.adam.updates = updates;

@@ -28,6 +28,7 @@ impl Energy {
                 step_size: sampling.step_size.into(),
                 noise_free_steps: 0,
                 max_gradient_norm: None,
+                from_encoder: false,
             },
             layers: [
                 Linear::new(dim, hidden, device),

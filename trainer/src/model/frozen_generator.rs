@@ -12,6 +12,7 @@ pub struct FrozenGenerator {
     layers: Vec<Operator>,
     slope: Tensor,
     image: [i64; 3],
+    is_bounded: bool,
 }
 
 /// An image made by a [`FrozenGenerator`], and what its gradient needs.
@@ -24,11 +25,17 @@ pub struct Generated {
 }
 
 impl FrozenGenerator {
-    pub(super) fn new(layers: Vec<Operator>, slope: Tensor, image: [i64; 3]) -> Self {
+    pub(super) fn new(
+        layers: Vec<Operator>,
+        slope: Tensor,
+        image: [i64; 3],
+        is_bounded: bool,
+    ) -> Self {
         Self {
             layers,
             slope,
             image,
+            is_bounded,
         }
     }
 
@@ -46,7 +53,7 @@ impl FrozenGenerator {
         }
         let [channels, height, width] = self.image;
         Generated {
-            image: x.tanh_().view([-1, channels, height, width]),
+            image: if self.is_bounded { x.tanh_() } else { x }.view([-1, channels, height, width]),
             activations,
         }
     }
@@ -54,7 +61,11 @@ impl FrozenGenerator {
     /// From the gradient in the image to the gradient in z, of shape (rows, latent).
     pub fn pull_back(&self, generated: &Generated, gradient: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
-        let mut gradient = Tensor::tanh_backward(gradient, &generated.image);
+        let mut gradient = if self.is_bounded {
+            Tensor::tanh_backward(gradient, &generated.image)
+        } else {
+            gradient.shallow_clone()
+        };
         if let Some(Operator::Linear { .. }) = self.layers.last() {
             gradient = gradient.flatten(1, -1);
         }

@@ -11,14 +11,16 @@ use super::{FrozenGenerator, host, init};
 /// Slope of the leaky ReLU between layers on its negative side.
 pub(super) const NEGATIVE_SLOPE: f64 = 0.2;
 
-/// A stack of linear or transposed-convolution layers, leaky ReLU between them and tanh at the
-/// end, so that images lie in (-1, 1).
+/// A stack of linear or transposed-convolution layers, leaky ReLU between them. A tanh at the end of a
+/// generator of images keeps them in (-1, 1).
 #[derive(Debug)]
 pub struct Generator {
     layers: Vec<GeneratorLayer>,
     /// `prelu` with one slope for all channels is the fastest leaky ReLU that tch offers.
     slope: Tensor,
     image: [i64; 3],
+    /// Whether a tanh stands at the end.
+    is_bounded: bool,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ impl Generator {
                 spec.height as i64,
                 spec.width_px as i64,
             ],
+            is_bounded: spec.name.is_bounded(),
         })
     }
 
@@ -57,7 +60,8 @@ impl Generator {
             x = layer.operator().forward(&x);
         }
         let [channels, height, width] = self.image;
-        x.tanh().view([-1, channels, height, width])
+        let x = if self.is_bounded { x.tanh() } else { x };
+        x.view([-1, channels, height, width])
     }
 
     /// The generator as it is now.
@@ -68,7 +72,12 @@ impl Generator {
             .iter()
             .map(|layer| layer.operator().detach())
             .collect();
-        FrozenGenerator::new(layers, self.slope.shallow_clone(), self.image)
+        FrozenGenerator::new(
+            layers,
+            self.slope.shallow_clone(),
+            self.image,
+            self.is_bounded,
+        )
     }
 
     /// Converts all tensors to `kind`: double precision, for numerical checks.

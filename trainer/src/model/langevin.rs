@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::{Observation, Posterior};
 
-/// `z_{k+1} = z_k + (s^2 / 2) d log p(x, z_k)/dz + s eps_k`, from z_0 ~ N(0, I).
+/// `z_{k+1} = z_k + (s^2 / 2) d log p(x, z_k)/dz + s eps_k`, from z_0 ~ N(0, I) or from an encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Langevin {
     /// K, the number of steps.
@@ -16,6 +16,8 @@ pub struct Langevin {
     /// Where given, a row's gradient that is longer is cut to this length. It keeps large step
     /// sizes from running away and makes the chain a different one: training only.
     pub max_gradient_norm: Option<f64>,
+    /// Whether z_0 is a sample of q(z|x), where an encoder is learned beside.
+    pub from_encoder: bool,
 }
 
 impl Langevin {

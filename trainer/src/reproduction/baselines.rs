@@ -27,8 +27,9 @@ pub struct BaselinesArgs {
 /// # Errors
 /// When the data set cannot be read, or has no normal or no held-out images.
 pub fn run(args: &BaselinesArgs) -> anyhow::Result<()> {
+    args.classes.check(&args.data)?;
     let dataset = args.data.load()?;
-    let classes = args.classes.select(&dataset.classes)?;
+    let classes = args.classes.select_in(&dataset)?;
     // The least number of calibration images, because simple detectors are fitted on them too.
     let count = CalibrationCount::exactly(1);
     let parts = split(

@@ -16,6 +16,7 @@ use tch::Tensor;
 use crate::commands::fitted::check_size;
 use crate::data::{DataArgs, Dataset, DatasetName, OptionalClassArgs};
 use crate::evaluate::{Moments, edge_features};
+use crate::representation::check_makes_images;
 
 /// Batch size of sampling and of the network.
 const BATCH: usize = 100;
@@ -54,7 +55,7 @@ pub struct FidArgs {
 /// When images or the network cannot be read, or have different sizes.
 pub fn run(args: &FidArgs) -> anyhow::Result<()> {
     let dataset = args.real.load()?;
-    let normal = args.classes.select(&dataset.classes)?.normal;
+    let normal = args.classes.select(&dataset)?.normal;
     let mut chosen: Vec<usize> = (0..dataset.len())
         .filter(|&index| normal.contains(&dataset.labels[index]))
         .collect();
@@ -132,6 +133,7 @@ fn sampled(
     real: &mut [f32],
 ) -> anyhow::Result<Vec<f32>> {
     let bundle = Bundle::open(&args.generated)?;
+    check_makes_images(bundle.manifest(), "fid")?;
     let spec = &bundle.manifest().image;
     check_size(spec, dataset)?;
     let options = SessionOptions::default();
@@ -156,7 +158,8 @@ fn of_folder(args: &FidArgs, dataset: &Dataset) -> anyhow::Result<Vec<f32>> {
         image_size: Some(dataset.height as u32),
         crop: None,
         fit: Fit::Stretch,
-        channels: dataset.channels as u8,
+        channels: Some(dataset.channels as u8),
+        test_list: None,
         ..args.real.clone()
     };
     ensure!(

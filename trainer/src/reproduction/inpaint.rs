@@ -1,7 +1,6 @@
 //! `trainer inpaint`.
 
 use clap::Args;
-use lfbm_bundle::Bundle;
 
 use crate::commands::fitted::fitted_images;
 use crate::data::Mask;
@@ -27,7 +26,7 @@ pub struct InpaintArgs {
 /// When the bundle or its data set cannot be read, or the report cannot be written.
 pub fn run(args: &InpaintArgs) -> anyhow::Result<()> {
     let InpaintArgs { task, mask, chains } = args;
-    let bundle = Bundle::open(&task.bundle)?;
+    let bundle = task.open("inpaint")?;
     let manifest = bundle.manifest();
     let folder = task.data_dir.as_deref();
     let (dataset, parts) =

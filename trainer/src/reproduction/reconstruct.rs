@@ -1,7 +1,6 @@
 //! `trainer reconstruct`.
 
 use clap::Args;
-use lfbm_bundle::Bundle;
 
 use crate::commands::fitted::fitted_images;
 use crate::tasks::TaskArgs;
@@ -22,7 +21,7 @@ pub struct ReconstructArgs {
 /// When the bundle or its data set cannot be read, or the report cannot be written.
 pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     let ReconstructArgs { task, chains } = args;
-    let bundle = Bundle::open(&task.bundle)?;
+    let bundle = task.open("reconstruct")?;
     let manifest = bundle.manifest();
     let folder = task.data_dir.as_deref();
     let (dataset, parts) =

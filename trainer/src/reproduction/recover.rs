@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use clap::Args;
-use lfbm_bundle::Bundle;
 
 use crate::commands::fitted::fitted_images;
 use crate::record::TrainingRecord;
@@ -22,7 +21,7 @@ pub struct RecoverArgs {
 /// cannot be written.
 pub fn run(args: &RecoverArgs) -> anyhow::Result<()> {
     let RecoverArgs { task } = args;
-    let bundle = Bundle::open(&task.bundle)?;
+    let bundle = task.open("recover")?;
     let manifest = bundle.manifest();
     let incomplete = TrainingRecord::read(manifest)?.incomplete();
     let mask = incomplete.mask.context(

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::evaluate::draw_samples;
 use crate::output::OutputFolder;
+use crate::representation::check_makes_images;
 
 /// Arguments of `trainer synthesize`.
 #[derive(Args, Clone, Debug)]
@@ -44,6 +45,7 @@ pub struct SynthesizeArgs {
 pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     let manifest = bundle.manifest();
+    check_makes_images(manifest, "synthesize")?;
     let (spec, d) = (&manifest.image, manifest.latent_dim);
     let own_report = || bundle.dir().join("report");
     let out = OutputFolder::prepare(&args.out.clone().unwrap_or_else(own_report))?;

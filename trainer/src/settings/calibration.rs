@@ -1,7 +1,7 @@
 //! Settings of the calibration.
 
 use lfbm_bundle::manifest::Decision;
-use lfbm_detector::fewest_images;
+use lfbm_detector::{fewest_images, sites};
 use serde::{Deserialize, Serialize};
 
 use crate::data::CalibrationCount;
@@ -20,6 +20,9 @@ pub struct CalibrationSettings {
     /// Stored images of the fit, at most, for kNN distances.
     #[serde(default = "all_images")]
     pub neighbours: usize,
+    /// Stored sites of the fit, at most, where images have sites.
+    #[serde(default)]
+    pub sites: usize,
     /// The score that decides the verdict.
     #[serde(default = "local")]
     pub decision: Decision,
@@ -30,7 +33,16 @@ impl CalibrationSettings {
     pub fn images(&self) -> CalibrationCount {
         CalibrationCount {
             wanted: self.count,
-            fewest: fewest_images(self.false_positive_rate).unwrap_or(usize::MAX),
+            fewest: self.fewest_images().unwrap_or(usize::MAX),
+            sites: self.decision == Decision::Sites,
+        }
+    }
+
+    /// How many normal images the false-positive rate needs; `None` for a rate that no number tells.
+    pub fn fewest_images(&self) -> Option<usize> {
+        match self.decision {
+            Decision::LogJoint | Decision::Local => fewest_images(self.false_positive_rate),
+            Decision::Sites => sites::fewest_images(self.false_positive_rate),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The ranges of settings.
 
-use lfbm_detector::{NEIGHBOURS, fewest_images};
+use lfbm_detector::{Decision, NEIGHBOURS};
+
+use lfbm_model::GeneratorName;
 
 use super::{InferenceName, Settings, SettingsError};
 
@@ -14,6 +16,7 @@ impl Settings {
     /// The first such setting, with its allowed values.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let Self {
+            representation,
             model,
             learning,
             inference,
@@ -129,7 +132,7 @@ impl Settings {
             }
         }
         let rate = calibration.false_positive_rate;
-        let Some(fewest) = fewest_images(rate) else {
+        let Some(fewest) = calibration.fewest_images() else {
             return range(
                 "calibration.false_positive_rate",
                 rate,
@@ -150,6 +153,38 @@ impl Settings {
             calibration.neighbours > NEIGHBOURS,
             format!("more than {NEIGHBOURS}, the neighbours of a local score"),
         )?;
+        let of_sites = representation.kind.has_sites();
+        let decides = match calibration.decision {
+            Decision::LogJoint => true,
+            Decision::Local => !of_sites,
+            Decision::Sites => of_sites,
+        };
+        range(
+            "calibration.decision",
+            calibration.decision,
+            decides,
+            "log_joint, or local where x is the whole image and sites where images have sites",
+        )?;
+        range(
+            "model.generator",
+            model.generator,
+            (model.generator == GeneratorName::Features) == of_sites,
+            "features where images have sites, and another one where x is the whole image",
+        )?;
+        range(
+            "learning.incomplete",
+            "set",
+            !of_sites || learning.incomplete.mask.is_none(),
+            "none where images have sites: pixels can be hidden of whole images",
+        )?;
+        for (name, value) in [
+            ("representation.tile", representation.tile),
+            ("representation.components", representation.components),
+            ("learning.sites", learning.sites),
+            ("calibration.sites", calibration.sites),
+        ] {
+            range(name, value, value > 0 || !of_sites, "a number above 0")?;
+        }
         let normalized = model.prior.is_normalized();
         range(
             "model.prior",

@@ -10,7 +10,10 @@ use super::IncompleteSettings;
 pub struct LearningSettings {
     /// Number of iterations.
     pub iterations: u64,
-    /// Images in a batch.
+    /// Sites that are fitted at most, where images have sites.
+    #[serde(default)]
+    pub sites: usize,
+    /// Images, or sites, in a batch.
     pub batch_size: usize,
     /// Adam's learning rate for the generator, at the start.
     pub generator_learning_rate: f64,
@@ -75,11 +78,17 @@ pub struct LangevinSettings {
     pub steps: usize,
     /// s.
     pub step_size: f64,
+    /// Whether s is only the largest, and lowered where the posterior is curved more than that.
+    #[serde(default)]
+    pub adapt_step_size: bool,
     /// The number of last steps without noise.
     pub noise_free_steps: usize,
     /// Whether an encoder is fitted to the ends of the chains; a bundle's chains then start at it.
     #[serde(default)]
     pub encoder: bool,
+    /// Whether chains start at a sample of that encoder while learning, too.
+    #[serde(default)]
+    pub from_encoder: bool,
 }
 
 /// The encoder, of `learning.inference = "vae"` or fitted beside Langevin chains.

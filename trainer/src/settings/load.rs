@@ -15,6 +15,9 @@ const VAE_DEFAULTS: &str = include_str!("../../configs/vae.toml");
 /// `trainer/configs/noise-start.toml`, what `learning.langevin.encoder = false` changes in them.
 const NOISE_START_DEFAULTS: &str = include_str!("../../configs/noise-start.toml");
 
+/// `trainer/configs/sites.toml`, what a `representation.kind` of several x an image changes in them.
+const SITE_DEFAULTS: &str = include_str!("../../configs/sites.toml");
+
 impl Settings {
     /// The defaults, changed by `file`, changed by each `section.key=value` of `changes`.
     ///
@@ -36,6 +39,12 @@ impl Settings {
             );
         }
         let mut table = parse("the defaults", DEFAULTS)?;
+        let kind = changed
+            .get("representation")
+            .and_then(|representation| representation.get("kind")?.as_str());
+        if kind.is_some_and(|kind| kind != "pixels") {
+            merge(&mut table, parse("the defaults of sites", SITE_DEFAULTS)?);
+        }
         let learning = changed.get("learning");
         let inference = learning.and_then(|learning| learning.get("inference"));
         let encoder = learning.and_then(|learning| learning.get("langevin")?.get("encoder"));

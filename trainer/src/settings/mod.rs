@@ -7,6 +7,7 @@ mod incomplete;
 mod learning;
 mod load;
 mod model;
+mod representation;
 mod specs;
 
 pub use calibration::CalibrationSettings;
@@ -17,6 +18,7 @@ pub use learning::{
 };
 pub use load::DEFAULTS;
 pub use model::{EbmSettings, ModelSettings};
+pub use representation::{RepresentationName, RepresentationSettings};
 
 use std::path::PathBuf;
 
@@ -77,6 +79,9 @@ pub enum SettingsError {
 pub struct Settings {
     /// Determines initial weights, the order of images and all noise.
     pub seed: u64,
+    /// What x is made of.
+    #[serde(default)]
+    pub representation: RepresentationSettings,
     /// The model.
     pub model: ModelSettings,
     /// Learning.

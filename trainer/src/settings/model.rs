@@ -13,12 +13,15 @@ pub struct ModelSettings {
     pub prior: PriorKind,
     /// The generator's architecture.
     pub generator: GeneratorName,
-    /// Width n of the convolutional generators.
+    /// Width n of the convolutional generators and of `features`.
     pub width: usize,
     /// Size d of the latent.
     pub latent_dim: usize,
-    /// Standard deviation of a pixel, in units of x.
+    /// Standard deviation of a value of x around the generator's, in units of x.
     pub sigma: f64,
+    /// Whether sigma is only the start, and then learned.
+    #[serde(default)]
+    pub learn_sigma: bool,
     /// Glow steps.
     pub flow_steps: usize,
     /// Hidden units in a coupling's layers.

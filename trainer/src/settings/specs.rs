@@ -5,7 +5,7 @@ use lfbm_model::{EncoderSpec, GeneratorSpec};
 
 use super::{InferenceName, LearningSettings, Settings};
 use crate::data::Dataset;
-use crate::fit::{EncoderLearning, InferenceSpec, Learning};
+use crate::fit::{AdaptationSpec, EncoderLearning, InferenceSpec, Learning};
 use crate::model::{Architecture, Langevin, PriorSpec};
 
 impl Settings {
@@ -26,16 +26,16 @@ impl Settings {
         }
     }
 
-    /// The model for images of that kind.
-    pub fn architecture(&self, image: &ImageSpec) -> Architecture {
+    /// The model for x of C, H, W.
+    pub fn architecture(&self, [channels, height, width]: [usize; 3]) -> Architecture {
         Architecture {
             generator: GeneratorSpec {
                 name: self.model.generator,
                 latent_dim: self.model.latent_dim,
                 width: self.model.width,
-                channels: image.channels,
-                height: image.height,
-                width_px: image.width,
+                channels,
+                height,
+                width_px: width,
             },
             prior: match self.model.prior {
                 PriorKind::Flow => PriorSpec::Flow {
@@ -52,12 +52,12 @@ impl Settings {
         }
     }
 
-    /// The encoder for images of that kind; that of Langevin chains is a Gaussian, without flow
+    /// The encoder for x of C, H, W; that of Langevin chains is a Gaussian, without flow
     /// steps.
-    pub fn encoder(&self, image: &ImageSpec) -> EncoderSpec {
+    pub fn encoder(&self, x: [usize; 3]) -> EncoderSpec {
         let LearningSettings { encoder, vae, .. } = &self.learning;
         let spec = EncoderSpec {
-            generator: self.architecture(image).generator,
+            generator: self.architecture(x).generator,
             width: encoder.width,
             context: vae.context,
             iaf_steps: vae.iaf_steps,
@@ -73,8 +73,8 @@ impl Settings {
         }
     }
 
-    /// Inference while learning.
-    pub fn inference(&self, image: &ImageSpec) -> InferenceSpec {
+    /// Inference while learning, for x of C, H, W.
+    pub fn inference(&self, x: [usize; 3]) -> InferenceSpec {
         let LearningSettings {
             langevin,
             encoder,
@@ -82,7 +82,7 @@ impl Settings {
             ..
         } = &self.learning;
         let encoder = EncoderLearning {
-            spec: self.encoder(image),
+            spec: self.encoder(x),
             learning_rate: encoder.learning_rate,
             max_gradient_norm: encoder.max_gradient_norm,
         };
@@ -93,6 +93,7 @@ impl Settings {
                     step_size: langevin.step_size,
                     noise_free_steps: langevin.noise_free_steps,
                     max_gradient_norm: None,
+                    from_encoder: langevin.from_encoder,
                 },
                 langevin.encoder.then_some(encoder),
             ),
@@ -119,6 +120,10 @@ impl Settings {
             prior_max_gradient_norm,
             generator_max_gradient_norm: learning.generator_max_gradient_norm,
             average_decay: learning.average_decay,
+            adaptation: AdaptationSpec {
+                learn_sigma: self.model.learn_sigma,
+                adapt_step_size: learning.langevin.adapt_step_size,
+            },
         }
     }
 }
@@ -158,7 +163,7 @@ mod tests {
         ] {
             let (settings, image) = shipped(name);
             assert_eq!(settings.learning.inference, InferenceName::Vae, "{name}");
-            let features = settings.encoder(&image).features().unwrap();
+            let features = settings.encoder(image.shape()).features().unwrap();
             let channels: Vec<_> = features.iter().map(|f| f.weight_shape()[0]).collect();
             assert_eq!(channels, expected, "{name}");
         }
@@ -169,7 +174,11 @@ mod tests {
         for name in ["svhn", "cifar10", "celeba", "celeba-hq"] {
             let (settings, image) = shipped(name);
             assert_eq!(settings.model.generator.to_string(), name);
-            let layers = settings.architecture(&image).generator.layers().unwrap();
+            let layers = settings
+                .architecture(image.shape())
+                .generator
+                .layers()
+                .unwrap();
             assert_eq!(layers.last().map(Layer::outputs), Some(3), "{name}");
         }
     }

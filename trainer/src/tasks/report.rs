@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::ProgressBar;
+use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::{ChainStart, ImageSpec, Langevin, Manifest, PriorKind};
 use lfbm_console::print_line;
 use lfbm_model::pixels;
@@ -14,6 +15,7 @@ use super::completions::{Completions, MeanSquaredError, complete};
 use crate::data::{ChangedDataArg, Dataset, SkipDamagedArg};
 use crate::evaluate::draw_rows;
 use crate::output::OutputFolder;
+use crate::representation::check_makes_images;
 
 /// Langevin steps: the paper's number for testing.
 const STEPS: u32 = 400;
@@ -71,6 +73,16 @@ pub struct Report<'a> {
 }
 
 impl TaskArgs {
+    /// The bundle, for the task of that name.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its model makes no images.
+    pub fn open(&self, task: &str) -> anyhow::Result<Bundle> {
+        let bundle = Bundle::open(&self.bundle)?;
+        check_makes_images(bundle.manifest(), task)?;
+        Ok(bundle)
+    }
+
     /// Completes the first of the images at `indices` from what `masks` leave visible of them (all
     /// without masks), and reports the error of the hidden part: `TASK.json`, and `TASK.png` with the
     /// visible part, each chain's image, and the truth.

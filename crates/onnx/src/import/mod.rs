@@ -6,6 +6,7 @@
 //! [`OPSET`](super::OPSET) (`lower` too). What the outputs do not need is not looked at (`source`).
 
 mod importer;
+mod input;
 mod known;
 mod lower;
 mod source;
@@ -15,11 +16,11 @@ use std::collections::HashSet;
 
 use prost::Message;
 
-use super::codec::{DecodeError, External, content, is_standard, read_info};
-use super::graph::{Dim, ElementType, Graph, Value, ValueType};
-use super::missing::shortened;
+use super::codec::{DecodeError, External, content, is_standard};
+use super::graph::{Graph, Value};
 use super::proto::{ModelProto, ValueInfoProto};
 use importer::Importer;
+use input::{bind_images, bind_latents, only_input};
 use lower::FileOp;
 use source::inline_functions;
 use walk::{IF, Walk};
@@ -38,8 +39,8 @@ pub struct Imported {
     pub outputs: Vec<(String, Value)>,
 }
 
-/// Reads a model with one input of floats, as another program exported it. The graph is called
-/// `name` and its input `input`.
+/// Reads a model of latents, `[B, d]` or `[B, d, 1, 1]`, as another program exported it. The graph is
+/// called `name`, and its input `input: [B, d]`.
 ///
 /// # Errors
 /// When the bytes are no ONNX model, or it needs something that cannot be brought to this crate's
@@ -49,6 +50,34 @@ pub fn import(
     external: &External,
     name: &str,
     input: &str,
+) -> Result<Imported, DecodeError> {
+    read(bytes, external, name, |importer, info| {
+        bind_latents(importer, info, input)
+    })
+}
+
+/// [`import`] of a model of RGB images. Its input becomes `input: [B, 3, height, width]`, where the file
+/// leaves the height and the width free or has the same ones.
+///
+/// # Errors
+/// Those of [`import`], and when the file's input is of another size.
+pub fn import_of_images(
+    bytes: &[u8],
+    external: &External,
+    name: &str,
+    input: &str,
+    [height, width]: [usize; 2],
+) -> Result<Imported, DecodeError> {
+    read(bytes, external, name, |importer, info| {
+        bind_images(importer, info, input, [height, width])
+    })
+}
+
+fn read(
+    bytes: &[u8],
+    external: &External,
+    name: &str,
+    bind: impl FnOnce(&mut Importer, &ValueInfoProto) -> Result<(), DecodeError>,
 ) -> Result<Imported, DecodeError> {
     let model = ModelProto::decode(bytes)?;
     let mut opsets = model.opset_import.iter();
@@ -73,7 +102,7 @@ pub fn import(
         !constants.contains(name)
     };
     let given: Vec<_> = graph.input.iter().filter(is_given).collect();
-    bind_input(&mut importer, &given, input)?;
+    bind(&mut importer, only_input(&given)?)?;
     let outputs: Vec<String> = graph
         .output
         .iter()
@@ -90,46 +119,6 @@ fn readable() -> String {
     names.sort_unstable();
     names.dedup();
     names.join(", ")
-}
-
-/// A generator of images may take its latents as images of one position.
-fn bind_input(
-    importer: &mut Importer,
-    given: &[&ValueInfoProto],
-    input: &str,
-) -> Result<(), DecodeError> {
-    let [info] = given else {
-        let names = given.iter().map(|info| info.name.as_deref());
-        let names: Vec<_> = names.map(Option::unwrap_or_default).collect();
-        return Err(content(format!(
-            "it has {} inputs ({}), expected one, the latents",
-            given.len(),
-            shortened(&names.join(", "), 200)
-        )));
-    };
-    let (name, ValueType { element, shape }) = read_info(info)?;
-    let (shape, positions): (&[Dim], &[i64]) = match &shape[..] {
-        [rows, size, Dim::Fixed(1), Dim::Fixed(1)] => (&[*rows, *size], &[2, 3]),
-        shape => (shape, &[]),
-    };
-    let [Dim::Batch, Dim::Fixed(1..)] = shape else {
-        let sizes: Vec<_> = shape.iter().map(Dim::to_string).collect();
-        return Err(content(format!(
-            "its input {} has the shape [{}], expected [B, d] with a free number of rows B and a \
-             fixed d; export it with a dynamic first dimension",
-            shortened(&name, 80),
-            shortened(&sizes.join(", "), 80)
-        )));
-    };
-    if element != ElementType::F32 {
-        return Err(content(format!("its input {name} is not of float32")));
-    }
-    let mut value = importer.graph.input(input, shape);
-    if !positions.is_empty() {
-        value = importer.graph.unsqueeze(&value, positions)?;
-    }
-    importer.names.insert(Value::new(&name), value);
-    Ok(())
 }
 
 #[cfg(test)]

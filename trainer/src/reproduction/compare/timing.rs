@@ -45,8 +45,8 @@ pub fn time_models(
     for (settings, bundle) in models {
         let image = settings.image(dataset);
         let learner = Learner::new(
-            &settings.architecture(&image),
-            &settings.inference(&image),
+            &settings.architecture(image.shape()),
+            &settings.inference(image.shape()),
             settings.learning(),
             settings.seed,
             device,

@@ -23,7 +23,7 @@ const EDGE_COMPONENTS: i64 = 40;
 ///
 /// # Errors
 /// When there are too few images, chains diverge, or a run fails.
-pub fn calibrate(
+pub(super) fn calibrate(
     inference: &mut Inference,
     langevin: &Langevin,
     settings: &CalibrationSettings,

@@ -1,0 +1,268 @@
+//! Sites of normal images that others are compared with.
+
+use super::coreset::coreset;
+use super::scorer::Parts;
+use super::search::Vectors;
+use crate::bytes::Reader;
+use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
+use crate::score::Score;
+
+/// A memory bank: sites of normal images that others are compared with.
+#[derive(Clone, PartialEq)]
+pub struct SiteBank {
+    /// The mean of the sites, D values. It is subtracted from all vectors, since products of small numbers
+    /// are the more exact.
+    centre: Vec<f32>,
+    sites: Vectors,
+    /// The index of the image that each site came from.
+    images: Vec<u32>,
+}
+
+/// The site of a [`SiteBank`] that is nearest to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Nearest {
+    /// Euclidean distance in units of x; NaN for a site that is NaN.
+    pub distance: f32,
+    /// The index of the image that it came from.
+    pub image: u32,
+}
+
+impl std::fmt::Debug for SiteBank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SiteBank")
+            .field("sites", &self.len())
+            .field("values", &self.values())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SiteBank {
+    /// From the sites x (n x `values`) of normal images and the index of the image of each (n). At most
+    /// `most_sites` are kept: those that all others are near to, chosen by a greedy coreset.
+    ///
+    /// # Errors
+    /// When the lengths do not fit, there are no sites or none are to be kept, or a value is NaN or
+    /// infinite.
+    pub fn fit(
+        x: &[f32],
+        values: usize,
+        images: &[u32],
+        most_sites: usize,
+        seed: u64,
+    ) -> Result<Self, FitError> {
+        check_rows("the sites to compare with", values, x.len())?;
+        let n = x.len() / values;
+        check_length("the images of sites", n, images.len())?;
+        if n.min(most_sites) == 0 {
+            return Err(FitError::TooFew {
+                what: "sites to compare with",
+                fewest: 1,
+                got: 0,
+            });
+        }
+        check_finite("the sites to compare with", x.iter().map(|v| v.is_finite()))?;
+        let chosen = coreset(x, values, most_sites, seed);
+        let rows = || chosen.iter().map(|&index| &x[index * values..][..values]);
+        let mut sums = vec![0.0_f64; values];
+        for row in rows() {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += f64::from(*value);
+            }
+        }
+        let mean = sums.iter().map(|sum| (sum / chosen.len() as f64) as f32);
+        let centre: Vec<f32> = mean.collect();
+        let centred: Vec<f32> = rows().flat_map(|row| subtract(row, &centre)).collect();
+        let images = chosen.iter().map(|&index| images[index]).collect();
+        Self::assemble(centre, &centred, images)
+    }
+
+    /// From sites (n x D) whose centre (D) is subtracted.
+    fn assemble(centre: Vec<f32>, centred: &[f32], images: Vec<u32>) -> Result<Self, FitError> {
+        check_finite("the centre of sites", centre.iter().map(|v| v.is_finite()))?;
+        // Of huge sites the difference to the centre overflows.
+        check_finite(
+            "sites less their centre",
+            centred.iter().map(|v| v.is_finite()),
+        )?;
+        Ok(Self {
+            sites: Vectors::new(centred, centre.len()),
+            centre,
+            images,
+        })
+    }
+
+    /// The parts of the sites whose x and scores are given.
+    pub fn parts(&self, scores: &[Score], x: &[f32]) -> Parts {
+        let negative = |score: &Score| -score.log_joint as f32;
+        Parts {
+            negative_log_joint: scores.iter().map(negative).collect(),
+            distance: self.distances(x),
+        }
+    }
+
+    /// How many sites.
+    pub fn len(&self) -> usize {
+        self.sites.len()
+    }
+
+    /// Whether there are none: never.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size D of a site's vector.
+    pub fn values(&self) -> usize {
+        self.sites.values()
+    }
+
+    /// The nearest site for each of the sites x (S x D). It works on the caller's thread, so that one who has
+    /// several images can give each a thread.
+    pub fn nearest(&self, x: &[f32]) -> Vec<Nearest> {
+        let rows = x.chunks_exact(self.values());
+        let centred: Vec<f32> = rows.flat_map(|row| subtract(row, &self.centre)).collect();
+        let found = self.sites.nearest(&centred).into_iter();
+        found
+            .map(|(distance, index)| Nearest {
+                distance,
+                image: self.images[index],
+            })
+            .collect()
+    }
+
+    /// The Euclidean distance of each of the sites x (S x D) to the nearest one, as [`Self::nearest`] finds
+    /// it.
+    pub fn distances(&self, x: &[f32]) -> Vec<f32> {
+        let nearest = self.nearest(x).into_iter();
+        nearest.map(|nearest| nearest.distance).collect()
+    }
+
+    /// D and n as little-endian `u64`; the centre (D) and the centred sites (n x D) as little-endian `f32`;
+    /// the images (n) as little-endian `u32`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for size in [self.values(), self.len()] {
+            out.extend((size as u64).to_le_bytes());
+        }
+        let sites = (0..self.len()).flat_map(|index| self.sites.row(index));
+        let floats = self.centre.iter().copied().chain(sites);
+        out.extend(floats.flat_map(f32::to_le_bytes));
+        out.extend(self.images.iter().flat_map(|image| image.to_le_bytes()));
+    }
+
+    /// What [`Self::encode`] wrote, and nothing after it.
+    ///
+    /// # Errors
+    /// When the bytes are not as many as their head says, there are no sites, or a value is NaN or
+    /// infinite.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
+        let mut reader = Reader::new(bytes);
+        let (values, n) = (reader.count()?, reader.count()?);
+        let centre = reader.f32s(values)?;
+        let rows = n.checked_mul(values).ok_or(CalibrationError::Size)?;
+        let centred = reader.f32s(rows)?;
+        let images = reader.u32s(n)?;
+        reader.end()?;
+        if rows == 0 {
+            return Err(CalibrationError::Size);
+        }
+        Ok(Self::assemble(centre, &centred, images)?)
+    }
+}
+
+fn subtract(row: &[f32], centre: &[f32]) -> impl Iterator<Item = f32> {
+    row.iter().zip(centre).map(|(value, centre)| value - centre)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    fn random(n: usize, d: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..n * d).map(|_| rng.random_range(-1.0..1.0)).collect()
+    }
+
+    /// A bank of twelve sites of three images, all kept.
+    fn bank() -> (SiteBank, Vec<f32>) {
+        let x = random(12, 3, 1);
+        let images: Vec<u32> = (0..12).map(|site| site / 4).collect();
+        (SiteBank::fit(&x, 3, &images, 100, 0).unwrap(), x)
+    }
+
+    #[test]
+    fn a_site_is_nearest_to_itself_and_names_its_image() {
+        let (bank, x) = bank();
+        assert_eq!((bank.len(), bank.values()), (12, 3));
+        for (site, nearest) in bank.nearest(&x).into_iter().enumerate() {
+            assert_eq!((nearest.distance, nearest.image), (0.0, site as u32 / 4));
+        }
+        let moved: Vec<f32> = x[..3].iter().map(|value| value + 1e-3).collect();
+        let distance = bank.distances(&moved)[0];
+        assert!(
+            (distance - 3.0_f32.sqrt() * 1e-3).abs() < 1e-6,
+            "{distance}"
+        );
+    }
+
+    /// Far from zero `|x|^2 - 2 x m + |m|^2` has no correct digit left; the centre keeps them.
+    #[test]
+    fn distances_stay_exact_far_from_zero() {
+        let (n, d) = (200, 30);
+        let far = |x: Vec<f32>| -> Vec<f32> { x.iter().map(|value| value + 3000.0).collect() };
+        let (x, queries) = (far(random(n, d, 2)), far(random(50, d, 3)));
+        let bank = SiteBank::fit(&x, d, &vec![0; n], n, 0).unwrap();
+        for (query, got) in queries.chunks(d).zip(bank.distances(&queries)) {
+            let distance = |row: &[f32]| {
+                let squares = row.iter().zip(query).map(|(m, x)| (m - x) * (m - x));
+                squares.sum::<f32>().sqrt()
+            };
+            let least = x.chunks(d).map(distance).fold(f32::INFINITY, f32::min);
+            assert!((got - least).abs() < 1e-3, "{got} {least}");
+        }
+    }
+
+    #[test]
+    fn survives_its_file_and_refuses_a_cut_one() {
+        let (bank, _) = bank();
+        let mut bytes = Vec::new();
+        bank.encode(&mut bytes);
+        assert_eq!(SiteBank::decode(&bytes), Ok(bank));
+        for length in 0..bytes.len() {
+            let error = Err(CalibrationError::Size);
+            assert_eq!(SiteBank::decode(&bytes[..length]), error);
+        }
+        assert_eq!(SiteBank::decode(&[0xff; 64]), Err(CalibrationError::Size));
+        assert_eq!(SiteBank::decode(&[0; 16]), Err(CalibrationError::Size));
+        bytes[16..20].copy_from_slice(&f32::NAN.to_le_bytes());
+        let error = SiteBank::decode(&bytes).unwrap_err();
+        assert!(matches!(
+            error,
+            CalibrationError::Fit(FitError::NotFinite { .. })
+        ));
+    }
+
+    #[test]
+    fn sites_that_make_no_bank_are_refused_with_the_reason() {
+        let fit = |x: &[f32], images: &[u32], most: usize| {
+            SiteBank::fit(x, 2, images, most, 0)
+                .unwrap_err()
+                .to_string()
+        };
+        let few = "expected at least 1 sites to compare with, got 0";
+        assert_eq!(fit(&[], &[], 5), few);
+        assert_eq!(fit(&[0.0; 4], &[0; 2], 0), few);
+        assert_eq!(
+            fit(&[0.0; 3], &[0], 5),
+            "the sites to compare with: expected a multiple of 2 values, got 3"
+        );
+        assert_eq!(
+            fit(&[0.0; 4], &[0], 5),
+            "the images of sites: expected 2 values, got 1"
+        );
+        assert_eq!(
+            fit(&[0.0, f32::NAN], &[0], 5),
+            "the sites to compare with: expected finite values, value 1 is NaN or infinite"
+        );
+    }
+}

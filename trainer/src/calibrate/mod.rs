@@ -1,0 +1,55 @@
+//! The calibration: what scores normal images get that were kept out of fitting, and the stored images, or
+//! sites, of the fit that others are compared with.
+
+mod faults;
+mod site_rule;
+mod sites;
+mod whole;
+
+use lfbm_bundle::manifest::Manifest;
+use lfbm_detector::{Calibration, Comparison};
+use lfbm_runtime::Inference;
+
+use crate::data::{Dataset, Split};
+use crate::settings::{CalibrationSettings, IncompleteSettings};
+
+pub use faults::{FaultError, FaultKind, Faulty, Shape, draw_fault, draw_fault_of};
+pub use sites::{SitesOfImage, gathered, score_sites};
+
+/// Scores the split's calibration images, and stores its training images, or their sites, for distances
+/// to the nearest, unless the `comparison` of another calibration has stored ones.
+///
+/// # Errors
+/// When there are too few images, chains diverge, or a run fails.
+pub fn calibrate(
+    inference: &mut Inference,
+    manifest: &Manifest,
+    settings: &CalibrationSettings,
+    incomplete: &IncompleteSettings,
+    dataset: &Dataset,
+    split: &Split,
+    comparison: Option<&Comparison>,
+) -> anyhow::Result<Calibration> {
+    if manifest.representation.is_whole_image() {
+        let memory_bank = match comparison {
+            Some(Comparison::Local(local)) => Some(local.memory_bank().clone()),
+            _ => None,
+        };
+        let langevin = &manifest.langevin;
+        whole::calibrate(
+            inference,
+            langevin,
+            settings,
+            incomplete,
+            dataset,
+            split,
+            memory_bank,
+        )
+    } else {
+        let bank = match comparison {
+            Some(Comparison::Sites(sites)) => Some(sites.bank().clone()),
+            _ => None,
+        };
+        sites::calibrate(inference, manifest, settings, dataset, split, bank)
+    }
+}

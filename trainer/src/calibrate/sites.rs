@@ -1,0 +1,156 @@
+//! The calibration of a model of sites.
+
+use anyhow::{Context, ensure};
+use indicatif::ProgressBar;
+use lfbm_bundle::manifest::{Langevin, Manifest};
+use lfbm_detector::sites::{Parts, SiteBank, SiteCalibration, SiteGrid, sum_sites};
+use lfbm_detector::{Calibration, Score};
+use lfbm_runtime::{Inference, SCORE_SEED};
+use rayon::prelude::*;
+
+use super::site_rule::choose_rule;
+use crate::data::{Dataset, Split};
+use crate::representation::some_sites;
+use crate::settings::CalibrationSettings;
+
+/// Images whose sites are in memory at the same time.
+const IMAGES_AT_ONCE: usize = 16;
+/// Sites that the stored ones are chosen among, for each stored one.
+const CANDIDATES: usize = 12;
+
+/// What a model says of the sites of an image.
+pub struct SitesOfImage {
+    /// Sums over the sites.
+    pub score: Score,
+    /// Of each site.
+    pub parts: Parts,
+    /// The length of each site's x: the Mahalanobis distance of its features, since x is whitened.
+    pub lengths: Vec<f32>,
+}
+
+/// Scores the sites of images, in the order of `images`, which gives as many values at a time as whole
+/// images have.
+///
+/// # Errors
+/// When a chain diverges, or a run fails.
+pub fn score_sites(
+    inference: &mut Inference,
+    langevin: &Langevin,
+    bank: &SiteBank,
+    images: impl Iterator<Item = anyhow::Result<Vec<f32>>>,
+    mut progress: impl FnMut(usize),
+) -> anyhow::Result<Vec<SitesOfImage>> {
+    let mut all = Vec::new();
+    let values = bank.values();
+    for some in images {
+        let some = some?;
+        let x = inference.preprocess(&some)?;
+        let scores = inference.score(&x, langevin, SCORE_SEED, &mut |_| ())?;
+        ensure!(
+            scores.iter().all(|score| score.log_joint.is_finite()),
+            "some chains diverged; fit with a smaller inference.step_size"
+        );
+        let n = some.len() / inference.image().pixels();
+        let sites = scores.len() / n;
+        let images = scores.par_chunks(sites).zip(x.par_chunks(sites * values));
+        let scored: Vec<SitesOfImage> = images
+            .map(|(scores, x)| {
+                let length = |x: &[f32]| x.iter().map(|value| value * value).sum::<f32>().sqrt();
+                Ok(SitesOfImage {
+                    score: sum_sites(scores).context("an image has no site")?,
+                    parts: bank.parts(scores, x),
+                    lengths: x.chunks(values).map(length).collect(),
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        all.extend(scored);
+        progress(all.len());
+    }
+    Ok(all)
+}
+
+/// The images at `indices`, some at a time.
+pub fn gathered(
+    dataset: &Dataset,
+    indices: &[usize],
+) -> impl Iterator<Item = anyhow::Result<Vec<f32>>> {
+    let chunks = indices.chunks(IMAGES_AT_ONCE);
+    chunks.map(|indices| Ok(dataset.gather(indices)))
+}
+
+/// Stores sites of the training images unless a `bank` is given, chooses the rule by which a map and a
+/// score are made, and scores the calibration images.
+///
+/// # Errors
+/// When there are too few images, a chain diverges, or a run fails.
+pub(super) fn calibrate(
+    inference: &mut Inference,
+    manifest: &Manifest,
+    settings: &CalibrationSettings,
+    dataset: &Dataset,
+    split: &Split,
+    bank: Option<SiteBank>,
+) -> anyhow::Result<Calibration> {
+    let representation = &manifest.representation;
+    let grid = SiteGrid {
+        rows: representation.rows,
+        columns: representation.columns,
+    };
+    let bank = match bank {
+        Some(bank) => bank,
+        None => bank_of_fit(inference, manifest, settings, dataset, split)
+            .context("the fitted images make no memory bank (calibration.sites)")?,
+    };
+    let langevin = &manifest.langevin;
+    let n = split.calibration.len();
+    eprintln!("scoring {n} normal images that were kept out, site by site");
+    let bar = ProgressBar::new(n as u64);
+    let normal = score_sites(
+        inference,
+        langevin,
+        &bank,
+        gathered(dataset, &split.calibration),
+        |done| bar.set_position(done as u64),
+    )?;
+    bar.finish_and_clear();
+    let rule = choose_rule(inference, langevin, &bank, grid, dataset, split, &normal)?;
+    let (scores, parts): (Vec<Score>, Vec<Parts>) = normal
+        .into_iter()
+        .map(|image| (image.score, image.parts))
+        .unzip();
+    let sites = SiteCalibration::new(bank, grid, rule, &parts)
+        .context("the calibration images make no calibration (calibration.count)")?;
+    Ok(Calibration::from_sites(&scores, sites)?)
+}
+
+fn bank_of_fit(
+    inference: &mut Inference,
+    manifest: &Manifest,
+    settings: &CalibrationSettings,
+    dataset: &Dataset,
+    split: &Split,
+) -> anyhow::Result<SiteBank> {
+    let values = manifest.representation.values;
+    let sites = manifest.sites();
+    let most = settings.sites.saturating_mul(CANDIDATES);
+    let each = some_sites(most, split.train.len(), sites);
+    let mut x = Vec::new();
+    let mut of_image = Vec::new();
+    for (index, images) in split.train.chunks(IMAGES_AT_ONCE).enumerate() {
+        let read = inference.preprocess(&dataset.gather(images))?;
+        for (offset, image) in read.chunks(sites * values).enumerate() {
+            let number = index * IMAGES_AT_ONCE + offset;
+            for site in each.of(number) {
+                x.extend(&image[site * values..][..values]);
+                of_image.push(number as u32);
+            }
+        }
+    }
+    Ok(SiteBank::fit(
+        &x,
+        values,
+        &of_image,
+        settings.sites,
+        settings.split_seed,
+    )?)
+}

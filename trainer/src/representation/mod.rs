@@ -1,0 +1,133 @@
+//! What x is made of: from settings and normal images to the graph that a bundle holds as
+//! `preprocess.onnx`.
+
+mod features;
+mod some_sites;
+mod whitening;
+
+use anyhow::{Context, ensure};
+use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationSpec};
+use lfbm_model::{append_whitening, preprocess_graph};
+use lfbm_onnx::Graph;
+use lfbm_runtime::{Runtime, evaluate};
+use tch::{Device, Tensor};
+
+use crate::data::Dataset;
+use crate::model::host;
+use crate::settings::{RepresentationName, RepresentationSettings};
+
+pub use some_sites::some_sites;
+
+/// Whole images that are preprocessed at the same time.
+const WHOLE_AT_ONCE: usize = 4096;
+/// Images whose sites are in memory at the same time: maps of features are large.
+const IMAGES_AT_ONCE: usize = 32;
+/// Sites that the whitening is made of.
+const WHITENED: usize = 60_000;
+
+/// How x is made.
+pub struct Representation {
+    /// What it is.
+    pub spec: RepresentationSpec,
+    /// `image: [B,C,H,W]` to x.
+    pub preprocess: Graph,
+}
+
+/// Makes the representation that the settings name; features are whitened by the images at `indices`.
+///
+/// # Errors
+/// When a network is missing or not of images, or a run fails.
+pub fn fit_representation(
+    settings: &RepresentationSettings,
+    image: &ImageSpec,
+    dataset: &Dataset,
+    indices: &[usize],
+) -> anyhow::Result<Representation> {
+    if settings.kind == RepresentationName::Pixels {
+        return Ok(Representation {
+            spec: RepresentationSpec::whole_images(image),
+            preprocess: preprocess_graph(image)?,
+        });
+    }
+    let features = features::features(settings, image)?;
+    let grid = features.grid;
+    let raw = Representation {
+        spec: RepresentationSpec {
+            kind: features.kind,
+            rows: grid.rows,
+            columns: grid.columns,
+            values: grid.values,
+            network: features.network,
+        },
+        preprocess: features.graph,
+    };
+    eprintln!(
+        "features of {} images: {} sites of {} values each",
+        indices.len(),
+        grid.sites(),
+        grid.values
+    );
+    let sample = x_of(&raw, image, dataset, indices, WHITENED)?;
+    let whitening = whitening::fit_whitening(&sample, settings.components as i64)?;
+    let values = whitening.basis.shape[1];
+    Ok(Representation {
+        spec: RepresentationSpec { values, ..raw.spec },
+        preprocess: append_whitening(&raw.preprocess, &whitening)
+            .context("the features cannot be whitened")?,
+    })
+}
+
+/// x of the images at `indices`, rows of the shape that the representation's x have; of at most `most`
+/// sites, where images have sites.
+///
+/// # Errors
+/// When a run fails.
+pub fn x_of(
+    representation: &Representation,
+    image: &ImageSpec,
+    dataset: &Dataset,
+    indices: &[usize],
+    most: usize,
+) -> anyhow::Result<Tensor> {
+    let runtime = Runtime::load(None)?;
+    let spec = &representation.spec;
+    let whole = spec.is_whole_image();
+    let [c, h, w] = spec.x_shape(image);
+    let values = c * h * w;
+    let sites = spec.sites();
+    let some = some_sites(most, indices.len(), sites);
+    let mut x = Vec::new();
+    let at_once = if whole { WHOLE_AT_ONCE } else { IMAGES_AT_ONCE };
+    for (number, chunk) in indices.chunks(at_once).enumerate() {
+        let shape = [chunk.len(), image.channels, image.height, image.width];
+        let input = lfbm_onnx::Tensor::new(shape, dataset.gather(chunk));
+        for output in evaluate(&runtime, &representation.preprocess, &[input])? {
+            if whole {
+                x.extend(output.data);
+                continue;
+            }
+            for (offset, image) in output.data.chunks(sites * values).enumerate() {
+                for site in some.of(number * at_once + offset) {
+                    x.extend(&image[site * values..][..values]);
+                }
+            }
+        }
+    }
+    let shape = [(x.len() / values) as i64, c as i64, h as i64, w as i64];
+    Ok(host::to_device(&x, &shape, Device::Cpu))
+}
+
+/// Checks that a model makes images, for a `command` that draws them.
+///
+/// # Errors
+/// When its x are sites.
+pub fn check_makes_images(manifest: &Manifest, command: &str) -> anyhow::Result<()> {
+    let name = RepresentationName::from(&manifest.representation);
+    ensure!(
+        !name.has_sites(),
+        "`trainer {command}` draws images, and the model {} makes none, only {name} of their sites; name \
+         a bundle that was fitted with --representation pixels",
+        manifest.name
+    );
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Settings of what x is made of.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use lfbm_bundle::manifest::{RepresentationKind, RepresentationSpec};
+use serde::{Deserialize, Serialize};
+
+/// Settings of what x is made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepresentationSettings {
+    /// What the values of x are.
+    pub kind: RepresentationName,
+    /// Side of a tile in pixels.
+    pub tile: usize,
+    /// Principal components that the features of a site are reduced to, each of variance 1.
+    pub components: usize,
+    /// The feature network: `efficientnet-lite0`, or an ONNX file.
+    pub network: PathBuf,
+    /// Outputs of the network whose features are taken.
+    pub taps: Vec<String>,
+    /// Pixels that an image is continued by on each side, by reflection, before the network.
+    pub border: usize,
+}
+
+/// What the values of x are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RepresentationName {
+    /// The pixels of the whole image: one x an image.
+    #[default]
+    Pixels,
+    /// The pixels of tiles: one x a tile.
+    Tiles,
+    /// Histograms of gradient orientations: one x a cell of the image.
+    Orientations,
+    /// Features of a network: one x a position of its maps.
+    Network,
+}
+
+impl fmt::Display for RepresentationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl From<&RepresentationSpec> for RepresentationName {
+    fn from(spec: &RepresentationSpec) -> Self {
+        match spec.kind {
+            RepresentationKind::Pixels if spec.is_whole_image() => Self::Pixels,
+            RepresentationKind::Pixels => Self::Tiles,
+            RepresentationKind::Orientations => Self::Orientations,
+            RepresentationKind::Network => Self::Network,
+        }
+    }
+}
+
+impl RepresentationName {
+    /// Whether an image has several x.
+    pub fn has_sites(self) -> bool {
+        self != Self::Pixels
+    }
+}

@@ -1,0 +1,241 @@
+//! Models of the sites of an image, as users of the trainer meet them: fit, report, calibrate, export.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod process;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use lfbm_bundle::Bundle;
+use lfbm_bundle::manifest::Decision;
+use process::{done, refused, signal, start, text, trainer, wait_until};
+
+/// The folder of drawn cloth, with the bundle of a fit of its orientations.
+static DRAWN: LazyLock<Drawn> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sites");
+    let _ = fs::remove_dir_all(&folder);
+    let drawn = Drawn {
+        set: folder.join("cloth"),
+        bundle: folder.join("bundle"),
+    };
+    let mut draw = trainer(["draw", "--cloth", "--count", "64", "--cloth-size", "64x64"]);
+    done(draw.arg("--out").arg(&drawn.set));
+    done(&mut drawn.fit("orientations", &drawn.bundle, &[]));
+    drawn
+});
+
+struct Drawn {
+    set: PathBuf,
+    bundle: PathBuf,
+}
+
+impl Drawn {
+    /// A fit that takes seconds.
+    fn fit(&self, representation: &str, out: &Path, changes: &[&str]) -> Command {
+        let mut command = trainer(["fit", "--device", "cpu", "--image-size", "64"]);
+        command.args(["--representation", representation]);
+        command
+            .arg("--data-dir")
+            .arg(&self.set)
+            .arg("--out")
+            .arg(out);
+        let small = [
+            "model.latent_dim=4",
+            "model.width=16",
+            "learning.iterations=40",
+            "learning.batch_size=64",
+            "learning.langevin.steps=3",
+            "inference.steps=2",
+            "inference.noise_free_steps=2",
+            "calibration.sites=300",
+        ];
+        for change in small.iter().chain(changes) {
+            command.args(["--set", change]);
+        }
+        command
+    }
+
+    /// Evaluates a bundle; returns the report's folder.
+    fn evaluate(&self, bundle: &Path, out: &Path) -> PathBuf {
+        let mut evaluate = trainer(["evaluate"]);
+        evaluate.arg(bundle).arg("--data-dir").arg(&self.set);
+        done(evaluate.arg("--out").arg(out));
+        out.to_path_buf()
+    }
+
+    /// A command on the shared bundle and its images.
+    fn command(&self, name: &str) -> Command {
+        let mut command = trainer([name]);
+        command.arg(&self.bundle).arg("--data-dir").arg(&self.set);
+        command
+    }
+}
+
+/// Whether two bundles have the same weights and the same calibration.
+fn assert_equal(left: &Path, right: &Path) {
+    for name in ["weights.bin", "preprocess.onnx", "calibration.bin"] {
+        let [left, right] = [left, right].map(|bundle| fs::read(bundle.join(name)).unwrap());
+        assert!(left == right, "{name} differs");
+    }
+}
+
+#[test]
+fn drawn_cloth_is_an_inspection_data_set() {
+    let set = &DRAWN.set;
+    let count = |folder: &str| fs::read_dir(set.join(folder)).unwrap().count();
+    assert_eq!((count("train/good"), count("test/good")), (64, 16));
+    for fault in ["thread", "hole", "knot", "stain", "mispick"] {
+        assert_eq!(count(&format!("test/{fault}")), 4);
+        for index in 0..4 {
+            let file = format!("ground_truth/{fault}/{index:03}_mask.png");
+            let mask = image::open(set.join(&file)).unwrap().to_luma8();
+            assert_eq!(mask.dimensions(), (64, 64));
+            assert!(mask.pixels().any(|pixel| pixel.0 == [255]), "{file}");
+            assert!(mask.pixels().any(|pixel| pixel.0 == [0]), "{file}");
+        }
+    }
+}
+
+#[test]
+fn sizes_of_cloth_are_checked() {
+    for size in ["64", "64x", "x64", "8x64", "64x5000", "64x64x64"] {
+        let mut draw = trainer(["draw", "--cloth", "--cloth-size", size, "--out", "unused"]);
+        let output = draw.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{size}");
+        assert!(text(&output).contains("WIDTHxHEIGHT"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn a_report_has_scores_of_images_and_of_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiles = folder.path().join("tiles");
+    done(&mut DRAWN.fit("tiles", &tiles, &[]));
+    for bundle in [&DRAWN.bundle, &tiles] {
+        let report = DRAWN.evaluate(bundle, &folder.path().join("report"));
+        let json = fs::read_to_string(report.join("evaluation.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let verdict = &json["verdict"];
+        assert_eq!(verdict["score"], "sites");
+        let shares = [
+            "image_auroc",
+            "image_auprc",
+            "image_f1_max",
+            "pixel_auroc",
+            "pixel_aupro",
+            "pixel_f1_max",
+        ];
+        for name in shares {
+            let value = verdict[name].as_f64();
+            assert!(
+                value.is_some_and(|value| (0.0..=1.0).contains(&value)),
+                "{name} in {verdict}"
+            );
+        }
+        let classes = verdict["by_class"].as_object().unwrap();
+        assert_eq!(classes.len(), 5, "{verdict}");
+
+        let scores = fs::read_to_string(report.join("scores.csv")).unwrap();
+        let header = scores.lines().next().unwrap();
+        assert_eq!(
+            header,
+            "index,class,anomalous,log_joint,log_prior,log_likelihood,p_value,site_density,\
+             site_distance,patch_distance,mahalanobis,site_score,site_p_value,file"
+        );
+        assert_eq!(scores.lines().count(), 1 + 16 + 5 * 4);
+        for name in ["maps.png", "false_alarms.png", "misses.png"] {
+            let picture = image::open(report.join(name)).unwrap();
+            assert!(picture.width() >= 64 && picture.height() >= 64, "{name}");
+        }
+        assert!(!report.join("reconstructions.png").exists());
+    }
+}
+
+#[test]
+fn a_bundle_gives_the_same_scores_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let scores = ["one", "two"].map(|name| {
+        let report = DRAWN.evaluate(&DRAWN.bundle, &folder.path().join(name));
+        fs::read(report.join("scores.csv")).unwrap()
+    });
+    assert!(scores[0] == scores[1]);
+}
+
+#[test]
+fn calibration_and_export_repeat_those_of_the_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let calibrated = folder.path().join("calibrated");
+    let mut calibrate = DRAWN.command("calibrate");
+    calibrate.args(["--set", "calibration.sites=300"]);
+    done(calibrate.arg("--out").arg(&calibrated));
+    assert_equal(&calibrated, &DRAWN.bundle);
+    let manifest = Bundle::open(&calibrated).unwrap().manifest().clone();
+    assert_eq!(manifest.calibration.decision, Decision::Sites);
+
+    let exported = folder.path().join("exported");
+    let mut export = trainer(["export"]);
+    export.arg(DRAWN.bundle.with_added_extension("checkpoint"));
+    export.arg("--data-dir").arg(&DRAWN.set);
+    done(export.arg("--out").arg(&exported));
+    assert_equal(&exported, &DRAWN.bundle);
+}
+
+#[test]
+fn a_fit_that_was_stopped_goes_on_to_the_result_of_an_unbroken_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    let changes = ["learning.iterations=250", "run.checkpoint_every=5"];
+    done(&mut DRAWN.fit("orientations", &whole, &changes));
+
+    let mut process = start(&mut DRAWN.fit("orientations", &broken, &changes));
+    let checkpoint = folder.path().join("broken.checkpoint");
+    wait_until("a checkpoint", || checkpoint.is_file());
+    signal(&process, "INT");
+    assert_eq!(process.wait().unwrap().code(), Some(130));
+    assert!(!broken.exists(), "a stopped fit wrote a bundle");
+    let said = done(DRAWN.fit("orientations", &broken, &changes).arg("--resume"));
+    assert!(said.contains("resumed at iteration"), "{said}");
+    assert_equal(&broken, &whole);
+}
+
+#[test]
+fn a_fit_that_cannot_learn_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    let changes = [
+        "learning.iterations=320",
+        "learning.generator_learning_rate=1e-12",
+    ];
+    let said = refused(&mut DRAWN.fit("orientations", &out, &changes));
+    assert!(said.contains("nothing was learned"), "{said}");
+    assert!(said.contains("learning.iterations"), "{said}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn commands_that_draw_images_refuse_models_that_make_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut commands: Vec<Command> = ["reconstruct", "inpaint", "recover"]
+        .map(|name| DRAWN.command(name))
+        .into();
+    let mut draw = trainer(["draw", "--bundle"]);
+    draw.arg(&DRAWN.bundle);
+    let mut synthesize = trainer(["synthesize"]);
+    synthesize.arg(&DRAWN.bundle);
+    commands.extend([draw, synthesize]);
+    for command in &mut commands {
+        let said = refused(command.arg("--out").arg(&out));
+        assert!(
+            said.contains("makes none, only orientations of their sites")
+                && said.contains("--representation pixels"),
+            "{said}"
+        );
+    }
+    let mut fid = DRAWN.command("fid");
+    let said = refused(fid.args(["--image-size", "64", "--normal-classes", "good"]));
+    assert!(said.contains("--representation pixels"), "{said}");
+}
