@@ -94,6 +94,9 @@ fn refused_images_are_tried_again() {
         "600",
         "--steps",
         "2000",
+        // Bulk requests would wait for room instead.
+        "--priority",
+        "interactive",
         folder.to_str().unwrap(),
     ];
     let once = command(&server).args(long).args(["--retry", "0"]).output();

@@ -70,7 +70,12 @@ fn a_manifest_of_another_format_is_refused() {
         ("\"latent_dim\": 4", "\"latent_dim\": 5", ".onnx"),
         ("\"version\": 1", "\"version\": 0", "the version is zero"),
         ("\"count\": 99", "\"count\": 98", "calibration.bin"),
-        ("\"height\": 28", "\"height\": 29", "calibration.bin"),
+        (
+            "\"height\": 28",
+            "\"height\": 29",
+            "the representation has another number of values than the image",
+        ),
+        ("\"values\": 784", "\"values\": 785", "the representation"),
         ("\"sigma\"", "\"sigmoid\"", "manifest.json"),
     ] {
         assert!(text.contains(from), "{from}");
