@@ -115,7 +115,7 @@ impl RunningError {
             "nothing was learned: what the model makes is no nearer to the images (mean square error \
              {error:.3}) than their mean is ({of_mean:.3}); {kept}; fit with a smaller model.sigma, a \
              learning.langevin.step_size below {step_size:.3} or learning.langevin.adapt_step_size=true, \
-             learning.langevin.from_encoder=true, or --inference vae"
+             learning.langevin.from_encoder=true, --inference vae, or more learning.iterations"
         );
     }
 }
