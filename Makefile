@@ -83,7 +83,7 @@ $(CONSOLE_TEST)/.installed: tests/console/requirements.txt
 # LFBM_SCREENSHOTS=FOLDER keeps pictures of the page.
 .PHONY: console-test
 console-test: onnxruntime $(CONSOLE_TEST)/.installed ## Test the console in a browser; needs chromium and chromedriver
-	cargo build --bins
+	cargo build $(PACKAGES) --bins
 	LFBM_SERVER=$(CURDIR)/target/debug/lfbm-server PYTHONPATH=$(CONSOLE_TEST) \
 	  $(PYTHON) -B tests/console/test_console.py
 
