@@ -22,6 +22,10 @@ _HEADER = (
 )
 
 
+# Fields that objects of other models lack.
+_OF_SITES = {"site_score", "site_p_value", "map_threshold", "region_count"}
+
+
 class Printer(Protocol):
     """Prints scores one after the other."""
 
@@ -36,7 +40,10 @@ class JsonLines:
     """An object for each image, as soon as it is scored."""
 
     def add(self, image: str, score: Score) -> None:
-        print(json.dumps(_fields(image, score), ensure_ascii=False), flush=True)
+        fields = _fields(image, score)
+        if score.site_score is None:
+            fields = {name: value for name, value in fields.items() if name not in _OF_SITES}
+        print(json.dumps(fields, ensure_ascii=False), flush=True)
 
     def finish(self) -> None:
         pass

@@ -81,6 +81,16 @@ class Score:
     """Seconds from the first Langevin step to the score."""
     prior_unnormalized: bool
     """Whether log_prior and log_joint lack a constant of the model."""
+    false_alarm_rate: float | None = None
+    """The share of normal images that the verdict may call anomalous."""
+    site_score: float | None = None
+    """Of a model of sites: the mean of the largest values of its map; high is anomalous. So are the next three."""
+    site_p_value: float | None = None
+    """The fraction of held-out normal images whose site score is at least this one, in (0, 1]."""
+    map_threshold: float | None = None
+    """A value of the map above it is anomalous."""
+    region_count: int | None = None
+    """How many parts of the image lie above that threshold."""
 
     @property
     def anomalous(self) -> bool | None:
@@ -106,6 +116,11 @@ class Score:
             queue_s=_seconds(reply.queue_time),
             compute_s=_seconds(reply.compute_time),
             prior_unnormalized=reply.prior_unnormalized,
+            false_alarm_rate=reply.false_alarm_rate if reply.HasField("false_alarm_rate") else None,
+            site_score=reply.site_score if reply.HasField("site_score") else None,
+            site_p_value=reply.site_p_value if reply.HasField("site_p_value") else None,
+            map_threshold=reply.map_threshold if reply.HasField("map_threshold") else None,
+            region_count=len(reply.regions) if reply.HasField("site_score") else None,
         )
 
 
