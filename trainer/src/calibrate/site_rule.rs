@@ -18,11 +18,20 @@ const FAULTS: usize = 160;
 /// Images with faults that are scored at the same time.
 const AT_ONCE: usize = 16;
 
-/// Rules to choose from. Both parts weigh the same, since faults that are drawn do not tell which part sees
-/// real ones better.
-fn candidates() -> Vec<Rule> {
+/// Images that the scales of each place need: of fewer, chance makes places look alike or different, and
+/// drawn faults do not show it.
+const FEWEST_BY_PLACE: usize = 50;
+
+/// Rules to choose from, if so many images make the scales. Both parts weigh the same, since faults that are
+/// drawn do not tell which part sees real ones better.
+fn candidates(images: usize) -> Vec<Rule> {
     let mut rules = Vec::new();
-    for by_place in [false, true] {
+    let by_place: &[bool] = if images < FEWEST_BY_PLACE {
+        &[false]
+    } else {
+        &[false, true]
+    };
+    for &by_place in by_place {
         for centre in [false, true] {
             for smoothing in [0.0, 0.8, 1.6] {
                 for share in [1e-6, 0.01, 0.03] {
@@ -53,6 +62,11 @@ pub(super) fn choose_rule(
 ) -> anyhow::Result<Rule> {
     let n = normal.len();
     let (first, others) = normal.split_at(n - ranked(n));
+    let candidates = candidates(first.len());
+    if grid.sites() == 1 {
+        // There is nothing to choose: the map is one value.
+        return Ok(candidates[0]);
+    }
     let images = &split.calibration[..first.len()];
     let each = FAULTS.div_ceil(images.len().max(1)).min(4);
     eprintln!(
@@ -79,7 +93,7 @@ pub(super) fn choose_rule(
         .map(|image| &image.parts)
         .collect();
     let anomalous: Vec<bool> = (0..shown.len()).map(|index| index >= first.len()).collect();
-    let rated = candidates().into_par_iter().map(|rule| {
+    let rated = candidates.par_iter().map(|&rule| {
         let scorer = Scorer::fit(grid, rule, &scales)?;
         let scores: Vec<f64> = shown
             .iter()
@@ -90,7 +104,7 @@ pub(super) fn choose_rule(
     let rated: Vec<(Rule, f64)> = rated.collect::<anyhow::Result<_>>()?;
     // Of equals the first, which is the simplest.
     let best = rated.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
-    let (rule, auroc) = best.copied().unwrap_or((candidates()[0], f64::NAN));
+    let (rule, auroc) = best.copied().unwrap_or((candidates[0], f64::NAN));
     eprintln!(
         "drawn faults are found with AUROC {auroc:.3}: parts compared {}, smoothed over {} sites{}, pooled \
          over {} of the sites",

@@ -18,8 +18,8 @@ pub struct Rule {
     pub by_place: bool,
     /// Standard deviation, in sites, of the Gaussian that smooths the map; 0 for none, at most 64.
     pub smoothing: f64,
-    /// Whether the map's median is subtracted from it, as suits textures whose normal images differ as a
-    /// whole.
+    /// Whether the map's median is subtracted from the score, as suits textures whose normal images differ as
+    /// a whole.
     pub centre: bool,
     /// An image's score is the mean of this share of the map, the largest values; above 0, at most 1. Of
     /// however small a share, one site counts.

@@ -35,8 +35,9 @@ impl Parts {
 /// Makes a map of an image's parts, and one score of the map.
 ///
 /// Each part v_s becomes `z_s = (v_s - mean_s) / deviation_s` with the mean and the standard deviation that it
-/// has in normal images: at that place, or at any. The map is `(w_1 z_1 + w_2 z_2) / |w|`, smoothed, and
-/// less its median, where the [`Rule`] says so; the score is the mean of its largest values.
+/// has in normal images: at that place, or at any. The map is `(w_1 z_1 + w_2 z_2) / |w|`, smoothed where the
+/// [`Rule`] says so; the score is the mean of its largest values, less its median where the rule says so. The map
+/// itself keeps its level, so that its values compare between images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scorer {
     grid: SiteGrid,
@@ -110,8 +111,7 @@ impl Scorer {
     }
 
     /// The map of an image's parts, S values, high for an anomaly. It is NaN where a part is NaN, or one near
-    /// enough to be smoothed with it; in all places where the median of such a map is to be
-    /// subtracted, or a part has other than S values.
+    /// enough to be smoothed with it; in all places where a part has other than S values.
     pub fn map(&self, parts: &Parts) -> Vec<f32> {
         let sites = self.grid.sites();
         let parts = parts.values();
@@ -127,15 +127,12 @@ impl Scorer {
             weighted.sum::<f64>() / norm
         };
         let combined = (0..sites).map(combined).collect();
-        let mut map = self.grid.smooth(combined, self.rule.smoothing);
-        if self.rule.centre {
-            let median = median(&map);
-            map.iter_mut().for_each(|value| *value -= median);
-        }
+        let map = self.grid.smooth(combined, self.rule.smoothing);
         map.into_iter().map(|value| value as f32).collect()
     }
 
-    /// The score of a map: the mean of its largest values, NaN if one of all is NaN.
+    /// The score of a map: the mean of its largest values, less its median where the rule says so; NaN if a
+    /// value is NaN.
     pub fn pooled(&self, map: &[f32]) -> f64 {
         if map.is_empty() || map.iter().any(|value| value.is_nan()) {
             return f64::NAN;
@@ -145,7 +142,12 @@ impl Scorer {
         let mut values = map.to_vec();
         values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
         let largest = values[..count].iter().map(|value| f64::from(*value));
-        largest.sum::<f64>() / count as f64
+        let mean = largest.sum::<f64>() / count as f64;
+        if self.rule.centre {
+            mean - median(values)
+        } else {
+            mean
+        }
     }
 
     /// The grid's rows and columns and marks (1: by place, 2: centred) as little-endian `u64`; the
@@ -208,17 +210,13 @@ pub(super) fn check_parts<P: Borrow<Parts>>(grid: SiteGrid, images: &[P]) -> Res
     Ok(())
 }
 
-/// The median; NaN if a value is NaN.
-fn median(values: &[f64]) -> f64 {
-    if values.iter().any(|value| value.is_nan()) {
-        return f64::NAN;
-    }
-    let mut values = values.to_vec();
-    values.sort_unstable_by(f64::total_cmp);
+/// The median of values that are numbers; NaN of none.
+fn median(mut values: Vec<f32>) -> f64 {
+    values.sort_unstable_by(f32::total_cmp);
     let middle = values.len() / 2;
-    let upper = values.get(middle).copied().unwrap_or(f64::NAN);
+    let upper = values.get(middle).map_or(f64::NAN, |value| (*value).into());
     if values.len().is_multiple_of(2) && middle > 0 {
-        f64::midpoint(values[middle - 1], upper)
+        f64::midpoint(values[middle - 1].into(), upper)
     } else {
         upper
     }
@@ -287,21 +285,17 @@ mod tests {
     }
 
     #[test]
-    fn a_centred_map_has_median_zero() {
-        let centre = true;
-        let scorer = scorer(Rule { centre, ..PLAIN });
+    fn a_centred_score_is_above_the_map_s_median_and_leaves_the_map_as_it_is() {
+        let [plain, centred] = [false, true].map(|centre| scorer(Rule { centre, ..PLAIN }));
         let mut parts = flat(15.0, 10.0);
         parts.distance[3] = 50.0;
-        let map = scorer.map(&parts);
-        assert!(
-            map.iter()
-                .enumerate()
-                .all(|(site, v)| site == 3 || *v == 0.0)
-        );
-        assert!((map[3] - 10.0 / 2.0_f32.sqrt()).abs() < 1e-5);
-        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert!(median(&[]).is_nan());
+        let map = centred.map(&parts);
+        assert_eq!(map, plain.map(&parts));
+        assert!((centred.pooled(&map) - 10.0 / 2.0_f64.sqrt()).abs() < 1e-5);
+        assert_eq!(plain.pooled(&map), f64::from(map[3]));
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert!(median(Vec::new()).is_nan());
     }
 
     #[test]
