@@ -112,6 +112,7 @@ fn representation(model: &Model) -> String {
 fn kind(x: &Representation) -> &'static str {
     match x.kind() {
         RepresentationKind::Pixels => "pixels",
+        RepresentationKind::Hog => "hog",
         RepresentationKind::Orientations => "orientations",
         RepresentationKind::Network => "network",
         RepresentationKind::Unspecified => "",

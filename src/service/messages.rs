@@ -140,6 +140,7 @@ fn representation(spec: &RepresentationSpec) -> proto::Representation {
 fn representation_kind(spec: &RepresentationSpec) -> proto::RepresentationKind {
     match spec.kind {
         RepresentationKind::Pixels => proto::RepresentationKind::Pixels,
+        RepresentationKind::Hog => proto::RepresentationKind::Hog,
         RepresentationKind::Orientations => proto::RepresentationKind::Orientations,
         RepresentationKind::Network => proto::RepresentationKind::Network,
     }

@@ -230,7 +230,7 @@ fn commands_that_draw_images_refuse_models_that_make_none() {
     for command in &mut commands {
         let said = refused(command.arg("--out").arg(&out));
         assert!(
-            said.contains("makes none, only orientations of their sites")
+            said.contains("makes none: its representation is orientations")
                 && said.contains("--representation pixels"),
             "{said}"
         );

@@ -4,6 +4,7 @@
 
 use std::f64::consts::PI;
 
+use lfbm_detector::Hog;
 use lfbm_model::{
     Contrast, FeatureGrid, ImageSpec, Intake, NetworkFeatures, Normalization, Orientations,
     Representation, Whitening, append_whitening, features_graph,
@@ -84,6 +85,41 @@ fn tiles_normalise_contrast_over_the_image() {
         let square: f32 = image.iter().map(|v| v * v).sum();
         assert!((square.sqrt() - 3.0).abs() < 1e-5);
     }
+}
+
+/// Images as small as digits, ones that are averaged down, of one channel and of three, and one whose sides
+/// are no multiple of the blocks.
+#[test]
+fn a_hog_descriptor_is_that_of_distances() {
+    for (channels, height, width) in [
+        (1, 28, 28),
+        (3, 20, 31),
+        (1, 1, 7),
+        (3, 64, 96),
+        (1, 70, 45),
+    ] {
+        let spec = spec(channels, height, width);
+        let (images, x, grid) = features(&Representation::Hog, &spec);
+        let hog = Hog::new([channels, height, width]).unwrap();
+        assert_eq!((grid.rows, grid.columns, grid.values), (1, 1, hog.size()));
+        let expected: Vec<f32> = images
+            .chunks(spec.pixels())
+            .flat_map(|x| hog.of(x))
+            .collect();
+        expect_close(&x.data, &expected, 2e-4);
+    }
+}
+
+#[test]
+fn an_image_without_an_edge_has_a_hog_descriptor_of_zeros() {
+    let spec = spec(1, 16, 16);
+    let (graph, _) = features_graph(&Representation::Hog, &spec).unwrap();
+    let x = run(&graph, &spec, &[0.4; 512]);
+    assert!(
+        x.data.iter().all(|value| value.abs() < 1e-2),
+        "{:?}",
+        x.data
+    );
 }
 
 /// The share of position `at` in the window from `start` to `end`.

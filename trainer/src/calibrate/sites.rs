@@ -13,8 +13,8 @@ use crate::data::{Dataset, Split};
 use crate::representation::some_sites;
 use crate::settings::CalibrationSettings;
 
-/// Images whose sites are in memory at the same time.
-const IMAGES_AT_ONCE: usize = 16;
+/// Sites that are in memory at the same time, but for those of the last image.
+const SITES_AT_ONCE: usize = 16_384;
 /// Sites that the stored ones are chosen among, for each stored one.
 const CANDIDATES: usize = 12;
 
@@ -24,7 +24,8 @@ pub struct SitesOfImage {
     pub score: Score,
     /// Of each site.
     pub parts: Parts,
-    /// The length of each site's x: the Mahalanobis distance of its features, since x is whitened.
+    /// The length of each site's x: its distance from the mean, and where x is whitened, the Mahalanobis
+    /// distance of its features.
     pub lengths: Vec<f32>,
 }
 
@@ -69,13 +70,18 @@ pub fn score_sites(
     Ok(all)
 }
 
-/// The images at `indices`, some at a time.
+/// The images at `indices`, of `sites` sites each, some at a time.
 pub fn gathered(
     dataset: &Dataset,
     indices: &[usize],
+    sites: usize,
 ) -> impl Iterator<Item = anyhow::Result<Vec<f32>>> {
-    let chunks = indices.chunks(IMAGES_AT_ONCE);
+    let chunks = indices.chunks(images_at_once(sites));
     chunks.map(|indices| Ok(dataset.gather(indices)))
+}
+
+fn images_at_once(sites: usize) -> usize {
+    (SITES_AT_ONCE / sites.max(1)).max(1)
 }
 
 /// Stores sites of the training images unless a `bank` is given, chooses the rule by which a map and a
@@ -109,7 +115,7 @@ pub(super) fn calibrate(
         inference,
         langevin,
         &bank,
-        gathered(dataset, &split.calibration),
+        gathered(dataset, &split.calibration, grid.sites()),
         |done| bar.set_position(done as u64),
     )?;
     bar.finish_and_clear();
@@ -136,10 +142,11 @@ fn bank_of_fit(
     let each = some_sites(most, split.train.len(), sites);
     let mut x = Vec::new();
     let mut of_image = Vec::new();
-    for (index, images) in split.train.chunks(IMAGES_AT_ONCE).enumerate() {
+    let at_once = images_at_once(sites);
+    for (index, images) in split.train.chunks(at_once).enumerate() {
         let read = inference.preprocess(&dataset.gather(images))?;
         for (offset, image) in read.chunks(sites * values).enumerate() {
-            let number = index * IMAGES_AT_ONCE + offset;
+            let number = index * at_once + offset;
             for site in each.of(number) {
                 x.extend(&image[site * values..][..values]);
                 of_image.push(number as u32);

@@ -194,7 +194,7 @@ pub(super) fn score(
         }
         Comparison::Sites(sites) => {
             let langevin = &bundle.manifest().langevin;
-            let images = gathered(dataset, indices);
+            let images = gathered(dataset, indices, bundle.manifest().sites());
             let images = score_sites(inference, langevin, sites.bank(), images, progress)?;
             let scored = images.into_iter().map(|image| of_sites(sites, image));
             scored.collect::<anyhow::Result<_>>()?

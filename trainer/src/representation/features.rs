@@ -46,6 +46,10 @@ pub(super) fn features(
             let (graph, grid) = features_graph(&tiles, image)?;
             (RepresentationKind::Pixels, None, graph, grid)
         }
+        RepresentationName::Hog => {
+            let (graph, grid) = features_graph(&Representation::Hog, image)?;
+            (RepresentationKind::Hog, None, graph, grid)
+        }
         RepresentationName::Orientations => {
             let orientations = Representation::Orientations(Orientations::default());
             let (graph, grid) = features_graph(&orientations, image)?;

@@ -6,7 +6,7 @@ mod some_sites;
 mod whitening;
 
 use anyhow::{Context, ensure};
-use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationSpec};
+use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationKind, RepresentationSpec};
 use lfbm_model::{append_whitening, preprocess_graph};
 use lfbm_onnx::Graph;
 use lfbm_runtime::{Runtime, evaluate};
@@ -15,6 +15,8 @@ use tch::{Device, Tensor};
 use crate::data::Dataset;
 use crate::model::host;
 use crate::settings::{RepresentationName, RepresentationSettings};
+
+use whitening::{Scaling, fit_whitening};
 
 pub use some_sites::some_sites;
 
@@ -68,12 +70,18 @@ pub fn fit_representation(
         grid.values
     );
     let sample = x_of(&raw, image, dataset, indices, WHITENED)?;
-    let whitening = whitening::fit_whitening(&sample, settings.components as i64)?;
+    // Digits differ in where their large components are; equal weight of small ones is noise there.
+    let scaling = if features.kind == RepresentationKind::Hog {
+        Scaling::Proportional
+    } else {
+        Scaling::Whitened
+    };
+    let whitening = fit_whitening(&sample, settings.components as i64, scaling)?;
     let values = whitening.basis.shape[1];
     Ok(Representation {
         spec: RepresentationSpec { values, ..raw.spec },
         preprocess: append_whitening(&raw.preprocess, &whitening)
-            .context("the features cannot be whitened")?,
+            .context("the features cannot be reduced")?,
     })
 }
 
@@ -125,8 +133,8 @@ pub fn check_makes_images(manifest: &Manifest, command: &str) -> anyhow::Result<
     let name = RepresentationName::from(&manifest.representation);
     ensure!(
         !name.has_sites(),
-        "`trainer {command}` draws images, and the model {} makes none, only {name} of their sites; name \
-         a bundle that was fitted with --representation pixels",
+        "`trainer {command}` draws images, and the model {} makes none: its representation is {name}; name a \
+         bundle that was fitted with --representation pixels",
         manifest.name
     );
     Ok(())

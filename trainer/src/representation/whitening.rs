@@ -1,4 +1,4 @@
-//! Whitening of features: standardised, then their principal components, each of variance 1.
+//! The linear map from features to x: their principal components, scaled.
 
 use anyhow::ensure;
 use lfbm_model::Whitening;
@@ -12,19 +12,36 @@ const SMALLEST_DEVIATION: f64 = 1e-3;
 /// Components of less than this part of the largest variance are rounding errors.
 const SMALLEST_VARIANCE: f64 = 1e-6;
 
-/// The whitening of features of sites, rows of n values, to the first `components` components, or as many
-/// as there are.
+/// How principal components are scaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scaling {
+    /// Features are standardised, and their components have variance 1.
+    Whitened,
+    /// Features are taken as they are, and their components keep their proportions; the mean of their
+    /// variances is 1.
+    Proportional,
+}
+
+/// The map of features of sites, rows of n values, to the first `components` components, or as many as
+/// there are.
 ///
 /// # Errors
 /// When the features do not vary, or are not finite.
-pub(super) fn fit_whitening(features: &Tensor, components: i64) -> anyhow::Result<Whitening> {
+pub(super) fn fit_whitening(
+    features: &Tensor,
+    components: i64,
+    scaling: Scaling,
+) -> anyhow::Result<Whitening> {
     let rows = features.flatten(1, -1);
     ensure!(
         rows.isfinite().all().int64_value(&[]) == 1,
         "the features of an image are not finite"
     );
     let mean = rows.mean_dim([0_i64].as_slice(), true, Kind::Float);
-    let deviation = rows.std_dim([0_i64].as_slice(), true, true) + SMALLEST_DEVIATION;
+    let deviation = match scaling {
+        Scaling::Whitened => rows.std_dim([0_i64].as_slice(), true, true) + SMALLEST_DEVIATION,
+        Scaling::Proportional => mean.ones_like(),
+    };
     let standard = (&rows - &mean) / &deviation;
     let found = Components::of(&standard, components);
     let variances = &found.variances;
@@ -35,11 +52,16 @@ pub(super) fn fit_whitening(features: &Tensor, components: i64) -> anyhow::Resul
     );
     let kept = variances.gt(largest * SMALLEST_VARIANCE).sum(Kind::Int64);
     let kept = kept.int64_value(&[]);
-    let basis = found.basis.narrow(1, 0, kept) / variances.narrow(0, 0, kept).sqrt();
+    let variances = variances.narrow(0, 0, kept);
+    let scales = match scaling {
+        Scaling::Whitened => variances.sqrt(),
+        Scaling::Proportional => variances.mean(Kind::Float).sqrt().expand_as(&variances),
+    };
+    let basis = found.basis.narrow(1, 0, kept) / scales;
     // (f - mean) / deviation - mean of that, which is 0 but for rounding, times the basis.
     let basis = basis / deviation.transpose(0, 1);
     Ok(Whitening {
         mean: host::to_host(&mean.view([-1])),
-        basis: host::to_host(&basis),
+        basis: host::to_host(&basis.contiguous()),
     })
 }

@@ -18,6 +18,9 @@ const NOISE_START_DEFAULTS: &str = include_str!("../../configs/noise-start.toml"
 /// `trainer/configs/sites.toml`, what a `representation.kind` of several x an image changes in them.
 const SITE_DEFAULTS: &str = include_str!("../../configs/sites.toml");
 
+/// `trainer/configs/hog.toml`, what `representation.kind = "hog"` changes in them.
+const HOG_DEFAULTS: &str = include_str!("../../configs/hog.toml");
+
 impl Settings {
     /// The defaults, changed by `file`, changed by each `section.key=value` of `changes`.
     ///
@@ -42,8 +45,10 @@ impl Settings {
         let kind = changed
             .get("representation")
             .and_then(|representation| representation.get("kind")?.as_str());
-        if kind.is_some_and(|kind| kind != "pixels") {
-            merge(&mut table, parse("the defaults of sites", SITE_DEFAULTS)?);
+        match kind {
+            None | Some("pixels") => {}
+            Some("hog") => merge(&mut table, parse("the defaults of hog", HOG_DEFAULTS)?),
+            Some(_) => merge(&mut table, parse("the defaults of sites", SITE_DEFAULTS)?),
         }
         let learning = changed.get("learning");
         let inference = learning.and_then(|learning| learning.get("inference"));

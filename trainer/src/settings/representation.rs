@@ -14,7 +14,8 @@ pub struct RepresentationSettings {
     pub kind: RepresentationName,
     /// Side of a tile in pixels.
     pub tile: usize,
-    /// Principal components that the features of a site are reduced to, each of variance 1.
+    /// Principal components that the features of a site are reduced to, each of variance 1; those of
+    /// HOG descriptors keep their proportions, and have variance 1 in the mean.
     pub components: usize,
     /// The feature network: `efficientnet-lite0`, or an ONNX file.
     pub network: PathBuf,
@@ -31,6 +32,8 @@ pub enum RepresentationName {
     /// The pixels of the whole image: one x an image.
     #[default]
     Pixels,
+    /// The HOG descriptor of the whole image: one x an image.
+    Hog,
     /// The pixels of tiles: one x a tile.
     Tiles,
     /// Histograms of gradient orientations: one x a cell of the image.
@@ -50,6 +53,7 @@ impl From<&RepresentationSpec> for RepresentationName {
         match spec.kind {
             RepresentationKind::Pixels if spec.is_whole_image() => Self::Pixels,
             RepresentationKind::Pixels => Self::Tiles,
+            RepresentationKind::Hog => Self::Hog,
             RepresentationKind::Orientations => Self::Orientations,
             RepresentationKind::Network => Self::Network,
         }
@@ -57,7 +61,7 @@ impl From<&RepresentationSpec> for RepresentationName {
 }
 
 impl RepresentationName {
-    /// Whether an image has several x.
+    /// Whether x are of the sites of a grid; that of a HOG descriptor has one.
     pub fn has_sites(self) -> bool {
         self != Self::Pixels
     }

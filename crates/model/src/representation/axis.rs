@@ -63,6 +63,61 @@ impl AxisMap {
         }
     }
 
+    /// Each position, and the ones before and after it, times `taps`: the one before, itself, the one
+    /// after. Beyond the ends a value stays as it is there.
+    pub(super) fn stencil(length: usize, taps: [f64; 3]) -> Self {
+        let mut weights = vec![0.0; length * length];
+        let last = length.saturating_sub(1);
+        for (position, row) in weights.chunks_exact_mut(length.max(1)).enumerate() {
+            let places = [
+                position.saturating_sub(1),
+                position,
+                (position + 1).min(last),
+            ];
+            for (place, tap) in places.into_iter().zip(taps) {
+                row[place] += tap;
+            }
+        }
+        Self {
+            inputs: length,
+            outputs: length,
+            weights,
+        }
+    }
+
+    /// Sums weighted by a Gaussian of standard deviation `sigma` around each centre, to `radius` positions
+    /// on both sides, as far as they are on the axis.
+    pub(super) fn gaussians(
+        inputs: usize,
+        centres: impl Iterator<Item = usize>,
+        sigma: f64,
+        radius: usize,
+    ) -> Self {
+        let mut weights = Vec::new();
+        let mut outputs = 0;
+        for centre in centres {
+            weights.extend((0..inputs).map(|position| {
+                let apart = position.abs_diff(centre);
+                if apart > radius {
+                    0.0
+                } else {
+                    (-0.5 * (apart as f64 / sigma).powi(2)).exp()
+                }
+            }));
+            outputs += 1;
+        }
+        Self {
+            inputs,
+            outputs,
+            weights,
+        }
+    }
+
+    /// How many positions it makes.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
     /// This map, then `next`, whose inputs are this one's outputs.
     pub(super) fn then(&self, next: &Self) -> Self {
         let mut weights = vec![0.0; next.outputs * self.inputs];

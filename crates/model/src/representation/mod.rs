@@ -3,6 +3,7 @@
 //! row, of D values each.
 
 mod axis;
+mod hog;
 mod network;
 mod orientations;
 mod sites;
@@ -24,6 +25,8 @@ use crate::image::{Contrast, ImageSpec};
 /// What the values of a site are.
 #[derive(Clone, Debug)]
 pub enum Representation<'a> {
+    /// The HOG descriptor of the whole image, its only site.
+    Hog,
     /// Features of a convolutional network.
     Network(NetworkFeatures<'a>),
     /// Histograms of gradient orientations.
@@ -60,6 +63,7 @@ pub fn features_graph(
         ));
     }
     let (mut graph, values) = match representation {
+        Representation::Hog => hog::graph(spec)?,
         Representation::Network(features) => features.graph(spec)?,
         Representation::Orientations(orientations) => orientations.graph(spec)?,
         Representation::Tiles { side } => tiles::graph(*side, spec)?,

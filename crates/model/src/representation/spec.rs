@@ -31,6 +31,8 @@ pub struct RepresentationSpec {
 pub enum RepresentationKind {
     /// Pixels: of the whole image, or of a tile.
     Pixels,
+    /// Principal components of the HOG descriptor of the whole image.
+    Hog,
     /// Histograms of gradient orientations around a site.
     Orientations,
     /// Features that a network computes at a site.
@@ -42,6 +44,7 @@ impl RepresentationKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pixels => "pixels",
+            Self::Hog => "hog",
             Self::Orientations => "orientations",
             Self::Network => "network",
         }
