@@ -1,10 +1,11 @@
 //! One call an image, several at once.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use lfbm_console::one_line;
 use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_wire::{Image, Priority, Tensor};
@@ -22,6 +23,17 @@ use crate::stop::Stop;
 pub(crate) struct ImageArgs {
     #[command(flatten)]
     input: InputArgs,
+    /// Further attempts for an image, when the server is overloaded or unavailable, or the
+    /// connection breaks
+    #[arg(long, default_value_t = 3)]
+    retry: u32,
+    #[command(flatten)]
+    pub(crate) call: CallArgs,
+}
+
+/// How the server is asked about images, wherever they come from.
+#[derive(Args)]
+pub(crate) struct CallArgs {
     #[command(flatten)]
     mask: MaskArgs,
     /// Which requests the server prefers when it has much to do; bulk for several images, else
@@ -31,10 +43,6 @@ pub(crate) struct ImageArgs {
     /// Requests that are under way at once
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Further attempts for an image, when the server is overloaded or unavailable, or the
-    /// connection breaks
-    #[arg(long, default_value_t = 3)]
-    retry: u32,
     #[command(flatten)]
     pub(crate) inference: InferenceArgs,
 }
@@ -51,9 +59,35 @@ pub(crate) struct Calls {
     pub(crate) priority: Priority,
     masks: Masks,
     pub(crate) images: Vec<PathBuf>,
-    concurrency: usize,
+    /// Calls in flight at once.
+    pub(crate) at_once: usize,
     retry: u32,
     stop: Stop,
+}
+
+impl CallArgs {
+    /// The masks that the flags name.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn masks(&self) -> anyhow::Result<Masks> {
+        self.mask.read()
+    }
+
+    /// The priority of one image or of several.
+    pub(crate) fn priority(&self, several: bool) -> Priority {
+        match self.priority {
+            Some(PriorityName::Interactive) => Priority::Interactive,
+            Some(PriorityName::Bulk) => Priority::Bulk,
+            None if several => Priority::Bulk,
+            None => Priority::Interactive,
+        }
+    }
+
+    /// Requests that are under way at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.concurrency.into()
+    }
 }
 
 impl ImageArgs {
@@ -63,40 +97,60 @@ impl ImageArgs {
         connector: &Connector,
         stop: &Stop,
     ) -> anyhow::Result<Calls> {
-        stop.or(self.connect(connector, stop)).await
+        let connect = async {
+            let images = self.input.find()?;
+            self.connect(connector, stop, Some(images)).await
+        };
+        stop.or(connect).await
     }
 
-    async fn connect(&self, connector: &Connector, stop: &Stop) -> anyhow::Result<Calls> {
-        let images = self.input.find()?;
-        let masks = self.mask.read()?;
-        let client = connector.detector().await?;
-        let priority = match self.priority {
-            Some(PriorityName::Interactive) => Priority::Interactive,
-            Some(PriorityName::Bulk) => Priority::Bulk,
-            None if images.len() > 1 => Priority::Bulk,
-            None => Priority::Interactive,
-        };
+    /// Connects, for images that come one after the other, unless `stop` comes.
+    pub(crate) async fn prepare_for_frames(
+        &self,
+        connector: &Connector,
+        stop: &Stop,
+    ) -> anyhow::Result<Calls> {
+        stop.or(self.connect(connector, stop, None)).await
+    }
+
+    /// Connects, for so many images, or for any number of them.
+    async fn connect(
+        &self,
+        connector: &Connector,
+        stop: &Stop,
+        images: Option<Vec<PathBuf>>,
+    ) -> anyhow::Result<Calls> {
+        let count = images.as_ref().map_or(usize::MAX, Vec::len);
         Ok(Calls {
-            client,
-            priority,
-            masks,
-            images,
-            concurrency: self.concurrency.into(),
+            masks: self.call.masks()?,
+            client: connector.detector().await?,
+            priority: self.call.priority(count > 1),
+            images: images.unwrap_or_default(),
+            at_once: self.call.concurrency().min(count),
             retry: self.retry,
             stop: stop.clone(),
         })
     }
 }
 
-impl Calls {
-    /// Calls in flight at once.
-    pub(crate) fn at_once(&self) -> u32 {
-        self.concurrency.min(self.images.len()) as u32
-    }
+/// What became of images.
+pub(crate) struct Tally {
+    /// Those that have an answer or an error.
+    pub(crate) done: usize,
+    /// Those that have an error.
+    pub(crate) failed: usize,
+    /// Whether a signal came before the end.
+    pub(crate) stopped: bool,
+}
 
+impl Calls {
     /// An image and its mask.
     pub(crate) fn read(&self, path: &Path) -> anyhow::Result<(Image, Option<Tensor>)> {
-        let file = read_file(path)?;
+        self.with_mask(read_file(path)?)
+    }
+
+    /// The image in a file, and its mask.
+    pub(crate) fn with_mask(&self, file: Vec<u8>) -> anyhow::Result<(Image, Option<Tensor>)> {
         let mask = self.masks.of(&file)?;
         Ok((encoded(file), mask))
     }
@@ -118,36 +172,73 @@ impl Calls {
         mut take: impl FnMut(&'a Path, T) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let images = &self.images;
-        let mut answers = stream::iter(images)
-            .map(async |image| (image, ask(image).await))
-            .buffered(self.concurrency);
-        let (mut failed, mut done) = (0, 0);
+        let name = |image: &&Path| image.display().to_string();
+        let tally = if let [image] = &images[..] {
+            let answered = tokio::select! {
+                answer = ask(image) => Some(answer),
+                () = self.stop.comes() => None,
+            };
+            if let Some(answer) = answered {
+                return take(image, answer.with_context(|| name(&image.as_path()))?);
+            }
+            Tally {
+                done: 0,
+                failed: 0,
+                stopped: true,
+            }
+        } else {
+            let answers = stream::iter(images)
+                .map(async |image| (image.as_path(), ask(image).await))
+                .buffered(self.at_once.max(1));
+            self.take_all(answers, name, take).await?
+        };
+        ensure!(
+            !tally.stopped,
+            "stopped: {} of {} images have no answer",
+            images.len() - tally.done,
+            images.len()
+        );
+        ensure!(
+            tally.failed == 0,
+            "{} of {} images have no answer",
+            tally.failed,
+            images.len()
+        );
+        Ok(())
+    }
+
+    /// Passes answers to `take` as they come, until the last or a signal. Those that are errors are reported.
+    pub(crate) async fn take_all<N, T>(
+        &self,
+        answers: impl Stream<Item = (N, anyhow::Result<T>)>,
+        name: impl Fn(&N) -> String,
+        mut take: impl FnMut(N, T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Tally> {
+        let mut answers = pin!(answers);
+        let mut tally = Tally {
+            done: 0,
+            failed: 0,
+            stopped: false,
+        };
         loop {
             let next = tokio::select! {
                 next = answers.next() => next,
                 () = self.stop.comes() => {
-                    let left = images.len() - done;
-                    bail!("stopped: {left} of {} images have no answer", images.len());
+                    tally.stopped = true;
+                    return Ok(tally);
                 }
             };
-            let Some((image, answer)) = next else { break };
-            done += 1;
+            let Some((image, answer)) = next else {
+                return Ok(tally);
+            };
+            tally.done += 1;
             match answer {
                 Ok(answer) => take(image, answer)?,
-                Err(error) if images.len() == 1 => {
-                    return Err(error.context(image.display().to_string()));
-                }
                 Err(error) => {
-                    failed += 1;
-                    eprintln!("lfbm: {}: {}", image.display(), one_line(error.as_ref()));
+                    tally.failed += 1;
+                    eprintln!("lfbm: {}: {}", name(&image), one_line(error.as_ref()));
                 }
             }
         }
-        ensure!(
-            failed == 0,
-            "{failed} of {} images have no answer",
-            images.len()
-        );
-        Ok(())
     }
 }

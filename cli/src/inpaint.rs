@@ -38,7 +38,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let calls = args.images.prepare(connector, stop).await?;
     args.out.keep_apart(&calls.images)?;
-    let inference = &args.images.inference;
+    let inference = &args.images.call.inference;
     let ask = async |image: &Path| {
         let (image, mask) = calls.read(image)?;
         let request = InpaintRequest {

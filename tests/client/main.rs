@@ -8,6 +8,7 @@ mod common;
 mod bench;
 mod connection;
 mod errors;
+mod frames;
 mod inputs;
 mod made;
 mod score;

@@ -65,7 +65,11 @@ fn a_command_that_waits_for_a_dead_server_ends() {
 #[test]
 fn a_command_that_reads_standard_input_ends() {
     let (server, _scratch) = serve(&[]);
-    for args in [["score", "-"], ["score", "--files-from=-"]] {
+    for args in [
+        ["score", "-"],
+        ["score", "--files-from=-"],
+        ["score", "--frames=-"],
+    ] {
         for (name, code) in CODES {
             let mut command = command(&server);
             let mut child = command.args(args).stdin(Stdio::piped()).spawn().unwrap();

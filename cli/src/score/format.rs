@@ -1,5 +1,6 @@
 //! Scores as a table, JSON or CSV.
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, Color, Table};
 use lfbm_wire::{ScoreResponse, Verdict};
@@ -43,8 +44,9 @@ const SITES_HEADER: [&str; 9] = [
 #[derive(Args)]
 pub(crate) struct FormatArgs {
     /// A table at the end, or a JSON object or a CSV row an image, as soon as it is scored
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// [default: table, for --frames json]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Short for --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -71,16 +73,25 @@ pub(super) enum Printer {
 }
 
 impl Printer {
-    pub(super) fn new(args: &FormatArgs) -> Self {
-        match args.format {
+    /// For images whose number is known, or for the frames of a stream, which may have no end.
+    ///
+    /// # Errors
+    /// When frames are to be shown at the end.
+    pub(super) fn new(args: &FormatArgs, frames: bool) -> anyhow::Result<Self> {
+        let default = if frames { Format::Json } else { Format::Table };
+        let format = args.format.unwrap_or(default);
+        Ok(match format {
             _ if args.json => Self::Json,
             Format::Json => Self::Json,
             Format::Csv => Self::Csv { has_header: false },
+            Format::Table if frames => {
+                bail!("--format: expected json or csv with --frames, got table, which needs an end")
+            }
             Format::Table => Self::Table {
                 table: None,
                 unnormalized: false,
             },
-        }
+        })
     }
 
     /// Takes the score of the next image.

@@ -1,7 +1,9 @@
 //! `lfbm score`.
 
 mod format;
+mod frames;
 mod located;
+mod scorer;
 mod stream;
 
 use std::path::Path;
@@ -10,16 +12,16 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::Args;
 use lfbm_wire::{ScoreResponse, Verdict};
-use tonic::{Request, Response};
+use tonic::Response;
 
 pub(crate) use self::format::score_object;
 use self::format::{FormatArgs, Printer};
+use self::frames::FrameArgs;
 pub(crate) use self::located::describe;
-use self::stream::ScoreStream;
-use crate::calls::ImageArgs;
-use crate::connection::{Connector, WithoutDeadline};
+pub(crate) use self::scorer::Scorer;
+use crate::calls::{Calls, ImageArgs};
+use crate::connection::Connector;
 use crate::inference::VerdictArgs;
-use crate::status::timed_out;
 use crate::stop::Stop;
 
 /// With --fail-on-anomaly.
@@ -31,12 +33,13 @@ Examples:
   find . -name '*.png' -print0 | lfbm score --files-from - --json
   lfbm score --fail-on-anomaly part.png || echo 'look at it'
   lfbm score --false-alarm-rate 0.01 parts/
+  ffmpeg -i rtsp://camera/stream -vf fps=5 -f image2pipe -c:v mjpeg - | lfbm score --frames -
 
 Exit codes: 0 every image has a score; 1 some have none; 2 usage; 3 with --fail-on-anomaly, every
 image has a verdict and at least one is anomalous.";
 
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("images", |images| images.required_unless_present("frames")))]
 pub(crate) struct ScoreArgs {
     #[command(flatten)]
     format: FormatArgs,
@@ -48,6 +51,8 @@ pub(crate) struct ScoreArgs {
     #[arg(long)]
     map: bool,
     #[command(flatten)]
+    frames: FrameArgs,
+    #[command(flatten)]
     verdict: VerdictArgs,
     #[command(flatten)]
     images: ImageArgs,
@@ -58,49 +63,73 @@ pub(crate) async fn run(
     args: &ScoreArgs,
     stop: &Stop,
 ) -> anyhow::Result<ExitCode> {
-    let calls = args.images.prepare(connector, stop).await?;
-    let inference = &args.images.inference;
-    let open = || ScoreStream::new(calls.client.clone(), connector.timeout());
-    let stream = (calls.images.len() > 1).then(open);
-    let ask = async |image: &Path| {
-        let (image, mask) = calls.read(image)?;
-        let mut request = inference.score_request(image, calls.priority);
-        request.mask = mask;
-        request.map = args.map;
-        request.false_alarm_rate = args.verdict.false_alarm_rate;
-        let call = async || {
-            if let Some(stream) = &stream
-                && let Some(answer) = stream.score(request.clone()).await
-            {
-                return answer.map(Response::new);
-            }
-            // Those that were in the stream with it have its time together, as in there.
-            let mut call = Request::new(request.clone());
-            call.extensions_mut().insert(WithoutDeadline);
-            let timeout = connector.timeout() * calls.at_once();
-            let answer = tokio::time::timeout(timeout, calls.client.clone().score(call)).await;
-            answer.unwrap_or_else(|_| Err(timed_out()))
-        };
-        calls.call(call).await
+    let mut seen = Seen {
+        printer: Printer::new(&args.format, args.frames.source().is_some())?,
+        anomalous: false,
+        judged: true,
     };
-    let mut printer = Printer::new(&args.format);
-    let (mut anomalous, mut judged) = (false, true);
-    let take = |image: &Path, reply: ScoreResponse| {
-        anomalous |= reply.verdict() == Verdict::Anomalous;
-        judged &= reply.verdict() != Verdict::Unspecified;
-        printer.add(&image.display().to_string(), &reply)
+    let result = match args.frames.source() {
+        Some(source) => {
+            let calls = args.images.prepare_for_frames(connector, stop).await?;
+            let scorer = scorer(connector, args, &calls);
+            frames::score(&args.frames, source, &calls, &scorer, &mut seen).await
+        }
+        None => {
+            let calls = args.images.prepare(connector, stop).await?;
+            score_files(&calls, &scorer(connector, args, &calls), &mut seen).await
+        }
     };
-    let result = calls.for_each(ask, take).await;
-    printer.finish()?;
+    seen.printer.finish()?;
     result?;
     ensure!(
-        judged || !args.fail_on_anomaly,
+        seen.judged || !args.fail_on_anomaly,
         "there is no verdict for --fail-on-anomaly, because the inference parameters differ from \
          the model's or pixels are hidden; leave out these flags, or --fail-on-anomaly"
     );
-    Ok(if args.fail_on_anomaly && anomalous {
+    Ok(if args.fail_on_anomaly && seen.anomalous {
         ExitCode::from(ANOMALOUS)
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What the images so far say.
+struct Seen {
+    printer: Printer,
+    /// Whether one of them is anomalous.
+    anomalous: bool,
+    /// Whether all of them have a verdict.
+    judged: bool,
+}
+
+impl Seen {
+    fn take(&mut self, image: &str, reply: &ScoreResponse) -> anyhow::Result<()> {
+        self.anomalous |= reply.verdict() == Verdict::Anomalous;
+        self.judged &= reply.verdict() != Verdict::Unspecified;
+        self.printer.add(image, reply)
+    }
+}
+
+fn scorer<'a>(connector: &Connector, args: &'a ScoreArgs, calls: &Calls) -> Scorer<'a> {
+    Scorer::new(
+        calls.client.clone(),
+        connector.timeout(),
+        calls.at_once,
+        &args.images.call.inference,
+        calls.priority,
+    )
+    .with_map(args.map)
+    .with_false_alarm_rate(args.verdict.false_alarm_rate)
+}
+
+async fn score_files(calls: &Calls, scorer: &Scorer<'_>, seen: &mut Seen) -> anyhow::Result<()> {
+    let ask = async |path: &Path| {
+        let (image, mask) = calls.read(path)?;
+        let request = scorer.request(image, mask);
+        calls
+            .call(async || scorer.attempt(&request).await.map(Response::new))
+            .await
+    };
+    let take = |path: &Path, reply| seen.take(&path.display().to_string(), &reply);
+    calls.for_each(ask, take).await
 }

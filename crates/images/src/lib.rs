@@ -16,6 +16,7 @@ mod colour;
 mod error;
 pub mod folder;
 mod format;
+pub mod frames;
 mod header;
 mod ifd;
 mod intake;
