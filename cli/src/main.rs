@@ -20,6 +20,7 @@ mod sample;
 mod score;
 mod status;
 mod stop;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,8 @@ struct Cli {
 enum Command {
     /// Score images: how likely is each, under a model of normal images?
     Score(score::ScoreArgs),
+    /// Score the images that appear in a folder, each once, into a file
+    Watch(watch::WatchArgs),
     /// Show where images differ from what the model expects, as heatmaps
     Explain(explain::ExplainArgs),
     /// Complete images whose pixels are hidden in part
@@ -93,6 +96,7 @@ async fn run(cli: &Cli, stop: &Stop) -> anyhow::Result<ExitCode> {
     let connector = || Connector::new(&cli.connection);
     match &cli.command {
         Command::Score(args) => return score::run(&connector()?, args, stop).await,
+        Command::Watch(args) => return watch::run(&connector()?, args, stop).await,
         Command::Explain(args) => explain::run(&connector()?, args, stop).await?,
         Command::Inpaint(args) => inpaint::run(&connector()?, args, stop).await?,
         Command::Sample(args) => stop.or(sample::run(&connector()?, args)).await?,

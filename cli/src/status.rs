@@ -140,7 +140,7 @@ fn is_transient(status: &Status) -> bool {
 }
 
 /// The server's RetryInfo, and at least a random part of an exponential back-off.
-fn delay(status: &Status, attempt: u32) -> Duration {
+pub(crate) fn delay(status: &Status, attempt: u32) -> Duration {
     let back_off = FIRST_BACK_OFF.saturating_mul(2_u32.saturating_pow(attempt));
     let back_off = back_off.min(LONGEST_BACK_OFF);
     let back_off = back_off.mul_f64(rand::rng().random_range(0.5..1.0));

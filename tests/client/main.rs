@@ -15,6 +15,8 @@ mod score;
 mod settings;
 mod sites;
 mod stop;
+mod watch;
+mod webhook;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

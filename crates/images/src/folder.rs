@@ -161,6 +161,18 @@ impl fmt::Display for LeftOut {
 /// # Errors
 /// When the folder itself cannot be read.
 pub fn find(folder: &Path) -> io::Result<Found> {
+    walk(folder, left_out)
+}
+
+/// The same, without a look into the files: those that [`left_out`] would leave out are among the images.
+///
+/// # Errors
+/// When the folder itself cannot be read.
+pub fn list(folder: &Path) -> io::Result<Found> {
+    walk(folder, |path| is_made(path).then_some(Reason::Made))
+}
+
+fn walk(folder: &Path, left_out: impl Fn(&Path) -> Option<Reason>) -> io::Result<Found> {
     std::fs::read_dir(folder)?;
     let mut found = Found::default();
     let mut walk = WalkDir::new(folder)
@@ -215,8 +227,9 @@ pub fn is_hidden(path: &Path) -> bool {
             .any(|system| system.eq_ignore_ascii_case(&name))
 }
 
-/// Why a file is no image to read, if it is none.
-fn left_out(path: &Path) -> Option<Reason> {
+/// Why a file is no image to read, if it is none: by its name and its first bytes. A file that cannot be read
+/// is not left out, so that the reader of it says why.
+pub fn left_out(path: &Path) -> Option<Reason> {
     if is_made(path) {
         return Some(Reason::Made);
     }
@@ -235,8 +248,8 @@ fn left_out(path: &Path) -> Option<Reason> {
 
 const SNIFFED_BYTES: u64 = crate::sniff::SNIFFED_BYTES as u64;
 
-/// Whether `lfbm` wrote an image next to another.
-fn is_made(path: &Path) -> bool {
+/// Whether `lfbm` wrote an image next to another, by its name.
+pub fn is_made(path: &Path) -> bool {
     let kind = path.file_stem().map(Path::new).and_then(suffix);
     kind.is_some_and(|kind| MADE.iter().any(|made| kind.starts_with(made)))
 }
