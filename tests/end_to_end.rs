@@ -113,3 +113,62 @@ fn whole_path(inference: &str) {
         assert!(held_out < known, "{HELD_OUT}: {held_out}, {digit}: {known}");
     }
 }
+
+/// The share of a folder's images with the verdict anomalous.
+fn flagged(server: &Server, folder: &Path) -> f64 {
+    let replies = score(server, folder);
+    let anomalous = replies
+        .iter()
+        .filter(|reply| reply["verdict"] == "anomalous");
+    anomalous.count() as f64 / replies.len() as f64
+}
+
+#[test]
+fn images_of_a_new_kind_are_served_as_normal_after_an_extension() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    for (folder, digit, count, seed) in [
+        ("eights/good", "8", "160", "0"),
+        ("new", HELD_OUT, "60", "1000"),
+        ("shown", HELD_OUT, "40", "2000"),
+    ] {
+        let mut draw = Command::new(binary("trainer"));
+        draw.args(["draw", "--digit", digit, "--count", count, "--seed", seed]);
+        succeed(draw.arg("--out").arg(at(folder)));
+    }
+    let mut fit = Command::new(binary("trainer"));
+    fit.args(["fit", "--device", "cpu", "--normal-classes", "good"]);
+    for change in [
+        "model.latent_dim=4",
+        "learning.iterations=20",
+        "learning.batch_size=16",
+        "learning.langevin.steps=2",
+        "inference.steps=2",
+        "inference.noise_free_steps=0",
+    ] {
+        fit.args(["--set", change]);
+    }
+    fit.arg("--data-dir").arg(at("eights"));
+    succeed(fit.arg("--out").arg(at("bundle")));
+    let mut extend = Command::new(binary("trainer"));
+    extend.arg("extend").arg(at("bundle"));
+    extend.arg("--normals").arg(at("new"));
+    succeed(extend.arg("--out").arg(at("extended")));
+
+    let [before, after] = ["bundle", "extended"].map(|name| {
+        let server = Server::start(&at(name), scratch.path(), &[]);
+        flagged(&server, &at("shown"))
+    });
+    assert!(before > 0.9 && after < 0.3, "{before} {after}");
+    // 50 ranked images tell 2 %, 20 do not.
+    let server = Server::start(&at("extended"), scratch.path(), &[]);
+    let mut strict = Command::new(binary("lfbm"));
+    strict.args([
+        "--server",
+        &server.url,
+        "score",
+        "--false-alarm-rate",
+        "0.02",
+    ]);
+    succeed(strict.arg(at("shown")));
+}

@@ -18,6 +18,9 @@ use crate::settings::{FloatType, Settings};
 /// The name of the file of a bundle with the identity of the images that it was fitted on.
 pub const IMAGES: &str = "images.bin";
 
+/// The name of the file of a bundle with the digests of the images that it was extended by, one after the other.
+pub const EXTENSION: &str = "extension.bin";
+
 /// The description of a run: enough to continue it, to export it and to find its split again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -115,7 +118,7 @@ pub fn export(
         data: run.data.clone(),
         settings: Some(run.settings.clone()),
         iterations: Some(learner.iteration()),
-        seconds: Some(run.seconds),
+        seconds: Some(run.seconds),        extensions: Vec::new(),
     };
     let mut staged = StagedBundle::stage(
         out,

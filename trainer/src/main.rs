@@ -94,6 +94,7 @@ mod tests {
             "fit",
             "evaluate",
             "calibrate",
+            "extend",
             "export",
             "import",
             "split",

@@ -39,6 +39,21 @@ pub struct TrainingRecord {
     /// Seconds of learning; absent for an imported model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// What was added to the memory bank and the calibration since, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<ExtensionRecord>,
+}
+
+/// Normal images that were added without a fit; `extension.bin` tells them from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtensionRecord {
+    /// The version of the model that was extended.
+    pub of_version: u64,
+    /// Images for the memory bank.
+    pub memory_bank: usize,
+    /// Images whose scores joined those of the calibration.
+    pub calibration: usize,
 }
 
 /// A summary of the images of a fit, which are listed in `images.bin`.

@@ -129,6 +129,7 @@ const TEMPORARY: &str = ".lfbm-bundle-";
 /// Stands in a staged manifest until there is a calibration.
 const UNCALIBRATED: CalibrationSummary = CalibrationSummary {
     count: 0,
+    ranked_images: None,
     quantiles: Vec::new(),
     threshold_log_joint: 0.0,
     threshold_local_score: Some(0.0),

@@ -2,8 +2,9 @@
 
 use crate::comparison::Comparison;
 use crate::conformal::is_ascending;
-use crate::error::{CalibrationError, FitError, check_length};
-use crate::local::{LocalCalibration, MemoryBank};
+use crate::error::{CalibrationError, FitError, check_finite, check_length};
+use crate::local::LocalCalibration;
+use crate::memory_bank::MemoryBank;
 use crate::score::{Aggregation, Score};
 use crate::sites::SiteCalibration;
 use crate::verdict::{CalibrationSummary, Decision, Quantile};
@@ -43,7 +44,9 @@ impl Calibration {
         check_length("log-likelihoods", log_prior.len(), log_likelihood.len())?;
         let comparison = comparison.into();
         if let Comparison::Sites(sites) = &comparison {
-            let ranked = comparison.ranked(log_prior.len());
+            // Of images that were added after the fit, all are ranked.
+            let of_fit = comparison.ranked_of(log_prior.len());
+            let ranked = sites.ranked().clamp(of_fit, log_prior.len());
             check_length("scores of ranked images", ranked, sites.ranked())?;
         }
         let mut log_joint = sums(&log_prior, &log_likelihood);
@@ -80,17 +83,42 @@ impl Calibration {
         Self::of(scores, sites)
     }
 
-    fn of(scores: &[Score], comparison: impl Into<Comparison>) -> Result<Self, FitError> {
-        let mut log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
-        let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
-        let log_prior: Vec<f32> = part(|score| score.log_prior);
-        let log_likelihood: Vec<f32> = part(|score| score.log_likelihood);
-        let aggregated = log_joint != sums(&log_prior, &log_likelihood);
+    /// With the scores of further normal images, and a comparison that they were added to, by
+    /// [`LocalCalibration::extended`] or [`SiteCalibration::extended`].
+    ///
+    /// # Errors
+    /// When the comparison does not rank that many images more, or a score is NaN or infinite.
+    pub fn extended(
+        &self,
+        scores: &[Score],
+        comparison: impl Into<Comparison>,
+    ) -> Result<Self, FitError> {
+        let comparison = comparison.into();
+        let expected = self.comparison.ranked() + scores.len();
+        check_length("scores of ranked images", expected, comparison.ranked())?;
+        let finite = scores.iter().map(|score| score.log_joint.is_finite());
+        check_finite("log-joints of normal images", finite)?;
+        let new = Densities::of(scores);
+        let mut log_joint = [&self.log_joint[..], &new.log_joint].concat();
         log_joint.sort_by(f64::total_cmp);
         Ok(Self {
             log_joint,
-            aggregated,
-            ..Self::new(log_prior, log_likelihood, comparison)?
+            aggregated: self.aggregated || new.aggregated,
+            ..Self::new(
+                [&self.log_prior[..], &new.log_prior].concat(),
+                [&self.log_likelihood[..], &new.log_likelihood].concat(),
+                comparison,
+            )?
+        })
+    }
+
+    fn of(scores: &[Score], comparison: impl Into<Comparison>) -> Result<Self, FitError> {
+        let mut densities = Densities::of(scores);
+        densities.log_joint.sort_by(f64::total_cmp);
+        Ok(Self {
+            log_joint: densities.log_joint,
+            aggregated: densities.aggregated,
+            ..Self::new(densities.log_prior, densities.log_likelihood, comparison)?
         })
     }
 
@@ -184,8 +212,10 @@ impl Calibration {
         };
         let local = self.local();
         let sites = self.sites();
+        let ranked = self.comparison.ranked();
         CalibrationSummary {
             count: self.len(),
+            ranked_images: (ranked != self.comparison.ranked_of(self.len())).then_some(ranked),
             quantiles: PROBABILITIES
                 .map(|probability| Quantile {
                     probability,
@@ -271,6 +301,30 @@ impl Calibration {
             aggregated,
             ..calibration
         })
+    }
+}
+
+/// The log-densities of images, in their order.
+struct Densities {
+    log_prior: Vec<f32>,
+    log_likelihood: Vec<f32>,
+    log_joint: Vec<f64>,
+    /// Whether a log-joint is more than the sum of its parts.
+    aggregated: bool,
+}
+
+impl Densities {
+    fn of(scores: &[Score]) -> Self {
+        let part = |part: fn(&Score) -> f64| scores.iter().map(|s| part(s) as f32).collect();
+        let log_prior: Vec<f32> = part(|score| score.log_prior);
+        let log_likelihood: Vec<f32> = part(|score| score.log_likelihood);
+        let log_joint: Vec<f64> = scores.iter().map(|score| score.log_joint).collect();
+        Self {
+            aggregated: log_joint != sums(&log_prior, &log_likelihood),
+            log_prior,
+            log_likelihood,
+            log_joint,
+        }
     }
 }
 

@@ -25,8 +25,16 @@ impl From<SiteCalibration> for Comparison {
 }
 
 impl Comparison {
-    /// How many of `images` normal images, the last ones, p-values rank among.
-    pub fn ranked(&self, images: usize) -> usize {
+    /// How many scores of normal images p-values rank among.
+    pub fn ranked(&self) -> usize {
+        match self {
+            Self::Local(local) => local.ranked(),
+            Self::Sites(sites) => sites.ranked(),
+        }
+    }
+
+    /// How many of the `images` normal images of a fit p-values rank among: the last ones.
+    pub(crate) fn ranked_of(&self, images: usize) -> usize {
         match self {
             Self::Local(_) => local::ranked(images),
             Self::Sites(_) => sites::ranked(images),

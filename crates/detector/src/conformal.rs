@@ -22,7 +22,7 @@ pub(crate) fn threshold(scores: &[f64], false_positive_rate: f64) -> f64 {
 
 /// The fewest scores that tell a share `false_positive_rate` of normal images; `None` for a share that no
 /// number tells.
-pub(crate) fn fewest_ranked(false_positive_rate: f64) -> Option<usize> {
+pub fn fewest_ranked(false_positive_rate: f64) -> Option<usize> {
     let largest = f64::from(u32::MAX);
     if !(1.0 / largest..1.0).contains(&false_positive_rate) {
         return None;

@@ -18,9 +18,11 @@ mod conformal;
 mod error;
 mod hog;
 mod local;
+mod memory_bank;
 mod neighbours;
 mod rank_normalizer;
 mod rate;
+mod sample;
 mod score;
 pub mod sites;
 #[cfg(any(test, feature = "testing"))]
@@ -29,9 +31,11 @@ mod verdict;
 
 pub use calibration::Calibration;
 pub use comparison::Comparison;
+pub use conformal::fewest_ranked;
 pub use error::{CalibrationError, FitError};
 pub use hog::Hog;
-pub use local::{LocalCalibration, MemoryBank, Parts, fewest_images};
+pub use local::{LocalCalibration, fewest_images, ranked};
+pub use memory_bank::{MemoryBank, Parts};
 pub use neighbours::{KnnDistance, NEIGHBOURS, Neighbours};
 pub use rank_normalizer::RankNormalizer;
 pub use rate::{RateError, smallest_rate};

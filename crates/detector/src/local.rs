@@ -15,9 +15,8 @@
 //! weights, as in Stouffer's method for independent parts.
 
 use crate::conformal::{self, is_ascending};
-use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
-use crate::hog::Hog;
-use crate::neighbours::{KnnDistance, Neighbours};
+use crate::error::{CalibrationError, FitError, check_finite, check_length};
+use crate::memory_bank::{MemoryBank, Parts};
 use crate::rank_normalizer::{RankNormalizer, SMALLEST_SCALE};
 
 /// Parts of a score.
@@ -33,108 +32,13 @@ const PART_NAMES: [&str; PARTS] = [
 /// made with them: other weights are another format.
 const WEIGHTS: [f64; PARTS] = [0.5, 1.0, 2.0, 1.0];
 
-/// What a local score is made of, each high for an anomaly.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Parts {
-    /// `-log_joint`, in nats.
-    pub negative_log_joint: f64,
-    /// How far the nearest normal images are, in units of x.
-    pub pixels: KnnDistance,
-    /// How far those with the nearest HOG descriptors are.
-    pub edges: KnnDistance,
-}
-
-impl Parts {
-    fn values(&self) -> [f64; PARTS] {
-        [
-            self.negative_log_joint,
-            self.pixels.nearest,
-            self.edges.nearest,
-            self.edges.relative,
-        ]
-    }
-}
-
-/// The normal images that others are compared with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemoryBank {
-    pixels: Neighbours,
-    hog: Hog,
-    edges: Neighbours,
-}
-
-impl MemoryBank {
-    /// From images x (n x C H W) of sizes C, H, W. `pixels` and `edges` build a search index from concatenated
-    /// vectors and the length of one: images, and HOG descriptors.
-    ///
-    /// # Errors
-    /// When the sizes do not fit, or one of the two functions fails.
-    pub fn fit<E: From<FitError>>(
-        x: &[f32],
-        image: [usize; 3],
-        pixels: impl FnOnce(&[f32], usize) -> Result<Neighbours, E>,
-        edges: impl FnOnce(&[f32], usize) -> Result<Neighbours, E>,
-    ) -> Result<Self, E> {
-        let hog = Hog::new(image)?;
-        let values = image.iter().product();
-        check_rows("the images to compare with", values, x.len())?;
-        let of_edges: Vec<f32> = x.chunks(values).flat_map(|x| hog.of(x)).collect();
-        let edges = edges(&of_edges, hog.size())?;
-        Ok(Self::new(pixels(x, values)?, hog, edges)?)
-    }
-
-    /// From images x, and their HOG descriptors made by `hog`.
-    fn new(pixels: Neighbours, hog: Hog, edges: Neighbours) -> Result<Self, FitError> {
-        let values = hog.image().iter().product();
-        check_length("an image to compare with", values, pixels.values())?;
-        check_length(
-            "a HOG descriptor to compare with",
-            hog.size(),
-            edges.values(),
-        )?;
-        Ok(Self { pixels, hog, edges })
-    }
-
-    /// C, H, W of the images.
-    pub fn image(&self) -> [usize; 3] {
-        self.hog.image()
-    }
-
-    fn parts(&self, x: &[f32], log_joint: f64) -> Parts {
-        Parts {
-            negative_log_joint: -log_joint,
-            pixels: self.pixels.knn_distance(x),
-            edges: self.edges.knn_distance(&self.hog.of(x)),
-        }
-    }
-
-    /// C, H and W as little-endian `u64`; the neighbours in pixels and in HOG descriptors.
-    fn encode(&self, out: &mut Vec<u8>) {
-        let sizes = self.image().map(|size| size as u64);
-        out.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
-        self.pixels.encode(out);
-        self.edges.encode(out);
-    }
-
-    /// What [`Self::encode`] wrote, and nothing after it.
-    fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
-        let wrong = CalibrationError::Size;
-        let (sizes, body) = bytes.split_first_chunk::<24>().ok_or(wrong)?;
-        let (sizes, _) = sizes.as_chunks::<8>();
-        let size =
-            |index: usize| usize::try_from(u64::from_le_bytes(sizes[index])).map_err(|_| wrong);
-        let image = [size(0)?, size(1)?, size(2)?];
-        let (pixels, body) = Neighbours::decode(body)?;
-        let (edges, after) = Neighbours::decode(body)?;
-        // The claimed sizes are checked before `Hog::new` multiplies them.
-        let values = image
-            .iter()
-            .try_fold(1_usize, |product, size| product.checked_mul(*size));
-        if !after.is_empty() || values != Some(pixels.values()) {
-            return Err(wrong);
-        }
-        Ok(Self::new(pixels, Hog::new(image)?, edges)?)
-    }
+fn values(parts: &Parts) -> [f64; PARTS] {
+    [
+        parts.negative_log_joint,
+        parts.pixels.nearest,
+        parts.edges.nearest,
+        parts.edges.relative,
+    ]
 }
 
 /// How many of `images` normal images, the last ones, give the scores that p-values rank among. The
@@ -172,9 +76,7 @@ impl LocalCalibration {
     /// # Errors
     /// When the lengths do not fit, there are fewer than 40 images, or a part is NaN or infinite.
     pub fn new(memory_bank: MemoryBank, x: &[f32], log_joint: &[f64]) -> Result<Self, FitError> {
-        let pixels = memory_bank.pixels.values();
         let n = log_joint.len();
-        check_length("the normal images", n.saturating_mul(pixels), x.len())?;
         if n < Self::FEWEST_IMAGES {
             return Err(FitError::TooFew {
                 what: "normal images to calibrate on",
@@ -182,26 +84,53 @@ impl LocalCalibration {
                 got: n,
             });
         }
-        let parts: Vec<[f64; PARTS]> = x
-            .chunks(pixels)
-            .zip(log_joint)
-            .map(|(x, log_joint)| memory_bank.parts(x, *log_joint).values())
-            .collect();
-        for (part, name) in PART_NAMES.into_iter().enumerate() {
-            check_finite(name, parts.iter().map(|parts| parts[part].is_finite()))?;
-        }
+        let parts = parts_of_all(&memory_bank, x, log_joint)?;
         let (first, second) = parts.split_at(parts.len() - ranked(parts.len()));
         let scale = |part: usize| RankNormalizer::new(first.iter().map(|p| p[part]).collect());
         let scales = [scale(0)?, scale(1)?, scale(2)?, scale(3)?];
-        let mut scores: Vec<f64> = second.iter().map(|parts| sum(&scales, parts)).collect();
-        scores.sort_by(f64::total_cmp);
-        let finite = scores.iter().map(|score| score.is_finite());
-        check_finite("local scores", finite)?;
-        Ok(Self {
+        let unranked = Self {
             memory_bank,
             scales,
-            scores,
-        })
+            scores: Vec::new(),
+        };
+        unranked.with_ranked(second)
+    }
+
+    /// With a memory bank that has further normal images, and the images x (n x D) and log-joints (n) of others
+    /// that are not in it. Their scores join those that others are ranked among; the scales stay.
+    ///
+    /// # Errors
+    /// When the bank is of images of another size, the lengths do not fit, or a part is NaN or infinite.
+    pub fn extended(
+        &self,
+        memory_bank: MemoryBank,
+        x: &[f32],
+        log_joint: &[f64],
+    ) -> Result<Self, FitError> {
+        let values = self.memory_bank.values();
+        check_length("an image of the bank", values, memory_bank.values())?;
+        let parts = parts_of_all(&memory_bank, x, log_joint)?;
+        let extended = Self {
+            memory_bank,
+            ..self.clone()
+        };
+        extended.with_ranked(&parts)
+    }
+
+    /// With the scores of more images to rank among.
+    fn with_ranked(mut self, parts: &[[f64; PARTS]]) -> Result<Self, FitError> {
+        let scales = &self.scales;
+        self.scores
+            .extend(parts.iter().map(|parts| sum(scales, parts)));
+        let finite = self.scores.iter().map(|score| score.is_finite());
+        check_finite("local scores", finite)?;
+        self.scores.sort_by(f64::total_cmp);
+        Ok(self)
+    }
+
+    /// How many images p-values rank among.
+    pub fn ranked(&self) -> usize {
+        self.scores.len()
     }
 
     /// The images that others are compared with.
@@ -217,7 +146,7 @@ impl LocalCalibration {
     /// The local score: high for an anomaly. For normal images wider than a standard normal, because
     /// the parts are not independent.
     pub fn score(&self, parts: &Parts) -> f64 {
-        sum(&self.scales, &parts.values())
+        sum(&self.scales, &values(parts))
     }
 
     /// The conformal p-value of a local score: `(1 + #{calibration >= score}) / (n + 1)`. For a
@@ -283,6 +212,25 @@ impl LocalCalibration {
     }
 }
 
+/// The parts of images x (n x D) with log-joints (n).
+fn parts_of_all(
+    memory_bank: &MemoryBank,
+    x: &[f32],
+    log_joint: &[f64],
+) -> Result<Vec<[f64; PARTS]>, FitError> {
+    let values = memory_bank.values();
+    let expected = log_joint.len().saturating_mul(values);
+    check_length("the normal images", expected, x.len())?;
+    let images = x.chunks(values).zip(log_joint);
+    let parts: Vec<[f64; PARTS]> = images
+        .map(|(x, log_joint)| values(&memory_bank.parts(x, *log_joint)))
+        .collect();
+    for (part, name) in PART_NAMES.into_iter().enumerate() {
+        check_finite(name, parts.iter().map(|parts| parts[part].is_finite()))?;
+    }
+    Ok(parts)
+}
+
 fn sum(scales: &[RankNormalizer; PARTS], parts: &[f64; PARTS]) -> f64 {
     let scores = scales.iter().zip(parts);
     let sum: f64 = scores
@@ -299,6 +247,7 @@ fn sum(scales: &[RankNormalizer; PARTS], parts: &[f64; PARTS]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::neighbours::KnnDistance;
     use crate::testing::memory_bank_of;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;

@@ -45,7 +45,7 @@ pub fn smallest_rate(ranked: usize) -> f64 {
 impl Calibration {
     /// How many scores of normal images every threshold is told of at least.
     pub fn ranked(&self) -> usize {
-        self.comparison().ranked(self.len())
+        self.comparison().ranked().min(self.len())
     }
 
     /// The thresholds for a false-alarm rate, with `decision` as the score that makes the verdict.

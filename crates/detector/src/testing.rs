@@ -1,7 +1,7 @@
 //! Memory banks and calibrations for tests.
 
 use crate::error::FitError;
-use crate::local::MemoryBank;
+use crate::memory_bank::MemoryBank;
 use crate::neighbours::Neighbours;
 use crate::sites::{Parts, Rule, SiteBank, SiteCalibration, SiteGrid};
 

@@ -11,6 +11,10 @@ use crate::{local, sites};
 pub struct CalibrationSummary {
     /// How many images.
     pub count: usize,
+    /// How many of their scores, other than the log-joint, are ranked among, where it is not the number that
+    /// follows from `count`: where images were added after the fit, all of those are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranked_images: Option<usize>,
     /// Quantiles of their log-joint, ascending.
     pub quantiles: Vec<Quantile>,
     /// A log-joint below it is called anomalous.
@@ -33,10 +37,14 @@ pub struct CalibrationSummary {
 impl CalibrationSummary {
     /// Scores of normal images that the one that makes the verdict is ranked among.
     pub fn ranked(&self) -> usize {
+        let compared = |of_fit: fn(usize) -> usize| {
+            let ranked = self.ranked_images;
+            ranked.unwrap_or_else(|| of_fit(self.count))
+        };
         match self.decision {
             Decision::LogJoint => self.count,
-            Decision::Local => local::ranked(self.count),
-            Decision::Sites => sites::ranked(self.count),
+            Decision::Local => compared(local::ranked),
+            Decision::Sites => compared(sites::ranked),
         }
     }
 
@@ -120,6 +128,7 @@ mod tests {
     fn summary(decision: Decision) -> CalibrationSummary {
         CalibrationSummary {
             count: 100,
+            ranked_images: None,
             quantiles: Vec::new(),
             threshold_log_joint: -5.0,
             threshold_local_score: Some(2.0),

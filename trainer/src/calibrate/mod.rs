@@ -1,6 +1,7 @@
 //! The calibration: what scores normal images get that were kept out of fitting, and the stored images, or
 //! sites, of the fit that others are compared with.
 
+mod extend;
 mod faults;
 mod site_rule;
 mod sites;
@@ -13,6 +14,7 @@ use lfbm_runtime::Inference;
 use crate::data::{Dataset, Split};
 use crate::settings::{CalibrationSettings, IncompleteSettings};
 
+pub use extend::{Extension, RankedImage, extend};
 pub use faults::{FaultError, FaultKind, Faulty, Shape, draw_fault, draw_fault_of};
 pub use sites::{SitesOfImage, gathered, score_sites};
 

@@ -136,28 +136,49 @@ fn bank_of_fit(
     dataset: &Dataset,
     split: &Split,
 ) -> anyhow::Result<SiteBank> {
-    let values = manifest.representation.values;
-    let sites = manifest.sites();
-    let most = settings.sites.saturating_mul(CANDIDATES);
-    let each = some_sites(most, split.train.len(), sites);
-    let mut x = Vec::new();
-    let mut of_image = Vec::new();
-    let at_once = images_at_once(sites);
-    for (index, images) in split.train.chunks(at_once).enumerate() {
-        let read = inference.preprocess(&dataset.gather(images))?;
-        for (offset, image) in read.chunks(sites * values).enumerate() {
-            let number = index * at_once + offset;
-            for site in each.of(number) {
-                x.extend(&image[site * values..][..values]);
-                of_image.push(number as u32);
-            }
-        }
-    }
+    let candidates = candidates(inference, manifest, dataset, &split.train, settings.sites)?;
     Ok(SiteBank::fit(
-        &x,
-        values,
-        &of_image,
+        &candidates.x,
+        manifest.representation.values,
+        &candidates.images,
         settings.sites,
         settings.split_seed,
     )?)
+}
+
+/// Sites that those of a memory bank are chosen among.
+pub(super) struct Candidates {
+    /// n x D.
+    pub(super) x: Vec<f32>,
+    /// The image of each, by its place among `images`, n.
+    pub(super) images: Vec<u32>,
+}
+
+/// As many sites of each of `images`, for a bank of at most `most` sites.
+pub(super) fn candidates(
+    inference: &mut Inference,
+    manifest: &Manifest,
+    dataset: &Dataset,
+    images: &[usize],
+    most: usize,
+) -> anyhow::Result<Candidates> {
+    let values = manifest.representation.values;
+    let sites = manifest.sites();
+    let each = some_sites(most.saturating_mul(CANDIDATES), images.len(), sites);
+    let mut candidates = Candidates {
+        x: Vec::new(),
+        images: Vec::new(),
+    };
+    let mut number = 0;
+    for intensities in gathered(dataset, images, sites) {
+        let x = inference.preprocess(&intensities?)?;
+        for image in x.chunks(sites * values) {
+            for site in each.of(number) {
+                candidates.x.extend(&image[site * values..][..values]);
+                candidates.images.push(number as u32);
+            }
+            number += 1;
+        }
+    }
+    Ok(candidates)
 }

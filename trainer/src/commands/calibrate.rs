@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Args;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::{Bundle, StagedBundle};
@@ -62,6 +62,13 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let manifest = staged.manifest().clone();
     let settings = settings(args, &manifest)?;
     let mut record = TrainingRecord::read(&manifest)?;
+    if let Some(extension) = record.extensions.first() {
+        bail!(
+            "the bundle was extended by images that are not among those of the fit, so that calibrating it \
+             would forget them; calibrate version {}, and extend what comes of it",
+            extension.of_version
+        );
+    }
     let version = args.model_version.unwrap_or(manifest.version);
     let sought = Sought {
         data_dir: args.data_dir.as_deref(),

@@ -10,6 +10,7 @@ use lfbm_detector::{Comparison, Score};
 use lfbm_runtime::{Inference, Precision, SCORE_SEED};
 use serde_json::json;
 
+use super::guarantee;
 use super::scored::{Scored, columns};
 use super::verdict::Verdict;
 use crate::data::{Dataset, Split};
@@ -62,6 +63,7 @@ pub(super) fn summary(
         "representation": manifest.representation,
         "metrics": metrics,
         "verdict": verdict,
+        "calibration": guarantee::json(manifest),
         "threshold": {
             "decision": manifest.calibration.decision,
             "log_joint": manifest.calibration.threshold_log_joint,

@@ -10,6 +10,7 @@ use tch::Device;
 
 use super::checkpoints::{Checkpoints, check_place};
 use super::fitted::{split_of_the_fit, tell_copies, warn_of_leak};
+use super::guarantee;
 use super::learn::{learn, visible};
 use crate::data::{
     ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, Identity, Relation, Split, split,
@@ -144,6 +145,11 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         },
         parts.calibration.len(),
         parts.test.len(),
+    );
+    let is_whole_image = run.representation.is_whole_image();
+    eprintln!(
+        "{}",
+        guarantee::of_fit(is_whole_image, parts.calibration.len())
     );
 
     warn_of_leak(&dataset, &parts)?;

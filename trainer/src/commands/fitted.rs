@@ -1,5 +1,6 @@
 //! Finds the images that a model was fitted on, and their split.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -10,7 +11,7 @@ use crate::data::{
     CalibrationCount, ChangedDataArg, ClassArgs, ClassSelection, Dataset, DatasetName, Digest,
     Identity, Relation, SkipDamagedArg, Split, split,
 };
-use crate::export::IMAGES;
+use crate::export::{EXTENSION, IMAGES};
 use crate::record::TrainingRecord;
 
 /// Images, and how they relate to a fit.
@@ -60,11 +61,13 @@ pub(super) fn images_of(
         None => ClassSelection::of_known(&dataset.classes, &manifest.classes.normal),
     };
     let recalibrated = sought.calibration;
+    let extension = extension_of(bundle, manifest)?;
     if let Some(mut identity) = identity_of(bundle, manifest)? {
         if let Some(count) = recalibrated {
             identity = identity.recalibrated(count)?;
         }
         let relation = identity.relation(&mut dataset, &classes);
+        let relation = without(relation, &dataset, &extension);
         let masked = record.incomplete().mask.is_some();
         ensure!(
             !masked || !matches!(relation, Relation::Changed(..)),
@@ -90,13 +93,57 @@ pub(super) fn images_of(
         split = split.recalibrated(count)?;
     }
     Ok(Fitted {
+        relation: without(Relation::Same(split), &dataset, &extension),
         dataset,
-        relation: Relation::Same(split),
         is_known: false,
     })
 }
 
-fn identity_of(bundle: &Path, manifest: &Manifest) -> anyhow::Result<Option<Identity>> {
+/// Leaves the images that the bundle was extended by out of the test.
+fn without(relation: Relation, dataset: &Dataset, extension: &HashSet<Digest>) -> Relation {
+    if extension.is_empty() {
+        return relation;
+    }
+    let digests = dataset.digests();
+    let left = |split: Split| {
+        let (normal, held_out) = split.test.split_at(split.normal_test_count());
+        let left = |part: &[usize]| -> Vec<usize> {
+            let new = |index: &usize| !extension.contains(&digests[*index]);
+            part.iter().copied().filter(new).collect()
+        };
+        let (normal, held_out) = (left(normal), left(held_out));
+        let seen = split.test.len() - normal.len() - held_out.len();
+        let split = Split::new(split.train, split.calibration, normal, held_out);
+        (split, seen)
+    };
+    match relation {
+        Relation::Same(split) => {
+            let (split, seen) = left(split);
+            if seen > 0 {
+                eprintln!("{seen} test images are left out: the bundle was extended by them");
+            }
+            Relation::Same(split)
+        }
+        Relation::Changed(split, change) => Relation::Changed(left(split).0, change),
+        Relation::Other { split, seen } => {
+            let (split, more) = left(split);
+            Relation::Other {
+                split,
+                seen: seen + more,
+            }
+        }
+    }
+}
+
+/// Digests of the images that a bundle was extended by since its fit.
+pub(super) fn extension_of(bundle: &Path, manifest: &Manifest) -> anyhow::Result<HashSet<Digest>> {
+    let bytes = Bundle::read_file(bundle, manifest, EXTENSION)?.unwrap_or_default();
+    let (digests, rest) = bytes.as_chunks();
+    ensure!(rest.is_empty(), "{EXTENSION} of the bundle is damaged");
+    Ok(digests.iter().copied().collect())
+}
+
+pub(super) fn identity_of(bundle: &Path, manifest: &Manifest) -> anyhow::Result<Option<Identity>> {
     let Some(bytes) = Bundle::read_file(bundle, manifest, IMAGES)? else {
         return Ok(None);
     };

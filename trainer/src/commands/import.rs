@@ -132,7 +132,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         data,
         settings: None,
         iterations: None,
-        seconds: None,
+        seconds: None,        extensions: Vec::new(),
     };
     let mut staged = StagedBundle::stage(
         &args.out,

@@ -6,8 +6,10 @@ pub mod draw;
 pub mod evaluate;
 pub(crate) mod evaluation_report;
 pub mod export;
+pub mod extend;
 pub mod fit;
 pub(crate) mod fitted;
+mod guarantee;
 pub mod import;
 mod learn;
 mod progress;
@@ -26,6 +28,8 @@ pub enum ProductCommand {
     Evaluate(evaluate::EvaluateArgs),
     /// Calibrate a bundle again, without fitting
     Calibrate(calibrate::CalibrateArgs),
+    /// Add normal images to a bundle's memory bank and calibration, without fitting
+    Extend(extend::ExtendArgs),
     /// Write the model of a checkpoint as a bundle
     Export(export::ExportArgs),
     /// Write a model that was exported as ONNX elsewhere as a bundle
@@ -46,6 +50,7 @@ impl ProductCommand {
             Self::Fit(args) => fit::run(args),
             Self::Evaluate(args) => evaluate::run(args),
             Self::Calibrate(args) => calibrate::run(args),
+            Self::Extend(args) => extend::run(args),
             Self::Export(args) => export::run(args),
             Self::Import(args) => import::run(args),
             Self::Split(args) => split::run(args),

@@ -144,7 +144,7 @@ impl Identity {
     }
 
     /// Digests of the training and calibration images.
-    fn seen(&self) -> HashSet<Digest> {
+    pub fn seen(&self) -> HashSet<Digest> {
         let indices = self.split.train.iter().chain(&self.split.calibration);
         indices.map(|&index| self.digests[index]).collect()
     }

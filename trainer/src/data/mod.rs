@@ -13,6 +13,7 @@ mod mask;
 mod mat;
 pub(crate) mod mnist;
 mod near_duplicates;
+mod normals;
 mod split;
 pub mod strokes;
 mod svhn;
@@ -30,6 +31,7 @@ pub use identity::{Change, Digest, Identity, Relation, copies};
 pub use inspection::{Inspected, Part, normal_images};
 pub use mask::Mask;
 pub use near_duplicates::{Groups, Leak, leak};
+pub use normals::normals;
 pub use split::{CalibrationCount, Split, split};
 
 /// Images of one shape, with labels.

@@ -5,7 +5,8 @@ mod projection;
 
 use rayon::prelude::*;
 
-use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
+use crate::error::{CalibrationError, FitError, check_finite, check_length};
+use crate::sample::some_of;
 use blocks::Blocks;
 use projection::Projection;
 
@@ -50,10 +51,28 @@ impl Neighbours {
     /// infinite.
     pub fn new(mean: Vec<f32>, basis: &[f32], x: &[f32]) -> Result<Self, FitError> {
         let projection = Projection::new(mean, basis)?;
-        let values = projection.mean().len();
-        check_rows("the vectors of images", values, x.len())?;
-        let projected: Vec<f32> = x.chunks(values).flat_map(|x| projection.of(x)).collect();
-        let images = Blocks::quantize(&projected, projection.components())?;
+        let projected = projection.of_all(x)?;
+        Self::of_components(projection, &projected)
+    }
+
+    /// With the vectors x (n x D) of further images, in the same directions. Of the stored images a random
+    /// subset stays, so that there are at most `most`. The bytes of those are written anew over the
+    /// range of all, which moves each component by half a step of a byte at most.
+    ///
+    /// # Errors
+    /// When the lengths do not fit, `most` leaves too few images, or a value is NaN or infinite.
+    pub fn extended(&self, x: &[f32], most: usize, seed: u64) -> Result<Self, FitError> {
+        let new = self.projection.of_all(x)?;
+        let kept = most.saturating_sub(new.len() / self.components());
+        let kept = some_of(self.len(), kept, seed);
+        let stored = kept.into_iter().flat_map(|index| self.images.row(index));
+        let all: Vec<f32> = stored.chain(new).collect();
+        Self::of_components(self.projection.clone(), &all)
+    }
+
+    /// From the components of images (n x p).
+    fn of_components(projection: Projection, components: &[f32]) -> Result<Self, FitError> {
+        let images = Blocks::quantize(components, projection.components())?;
         let radius = (0..images.len())
             .into_par_iter()
             .map(|index| {
@@ -234,6 +253,45 @@ mod tests {
         let same = neighbours.knn_distance(&[0.5, 0.5]);
         assert_eq!((same.nearest, same.relative), (0.0, 0.0));
         assert!(neighbours.knn_distance(&[0.5, 0.6]).relative.is_finite());
+    }
+
+    #[test]
+    fn further_images_are_found_and_the_stored_ones_stay() {
+        let (d, stored) = (4, 60);
+        let x = random(stored, d, 7);
+        let neighbours = Neighbours::new(vec![0.0; d], &identity(d), &x).unwrap();
+        // Twelve far images, beyond the range of the stored ones.
+        let new: Vec<f32> = random(12, d, 8).iter().map(|value| value + 3.0).collect();
+        let extended = neighbours.extended(&new, 1000, 0).unwrap();
+        assert_eq!(extended.len(), stored + 12);
+        // Half a step of the first bytes, and half of one of the range of all, in each component.
+        let steps = (1.0 / 255.0 + 4.0 / 255.0) / 2.0 * (d as f64).sqrt() + 1e-5;
+        for row in x.chunks(d).chain(new.chunks(d)) {
+            let nearest = extended.knn_distance(row).nearest;
+            assert!(nearest <= steps, "{nearest}");
+        }
+        assert!(neighbours.knn_distance(&new[..d]).nearest > 2.0);
+        for row in random(50, d, 9).chunks(d) {
+            let [before, after] = [&neighbours, &extended].map(|of| of.knn_distance(row).nearest);
+            assert!(after <= before + steps, "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn an_extension_keeps_its_bound_and_its_new_images() {
+        let (d, stored) = (2, 50);
+        let x = random(stored, d, 10);
+        let neighbours = Neighbours::new(vec![0.0; d], &identity(d), &x).unwrap();
+        let new: Vec<f32> = random(9, d, 11).iter().map(|value| value + 5.0).collect();
+        let extended = neighbours.extended(&new, 40, 3).unwrap();
+        assert_eq!(extended.len(), 40);
+        for row in new.chunks(d) {
+            assert!(extended.knn_distance(row).nearest < 0.05);
+        }
+        let few = neighbours.extended(&new, 10, 3).unwrap_err().to_string();
+        assert_eq!(few, "expected at least 11 images to compare with, got 9");
+        let cut = neighbours.extended(&new[1..], 40, 3).unwrap_err();
+        assert!(matches!(cut, FitError::Rows { columns: 2, .. }));
     }
 
     #[test]

@@ -68,6 +68,16 @@ impl Projection {
         })
     }
 
+    /// The p components of each of the vectors x (n x D), n x p.
+    ///
+    /// # Errors
+    /// When the last vector is not whole, or there is none.
+    pub(super) fn of_all(&self, x: &[f32]) -> Result<Vec<f32>, FitError> {
+        let values = self.mean.len();
+        check_rows("the vectors of images", values, x.len())?;
+        Ok(x.chunks(values).flat_map(|x| self.of(x)).collect())
+    }
+
     /// The p components of a vector x, D values.
     pub(super) fn of(&self, x: &[f32]) -> Vec<f32> {
         let centred: Vec<f32> = x.iter().zip(&self.mean).map(|(x, mean)| x - mean).collect();

@@ -27,6 +27,20 @@ pub struct Nearest {
     pub image: u32,
 }
 
+/// A [`SiteBank`] with sites of further images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExtendedBank {
+    /// The bank.
+    pub bank: SiteBank,
+    /// How many of its sites are new.
+    pub added: usize,
+    /// How many stored sites gave way to new ones.
+    pub dropped: usize,
+    /// The largest distance of one of those to the nearest site that is in the bank now, which is how far a
+    /// distance to the nearest site can have risen; 0 where all stayed.
+    pub farthest: f32,
+}
+
 impl std::fmt::Debug for SiteBank {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SiteBank")
@@ -76,6 +90,61 @@ impl SiteBank {
         Self::assemble(centre, &centred, images)
     }
 
+    /// With the sites x (n x D) of further normal images, and the index of the image of each (n). At most
+    /// `most_sites` of both are kept, chosen by the greedy coreset of [`Self::fit`]. Where all stored sites
+    /// stay, no distance to the nearest one is larger than before.
+    ///
+    /// # Errors
+    /// When the lengths do not fit, none are to be kept, or a value is NaN or infinite.
+    pub fn extended(
+        &self,
+        x: &[f32],
+        images: &[u32],
+        most_sites: usize,
+        seed: u64,
+    ) -> Result<ExtendedBank, FitError> {
+        let values = self.values();
+        check_rows("the sites to add", values, x.len())?;
+        check_length("the images of sites", x.len() / values, images.len())?;
+        check_finite("the sites to add", x.iter().map(|value| value.is_finite()))?;
+        if most_sites == 0 {
+            return Err(FitError::TooFew {
+                what: "sites to compare with",
+                fewest: 1,
+                got: 0,
+            });
+        }
+        // The centre stays, so that stored sites are not rounded again.
+        let stored = (0..self.len()).flat_map(|index| self.sites.row(index));
+        let new = x.chunks_exact(values);
+        let new = new.flat_map(|row| subtract(row, &self.centre));
+        let all: Vec<f32> = stored.chain(new).collect();
+        let of_image = [&self.images[..], images].concat();
+        let chosen = coreset(&all, values, most_sites, seed);
+        let row = |index: usize| &all[index * values..][..values];
+        let centred: Vec<f32> = chosen
+            .iter()
+            .flat_map(|&index| row(index))
+            .copied()
+            .collect();
+        let images = chosen.iter().map(|&index| of_image[index]).collect();
+        let bank = Self::assemble(self.centre.clone(), &centred, images)?;
+        let kept = chosen.partition_point(|index| *index < self.len());
+        let mut is_dropped = vec![true; self.len()];
+        for &index in &chosen[..kept] {
+            is_dropped[index] = false;
+        }
+        let dropped = (0..self.len()).filter(|index| is_dropped[*index]);
+        let dropped: Vec<f32> = dropped.flat_map(row).copied().collect();
+        let distances = bank.sites.nearest(&dropped).into_iter();
+        Ok(ExtendedBank {
+            added: bank.len() - kept,
+            dropped: self.len() - kept,
+            farthest: distances.map(|(distance, _)| distance).fold(0.0, f32::max),
+            bank,
+        })
+    }
+
     /// From sites (n x D) whose centre (D) is subtracted.
     fn assemble(centre: Vec<f32>, centred: &[f32], images: Vec<u32>) -> Result<Self, FitError> {
         check_finite("the centre of sites", centre.iter().map(|v| v.is_finite()))?;
@@ -98,6 +167,12 @@ impl SiteBank {
             negative_log_joint: scores.iter().map(negative).collect(),
             distance: self.distances(x),
         }
+    }
+
+    /// The index after the largest one of an image that a site came from.
+    pub fn next_image(&self) -> u32 {
+        let largest = self.images.iter().max();
+        largest.map_or(0, |image| image.saturating_add(1))
     }
 
     /// How many sites.
@@ -175,6 +250,7 @@ fn subtract(row: &[f32], centre: &[f32]) -> impl Iterator<Item = f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -220,6 +296,59 @@ mod tests {
             let least = x.chunks(d).map(distance).fold(f32::INFINITY, f32::min);
             assert!((got - least).abs() < 1e-3, "{got} {least}");
         }
+    }
+
+    proptest! {
+        /// The triangle inequality bounds how far a distance can rise, and where nothing gave way none does.
+        #[test]
+        fn an_extended_bank_is_bounded_and_says_how_far_distances_rise(
+            seed: u64,
+            new in 1_usize..30,
+            most in 1_usize..50,
+        ) {
+            let (bank, _) = bank();
+            let (x, queries) = (random(new, 3, seed), random(20, 3, seed ^ 1));
+            let images = vec![bank.next_image(); new];
+            let extended = bank.extended(&x, &images, most, seed).unwrap();
+            prop_assert!(extended.bank.len() <= most.min(bank.len() + new));
+            prop_assert_eq!(extended.bank.len(), bank.len() - extended.dropped + extended.added);
+            let is_new = extended.bank.images.iter().filter(|image| **image == 3);
+            prop_assert_eq!(is_new.count(), extended.added);
+            let before = bank.distances(&queries).into_iter();
+            for (before, after) in before.zip(extended.bank.distances(&queries)) {
+                prop_assert!(after <= before + extended.farthest + 1e-5);
+            }
+            if most >= bank.len() + new {
+                prop_assert_eq!((extended.dropped, extended.added), (0, new));
+                for nearest in extended.bank.nearest(&x) {
+                    prop_assert_eq!((nearest.distance, nearest.image), (0.0, 3));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_extension_by_what_makes_no_site_is_refused_with_the_reason() {
+        let (bank, _) = bank();
+        let extend = |x: &[f32], images: &[u32], most: usize| {
+            bank.extended(x, images, most, 0).unwrap_err().to_string()
+        };
+        assert_eq!(
+            extend(&[0.0; 4], &[0], 5),
+            "the sites to add: expected a multiple of 3 values, got 4"
+        );
+        assert_eq!(
+            extend(&[0.0; 6], &[0], 5),
+            "the images of sites: expected 2 values, got 1"
+        );
+        assert_eq!(
+            extend(&[0.0, f32::INFINITY, 0.0], &[0], 5),
+            "the sites to add: expected finite values, value 1 is NaN or infinite"
+        );
+        assert_eq!(
+            extend(&[0.0; 3], &[0], 0),
+            "expected at least 1 sites to compare with, got 0"
+        );
     }
 
     #[test]

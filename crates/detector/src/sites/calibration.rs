@@ -9,7 +9,7 @@ use super::rule::Rule;
 use super::scorer::{Parts, Scorer, check_parts};
 use crate::bytes::Reader;
 use crate::conformal::{self, is_ascending};
-use crate::error::{CalibrationError, FitError, check_finite};
+use crate::error::{CalibrationError, FitError, check_finite, check_length};
 
 /// What normal images, kept out of fitting, say of the scores of sites and of images.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,20 +59,56 @@ impl SiteCalibration {
         }
         check_parts(grid, images)?;
         let (first, last) = images.split_at(n - ranked(n));
-        let scorer = Scorer::fit(grid, rule, first)?;
-        let scored: Vec<SiteScore> = last.par_iter().map(|parts| score(&scorer, parts)).collect();
-        let ascending = |what, value: fn(&SiteScore) -> f64| {
-            let mut values: Vec<f64> = scored.iter().map(value).collect();
-            check_finite(what, values.iter().map(|value| value.is_finite()))?;
-            values.sort_by(f64::total_cmp);
-            Ok(values)
-        };
-        Ok(Self {
-            scores: ascending("scores of normal images to rank", |scored| scored.score)?,
-            peaks: ascending("peaks of normal images to rank", |scored| scored.peak)?,
+        let unranked = Self {
             bank,
-            scorer,
-        })
+            scorer: Scorer::fit(grid, rule, first)?,
+            scores: Vec::new(),
+            peaks: Vec::new(),
+        };
+        unranked.with_ranked(last)
+    }
+
+    /// With a bank that has sites of further normal images, and the parts of others that are not in it. Their
+    /// scores join those that others are ranked among; the scales and the rule stay.
+    ///
+    /// # Errors
+    /// When the bank is of sites of another size, an image has other than S values of a part, or a value
+    /// is NaN or infinite.
+    pub fn extended(&self, bank: SiteBank, images: &[Parts]) -> Result<Self, FitError> {
+        check_length("a site of the bank", self.bank.values(), bank.values())?;
+        check_parts(self.scorer.grid(), images)?;
+        let extended = Self {
+            bank,
+            ..self.clone()
+        };
+        extended.with_ranked(images)
+    }
+
+    /// With the scores of more images to rank among.
+    fn with_ranked(mut self, images: &[Parts]) -> Result<Self, FitError> {
+        let scorer = &self.scorer;
+        let scored: Vec<SiteScore> = images
+            .par_iter()
+            .map(|parts| score(scorer, parts))
+            .collect();
+        let add = |what, to: &mut Vec<f64>, value: fn(&SiteScore) -> f64| {
+            let values = || scored.iter().map(value);
+            check_finite(what, values().map(|value| value.is_finite()))?;
+            to.extend(values());
+            to.sort_by(f64::total_cmp);
+            Ok(())
+        };
+        add(
+            "scores of normal images to rank",
+            &mut self.scores,
+            |scored| scored.score,
+        )?;
+        add(
+            "peaks of normal images to rank",
+            &mut self.peaks,
+            |scored| scored.peak,
+        )?;
+        Ok(self)
     }
 
     /// The sites that others are compared with.

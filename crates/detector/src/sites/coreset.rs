@@ -3,6 +3,8 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use crate::sample::some_of;
+
 /// Multiplications at most: candidates x chosen x values. A minute or two.
 const MOST_WORK: usize = 1 << 38;
 /// Candidates that one thread looks at together.
@@ -57,30 +59,6 @@ pub(super) fn coreset(x: &[f32], values: usize, most: usize, seed: u64) -> Vec<u
 fn farther(a: (f32, usize), b: (f32, usize)) -> (f32, usize) {
     let order = a.0.total_cmp(&b.0).then(b.1.cmp(&a.1));
     if order.is_ge() { a } else { b }
-}
-
-/// At most `most` of the numbers below n, ascending.
-fn some_of(n: usize, most: usize, seed: u64) -> Vec<usize> {
-    let mut numbers: Vec<usize> = (0..n).collect();
-    if n > most {
-        let mut state = seed;
-        for index in 0..most {
-            let left = (n - index) as u64;
-            numbers.swap(index, index + (next_random(&mut state) % left) as usize);
-        }
-        numbers.truncate(most);
-        numbers.sort_unstable();
-    }
-    numbers
-}
-
-/// SplitMix64 (Steele et al. 2014, <https://doi.org/10.1145/2660193.2660195>).
-fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
@@ -160,19 +138,5 @@ mod tests {
     fn copies_are_not_chosen_and_few_vectors_are_all() {
         assert_eq!(coreset(&[1.0, 1.0, 2.0, 1.0, 2.0], 1, 4, 0).len(), 2);
         assert_eq!(coreset(&[5.0, 1.0, 2.0], 1, 4, 9), [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_random_subset_is_of_different_numbers_each_as_likely() {
-        let mut counts = [0_u32; 20];
-        for seed in 0..2000 {
-            let some = some_of(20, 5, seed);
-            assert!(some.len() == 5 && some.is_sorted_by(|a, b| a < b));
-            for number in some {
-                counts[number] += 1;
-            }
-        }
-        // 500 each, with a standard deviation of 19.
-        assert!(counts.iter().all(|count| (400..600).contains(count)));
     }
 }

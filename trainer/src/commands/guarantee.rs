@@ -1,0 +1,125 @@
+//! What a number of normal images guarantees: the false-alarm rates that a calibration tells.
+
+use std::fmt::Write;
+
+use lfbm_bundle::manifest::Manifest;
+use lfbm_detector::{fewest_images, fewest_ranked, ranked, sites, smallest_rate};
+use serde_json::json;
+
+/// Rates whose price in images is told.
+const RATES: [f64; 3] = [0.05, 0.01, 0.001];
+
+/// What a fit guarantees that keeps `kept_out` normal images out for the calibration.
+pub(super) fn of_fit(is_whole_image: bool, kept_out: usize) -> String {
+    let ranked = if is_whole_image {
+        ranked(kept_out)
+    } else {
+        sites::ranked(kept_out)
+    };
+    format!(
+        "the verdict ranks an image among {ranked} of the {kept_out} normal images that are kept out, which \
+         guarantees false-alarm rates from {} on; at least{}",
+        percent(smallest_rate(ranked)),
+        list(|rate| fewest(is_whole_image, rate), "are kept out")
+    )
+}
+
+/// What a calibration guarantees that ranks among `ranked` images, of which `new` were added with the same
+/// number for the memory bank.
+pub(super) fn of_extension(ranked: usize, new: usize) -> String {
+    let more = |rate: f64| Some(2 * fewest_ranked(rate)?.saturating_sub(ranked));
+    let dear = list(
+        |rate| more(rate).filter(|images| *images > 0),
+        "more new images",
+    );
+    let mut text = format!(
+        "the verdict ranks an image among {ranked} normal images, {new} of them new, which guarantees \
+         false-alarm rates from {} on, over images of which as large a share is like the new ones",
+        percent(smallest_rate(ranked)),
+    );
+    if !dear.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "; it takes{dear}");
+    }
+    text
+}
+
+/// What the report says of the calibration of a bundle.
+pub(super) fn json(manifest: &Manifest) -> serde_json::Value {
+    let calibration = &manifest.calibration;
+    let is_whole_image = manifest.representation.is_whole_image();
+    let fewest = RATES.map(|rate| (rate.to_string(), json!(fewest(is_whole_image, rate))));
+    json!({
+        "images": calibration.count,
+        "ranked_images": calibration.ranked(),
+        "smallest_false_alarm_rate": smallest_rate(calibration.ranked()),
+        "fewest_images_of_a_fit": serde_json::Map::from_iter(fewest),
+    })
+}
+
+fn fewest(is_whole_image: bool, rate: f64) -> Option<usize> {
+    if is_whole_image {
+        fewest_images(rate)
+    } else {
+        sites::fewest_images(rate)
+    }
+}
+
+/// The images that each rate takes, for those that `of` knows.
+fn list(of: impl Fn(f64) -> Option<usize>, what: &str) -> String {
+    let known = RATES.into_iter().filter_map(|rate| Some((rate, of(rate)?)));
+    let mut text = String::new();
+    for (index, (rate, images)) in known.enumerate() {
+        let (separator, what) = if index == 0 { ("", what) } else { (",", "") };
+        let space = if what.is_empty() { "" } else { " " };
+        let _ = write!(
+            text,
+            "{separator} {images}{space}{what} for {}",
+            percent(rate)
+        );
+    }
+    text
+}
+
+/// A rate in percent, with two digits that count.
+fn percent(rate: f64) -> String {
+    let percent = 100.0 * rate;
+    let digits = if percent >= 1.0 { 1 } else { 2 };
+    let text = format!("{percent:.digits$}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text} %")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_says_what_its_images_guarantee_and_what_other_rates_take() {
+        assert_eq!(
+            of_fit(true, 40),
+            "the verdict ranks an image among 20 of the 40 normal images that are kept out, which \
+             guarantees false-alarm rates from 4.8 % on; at least 40 are kept out for 5 %, 197 for 1 %, \
+             1997 for 0.1 %"
+        );
+        let of_sites = of_fit(false, 27);
+        assert!(of_sites.contains("among 19 of the 27"), "{of_sites}");
+        assert!(
+            of_sites.contains("from 5 % on; at least 27 are"),
+            "{of_sites}"
+        );
+    }
+
+    #[test]
+    fn an_extension_says_how_many_more_images_a_smaller_rate_takes() {
+        let text = of_extension(39, 10);
+        assert!(
+            text.ends_with("; it takes 120 more new images for 1 %, 1920 for 0.1 %"),
+            "{text}"
+        );
+        assert!(text.contains("from 2.5 % on"), "{text}");
+        let enough = of_extension(999, 10);
+        assert!(!enough.contains("it takes"), "{enough}");
+        assert!(enough.contains("from 0.1 % on"), "{enough}");
+    }
+}
