@@ -10,6 +10,7 @@ use crate::calls::ImageArgs;
 use crate::chain;
 use crate::connection::Connector;
 use crate::inference::VerdictArgs;
+use crate::nearest;
 use crate::output::{OutArgs, new_table, print_line, print_table};
 use crate::score::{describe, score_object};
 use crate::stop::Stop;
@@ -21,7 +22,8 @@ Examples:
 
 Of a model of whole images, the heatmap is red where the image is brighter than the model expects, blue
 where it is darker. Of a model of sites, it is the image with the map laid over it, from blue over magenta,
-at the map's threshold, to yellow; and the regions above the threshold are listed, in pixels of the image.";
+at the map's threshold, to yellow; and the regions above the threshold are listed, in pixels of the image.
+Of a model that knows the names of its normal images, the nearest ones are listed, too.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -86,6 +88,15 @@ pub(crate) async fn run(
         "heatmap",
     ];
     let mut regions = new_table(header, 1..6);
+    let header = [
+        "image",
+        "nearest normal image",
+        "by",
+        "distance",
+        "at x, y",
+        "heatmap",
+    ];
+    let mut normals = new_table(header, 3..5);
     let take = |image: &Path, reply: ExplainResponse| {
         let heatmap = write(args, image, &reply)?;
         let (image, heatmap) = (image.display().to_string(), heatmap.display().to_string());
@@ -93,6 +104,8 @@ pub(crate) async fn run(
             let mut object = score_object(&image, &reply.score.unwrap_or_default());
             let chains: Vec<_> = reply.chains.iter().map(chain::json).collect();
             object.insert("chains".to_owned(), chains.into());
+            let nearest: Vec<_> = reply.nearest_normals.iter().map(nearest::json).collect();
+            object.insert("nearest_normals".to_owned(), nearest.into());
             object.insert("heatmap".to_owned(), heatmap.into());
             return Ok(print_line(Value::Object(object))?);
         }
@@ -107,6 +120,10 @@ pub(crate) async fn run(
                 p_value,
                 heatmap.clone(),
             ]);
+        }
+        for normal in &reply.nearest_normals {
+            let [file, by, distance, at] = nearest::cells(normal);
+            normals.add_row([image.clone(), file, by, distance, at, heatmap.clone()]);
         }
         for (index, score) in reply.chains.iter().enumerate() {
             let [log_prior, log_likelihood, log_joint] = chain::cells(score);
@@ -124,6 +141,7 @@ pub(crate) async fn run(
     let result = calls.for_each(ask, take).await;
     print_table(&table)?;
     print_table(&regions)?;
+    print_table(&normals)?;
     result
 }
 

@@ -14,6 +14,7 @@ mod inputs;
 mod local;
 mod mask;
 mod models;
+mod nearest;
 mod output;
 mod pinned;
 mod sample;

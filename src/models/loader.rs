@@ -123,6 +123,7 @@ impl Loader {
             thresholds,
             device,
             calibration: bundle.calibration().clone(),
+            names: bundle.names().clone(),
             scheduler,
             sampler: self.sampling.model_sampler(sampler),
             metrics,

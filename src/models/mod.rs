@@ -16,6 +16,7 @@ pub use registry::Models;
 pub use settings::ModelSettings;
 pub use watcher::{hangup, watch};
 
+use lfbm_bundle::ImageNames;
 use lfbm_bundle::manifest::{CalibrationSummary, Manifest};
 use lfbm_detector::{Calibration, RateError};
 use lfbm_runtime::Device;
@@ -33,6 +34,8 @@ pub struct Model {
     pub thresholds: CalibrationSummary,
     /// What scores normal images get.
     pub calibration: Calibration,
+    /// The files that the images of its memory bank came from.
+    pub names: ImageNames,
     /// Where it runs.
     pub device: Device,
     /// Runs its chains; its thread ends with the model.

@@ -79,6 +79,19 @@ pub(super) struct Explanation {
     #[serde(serialize_with = "base64", skip_serializing_if = "Vec::is_empty")]
     overlay: Vec<u8>,
     chains: Vec<Chain>,
+    /// None where the model has no names of normal images.
+    nearest_normals: Vec<NearestNormal>,
+}
+
+/// A normal image that the model remembers.
+#[derive(Debug, Serialize)]
+struct NearestNormal {
+    file: String,
+    /// `site`, `pixels` or `edges`.
+    by: Option<String>,
+    distance: f64,
+    /// Where the site is; of a whole image null.
+    at: Option<Point>,
 }
 
 #[derive(Debug, Serialize)]
@@ -233,6 +246,20 @@ impl From<proto::ExplainResponse> for Explanation {
             residual: reply.residual.map(Picture::from),
             overlay: reply.overlay,
             chains: reply.chains.into_iter().map(Chain::from).collect(),
+            nearest_normals: (reply.nearest_normals.into_iter())
+                .map(NearestNormal::from)
+                .collect(),
+        }
+    }
+}
+
+impl From<proto::NearestNormal> for NearestNormal {
+    fn from(nearest: proto::NearestNormal) -> Self {
+        Self {
+            by: value(nearest.by().as_str_name(), "NEAREST_BY_"),
+            file: nearest.file,
+            distance: nearest.distance,
+            at: nearest.at.map(Point::from),
         }
     }
 }
@@ -314,13 +341,16 @@ impl From<proto::Region> for Region {
             area: region.area,
             peak: region.peak,
             peak_p_value: region.peak_p_value,
-            peak_at: region
-                .peak_at
-                .map(|point| Point {
-                    x: point.x,
-                    y: point.y,
-                })
-                .unwrap_or_default(),
+            peak_at: region.peak_at.map(Point::from).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<proto::Point> for Point {
+    fn from(point: proto::Point) -> Self {
+        Self {
+            x: point.x,
+            y: point.y,
         }
     }
 }

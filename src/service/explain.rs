@@ -8,6 +8,7 @@ use super::ServiceError;
 use super::call::Call;
 use super::core::{Core, Outcome, compute, counted};
 use super::messages::{chain_score, score_response};
+use super::nearest::nearest_normals;
 use super::overlay::Heats;
 use super::render::{heat, picture, rendered};
 use super::scoring::Scored;
@@ -44,6 +45,7 @@ fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {
     let scored = Scored::new(outcome)?;
     let reply = proto::ExplainResponse {
         score: Some(score_response(&scored, &outcome.model.manifest)),
+        nearest_normals: nearest_normals(outcome, &scored),
         ..Default::default()
     };
     let _reply = tracing::debug_span!("reply").entered();

@@ -24,25 +24,29 @@ pub(super) fn anomaly_map(sites: &JudgedSites, placement: &Placement) -> proto::
 
 /// The regions of an image's map.
 pub(super) fn regions(sites: &JudgedSites, placement: &Placement) -> Vec<proto::Region> {
-    let columns = sites.grid.columns;
     let [across, down] = axes(sites.grid, placement);
     let region = |(region, p_value): &(Region, f64)| {
         let (x, y) = (across.within(&region.columns), down.within(&region.rows));
         let cell = across.cell() * down.cell();
-        let (row, column) = (region.peak_site / columns, region.peak_site % columns);
         proto::Region {
             // Sites may lie beyond the image, where it was padded.
             area: (region.sites as f64 * cell).min((x.end - x.start) * (y.end - y.start)),
             bounds: Some(rectangle(x, y)),
             peak: region.peak.into(),
             peak_p_value: *p_value,
-            peak_at: Some(proto::Point {
-                x: across.middle(column),
-                y: down.middle(row),
-            }),
+            peak_at: Some(middle(sites.grid, region.peak_site, placement)),
         }
     };
     sites.regions.iter().map(region).collect()
+}
+
+/// The middle of a site.
+pub(super) fn middle(grid: SiteGrid, site: usize, placement: &Placement) -> proto::Point {
+    let [across, down] = axes(grid, placement);
+    proto::Point {
+        x: across.middle(site % grid.columns),
+        y: down.middle(site / grid.columns),
+    }
 }
 
 fn axes(grid: SiteGrid, placement: &Placement) -> [Axis; 2] {

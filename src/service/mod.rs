@@ -12,6 +12,7 @@ mod inpaint;
 mod layer;
 mod located;
 pub(crate) mod messages;
+mod nearest;
 pub(crate) mod open_inference;
 mod overlay;
 mod render;

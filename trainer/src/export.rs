@@ -118,7 +118,8 @@ pub fn export(
         data: run.data.clone(),
         settings: Some(run.settings.clone()),
         iterations: Some(learner.iteration()),
-        seconds: Some(run.seconds),        extensions: Vec::new(),
+        seconds: Some(run.seconds),
+        extensions: Vec::new(),
     };
     let mut staged = StagedBundle::stage(
         out,
@@ -160,8 +161,9 @@ pub fn export(
         split,
         None,
     )?;
+    staged.set_names(&calibrated.names)?;
     Ok(staged.finish(
-        &calibrated,
+        &calibrated.calibration,
         calibration.false_positive_rate,
         calibration.decision,
     )?)

@@ -10,6 +10,8 @@ use crate::manifest::{FileEntry, Manifest};
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const CALIBRATION: &str = "calibration.bin";
+/// The names of the images of the memory bank; a bundle may lack it.
+pub(crate) const NAMES: &str = "names.json";
 /// The file with the weights of all graphs.
 pub const WEIGHTS: &str = "weights.bin";
 /// Graphs of every bundle by file name, without the extension.

@@ -10,10 +10,12 @@
 mod error;
 mod files;
 pub mod manifest;
+mod names;
 mod reader;
 mod writer;
 
 pub use error::BundleError;
 pub use files::WEIGHTS;
+pub use names::ImageNames;
 pub use reader::{Bundle, OpaqueGraph, parse_manifest};
 pub use writer::{BundleSpec, StagedBundle, check_out};

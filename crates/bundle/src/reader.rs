@@ -8,12 +8,13 @@ use lfbm_onnx::{Dim, decode_shapes, signature};
 
 use crate::error::BundleError;
 use crate::files::{
-    CALIBRATION, ENCODER, GRAPHS, MANIFEST, PRIOR, WEIGHTS, graph_file, read_checked, valid_name,
-    write_manifest,
+    CALIBRATION, ENCODER, GRAPHS, MANIFEST, NAMES, PRIOR, WEIGHTS, graph_file, read_checked,
+    valid_name, write_manifest,
 };
 use crate::manifest::{
     ChainStart, FORMAT_VERSION, Manifest, PriorKind, PriorSampling, RepresentationSpec,
 };
+use crate::names::ImageNames;
 
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// A sample takes them all while its caller waits.
@@ -29,6 +30,7 @@ pub struct Bundle {
     dir: PathBuf,
     manifest: Manifest,
     calibration: Calibration,
+    names: ImageNames,
     opaque: Vec<OpaqueGraph>,
 }
 
@@ -63,6 +65,7 @@ impl Bundle {
             }
         }
         let mut calibration = None;
+        let mut names = ImageNames::default();
         let mut opaque = Vec::new();
         for (name, entry) in &manifest.files {
             if !valid_name(name) {
@@ -80,6 +83,10 @@ impl Bundle {
                     });
                 }
             }
+            if name == NAMES {
+                names = ImageNames::decode(&bytes)
+                    .map_err(|reason| BundleError::invalid(&path, reason))?;
+            }
             if name == CALIBRATION {
                 calibration = Some(read_calibration(&path, &bytes, &manifest)?);
             }
@@ -90,6 +97,7 @@ impl Bundle {
             dir: dir.to_path_buf(),
             manifest,
             calibration,
+            names,
             opaque,
         })
     }
@@ -128,6 +136,11 @@ impl Bundle {
     /// What scores normal images get.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// The files that the images of its memory bank came from; of none where the fit kept no names.
+    pub fn names(&self) -> &ImageNames {
+        &self.names
     }
 
     /// Writes a summary of an evaluation into the manifest, in one step.

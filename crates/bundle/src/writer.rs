@@ -13,13 +13,14 @@ use lfbm_onnx::{ExternalData, encode};
 
 use crate::error::BundleError;
 use crate::files::{
-    CALIBRATION, MANIFEST, WEIGHTS, graph_file, read_checked, sha256_hex, valid_name,
+    CALIBRATION, MANIFEST, NAMES, WEIGHTS, graph_file, read_checked, sha256_hex, valid_name,
     write_manifest,
 };
 use crate::manifest::{
     CalibrationSummary, ChainStart, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec,
     Langevin, Manifest, PriorKind, PriorSampling, RepresentationSpec,
 };
+use crate::names::ImageNames;
 use crate::reader::{Bundle, read_manifest};
 
 /// What a bundle's manifest says that does not follow from its files.
@@ -322,6 +323,24 @@ impl StagedBundle {
         sync(self.folder.path())?;
         let out = self.publish()?;
         Bundle::open(&out)
+    }
+
+    /// Says which files the images of the memory bank came from, if there are names.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set_names(&mut self, names: &ImageNames) -> Result<(), BundleError> {
+        let path = self.folder.path().join(NAMES);
+        if !names.is_empty() {
+            let bytes = names.encode();
+            let bytes = bytes.map_err(|error| BundleError::invalid(&path, error.to_string()))?;
+            return self.write(NAMES, &bytes);
+        }
+        // Those of the bundle that it was made of.
+        match self.manifest.files.remove(NAMES) {
+            Some(_) => fs::remove_file(&path).map_err(BundleError::io(&path)),
+            None => Ok(()),
+        }
     }
 
     /// Adds a file that is the trainer's business, or replaces it.

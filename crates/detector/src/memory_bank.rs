@@ -2,6 +2,7 @@
 
 use crate::error::{CalibrationError, FitError, check_length, check_rows};
 use crate::hog::Hog;
+use crate::nearest::Nearest;
 use crate::neighbours::{KnnDistance, Neighbours};
 
 /// What a local score is made of, each high for an anomaly.
@@ -13,6 +14,15 @@ pub struct Parts {
     pub pixels: KnnDistance,
     /// How far those with the nearest HOG descriptors are.
     pub edges: KnnDistance,
+}
+
+/// The normal images that are nearest to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NearestImages {
+    /// In the principal components of x.
+    pub pixels: Nearest,
+    /// In those of HOG descriptors.
+    pub edges: Nearest,
 }
 
 /// The normal images that others are compared with.
@@ -97,6 +107,25 @@ impl MemoryBank {
             pixels: self.pixels.knn_distance(x),
             edges: self.edges.knn_distance(&self.hog.of(x)),
         }
+    }
+
+    /// The numbers of the images, by which their files are named, if they have some.
+    pub fn numbers(&self) -> Option<&[u32]> {
+        self.pixels.numbers()
+    }
+
+    /// The number after the largest one, which [`Self::extended`] gives to the first new image.
+    pub fn next_number(&self) -> u32 {
+        self.pixels.next_number()
+    }
+
+    /// The images nearest to x, D values, in pixels and by HOG descriptors; `None` where a value is NaN, or
+    /// images have no numbers.
+    pub fn nearest(&self, x: &[f32]) -> Option<NearestImages> {
+        Some(NearestImages {
+            pixels: self.pixels.nearest(x)?,
+            edges: self.edges.nearest(&self.hog.of(x))?,
+        })
     }
 
     /// C, H and W as little-endian `u64`; the neighbours in pixels and in HOG descriptors.

@@ -138,6 +138,38 @@ class ChainScore:
         return cls(chain.log_joint, chain.log_prior, chain.log_likelihood)
 
 
+class NearestBy(StrEnum):
+    """What a normal image is nearest by: a site, the pixels of the image, or its edge map."""
+
+    SITE = "site"
+    PIXELS = "pixels"
+    EDGES = "edges"
+
+
+@dataclass(frozen=True, slots=True)
+class NearestNormal:
+    """A normal image that the model remembers, near the image that was asked about."""
+
+    file: str
+    """As named within the folder that it was fitted or added from."""
+    by: NearestBy | None
+    """What is near; None if it is one that this package does not know."""
+    distance: float
+    """Euclidean: of sites in units of x, of whole images in those of their principal components."""
+    at: tuple[float, float] | None
+    """The middle x, y of the site, in pixels of the image as it was sent; None for a whole image."""
+
+    @classmethod
+    def of(cls, nearest: pb.NearestNormal) -> NearestNormal:
+        """From the message."""
+        return cls(
+            file=nearest.file,
+            by=_named(NearestBy, pb.NearestBy.Name, "NEAREST_BY_", nearest.by),
+            distance=nearest.distance,
+            at=(nearest.at.x, nearest.at.y) if nearest.HasField("at") else None,
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
     """Where an image differs from what the model expects.
@@ -146,25 +178,29 @@ class Explanation:
     """
 
     score: Score
-    reconstruction: NDArray[np.float32]
-    """g(z) of the chain with the highest log joint; intensities from 0 to 1."""
-    residual: NDArray[np.float32]
-    """The image minus the reconstruction, from -1 to 1; 0 where the mask hides."""
+    reconstruction: NDArray[np.float32] | None
+    """g(z) of the chain with the highest log joint; intensities from 0 to 1. None for a model of sites."""
+    residual: NDArray[np.float32] | None
+    """The image minus the reconstruction, from -1 to 1; 0 where the mask hides. None for a model of sites."""
     reconstruction_png: bytes
     heatmap_png: bytes
-    """The residual: red where the image is brighter than the model expects, blue where it is darker."""
+    """The residual: red where the image is brighter than the model expects, blue where it is darker. Of a model of
+    sites, the image with its map laid over it."""
     chains: tuple[ChainScore, ...]
+    nearest_normals: tuple[NearestNormal, ...] = ()
+    """The normal images that it is nearest to; none if the model does not know the names of its images."""
 
     @classmethod
     def of(cls, reply: pb.ExplainResponse) -> Explanation:
         """From the message."""
         return cls(
             score=Score.of(reply.score),
-            reconstruction=pixels(reply.reconstruction.tensor),
-            residual=pixels(reply.residual.tensor),
+            reconstruction=pixels(reply.reconstruction.tensor) if reply.HasField("reconstruction") else None,
+            residual=pixels(reply.residual.tensor) if reply.HasField("residual") else None,
             reconstruction_png=reply.reconstruction.png,
-            heatmap_png=reply.residual.png,
+            heatmap_png=reply.residual.png if reply.HasField("residual") else reply.overlay,
             chains=tuple(ChainScore.of(chain) for chain in reply.chains),
+            nearest_normals=tuple(NearestNormal.of(nearest) for nearest in reply.nearest_normals),
         )
 
 

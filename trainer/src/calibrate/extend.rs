@@ -3,11 +3,13 @@
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::{Bundle, ImageNames};
 use lfbm_detector::sites::{Parts, SiteCalibration};
 use lfbm_detector::{Calibration, Comparison, LocalCalibration, Score};
 use lfbm_runtime::{Inference, SCORE_SEED};
 use rayon::prelude::*;
 
+use super::names;
 use super::sites::{candidates, gathered, score_sites};
 use crate::data::{Dataset, Split};
 
@@ -18,6 +20,8 @@ const AT_ONCE: usize = 256;
 pub struct Extension {
     /// The calibration.
     pub calibration: Calibration,
+    /// The names of the images that it compares others with.
+    pub names: ImageNames,
     /// Sites, or images, of the memory bank before.
     pub stored_before: usize,
     /// The same now.
@@ -42,7 +46,7 @@ pub struct RankedImage {
     pub now: f64,
 }
 
-/// Extends `calibration` by images of `dataset`: those to train, by the split, join the memory bank, of
+/// Extends the calibration of the bundle `before` by images of `dataset`: those to train, by the split, join the memory bank, of
 /// at most `most` sites or images; those to calibrate are scored with it, and their scores join the
 /// ranked ones. `seed` decides what gives way.
 ///
@@ -50,8 +54,7 @@ pub struct RankedImage {
 /// When chains diverge, a run fails, or `most` leaves too few images.
 pub fn extend(
     inference: &mut Inference,
-    manifest: &Manifest,
-    calibration: &Calibration,
+    before: &Bundle,
     dataset: &Dataset,
     split: &Split,
     most: usize,
@@ -59,14 +62,14 @@ pub fn extend(
 ) -> anyhow::Result<Extension> {
     let extending = Extending {
         inference,
-        manifest,
-        calibration,
+        manifest: before.manifest(),
+        before,
         dataset,
         split,
         most,
         seed,
     };
-    match calibration.comparison() {
+    match before.calibration().comparison() {
         Comparison::Local(local) => extending.whole(local),
         Comparison::Sites(sites) => extending.sites(sites),
     }
@@ -75,7 +78,7 @@ pub fn extend(
 struct Extending<'a> {
     inference: &'a mut Inference,
     manifest: &'a Manifest,
-    calibration: &'a Calibration,
+    before: &'a Bundle,
     dataset: &'a Dataset,
     split: &'a Split,
     most: usize,
@@ -83,6 +86,19 @@ struct Extending<'a> {
 }
 
 impl Extending<'_> {
+    /// The names of the images that are stored now; `first` is the number of the first new one. A bundle without
+    /// names keeps none.
+    fn names(&self, calibration: &Calibration, first: u32) -> ImageNames {
+        let mut names = self.before.names().clone();
+        if !names.is_empty() {
+            let stored = names::numbers(calibration);
+            names.retain(|image| stored.contains(&image));
+            let new = &self.split.train;
+            names::name(&mut names, calibration, self.dataset, new, first);
+        }
+        names
+    }
+
     fn sites(self, sites: &SiteCalibration) -> anyhow::Result<Extension> {
         let (dataset, split, manifest) = (self.dataset, self.split, self.manifest);
         let stored = sites.bank();
@@ -123,8 +139,10 @@ impl Extending<'_> {
         }
         let (stored_before, stored) = (stored.len(), extended.bank.len());
         let sites = sites.extended(extended.bank, &parts)?;
+        let calibration = self.before.calibration().extended(&scores, sites)?;
         Ok(Extension {
-            calibration: self.calibration.extended(&scores, sites)?,
+            names: self.names(&calibration, first),
+            calibration,
             stored_before,
             stored,
             added: extended.added,
@@ -177,8 +195,11 @@ impl Extending<'_> {
             }
         });
         let ranked = ranked.collect();
+        let first = stored.next_number();
+        let calibration = self.before.calibration().extended(&scores, extended)?;
         Ok(Extension {
-            calibration: self.calibration.extended(&scores, extended)?,
+            names: self.names(&calibration, first),
+            calibration,
             stored_before,
             stored: now,
             added: split.train.len(),

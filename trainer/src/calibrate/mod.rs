@@ -3,11 +3,13 @@
 
 mod extend;
 mod faults;
+mod names;
 mod site_rule;
 mod sites;
 mod whole;
 
 use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::{Bundle, ImageNames};
 use lfbm_detector::{Calibration, Comparison};
 use lfbm_runtime::Inference;
 
@@ -18,8 +20,16 @@ pub use extend::{Extension, RankedImage, extend};
 pub use faults::{FaultError, FaultKind, Faulty, Shape, draw_fault, draw_fault_of};
 pub use sites::{SitesOfImage, gathered, score_sites};
 
+/// A calibration, and the names of the images that it compares others with.
+pub struct Calibrated {
+    /// The calibration.
+    pub calibration: Calibration,
+    /// The names; none where they are not to be kept, or images are no files.
+    pub names: ImageNames,
+}
+
 /// Scores the split's calibration images, and stores its training images, or their sites, for distances
-/// to the nearest, unless the `comparison` of another calibration has stored ones.
+/// to the nearest, unless the calibration of `before`, of other images, has stored ones.
 ///
 /// # Errors
 /// When there are too few images, chains diverge, or a run fails.
@@ -30,9 +40,10 @@ pub fn calibrate(
     incomplete: &IncompleteSettings,
     dataset: &Dataset,
     split: &Split,
-    comparison: Option<&Comparison>,
-) -> anyhow::Result<Calibration> {
-    if manifest.representation.is_whole_image() {
+    before: Option<&Bundle>,
+) -> anyhow::Result<Calibrated> {
+    let comparison = before.map(|before| before.calibration().comparison());
+    let calibration = if manifest.representation.is_whole_image() {
         let memory_bank = match comparison {
             Some(Comparison::Local(local)) => Some(local.memory_bank().clone()),
             _ => None,
@@ -53,5 +64,17 @@ pub fn calibrate(
             _ => None,
         };
         sites::calibrate(inference, manifest, settings, dataset, split, bank)
-    }
+    };
+    let calibration = calibration?;
+    let names = match before {
+        Some(before) => before.names().clone(),
+        None => {
+            let mut names = ImageNames::default();
+            if settings.names {
+                names::name(&mut names, &calibration, dataset, &split.train, 0);
+            }
+            names
+        }
+    };
+    Ok(Calibrated { calibration, names })
 }

@@ -62,19 +62,25 @@ fn memory_bank_of_fit(
         images = recover(inference, &images, &masks, langevin, SCORE_SEED)?;
     }
     let x = inference.preprocess(&images)?;
+    let numbered = settings.names && !dataset.files.is_empty();
     MemoryBank::fit(
         &x,
         [dataset.channels, dataset.height, dataset.width],
-        |x, values| neighbours(x, values, PIXEL_COMPONENTS),
-        |x, values| neighbours(x, values, EDGE_COMPONENTS),
+        |x, values| neighbours(x, values, PIXEL_COMPONENTS, numbered),
+        |x, values| neighbours(x, values, EDGE_COMPONENTS, numbered),
     )
 }
 
 /// Neighbours in the first `count` principal components of vectors of `values` values.
-fn neighbours(x: &[f32], values: usize, count: i64) -> anyhow::Result<Neighbours> {
+fn neighbours(x: &[f32], values: usize, count: i64, numbered: bool) -> anyhow::Result<Neighbours> {
     let vectors = Tensor::from_slice(x).view([-1, values as i64]);
     let components = Components::of(&vectors, count);
     let values = |tensor: &Tensor| Vec::<f32>::try_from(&tensor.contiguous().view([-1]));
     let (mean, basis) = (values(&components.mean)?, values(&components.basis)?);
-    Ok(Neighbours::new(mean, &basis, x)?)
+    let neighbours = if numbered {
+        Neighbours::numbered(mean, &basis, x)
+    } else {
+        Neighbours::new(mean, &basis, x)
+    };
+    Ok(neighbours?)
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::{Bundle, StagedBundle};
 use lfbm_console::print_line;
-use lfbm_detector::{Calibration, Comparison};
+use lfbm_detector::Calibration;
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
@@ -87,8 +87,11 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     }
     let before = Bundle::open(&args.bundle)?;
     let is_same = is_known && matches!(relation, Relation::Same(_));
-    let (parts, comparison) = match relation {
-        Relation::Other { split, seen } => others(args, split, seen, version, &before)?,
+    let (parts, stored) = match relation {
+        Relation::Other { split, seen } => {
+            let parts = others(args, split, seen, version, &manifest)?;
+            (parts, Some(&before))
+        }
         relation => (split_of_the_fit(relation, args.changed)?, None),
     };
     let runtime = Runtime::load(None)?;
@@ -105,13 +108,13 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         &record.incomplete(),
         &dataset,
         &parts,
-        comparison.as_ref(),
+        stored,
     )?;
     if !is_same {
         check_alike(
             args,
             before.calibration(),
-            &calibrated,
+            &calibrated.calibration,
             version > manifest.version,
         )?;
     }
@@ -123,7 +126,9 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     record.calibration_count = parts.calibration.len();
     staged.set_training(record.to_json()?);
     staged.set_version(version);
-    let bundle = staged.finish(&calibrated, settings.false_positive_rate, settings.decision)?;
+    staged.set_names(&calibrated.names)?;
+    let (rate, decision) = (settings.false_positive_rate, settings.decision);
+    let bundle = staged.finish(&calibrated.calibration, rate, decision)?;
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
 }
@@ -145,8 +150,8 @@ fn others(
     split: Split,
     seen: usize,
     version: u64,
-    before: &Bundle,
-) -> anyhow::Result<(Split, Option<Comparison>)> {
+    manifest: &Manifest,
+) -> anyhow::Result<Split> {
     let total = split.len() + seen;
     ensure!(
         args.changed.changed_data,
@@ -154,7 +159,6 @@ fn others(
              its folder with --data-dir, or, if these are meant, calibrate another version with \
              --changed-data and --model-version"
     );
-    let manifest = before.manifest();
     ensure!(
         version > manifest.version,
         "on other images the scores mean another thing: give the model a version above {} with \
@@ -165,8 +169,7 @@ fn others(
     let normal = split.normal_test(usize::MAX).to_vec();
     let split = Split::new(Vec::new(), Vec::new(), normal, Vec::new());
     let count = count.or_all_of(split.len());
-    let comparison = before.calibration().comparison().clone();
-    Ok((split.recalibrated(count)?, Some(comparison)))
+    Ok(split.recalibrated(count)?)
 }
 
 /// Rejects scores far from the old calibration, unless that is intended.

@@ -87,8 +87,7 @@ pub fn run(args: &ExtendArgs) -> anyhow::Result<()> {
     )?;
     let extended = extend(
         &mut inference,
-        &manifest,
-        before.calibration(),
+        &before,
         &dataset,
         &split,
         most,
@@ -108,6 +107,7 @@ pub fn run(args: &ExtendArgs) -> anyhow::Result<()> {
     let mut extension: Vec<Digest> = extension.into_iter().collect();
     extension.sort_unstable();
     staged.write(EXTENSION, extension.as_flattened())?;
+    staged.set_names(&extended.names)?;
     staged.set_training(record.to_json()?);
     staged.set_version(version);
     let bundle = staged.finish(&extended.calibration, rate, decision)?;

@@ -132,7 +132,8 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         data,
         settings: None,
         iterations: None,
-        seconds: None,        extensions: Vec::new(),
+        seconds: None,
+        extensions: Vec::new(),
     };
     let mut staged = StagedBundle::stage(
         &args.out,
@@ -176,8 +177,9 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         &parts,
         None,
     )?;
+    staged.set_names(&calibrated.names)?;
     let bundle = staged.finish(
-        &calibrated,
+        &calibrated.calibration,
         calibration.false_positive_rate,
         calibration.decision,
     )?;

@@ -23,6 +23,9 @@ pub struct CalibrationSettings {
     /// Stored sites of the fit, at most, where images have sites.
     #[serde(default)]
     pub sites: usize,
+    /// Whether the bundle names the files of the stored images, and of those with a stored site.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub names: bool,
     /// The score that decides the verdict.
     #[serde(default = "local")]
     pub decision: Decision,

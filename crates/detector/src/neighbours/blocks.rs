@@ -32,15 +32,20 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// From the components of images, n x p. The blocks have an order of their own.
+    /// From the components of images, n x p. The blocks have an order of their own: the index that each of
+    /// their images had comes with them.
     ///
     /// # Errors
     /// When a component is NaN or infinite, or the lengths do not fit.
-    pub(super) fn quantize(components: &[f32], p: usize) -> Result<Self, FitError> {
+    pub(super) fn quantize(components: &[f32], p: usize) -> Result<(Self, Vec<usize>), FitError> {
         check_rows("the components of images", p, components.len())?;
         let finite = components.iter().map(|value| value.is_finite());
         check_finite("the components of images", finite)?;
-        let rows = together(components, p);
+        let order = together(components, p);
+        let rows = order
+            .iter()
+            .flat_map(|&index| &components[index * p..][..p]);
+        let rows: Vec<f32> = rows.copied().collect();
         let scale: Vec<[f32; 2]> = (0..p)
             .map(|component| {
                 let values = || rows.iter().skip(component).step_by(p).copied();
@@ -56,7 +61,7 @@ impl Blocks {
             })
         });
         let bytes: Vec<u8> = bytes.collect();
-        Self::new(scale, &bytes)
+        Ok((Self::new(scale, &bytes)?, order))
     }
 
     /// From p pairs of the value of byte 0 and the value of one step, and n x p bytes.
@@ -209,13 +214,12 @@ fn squares_to_boxes(axes: &[[f32; 2]], low: &[u8], high: &[u8]) -> [f32; BLOCK] 
     sums
 }
 
-/// Rows of `p` values in an order in which those of a block lie near each other: they are halved
-/// where their leading component of the largest variance has its median, until they fit a block.
-fn together(rows: &[f32], p: usize) -> Vec<f32> {
+/// The indices of rows of `p` values in an order in which those of a block lie near each other: they are
+/// halved where their leading component of the largest variance has its median, until they fit a block.
+fn together(rows: &[f32], p: usize) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..rows.len() / p).collect();
     halve(rows, p, &mut indices);
-    let ordered = indices.iter().flat_map(|&index| &rows[index * p..][..p]);
-    ordered.copied().collect()
+    indices
 }
 
 fn halve(rows: &[f32], p: usize, indices: &mut [usize]) {
@@ -276,7 +280,7 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn finds_what_sorting_all_finds(n in 11_usize..2000, d in 1_usize..20, seed: u64) {
-            let blocks = Blocks::quantize(&random(n, d, seed), d).unwrap();
+            let (blocks, _) = Blocks::quantize(&random(n, d, seed), d).unwrap();
             let query = random(1, d, seed ^ 1);
             let found = blocks.nearest(&query, None);
             for ((distance, index), expected) in found.iter().zip(by_sorting(&blocks, &query)) {

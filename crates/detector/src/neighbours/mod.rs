@@ -6,6 +6,7 @@ mod projection;
 use rayon::prelude::*;
 
 use crate::error::{CalibrationError, FitError, check_finite, check_length};
+use crate::nearest::Nearest;
 use crate::sample::some_of;
 use blocks::Blocks;
 use projection::Projection;
@@ -14,6 +15,8 @@ use projection::Projection;
 pub const NEIGHBOURS: usize = 10;
 /// Keeps the distance of an image that is there many times from dividing by zero.
 const SMALLEST_RADIUS: f32 = 1e-6;
+/// Set in the number of images of a file that holds their numbers.
+const NUMBERED: u64 = 1 << 63;
 
 /// How far an image is from normal ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +35,8 @@ pub struct Neighbours {
     images: Blocks,
     /// Mean distance of each image to its own nearest ones, n.
     radius: Vec<f32>,
+    /// The number of each image, by which its file is named, n; `None` where files have no names.
+    numbers: Option<Vec<u32>>,
 }
 
 impl std::fmt::Debug for Neighbours {
@@ -52,27 +57,58 @@ impl Neighbours {
     pub fn new(mean: Vec<f32>, basis: &[f32], x: &[f32]) -> Result<Self, FitError> {
         let projection = Projection::new(mean, basis)?;
         let projected = projection.of_all(x)?;
-        Self::of_components(projection, &projected)
+        Self::of_components(projection, &projected, None)
     }
 
-    /// With the vectors x (n x D) of further images, in the same directions. Of the stored images a random
-    /// subset stays, so that there are at most `most`. The bytes of those are written anew over the
-    /// range of all, which moves each component by half a step of a byte at most.
+    /// As [`Self::new`], with images that have the numbers 0 to n - 1, which [`Self::nearest`] tells.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`].
+    pub fn numbered(mean: Vec<f32>, basis: &[f32], x: &[f32]) -> Result<Self, FitError> {
+        let projection = Projection::new(mean, basis)?;
+        let projected = projection.of_all(x)?;
+        let numbers: Vec<u32> = (0..)
+            .take(projected.len() / projection.components())
+            .collect();
+        Self::of_components(projection, &projected, Some(&numbers))
+    }
+
+    /// With the vectors x (n x D) of further images, in the same directions; where images have numbers, these
+    /// have the next ones. Of the stored images a random subset stays, so that there are at most `most`. The
+    /// bytes of those are written anew over the range of all, which moves each component by half a step of a
+    /// byte at most.
     ///
     /// # Errors
     /// When the lengths do not fit, `most` leaves too few images, or a value is NaN or infinite.
     pub fn extended(&self, x: &[f32], most: usize, seed: u64) -> Result<Self, FitError> {
         let new = self.projection.of_all(x)?;
-        let kept = most.saturating_sub(new.len() / self.components());
-        let kept = some_of(self.len(), kept, seed);
-        let stored = kept.into_iter().flat_map(|index| self.images.row(index));
-        let all: Vec<f32> = stored.chain(new).collect();
-        Self::of_components(self.projection.clone(), &all)
+        let added = new.len() / self.components();
+        // In the order of their numbers, so that in another index of the same images the same ones stay.
+        let mut stored: Vec<usize> = (0..self.len()).collect();
+        if let Some(numbers) = &self.numbers {
+            stored.sort_unstable_by_key(|&index| numbers[index]);
+        }
+        let kept = some_of(self.len(), most.saturating_sub(added), seed);
+        let kept: Vec<usize> = kept.into_iter().map(|place| stored[place]).collect();
+        let rows = kept.iter().flat_map(|&index| self.images.row(index));
+        let all: Vec<f32> = rows.chain(new).collect();
+        let numbers = self.numbers.as_ref().map(|numbers| -> Vec<u32> {
+            let next = self.next_number();
+            let stored = kept.iter().map(|&index| numbers[index]);
+            let new = (0..).take(added).map(|number| next.saturating_add(number));
+            stored.chain(new).collect()
+        });
+        Self::of_components(self.projection.clone(), &all, numbers.as_deref())
     }
 
-    /// From the components of images (n x p).
-    fn of_components(projection: Projection, components: &[f32]) -> Result<Self, FitError> {
-        let images = Blocks::quantize(components, projection.components())?;
+    /// From the components of images (n x p), and their numbers (n).
+    fn of_components(
+        projection: Projection,
+        components: &[f32],
+        numbers: Option<&[u32]>,
+    ) -> Result<Self, FitError> {
+        let (images, order) = Blocks::quantize(components, projection.components())?;
+        let numbers = numbers.map(|numbers| order.iter().map(|&index| numbers[index]).collect());
         let radius = (0..images.len())
             .into_par_iter()
             .map(|index| {
@@ -80,13 +116,14 @@ impl Neighbours {
                 mean_of(nearest.iter().map(|(distance, _)| *distance)) as f32
             })
             .collect();
-        Self::assemble(projection, images, radius)
+        Self::assemble(projection, images, radius, numbers)
     }
 
     fn assemble(
         projection: Projection,
         images: Blocks,
         radius: Vec<f32>,
+        numbers: Option<Vec<u32>>,
     ) -> Result<Self, FitError> {
         let components = projection.components();
         check_length(
@@ -112,6 +149,29 @@ impl Neighbours {
             projection,
             images,
             radius,
+            numbers,
+        })
+    }
+
+    /// The numbers of the images, if they have some.
+    pub fn numbers(&self) -> Option<&[u32]> {
+        self.numbers.as_deref()
+    }
+
+    /// The number after the largest one.
+    pub(crate) fn next_number(&self) -> u32 {
+        let largest = self.numbers().and_then(|numbers| numbers.iter().max());
+        largest.map_or(0, |number| number.saturating_add(1))
+    }
+
+    /// The image nearest to the vector x, D values; `None` where a value is NaN, or images have no numbers.
+    pub fn nearest(&self, x: &[f32]) -> Option<Nearest> {
+        let numbers = self.numbers.as_ref()?;
+        let nearest = self.images.nearest(&self.projection.of(x), None);
+        let (distance, index) = *nearest.first()?;
+        Some(Nearest {
+            distance,
+            image: *numbers.get(index)?,
         })
     }
 
@@ -149,10 +209,13 @@ impl Neighbours {
     }
 
     /// D, p and n as little-endian `u64`; mean, basis, scale and radius as little-endian `f32`;
-    /// the bytes.
+    /// the bytes. Where the highest bit of n is set, the numbers of the images follow as little-endian `u32`.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        for size in [self.values(), self.components(), self.len()] {
-            out.extend((size as u64).to_le_bytes());
+        let numbered = if self.numbers.is_some() { NUMBERED } else { 0 };
+        let [values, components, n] =
+            [self.values(), self.components(), self.len()].map(|size| size as u64);
+        for size in [values, components, n | numbered] {
+            out.extend(size.to_le_bytes());
         }
         let floats = (self.projection.mean().iter().copied())
             .chain(self.projection.basis())
@@ -160,22 +223,30 @@ impl Neighbours {
             .chain(self.radius.iter().copied());
         out.extend(floats.flat_map(f32::to_le_bytes));
         out.extend(self.images.rows());
+        let numbers = self.numbers.iter().flatten();
+        out.extend(numbers.flat_map(|number| number.to_le_bytes()));
     }
 
     /// What [`Self::encode`] wrote, and what comes after it.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), CalibrationError> {
         let arrays = Self::split(bytes).ok_or(CalibrationError::Size)?;
-        let ([mean, basis, scale, radius], rows, after) = arrays;
+        let Arrays {
+            floats: [mean, basis, scale, radius],
+            rows,
+            numbers,
+            after,
+        } = arrays;
         let images = Blocks::new(scale.as_chunks().0.to_vec(), rows)?;
-        let neighbours = Self::assemble(Projection::new(mean, &basis)?, images, radius)?;
+        let neighbours = Self::assemble(Projection::new(mean, &basis)?, images, radius, numbers)?;
         Ok((neighbours, after))
     }
 
-    /// Mean, basis, scale and radius; the rows, and what comes after them.
-    fn split(bytes: &[u8]) -> Option<([Vec<f32>; 4], &[u8], &[u8])> {
+    fn split(bytes: &[u8]) -> Option<Arrays<'_>> {
         let (head, body) = bytes.split_first_chunk::<24>()?;
         let (sizes, _) = head.as_chunks::<8>();
-        let [values, p, n] = [0, 1, 2].map(|i| usize::try_from(u64::from_le_bytes(sizes[i])).ok());
+        let [values, p, n] = [0, 1, 2].map(|i| u64::from_le_bytes(sizes[i]));
+        let numbered = n & NUMBERED != 0;
+        let [values, p, n] = [values, p, n & !NUMBERED].map(|size| usize::try_from(size).ok());
         let (values, p, n) = (values?, p?, n?);
         let lengths = [values, p.checked_mul(values)?, p.checked_mul(2)?, n];
         let floats = lengths
@@ -183,11 +254,28 @@ impl Neighbours {
             .try_fold(0_usize, |sum, length| sum.checked_add(*length))?
             .checked_mul(4)?;
         let (floats, body) = body.split_at_checked(floats)?;
-        let (rows, after) = body.split_at_checked(n.checked_mul(p)?)?;
+        let (rows, body) = body.split_at_checked(n.checked_mul(p)?)?;
+        let numbers = if numbered { n.checked_mul(4)? } else { 0 };
+        let (numbers, after) = body.split_at_checked(numbers)?;
+        let numbers = numbers.as_chunks().0.iter().map(|v| u32::from_le_bytes(*v));
         let mut floats = floats.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v));
-        let arrays = lengths.map(|length| floats.by_ref().take(length).collect());
-        Some((arrays, rows, after))
+        Some(Arrays {
+            floats: lengths.map(|length| floats.by_ref().take(length).collect()),
+            rows,
+            numbers: numbered.then(|| numbers.collect()),
+            after,
+        })
     }
+}
+
+/// The parts of a file.
+struct Arrays<'a> {
+    /// Mean, basis, scale and radius.
+    floats: [Vec<f32>; 4],
+    rows: &'a [u8],
+    numbers: Option<Vec<u32>>,
+    /// What comes after them.
+    after: &'a [u8],
 }
 
 fn mean_of(values: impl ExactSizeIterator<Item = f32>) -> f64 {
@@ -292,6 +380,47 @@ mod tests {
         assert_eq!(few, "expected at least 11 images to compare with, got 9");
         let cut = neighbours.extended(&new[1..], 40, 3).unwrap_err();
         assert!(matches!(cut, FitError::Rows { columns: 2, .. }));
+    }
+
+    #[test]
+    fn numbered_images_are_named_whatever_the_order_of_blocks() {
+        let (n, d) = (200, 5);
+        let x = random(n, d, 12);
+        let neighbours = Neighbours::numbered(vec![0.0; d], &identity(d), &x).unwrap();
+        for (number, row) in x.chunks(d).enumerate() {
+            assert_eq!(neighbours.nearest(row).unwrap().image, number as u32);
+        }
+        assert_eq!(neighbours.nearest(&[f32::NAN; 5]), None);
+        let mut bytes = Vec::new();
+        neighbours.encode(&mut bytes);
+        assert_eq!(
+            Neighbours::decode(&bytes),
+            Ok((neighbours.clone(), &[][..]))
+        );
+        let cut = Err(CalibrationError::Size);
+        assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), cut);
+        let unnumbered = Neighbours::new(vec![0.0; d], &identity(d), &x).unwrap();
+        assert_eq!(
+            (unnumbered.nearest(&x[..d]), unnumbered.numbers()),
+            (None, None)
+        );
+
+        // New images have the next numbers, and stored ones keep theirs: the same ones in both indices.
+        let new: Vec<f32> = random(20, d, 13).iter().map(|value| value + 4.0).collect();
+        let extended = neighbours.extended(&new, 120, 5).unwrap();
+        for (number, row) in new.chunks(d).enumerate() {
+            assert_eq!(extended.nearest(row).unwrap().image, (n + number) as u32);
+        }
+        let turned: Vec<f32> = x.iter().map(|value| 1.0 - value * value).collect();
+        let other = Neighbours::numbered(vec![0.0; d], &identity(d), &turned).unwrap();
+        let other = other.extended(&new, 120, 5).unwrap();
+        let [numbers, others] = [&extended, &other].map(|of| {
+            let mut numbers = of.numbers().unwrap().to_vec();
+            numbers.sort_unstable();
+            numbers
+        });
+        assert_eq!(numbers.len(), 120);
+        assert_eq!(numbers, others);
     }
 
     #[test]

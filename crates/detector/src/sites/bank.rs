@@ -5,6 +5,7 @@ use super::scorer::Parts;
 use super::search::Vectors;
 use crate::bytes::Reader;
 use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
+use crate::nearest::Nearest;
 use crate::score::Score;
 
 /// A memory bank: sites of normal images that others are compared with.
@@ -16,15 +17,6 @@ pub struct SiteBank {
     sites: Vectors,
     /// The index of the image that each site came from.
     images: Vec<u32>,
-}
-
-/// The site of a [`SiteBank`] that is nearest to another.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Nearest {
-    /// Euclidean distance in units of x; NaN for a site that is NaN.
-    pub distance: f32,
-    /// The index of the image that it came from.
-    pub image: u32,
 }
 
 /// A [`SiteBank`] with sites of further images.
@@ -167,6 +159,11 @@ impl SiteBank {
             negative_log_joint: scores.iter().map(negative).collect(),
             distance: self.distances(x),
         }
+    }
+
+    /// The index of the image that each site came from.
+    pub fn images(&self) -> &[u32] {
+        &self.images
     }
 
     /// The index after the largest one of an image that a site came from.

@@ -23,7 +23,7 @@ mod scorer;
 mod search;
 mod sum;
 
-pub use bank::{ExtendedBank, Nearest, SiteBank};
+pub use bank::{ExtendedBank, SiteBank};
 pub use calibration::{SiteCalibration, SiteScore};
 pub use division::{fewest_images, ranked};
 pub use grid::SiteGrid;
