@@ -162,6 +162,8 @@ fn images_of_a_new_kind_are_served_as_normal_after_an_extension() {
     assert!(before > 0.9 && after < 0.3, "{before} {after}");
     // 50 ranked images tell 2 %, 20 do not.
     let server = Server::start(&at("extended"), scratch.path(), &[]);
+    names_what_it_remembers(&server, &at("new"), 30);
+    names_what_it_remembers(&server, &at("eights/good"), 88);
     let mut strict = Command::new(binary("lfbm"));
     strict.args([
         "--server",
@@ -171,4 +173,32 @@ fn images_of_a_new_kind_are_served_as_normal_after_an_extension() {
         "0.02",
     ]);
     succeed(strict.arg(at("shown")));
+}
+
+/// Of a folder's images, `stored` are in the memory bank: the nearest one of each of those is itself.
+fn names_what_it_remembers(server: &Server, folder: &Path, stored: usize) {
+    let out = tempfile::tempdir().unwrap();
+    let output = succeed(
+        Command::new(binary("lfbm"))
+            .args(["--server", &server.url, "explain", "--json", "--out"])
+            .arg(out.path())
+            .arg(folder),
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut itself = [0, 0];
+    for line in text.lines() {
+        let reply: serde_json::Value = serde_json::from_str(line).unwrap();
+        let image = Path::new(reply["image"].as_str().unwrap());
+        let nearest = reply["nearest_normals"].as_array().unwrap();
+        assert_eq!(nearest.len(), 2, "{reply}");
+        for (index, by) in ["pixels", "edges"].into_iter().enumerate() {
+            assert_eq!(nearest[index]["by"], by);
+            let file = Path::new(nearest[index]["file"].as_str().unwrap());
+            itself[index] += usize::from(file.file_name() == image.file_name());
+        }
+    }
+    // But for rounding of what is stored, and images of other folders with the same name.
+    for itself in itself {
+        assert!(itself >= stored * 9 / 10, "{itself} of {stored}");
+    }
 }

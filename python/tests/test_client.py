@@ -14,7 +14,19 @@ import pytest
 from PIL import Image
 
 import lfbm
-from lfbm import Client, Inference, InvalidRequestError, LfbmError, ModelNotFoundError, Score, Verdict
+from lfbm import (
+    Client,
+    Explanation,
+    Inference,
+    InvalidRequestError,
+    LfbmError,
+    ModelNotFoundError,
+    NearestBy,
+    NearestNormal,
+    Score,
+    Verdict,
+)
+from lfbm.v1 import anomaly_detector_pb2 as pb
 
 
 def numbers(score: Score) -> Score:
@@ -138,6 +150,16 @@ def test_explain(client: Client, four: Path) -> None:
     assert len(explanation.chains) == 3
     for png in (explanation.heatmap_png, explanation.reconstruction_png):
         assert Image.open(io.BytesIO(png)).size == (28, 28)
+    assert explanation.nearest_normals == ()
+
+
+def test_explanation_of_a_model_of_sites() -> None:
+    nearest = pb.NearestNormal(file="good/a.png", by=pb.NEAREST_BY_SITE, distance=1.5, at=pb.Point(x=3, y=4))
+    explanation = Explanation.of(pb.ExplainResponse(overlay=b"png", nearest_normals=[nearest]))
+    assert explanation.reconstruction is None
+    assert explanation.residual is None
+    assert explanation.heatmap_png == b"png"
+    assert explanation.nearest_normals == (NearestNormal("good/a.png", NearestBy.SITE, 1.5, (3.0, 4.0)),)
 
 
 def test_inpaint(client: Client, four: Path) -> None:

@@ -4,7 +4,7 @@ use lfbm_bundle::manifest::{Decision, Intake};
 use lfbm_images::Fit;
 use lfbm_testkit::RandomSites;
 use lfbm_wire::{
-    ExplainRequest, ImageForm, InferenceParameters, RepresentationKind, ScoreRequest,
+    ExplainRequest, ImageForm, InferenceParameters, NearestBy, RepresentationKind, ScoreRequest,
     ScoreResponse, Verdict,
 };
 
@@ -147,6 +147,16 @@ async fn an_explanation_has_the_map_and_a_picture_of_it() {
         !grey((at.x / 2.0) as u32, (at.y / 2.0) as u32),
         "colour at the peak"
     );
+    // The site of the memory bank that is nearest to the one at the peak.
+    let [nearest] = &reply.nearest_normals[..] else {
+        panic!("{:?}", reply.nearest_normals);
+    };
+    assert_eq!((nearest.by(), nearest.at), (NearestBy::Site, Some(at)));
+    let number = nearest.file.strip_prefix("normal/").unwrap();
+    let number: u32 = number.strip_suffix(".png").unwrap().parse().unwrap();
+    let bank = bundle.calibration().sites().unwrap().bank();
+    assert!(bank.images().contains(&number) && nearest.distance > 0.0);
+
     request.form = ImageForm::Tensor.into();
     let tensors = client.explain(request).await.unwrap().into_inner();
     assert!(tensors.overlay.is_empty() && tensors.score.unwrap().map.is_some());

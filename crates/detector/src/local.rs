@@ -32,7 +32,7 @@ const PART_NAMES: [&str; PARTS] = [
 /// made with them: other weights are another format.
 const WEIGHTS: [f64; PARTS] = [0.5, 1.0, 2.0, 1.0];
 
-fn values(parts: &Parts) -> [f64; PARTS] {
+fn values_of(parts: &Parts) -> [f64; PARTS] {
     [
         parts.negative_log_joint,
         parts.pixels.nearest,
@@ -146,7 +146,7 @@ impl LocalCalibration {
     /// The local score: high for an anomaly. For normal images wider than a standard normal, because
     /// the parts are not independent.
     pub fn score(&self, parts: &Parts) -> f64 {
-        sum(&self.scales, &values(parts))
+        sum(&self.scales, &values_of(parts))
     }
 
     /// The conformal p-value of a local score: `(1 + #{calibration >= score}) / (n + 1)`. For a
@@ -223,7 +223,7 @@ fn parts_of_all(
     check_length("the normal images", expected, x.len())?;
     let images = x.chunks(values).zip(log_joint);
     let parts: Vec<[f64; PARTS]> = images
-        .map(|(x, log_joint)| values(&memory_bank.parts(x, *log_joint)))
+        .map(|(x, log_joint)| values_of(&memory_bank.parts(x, *log_joint)))
         .collect();
     for (part, name) in PART_NAMES.into_iter().enumerate() {
         check_finite(name, parts.iter().map(|parts| parts[part].is_finite()))?;

@@ -6,7 +6,7 @@ use lfbm_bundle::manifest::{
     Aggregation, Classes, Contrast, Decision, ImageSpec, Intake, Langevin, PriorKind,
     RepresentationKind, RepresentationSpec,
 };
-use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
+use lfbm_bundle::{Bundle, BundleSpec, ImageNames, StagedBundle};
 use lfbm_detector::Calibration;
 use lfbm_detector::sites::{Rule, SiteBank, SiteCalibration, SiteGrid, sum_sites};
 use lfbm_model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs};
@@ -156,7 +156,7 @@ pub fn random_site_bundle(
         classes: Classes::default(),
         training: Default::default(),
     };
-    let staged = StagedBundle::stage(out, spec, &graphs, false)?;
+    let mut staged = StagedBundle::stage(out, spec, &graphs, false)?;
     let options = SessionOptions::default();
     let mut inference = Inference::open(runtime, staged.dir(), staged.manifest(), &options)?;
     let sites = rows * columns;
@@ -180,5 +180,10 @@ pub fn random_site_bundle(
     let calibration = SiteCalibration::new(bank, SiteGrid { rows, columns }, rule, &parts)?;
     let sums: Vec<_> = scores.chunks(sites).filter_map(sum_sites).collect();
     let calibration = Calibration::from_sites(&sums, calibration)?;
+    let mut names = ImageNames::default();
+    for image in 0..STORED_IMAGES as u32 {
+        names.insert(image, &format!("normal/{image}.png"));
+    }
+    staged.set_names(&names)?;
     Ok(staged.finish(&calibration, 0.05, decision)?)
 }

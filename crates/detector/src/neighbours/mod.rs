@@ -377,7 +377,7 @@ mod tests {
             assert!(extended.knn_distance(row).nearest < 0.05);
         }
         let few = neighbours.extended(&new, 10, 3).unwrap_err().to_string();
-        assert_eq!(few, "expected at least 11 images to compare with, got 9");
+        assert_eq!(few, "expected at least 11 images to compare with, got 10");
         let cut = neighbours.extended(&new[1..], 40, 3).unwrap_err();
         assert!(matches!(cut, FitError::Rows { columns: 2, .. }));
     }

@@ -111,6 +111,8 @@ impl SiteBank {
         let new = x.chunks_exact(values);
         let new = new.flat_map(|row| subtract(row, &self.centre));
         let all: Vec<f32> = stored.chain(new).collect();
+        let finite = all.iter().map(|value| value.is_finite());
+        check_finite("sites less their centre", finite)?;
         let of_image = [&self.images[..], images].concat();
         let chosen = coreset(&all, values, most_sites, seed);
         let row = |index: usize| &all[index * values..][..values];
