@@ -67,6 +67,18 @@ fn a_new_kind_of_images_is_normal_after_an_extension() {
         *recorded,
         serde_json::json!([{ "of_version": 1, "memory_bank": 30, "calibration": 30 }])
     );
+    // Those of half of the new images, and of the stored ones that stayed.
+    let stored = |bundle: &Bundle, of: &str| {
+        let images = (0..1000).filter_map(|image| bundle.names().get(image));
+        images.filter(|name| name.contains(of)).count()
+    };
+    assert_eq!(extended.names().len(), 60);
+    assert_eq!(stored(&extended, "strokes-1-"), 30);
+    assert_eq!(stored(&extended, "good/strokes-8-"), 30);
+    assert_eq!(
+        stored(&Bundle::open(&bundle).unwrap(), "good/strokes-8-"),
+        60
+    );
     // What the model is has not changed.
     for file in ["weights.bin", "posterior.onnx", "images.bin"] {
         let [before, after] = [&bundle, &at("extended")].map(|of| fs::read(of.join(file)).unwrap());
@@ -79,7 +91,8 @@ fn a_new_kind_of_images_is_normal_after_an_extension() {
 
     // The report tests no image that the bundle has seen, and says what the calibration guarantees.
     for name in &names(&at("new"))[..25] {
-        fs::copy(at("new").join(name), at("test/good").join(name)).unwrap();
+        let copy = at("test/good").join(format!("copy-{name}"));
+        fs::copy(at("new").join(name), copy).unwrap();
     }
     let mut evaluate = trainer(["evaluate", "--normal-classes", "good"]);
     evaluate
@@ -225,6 +238,14 @@ fn a_new_kind_of_texture_is_normal_after_an_extension() {
     let mut larger = extend(&at("bundle"), &at("new"), &at("larger"));
     let said = done(larger.args(["--memory-bank", "100000"]));
     assert!(!said.contains("gave way"), "{said}");
+    let named = Bundle::open(&at("larger")).unwrap();
+    let named: Vec<_> = (0..1000)
+        .filter_map(|image| named.names().get(image))
+        .collect();
+    let is_new = |name: &&&str| !name.contains('/');
+    let new = named.iter().filter(is_new).count();
+    // All sites of new images have room, and the stored ones stay.
+    assert!(new >= 32 && named.len() > new, "{named:?}");
     let banks = ["bundle", "extended", "larger"].map(|name| {
         let bundle = Bundle::open(&at(name)).unwrap();
         bundle.calibration().sites().unwrap().bank().len()

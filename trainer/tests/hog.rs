@@ -37,7 +37,7 @@ fn the_density_of_descriptors_detects() {
         fit.args(["--set", change]);
     }
     done(fit.arg("--out").arg(&bundle));
-    let loaded = Bundle::load(&bundle).unwrap();
+    let loaded = Bundle::open(&bundle).unwrap();
     let representation = &loaded.manifest().representation;
     assert_eq!(representation.kind, RepresentationKind::Hog);
     assert_eq!((representation.sites(), representation.values), (1, 64));

@@ -26,7 +26,7 @@ const RULE: Rule = Rule {
     share: 0.3,
 };
 /// So far apart are the two kinds of normal images, in standard deviations of a value.
-const APART: f32 = 4.0;
+const APART: f32 = 8.0;
 
 fn normal(rng: &mut ChaCha8Rng) -> f32 {
     let value: f64 = StandardNormal.sample(rng);

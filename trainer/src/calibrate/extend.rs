@@ -109,7 +109,7 @@ impl Extending<'_> {
         let extended = stored.extended(&new.x, &numbers, self.most, self.seed)?;
 
         let bar = progress("scoring", split.calibration.len());
-        let images = gathered(dataset, &split.calibration);
+        let images = gathered(dataset, &split.calibration, manifest.sites());
         let langevin = &manifest.langevin;
         let scored = score_sites(self.inference, langevin, stored, images, |done| {
             bar.set_position(done as u64);
@@ -117,7 +117,7 @@ impl Extending<'_> {
         bar.finish_and_clear();
         let mut distances = Vec::with_capacity(scored.len());
         let values = manifest.sites() * stored.values();
-        for intensities in gathered(dataset, &split.calibration) {
+        for intensities in gathered(dataset, &split.calibration, manifest.sites()) {
             let x = self.inference.preprocess(&intensities?)?;
             let images = x.par_chunks(values);
             distances.par_extend(images.map(|x| extended.bank.distances(x)));

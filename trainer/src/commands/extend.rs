@@ -293,7 +293,7 @@ fn tell(
         Some(farthest) => format!(
             "; {dropped} gave way, each within {farthest:.3} of one that stayed, and --memory-bank {} would \
              keep all",
-            stored_before + added
+            2 * stored_before
         ),
         None => format!("; {dropped} gave way at random"),
     };

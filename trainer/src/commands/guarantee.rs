@@ -18,9 +18,9 @@ pub(super) fn of_fit(is_whole_image: bool, kept_out: usize) -> String {
     };
     format!(
         "the verdict ranks an image among {ranked} of the {kept_out} normal images that are kept out, which \
-         guarantees false-alarm rates from {} on; at least{}",
+         guarantees false-alarm rates from {} on; it takes{}",
         percent(smallest_rate(ranked)),
-        list(|rate| fewest(is_whole_image, rate), "are kept out")
+        list(|rate| fewest(is_whole_image, rate), "images kept out")
     )
 }
 
@@ -99,13 +99,13 @@ mod tests {
         assert_eq!(
             of_fit(true, 40),
             "the verdict ranks an image among 20 of the 40 normal images that are kept out, which \
-             guarantees false-alarm rates from 4.8 % on; at least 40 are kept out for 5 %, 197 for 1 %, \
-             1997 for 0.1 %"
+             guarantees false-alarm rates from 4.8 % on; it takes 40 images kept out for 5 %, 197 for \
+             1 %, 1997 for 0.1 %"
         );
         let of_sites = of_fit(false, 27);
         assert!(of_sites.contains("among 19 of the 27"), "{of_sites}");
         assert!(
-            of_sites.contains("from 5 % on; at least 27 are"),
+            of_sites.contains("from 5 % on; it takes 27 images"),
             "{of_sites}"
         );
     }

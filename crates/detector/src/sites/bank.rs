@@ -83,8 +83,10 @@ impl SiteBank {
     }
 
     /// With the sites x (n x D) of further normal images, and the index of the image of each (n). At most
-    /// `most_sites` of both are kept, chosen by the greedy coreset of [`Self::fit`]. Where all stored sites
-    /// stay, no distance to the nearest one is larger than before.
+    /// `most_sites` of both are kept, and where that is not enough for all, at most a half of them, or the room
+    /// that is free, is for new ones: those, and the stored ones that stay, are chosen by the greedy
+    /// coreset of [`Self::fit`]. With twice as many as are stored, all of these stay, and no distance to the
+    /// nearest site is larger than before.
     ///
     /// # Errors
     /// When the lengths do not fit, none are to be kept, or a value is NaN or infinite.
@@ -107,33 +109,32 @@ impl SiteBank {
             });
         }
         // The centre stays, so that stored sites are not rounded again.
-        let stored = (0..self.len()).flat_map(|index| self.sites.row(index));
-        let new = x.chunks_exact(values);
-        let new = new.flat_map(|row| subtract(row, &self.centre));
-        let all: Vec<f32> = stored.chain(new).collect();
-        let finite = all.iter().map(|value| value.is_finite());
-        check_finite("sites less their centre", finite)?;
-        let of_image = [&self.images[..], images].concat();
-        let chosen = coreset(&all, values, most_sites, seed);
-        let row = |index: usize| &all[index * values..][..values];
-        let centred: Vec<f32> = chosen
-            .iter()
-            .flat_map(|&index| row(index))
-            .copied()
+        let stored: Vec<f32> = (0..self.len())
+            .flat_map(|index| self.sites.row(index))
             .collect();
-        let images = chosen.iter().map(|&index| of_image[index]).collect();
-        let bank = Self::assemble(self.centre.clone(), &centred, images)?;
-        let kept = chosen.partition_point(|index| *index < self.len());
-        let mut is_dropped = vec![true; self.len()];
-        for &index in &chosen[..kept] {
-            is_dropped[index] = false;
-        }
-        let dropped = (0..self.len()).filter(|index| is_dropped[*index]);
-        let dropped: Vec<f32> = dropped.flat_map(row).copied().collect();
+        let new: Vec<f32> = x
+            .chunks_exact(values)
+            .flat_map(|row| subtract(row, &self.centre))
+            .collect();
+        let finite = new.iter().map(|value| value.is_finite());
+        check_finite("sites less their centre", finite)?;
+        let room = most_sites.saturating_sub(self.len()).max(most_sites / 2);
+        let added = some(&new, values, room, seed);
+        let kept = some(&stored, values, most_sites - added.len(), seed);
+        let row = |of: &'_ [f32], index: usize| of[index * values..][..values].to_vec();
+        let centred = kept.iter().flat_map(|&index| row(&stored, index));
+        let centred: Vec<f32> = centred
+            .chain(added.iter().flat_map(|&index| row(&new, index)))
+            .collect();
+        let of_image = kept.iter().map(|&index| self.images[index]);
+        let of_image = of_image.chain(added.iter().map(|&index| images[index]));
+        let bank = Self::assemble(self.centre.clone(), &centred, of_image.collect())?;
+        let dropped = (0..self.len()).filter(|index| kept.binary_search(index).is_err());
+        let dropped: Vec<f32> = dropped.flat_map(|index| row(&stored, index)).collect();
         let distances = bank.sites.nearest(&dropped).into_iter();
         Ok(ExtendedBank {
-            added: bank.len() - kept,
-            dropped: self.len() - kept,
+            added: added.len(),
+            dropped: self.len() - kept.len(),
             farthest: distances.map(|(distance, _)| distance).fold(0.0, f32::max),
             bank,
         })
@@ -242,6 +243,14 @@ impl SiteBank {
     }
 }
 
+/// Indices, ascending, of at most `most` of the vectors x (n x `values`), which may be none.
+fn some(x: &[f32], values: usize, most: usize, seed: u64) -> Vec<usize> {
+    if x.is_empty() || most == 0 {
+        return Vec::new();
+    }
+    coreset(x, values, most, seed)
+}
+
 fn subtract(row: &[f32], centre: &[f32]) -> impl Iterator<Item = f32> {
     row.iter().zip(centre).map(|(value, centre)| value - centre)
 }
@@ -317,8 +326,15 @@ mod tests {
             for (before, after) in before.zip(extended.bank.distances(&queries)) {
                 prop_assert!(after <= before + extended.farthest + 1e-5);
             }
-            if most >= bank.len() + new {
-                prop_assert_eq!((extended.dropped, extended.added), (0, new));
+            // The stored ones are not forgotten.
+            if most >= bank.len() {
+                prop_assert!(extended.dropped <= bank.len().div_ceil(2));
+            }
+            if most >= 2 * bank.len() {
+                prop_assert_eq!(extended.dropped, 0);
+            }
+            if most >= bank.len() + new && extended.added == new {
+                prop_assert_eq!(extended.dropped, 0);
                 for nearest in extended.bank.nearest(&x) {
                     prop_assert_eq!((nearest.distance, nearest.image), (0.0, 3));
                 }
