@@ -10,6 +10,7 @@ use lfbm_runtime::{Device, SessionOptions};
 use lfbm_settings::{EndpointSettings, Group, Range, SettingsError, Sources};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditSettings;
 use crate::models::ModelSettings;
 use crate::request::RequestSettings;
 use crate::scheduler::{BatchSettings, MAX_BATCH_CHAINS, Policy};
@@ -52,6 +53,8 @@ pub struct Config {
     pub process: ProcessSettings,
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
+    #[command(flatten)]
+    pub audit: AuditSettings,
 }
 
 /// Where settings are read from; not a setting of the file itself.
@@ -97,6 +100,7 @@ impl Config {
             connections: sources.read()?,
             process: sources.read()?,
             telemetry: sources.read()?,
+            audit: sources.read()?,
             file,
         };
         config.check()?;
@@ -113,6 +117,7 @@ impl Config {
         self.endpoint.check()?;
         self.models.check()?;
         self.requests.check()?;
+        self.audit.check()?;
         Ok(self.check_batches()?)
     }
 
@@ -126,6 +131,7 @@ impl Config {
             self.connections.ranges(),
             self.process.ranges(),
             self.telemetry.ranges(),
+            self.audit.ranges(),
         ]
         .concat()
     }
@@ -256,6 +262,8 @@ mod tests {
             ("cuda_graphs = true", "cuda_graphs is true"),
             ("cuda_graphs = true\ndevice = 'tensorrt'", "tensorrt:0"),
             ("false_alarm_rate = 1.0", "above 0 and below 1"),
+            ("audit_key_file = 'key'", "audit_log is not"),
+            ("audit_log_keep = 0", "audit_log_keep"),
             ("bundle = []", "--bundle"),
         ] {
             let flags: &[&str] = if text.starts_with("bundle") {

@@ -4,12 +4,13 @@
 //! [`wire`] makes a draft of its message, [`request`] validates it, [`models`] finds the model,
 //! [`admission`] bounds what waits, [`scheduler`] takes the Langevin steps, or [`sampling`] draws,
 //! [`score`] makes the answer, and [`service`] is the gRPC face of it all. Around them: [`config`],
-//! [`telemetry`], [`transport`] with connections, TLS and tokens, [`memory`], [`http`] with the console, [`shutdown`], [`phase`],
+//! [`telemetry`], [`audit`], [`transport`] with connections, TLS and tokens, [`memory`], [`http`] with the console, [`shutdown`], [`phase`],
 //! and [`server`], which puts the parts together.
 
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod audit;
 pub mod config;
 mod console;
 pub mod http;

@@ -22,12 +22,17 @@ pub enum Image {
 }
 
 impl Image {
-    /// Its bytes.
-    pub fn size(&self) -> usize {
+    /// Those of the file, or of the tensor's values.
+    pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::File(file) => file.len(),
-            Self::Tensor(tensor) => tensor.data.len(),
+            Self::File(file) => file,
+            Self::Tensor(tensor) => &tensor.data,
         }
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.bytes().len()
     }
 
     /// Its width and height, upright: what its header or shape says.

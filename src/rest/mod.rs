@@ -28,11 +28,9 @@ use self::detector::Asking;
 use self::error::RestError;
 use self::route::Route;
 use crate::request::{RequestSettings, Violation, cut};
-use crate::service::{
-    AnsweringModel, Call, Core, Observation, REQUEST_ID, ServiceError, request_id,
-};
+use crate::service::{Call, Caller, Core, Observation, REQUEST_ID, ServiceError, request_id};
 use crate::telemetry::continue_trace;
-use crate::transport::Tokens;
+use crate::transport::{Sender, Tokens};
 
 /// How long a client waits, in milliseconds.
 const TIMEOUT: &str = "x-request-timeout-ms";
@@ -84,11 +82,9 @@ impl Rest {
         let is_open_inference =
             (route.as_ref()).is_some_and(|route| route.operation.is_open_inference());
         let observation = Observation::start(&core.metrics, name, &id);
-        let authenticated = tokens
-            .as_ref()
-            .is_none_or(|tokens| tokens.admit(request.headers()));
+        let sender = Sender::of(tokens.as_ref(), request.headers());
         // A client without a token does not choose the trace.
-        if authenticated {
+        if sender.is_some() {
             continue_trace(&observation.span, request.headers());
         }
         let (head, mut body) = request.into_parts();
@@ -101,11 +97,12 @@ impl Rest {
             }
             let is_open = self.0.open_health
                 && (route.as_ref()).is_some_and(|route| route.operation.is_probe());
-            if !authenticated && !is_open {
-                return Err(ServiceError::Unauthenticated.into());
-            }
-            let answering = observation.model.clone();
-            self.0.answer(route, answering, &head, &mut body).await
+            let sender = match sender {
+                None if !is_open => return Err(ServiceError::Unauthenticated.into()),
+                sender => sender.unwrap_or_default(),
+            };
+            let call = Call::of(Caller::new(&id, name, sender), observation.model.clone());
+            self.0.answer(route, call, &head, &mut body).await
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let answered = answer.instrument(observation.span.clone()).await;
@@ -130,7 +127,7 @@ impl Shared {
     async fn answer(
         &self,
         route: Option<Route>,
-        answering: AnsweringModel,
+        call: Call,
         head: &Parts,
         body: &mut Body,
     ) -> Result<Response<Body>, RestError> {
@@ -144,7 +141,7 @@ impl Shared {
         let asking = Asking {
             core: &self.core,
             limits: &self.limits,
-            call: Call::counted_by(answering).within(timeout(&head.headers)?),
+            call: call.within(timeout(&head.headers)?),
             route,
             query: head.uri.query(),
             headers: &head.headers,

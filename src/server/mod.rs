@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
+use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::http::{self, HttpState};
 use crate::memory::Memory;
@@ -34,6 +35,7 @@ pub struct Server {
     config: Config,
     models: Arc<Models>,
     metrics: Metrics,
+    audit: Option<AuditLog>,
     tokens: Option<Tokens>,
     grpc: Connections,
     http: http::Listener,
@@ -66,6 +68,10 @@ impl Server {
         watch_panics(metrics.clone());
         let max_connections = start::max_connections(config.connections.max_connections);
         let (tls, tokens) = start::access(&config.endpoint, &metrics).await?;
+        let (settings, audited) = (config.audit.clone(), metrics.clone());
+        // A pipe may wait for its reader.
+        let open = move || AuditLog::open(&settings, &audited);
+        let audit = tokio::task::spawn_blocking(open).await??;
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
         let loader = start::loader(&config, runtime, &metrics);
         let places = config.models.bundle.clone();
@@ -79,6 +85,7 @@ impl Server {
             http_address: http.local_addr()?,
             http: http::Listener::new(http, tls.clone()),
             models: Arc::new(models),
+            audit,
             tokens,
             grpc: Connections {
                 listener: grpc,
@@ -110,6 +117,7 @@ impl Server {
             config,
             models,
             metrics,
+            audit,
             tokens,
             grpc,
             http,
@@ -130,6 +138,7 @@ impl Server {
             memory: Memory::new(requests.memory_bytes()),
             metrics: metrics.clone(),
             phases: phases.clone(),
+            audit: audit.clone(),
         });
         let open_health = config.endpoint.auth_open_health;
         let rest = Rest::new(Arc::clone(&core), tokens.clone(), open_health, requests);
@@ -168,12 +177,11 @@ impl Server {
         };
         lifecycle.leave();
         health.stop().await;
-        match failed {
+        let ended = match failed {
             Some(failed) => {
                 health.clear().await;
                 lifecycle.drain();
                 tasks.abort();
-                tracing::info!("stopped");
                 Err(failed)
             }
             None => {
@@ -184,11 +192,14 @@ impl Server {
                 // Every connection is told to go away, and no new one is accepted: what a client
                 // sends from here on is UNAVAILABLE to it.
                 lifecycle.drain();
-                tasks.drain(config.process.drain_timeout_s).await?;
-                tracing::info!("stopped");
-                Ok(())
+                tasks.drain(config.process.drain_timeout_s).await
             }
+        };
+        if let Some(audit) = audit {
+            audit.flush().await;
         }
+        tracing::info!("stopped");
+        ended
     }
 }
 

@@ -1,20 +1,58 @@
 //! What a call says beside its message.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::header::HeaderValue;
 use tonic::Request;
 
 use super::ServiceError;
 use super::held::{Held, HeldMessage};
 use super::layer::AnsweringModel;
+use crate::transport::Sender;
 use crate::wire;
 
 /// What is left of a caller's time for the way back, so that it gets DEADLINE_EXCEEDED from here.
 const REPLY_TIME: Duration = Duration::from_millis(2);
 
+/// Who calls what.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The id of the request.
+    pub(crate) request_id: Arc<str>,
+    /// The RPC, also of a request over HTTP.
+    pub(crate) method: Arc<str>,
+    /// Who sent it.
+    pub(crate) sender: Sender,
+}
+
+impl Caller {
+    /// The caller of the request with that id.
+    pub(crate) fn new(request_id: &HeaderValue, method: &str, sender: Sender) -> Self {
+        Self {
+            request_id: request_id.to_str().unwrap_or_default().into(),
+            method: method.into(),
+            sender,
+        }
+    }
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self {
+            request_id: "".into(),
+            method: "".into(),
+            sender: Sender::default(),
+        }
+    }
+}
+
 /// What a call says beside its message.
 #[derive(Clone)]
 pub(crate) struct Call {
+    caller: Caller,
+    /// Which of the call's images it is about, where it has several.
+    item: Option<Arc<str>>,
     deadline: Option<Instant>,
     answering: AnsweringModel,
     held: Held,
@@ -27,18 +65,41 @@ impl Call {
         let extensions = request.extensions();
         let call = Self {
             held: extensions.get().cloned().unwrap_or_default(),
-            ..Self::counted_by(extensions.get().cloned().unwrap_or_default())
+            ..Self::of(
+                extensions.get().cloned().unwrap_or_default(),
+                extensions.get().cloned().unwrap_or_default(),
+            )
         };
         Ok(call.within(timeout))
     }
 
     /// A call without a deadline, whose model `answering` is told.
-    pub(crate) fn counted_by(answering: AnsweringModel) -> Self {
+    pub(crate) fn of(caller: Caller, answering: AnsweringModel) -> Self {
         Self {
+            caller,
+            item: None,
             deadline: None,
             answering,
             held: Held::default(),
         }
+    }
+
+    /// The part of the call that is about one of its images.
+    pub(super) fn for_item(&self, item: &str) -> Self {
+        Self {
+            item: Some(item.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Who calls.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Which of the call's images it is about, where it has several.
+    pub(super) fn item(&self) -> Option<&Arc<str>> {
+        self.item.as_ref()
     }
 
     /// Counts the call as one of the model's.

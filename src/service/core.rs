@@ -12,6 +12,7 @@ use tracing::{Instrument, Span};
 use super::ServiceError;
 use super::call::Call;
 use crate::admission::Admission;
+use crate::audit::AuditLog;
 use crate::memory::{ImageMemory, Memory, Reservation};
 use crate::models::{Model, Models};
 use crate::phase::Phases;
@@ -47,6 +48,8 @@ pub struct Core {
     pub metrics: Metrics,
     /// Whether the server serves or stops.
     pub phases: Phases,
+    /// Has a line for every image that was to be scored.
+    pub audit: Option<AuditLog>,
 }
 
 /// What inference ended with, and from what.

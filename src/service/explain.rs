@@ -6,7 +6,7 @@ use lfbm_wire as proto;
 
 use super::ServiceError;
 use super::call::Call;
-use super::core::{Core, Outcome, compute, counted};
+use super::core::{Core, Outcome, counted};
 use super::messages::{chain_score, score_response};
 use super::nearest::nearest_normals;
 use super::overlay::Heats;
@@ -34,15 +34,11 @@ pub(crate) async fn answer(
     model: &Arc<Model>,
     draft: Draft,
 ) -> Result<proto::ExplainResponse, ServiceError> {
-    let explained = async {
-        let outcome = core.infer(call, Arc::clone(model), draft).await?;
-        compute(outcome.work(), move || respond(&outcome)).await?
-    };
+    let explained = core.judge(call, Arc::clone(model), draft, respond);
     counted(model, explained).await
 }
 
-fn respond(outcome: &Outcome) -> Result<proto::ExplainResponse, ServiceError> {
-    let scored = Scored::new(outcome)?;
+fn respond(outcome: &Outcome, scored: Scored) -> Result<proto::ExplainResponse, ServiceError> {
     let reply = proto::ExplainResponse {
         score: Some(score_response(&scored, &outcome.model.manifest)),
         nearest_normals: nearest_normals(outcome, &scored),

@@ -1,6 +1,7 @@
 //! The server's protocols: adapters around one core.
 
 mod anomaly_detector;
+mod audited;
 mod call;
 mod core;
 mod error;
@@ -24,11 +25,11 @@ mod scoring;
 pub use self::core::Core;
 pub(crate) use self::core::{compute, counted};
 pub use anomaly_detector::AnomalyDetectorService;
-pub(crate) use call::Call;
+pub(crate) use call::{Call, Caller};
 pub use error::ServiceError;
 pub(crate) use error::{Cause, Report};
 pub use health::Health;
 pub use incoming::MessageLimits;
-pub(crate) use layer::{AnsweringModel, Observation, REQUEST_ID, request_id};
+pub(crate) use layer::{Observation, REQUEST_ID, request_id};
 pub use layer::{ObservedBody, RequestLayer, Requests};
 pub use open_inference::OpenInferenceService;

@@ -65,7 +65,10 @@ async fn reply(
             None => status,
         })?;
     let scored = match check_id(&id) {
-        Ok(()) => score(&core, &call, request.unwrap_or_default(), Priority::Bulk).await,
+        Ok(()) => {
+            let call = call.for_item(&id);
+            score(&core, &call, request.unwrap_or_default(), Priority::Bulk).await
+        }
         Err(violation) => Err(violation.into()),
     };
     let result = match scored {

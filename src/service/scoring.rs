@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lfbm_bundle::manifest::Decision;
 use lfbm_detector::Score;
 use lfbm_images::Placement;
 
-use super::ServiceError;
 use super::call::Call;
 use super::core::{Core, Outcome, compute};
+use super::{ServiceError, audited};
+use crate::audit::{Answer, Verdict};
 use crate::models::Model;
 use crate::request::Draft;
 use crate::score::{Judgement, aggregate_sites, judge, sum};
@@ -37,12 +39,63 @@ impl Core {
         model: Arc<Model>,
         draft: Draft,
     ) -> Result<Scored, ServiceError> {
+        self.judge(call, model, draft, |_, scored| Ok(scored)).await
+    }
+
+    /// Scores an image and makes a reply of its score, with a line of the audit log: the one way to a score.
+    pub(super) async fn judge<T: Send + 'static>(
+        &self,
+        call: &Call,
+        model: Arc<Model>,
+        draft: Draft,
+        reply: impl FnOnce(&Outcome, Scored) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let Some(log) = &self.audit else {
+            let judged = self.infer_and_judge(call, model, draft, reply).await;
+            return judged.map(|(_, reply)| reply);
+        };
+        let (line, draft) = audited::begin(log, call, &model, draft).await?;
+        let judged = self.infer_and_judge(call, model, draft, reply).await;
+        audited::end(line, judged)
+    }
+
+    async fn infer_and_judge<T: Send + 'static>(
+        &self,
+        call: &Call,
+        model: Arc<Model>,
+        draft: Draft,
+        reply: impl FnOnce(&Outcome, Scored) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<(Answer, T), ServiceError> {
         let outcome = self.infer(call, model, draft).await?;
-        compute(outcome.work(), move || Scored::new(&outcome)).await?
+        let work = outcome.work();
+        let judge = move || {
+            let scored = Scored::new(&outcome)?;
+            let decision = outcome.model.manifest.calibration.decision;
+            let answer = scored.answer(decision);
+            Ok((answer, reply(&outcome, scored)?))
+        };
+        compute(work, judge).await?
     }
 }
 
 impl Scored {
+    /// What the audit log says of it; `decision` is what the model's verdicts are made by.
+    fn answer(&self, decision: Decision) -> Answer {
+        let log_joint = self.score.log_joint;
+        let judged = self.judgement.as_ref().map(|judgement| {
+            let score = match decision {
+                Decision::LogJoint => log_joint,
+                Decision::Local | Decision::Sites => judgement.compared.ranked().score,
+            };
+            let verdict = match judgement.anomalous {
+                true => Verdict::Anomalous,
+                false => Verdict::Normal,
+            };
+            (score, judgement.deciding_p_value(decision), verdict)
+        });
+        Answer { log_joint, judged }
+    }
+
     /// Makes the score, and counts it among the model's.
     pub(super) fn new(outcome: &Outcome) -> Result<Self, ServiceError> {
         let Outcome {

@@ -9,6 +9,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::audit_metrics::AuditMetrics;
 use super::buckets::SECONDS;
 use super::model_metrics::{ModelMetrics, Registration};
 
@@ -26,6 +27,8 @@ pub struct Metrics {
     pub models_refused: IntGauge,
     /// Seconds from a checked bundle to its model being ready.
     pub model_load_seconds: Histogram,
+    /// Lines of the audit log.
+    pub audit: AuditMetrics,
     model_load_failures: IntCounterVec,
     registry: Registry,
     drift_window: usize,
@@ -102,6 +105,7 @@ impl Metrics {
                 "Changes of certificates and tokens; after a failure the old ones stay.",
                 &["files", "result"],
             )?,
+            audit: AuditMetrics::register(&registry)?,
             drift_window,
             registry: registry.clone(),
         };
@@ -189,7 +193,7 @@ impl Metrics {
     }
 }
 
-fn register<C: Collector + Clone + 'static>(
+pub(super) fn register<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> prometheus::Result<C> {

@@ -1,5 +1,6 @@
 //! What the server says about itself.
 
+mod audit_metrics;
 mod buckets;
 mod drift;
 mod log;
@@ -10,6 +11,7 @@ mod settings;
 mod statistics;
 mod traces;
 
+pub use audit_metrics::AuditMetrics;
 pub use log::LogFormat;
 pub use metrics::Metrics;
 pub use model_metrics::{ModelMetrics, Registration};

@@ -15,4 +15,4 @@ pub use listen::listen;
 pub use reload::{Reloaded, reload};
 pub use settings::ConnectionSettings;
 pub use tls::{Tls, TlsFiles, server_config};
-pub use tokens::Tokens;
+pub use tokens::{Sender, Tokens};

@@ -9,6 +9,7 @@ use lfbm_runtime::RuntimeError;
 use tonic::{Code, Status};
 
 use crate::admission::{Refusal, Work};
+use crate::audit::NoRoom;
 use crate::memory::Exhausted;
 use crate::models::{NotWholeImages, Unknown};
 use crate::request::{Violation, cut};
@@ -71,6 +72,9 @@ pub enum ServiceError {
     /// An image of the reply could not be encoded.
     #[error("the reply could not be encoded: {0}")]
     Render(#[from] ImageError),
+    /// The audit log has no room.
+    #[error(transparent)]
+    Audit(#[from] NoRoom),
     /// The server stops.
     #[error("the server stops; send what has no answer again")]
     Draining,
@@ -137,6 +141,7 @@ impl ServiceError {
             | Self::NotWholeImages(_)
             | Self::Refused(_)
             | Self::Unauthenticated
+            | Self::Audit(_)
             | Self::Draining
             | Self::TooLong(_)
             | Self::Unreadable(_)
@@ -166,6 +171,7 @@ impl ServiceError {
                 Some("deadline")
             }
             Self::Unauthenticated => Some("unauthenticated"),
+            Self::Audit(_) => Some("audit"),
             Self::Draining => Some("draining"),
             Self::Scheduler(_)
             | Self::Diverged(_)

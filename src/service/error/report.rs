@@ -19,6 +19,8 @@ const MAX_VIOLATIONS_BYTES: usize = 900;
 const MAX_DESCRIPTION_BYTES: usize = 400;
 /// Memory is given back as requests are answered.
 const MEMORY_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The log tries to write again in less.
+const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a client is told of an error.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,17 +108,23 @@ fn fields(violations: &[Violation]) -> Cause {
 
 impl From<ServiceError> for Report {
     fn from(error: ServiceError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&ServiceError> for Report {
+    fn from(error: &ServiceError) -> Self {
         use Cause::Reason;
         let message = shorten(&error.to_string(), MAX_MESSAGE_BYTES).into_owned();
         let field = |field: &str| Cause::Fields(vec![FieldError::new(field, message.as_str())]);
         let mut retry_after = None;
         let (code, cause) = match error {
-            ServiceError::Invalid(violations) => (Code::InvalidArgument, fields(&violations)),
+            ServiceError::Invalid(violations) => (Code::InvalidArgument, fields(violations)),
             ServiceError::Unfit(
                 Unfit::Entries { field: name, .. }
                 | Unfit::Values { field: name, .. }
                 | Unfit::Text { field: name, .. },
-            ) => (Code::InvalidArgument, field(&name)),
+            ) => (Code::InvalidArgument, field(name)),
             ServiceError::Unfit(Unfit::Malformed(_)) => {
                 (Code::InvalidArgument, Reason("MESSAGE_UNREADABLE"))
             }
@@ -130,10 +138,10 @@ impl From<ServiceError> for Report {
             ServiceError::Unknown(Unknown::Ambiguous(_)) => (Code::InvalidArgument, field("model")),
             ServiceError::Unknown(Unknown::Nothing) => (Code::Unavailable, Reason("NO_MODEL")),
             ServiceError::Unknown(Unknown::Name { name, .. } | Unknown::Version { name, .. }) => {
-                (Code::NotFound, Cause::Model(name))
+                (Code::NotFound, Cause::Model(name.clone()))
             }
             ServiceError::Refused(refusal) => {
-                let (code, reason, after) = refused(refusal);
+                let (code, reason, after) = refused(*refusal);
                 retry_after = after;
                 (code, Reason(reason))
             }
@@ -155,6 +163,10 @@ impl From<ServiceError> for Report {
             }
             ServiceError::Diverged(_) => (Code::FailedPrecondition, Reason("CHAINS_DIVERGED")),
             ServiceError::Unauthenticated => (Code::Unauthenticated, Reason("TOKEN_REQUIRED")),
+            ServiceError::Audit(_) => {
+                retry_after = Some(AUDIT_RETRY_AFTER);
+                (Code::Unavailable, Reason("AUDIT_LOG_UNAVAILABLE"))
+            }
             ServiceError::Draining => (Code::Unavailable, Reason("DRAINING")),
             ServiceError::Sampling(SamplingError::Diverged) => {
                 (Code::FailedPrecondition, Reason("SAMPLES_DIVERGED"))

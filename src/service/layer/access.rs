@@ -3,7 +3,7 @@
 use hyper::HeaderMap;
 
 use super::OPEN_INFERENCE;
-use crate::transport::Tokens;
+use crate::transport::{Sender, Tokens};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
@@ -16,11 +16,9 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Whether a request carries a token, if the server asks for one.
-    pub(super) fn authenticates(&self, headers: &HeaderMap) -> bool {
-        self.tokens
-            .as_ref()
-            .is_none_or(|tokens| tokens.admit(headers))
+    /// Who sends a request, if it carries a token or the server asks for none.
+    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Option<Sender> {
+        Sender::of(self.tokens.as_ref(), headers)
     }
 
     /// Whether anybody may send requests to that path.

@@ -31,6 +31,7 @@ use tracing::Instrument;
 use self::access::Access;
 use self::reply::with_reason;
 use super::ServiceError;
+use super::call::Caller;
 use super::held::Held;
 use super::incoming::{IncomingBody, Intake, MessageLimits, Messages};
 use crate::telemetry::{Metrics, continue_trace};
@@ -123,12 +124,12 @@ where
         let name = method.map_or(UNKNOWN_METHOD, |method| method.name.as_str());
         let held = Held::new(shared.intake.limits.memory.limit());
         let observation = Observation::start(&shared.metrics, name, &id).with_held(held);
-        let authenticated = shared.access.authenticates(request.headers());
+        let sender = shared.access.authenticate(request.headers());
         // A client without a token does not choose the trace.
-        if authenticated {
+        if sender.is_some() {
             continue_trace(&observation.span, request.headers());
         }
-        let admitted = authenticated || shared.access.is_open(path);
+        let admitted = sender.is_some() || shared.access.is_open(path);
         let streaming = method.is_some_and(|method| method.streaming);
         let messages = method.map(|method| {
             let encoding = match request.headers().get(GRPC_ENCODING) {
@@ -146,6 +147,8 @@ where
                 )
             })
         });
+        let caller = Caller::new(&id, name, sender.unwrap_or_default());
+        request.extensions_mut().insert(caller);
         request.extensions_mut().insert(observation.model.clone());
         request.extensions_mut().insert(observation.held.clone());
         let answer = match messages.transpose() {

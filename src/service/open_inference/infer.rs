@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryFutureExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use lfbm_wire::inference::infer_parameter::ParameterChoice;
 use lfbm_wire::inference::model_infer_response::InferOutputTensor;
 use lfbm_wire::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
@@ -69,8 +69,11 @@ pub(crate) async fn infer(
                 map: false,
             },
         };
-        let scored = core.score(call, Arc::clone(model), draft);
-        scored.map_err(move |error| of_image(index, error))
+        let call = call.for_item(&index.to_string());
+        async move {
+            let scored = core.score(&call, Arc::clone(model), draft).await;
+            scored.map_err(|error| of_image(index, error))
+        }
     });
     let scores: Vec<Scored> = stream::iter(scores)
         .buffered(core.limits.stream_in_flight)
