@@ -22,6 +22,7 @@ use crate::rest::Rest;
 use crate::telemetry::Metrics;
 use crate::transport::Tokens;
 
+pub use self::cors::grpc_web_layer;
 pub use self::listener::{Listener, MAX_CONNECTIONS};
 
 /// What replies are made of.

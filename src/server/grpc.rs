@@ -5,12 +5,16 @@ use std::sync::Arc;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::Layer;
+use tower::util::{Either, option_layer};
+use tower_http::cors::Cors;
 
 use lfbm_wire::DESCRIPTORS;
 use lfbm_wire::anomaly_detector_server::AnomalyDetectorServer;
 use lfbm_wire::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 
+use crate::http;
 use crate::request::RequestSettings;
 use crate::service::{
     AnomalyDetectorService, Core, MessageLimits, OpenInferenceService, RequestLayer, Requests,
@@ -75,4 +79,14 @@ pub(super) fn services<H: Health>(
             AnomalyDetectorService(core)
         )));
     Ok(layer.layer(routes.prepare()))
+}
+
+/// Services for pages in browsers.
+type Web<S> = Either<Cors<GrpcWebService<S>>, GrpcWebService<S>>;
+
+/// The services, also by gRPC-web, to pages of these other origins. What a page sends is a request of gRPC to
+/// the services' layer, with its limits and tokens.
+pub(super) fn with_web<S: Clone>(services: S, origins: &[String]) -> Web<S> {
+    let cors = (!origins.is_empty()).then(|| http::grpc_web_layer(origins));
+    option_layer(cors).layer(GrpcWebLayer::new().layer(services))
 }

@@ -67,7 +67,8 @@ impl Server {
         let metrics = Metrics::new(config.telemetry.drift_window, runtime.version())?;
         watch_panics(metrics.clone());
         let max_connections = start::max_connections(config.connections.max_connections);
-        let (tls, tokens) = start::access(&config.endpoint, &metrics).await?;
+        let (tls, tokens) =
+            start::access(&config.endpoint, config.connections.grpc_web, &metrics).await?;
         let (settings, audited) = (config.audit.clone(), metrics.clone());
         // A pipe may wait for its reader.
         let open = move || AuditLog::open(&settings, &audited);
@@ -119,7 +120,7 @@ impl Server {
             metrics,
             audit,
             tokens,
-            grpc,
+            grpc: grpc_connections,
             http,
             hangup,
             mut stop,
@@ -154,8 +155,14 @@ impl Server {
             rest,
         };
         let watch = models::watch(Arc::clone(&models), poll, hangup, stop.clone());
+        let transport = if config.connections.grpc_web {
+            let services = grpc::with_web(services, &config.endpoint.cors_origins);
+            tokio::spawn(grpc_connections.serve(services, phases))
+        } else {
+            tokio::spawn(grpc_connections.serve(services, phases))
+        };
         let mut tasks = Tasks {
-            transport: tokio::spawn(grpc.serve(services, phases)),
+            transport,
             models: tokio::spawn(watch),
             http_connections: http.connections(),
             http: tokio::spawn(http.serve(http_state)),

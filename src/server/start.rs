@@ -31,12 +31,13 @@ pub(super) fn max_connections(asked: usize) -> usize {
     max_connections
 }
 
-/// TLS and tokens, where the settings name files for them.
+/// TLS and tokens, where the settings name files for them; `http1` says whether gRPC speaks HTTP/1.1, too.
 ///
 /// # Errors
 /// When the files cannot be used.
 pub(super) async fn access(
     endpoint: &EndpointSettings,
+    http1: bool,
     metrics: &Metrics,
 ) -> anyhow::Result<(Option<Reloaded<Tls>>, Option<Tokens>)> {
     let tls = match (&endpoint.tls_cert, &endpoint.tls_key) {
@@ -46,7 +47,7 @@ pub(super) async fn access(
                 key: key.clone(),
                 client_authorities: endpoint.tls_client_ca.clone(),
             };
-            Some(server_config(files, metrics.clone()).await?)
+            Some(server_config(files, http1, metrics.clone()).await?)
         }
         _ => None,
     };

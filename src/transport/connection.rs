@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 use tower::Service;
 
-use super::{ConnectionLimits, Reloaded, Tls, http2};
+use super::{ConnectionLimits, Reloaded, Tls, http};
 use crate::phase::Phases;
 use crate::telemetry::Metrics;
 
@@ -115,7 +115,7 @@ impl Accepted {
         match shaken {
             Ok(Ok(io)) => {
                 let (limits, phases) = (&self.limits, &mut self.phases);
-                http2::serve(io, service, limits, first_request_by, phases).await;
+                http::serve(io, service, limits, first_request_by, phases).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a client connected and did not speak"),

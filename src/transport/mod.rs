@@ -1,7 +1,7 @@
 //! What lies under gRPC: connections, TLS, and files that are read again when they change.
 
 mod connection;
-mod http2;
+mod http;
 mod listen;
 mod reload;
 mod requests;
@@ -10,7 +10,7 @@ mod tls;
 mod tokens;
 
 pub use connection::{Connections, raise_file_limit};
-pub use http2::ConnectionLimits;
+pub use http::ConnectionLimits;
 pub use listen::listen;
 pub use reload::{Reloaded, reload};
 pub use settings::ConnectionSettings;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use lfbm_settings::{Group, Range};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,15 @@ const DAY_S: u64 = 86_400;
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionSettings {
+    /// Whether pages in browsers may call gRPC (gRPC-web, also over HTTP/1.1); pages of other origins need
+    /// to be among cors_origins
+    #[arg(
+        long,
+        env = "LFBM_GRPC_WEB",
+        default_value_t = false,
+        action = ArgAction::Set
+    )]
+    pub grpc_web: bool,
     /// Connections that may be open
     #[arg(
         long,
@@ -94,6 +103,7 @@ impl ConnectionSettings {
             age: unless_zero(self.max_connection_age_s),
             age_grace: unless_zero(self.max_connection_age_grace_s),
             streams: self.max_streams,
+            http1: self.grpc_web,
         }
     }
 }

@@ -12,6 +12,10 @@ use rustls::{RootCertStore, ServerConfig};
 use super::{Reloaded, reload};
 use crate::telemetry::Metrics;
 
+/// Protocols, by their names in TLS (RFC 7301).
+const H2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
 /// The files that make a TLS configuration, each PEM.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
@@ -26,23 +30,40 @@ pub struct TlsFiles {
 /// The configurations that new connections use, which differ in the protocol that they agree on.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// For gRPC: HTTP/2.
+    /// For gRPC: HTTP/2, and HTTP/1.1 where it is spoken.
     pub grpc: Arc<ServerConfig>,
     /// For HTTP: HTTP/1.1.
     pub http: Arc<ServerConfig>,
 }
 
-/// The configurations that new connections use; they follow the files.
+/// The configurations that new connections use; they follow the files. `http1` says whether gRPC speaks
+/// HTTP/1.1, too.
 ///
 /// # Errors
 /// When the files make none now.
-pub async fn server_config(files: TlsFiles, metrics: Metrics) -> anyhow::Result<Reloaded<Tls>> {
+pub async fn server_config(
+    files: TlsFiles,
+    http1: bool,
+    metrics: Metrics,
+) -> anyhow::Result<Reloaded<Tls>> {
     let mut paths = vec![files.certificate, files.key];
     paths.extend(files.client_authorities);
-    reload("tls", paths, metrics, |contents| match contents {
-        [certificate, key] => configure(certificate, key, None),
-        [certificate, key, authorities] => configure(certificate, key, Some(authorities)),
-        _ => anyhow::bail!("expected a certificate and a key"),
+    let grpc: &[&[u8]] = if http1 { &[H2, HTTP_1_1] } else { &[H2] };
+    reload("tls", paths, metrics, move |contents| {
+        let config = match contents {
+            [certificate, key] => configure(certificate, key, None),
+            [certificate, key, authorities] => configure(certificate, key, Some(authorities)),
+            _ => anyhow::bail!("expected a certificate and a key"),
+        }?;
+        let speaking = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        Ok(Tls {
+            grpc: speaking(grpc),
+            http: speaking(&[HTTP_1_1]),
+        })
     })
     .await
 }
@@ -51,7 +72,7 @@ fn configure(
     certificate: &[u8],
     key: &[u8],
     client_authorities: Option<&[u8]>,
-) -> anyhow::Result<Tls> {
+) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
@@ -69,16 +90,9 @@ fn configure(
     };
     let chain = certificates(certificate).context("the certificate")?;
     let key = PrivateKeyDer::from_pem_slice(key).context("the private key")?;
-    let mut config = builder
+    builder
         .with_single_cert(chain, key)
-        .context("the certificate and its key")?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let mut http = config.clone();
-    http.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Tls {
-        grpc: Arc::new(config),
-        http: Arc::new(http),
-    })
+        .context("the certificate and its key")
 }
 
 fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {

@@ -19,8 +19,8 @@ pub struct EndpointSettings {
     /// Where REST, /metrics and /healthz listen, as above
     #[arg(long, env = "LFBM_HTTP_ADDRESS", default_value_t = Address::local(9464))]
     pub http_address: Address,
-    /// Origins, such as https://example.org, whose pages may use REST in a browser (CORS), as a list with
-    /// commas, or * for all [default: none]
+    /// Origins, such as https://example.org, whose pages may use REST, and gRPC with grpc_web, in a
+    /// browser (CORS), as a list with commas, or * for all [default: none]
     #[arg(long, env = "LFBM_CORS_ORIGINS", value_delimiter = ',')]
     #[serde(default)]
     pub cors_origins: Vec<String>,

@@ -1,4 +1,4 @@
-//! One HTTP/2 connection: serves it, and decides when it ends.
+//! One connection of HTTP/2, or of HTTP/1.1 where it is spoken: serves it, and decides when it ends.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes};
-use hyper::server::conn::http2::Builder;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_io_timeout::TimeoutStream;
 use tonic::Status;
 use tower::Service;
 
@@ -20,6 +21,8 @@ use crate::phase::Phases;
 /// Of a connection, and of each of its requests: what a client may send before it is read. This memory
 /// comes on top of what requests may hold.
 const WINDOW_BYTES: u32 = 256 << 10;
+/// Of the head of a request over HTTP/1.1.
+const MAX_HEAD_BYTES: usize = 64 << 10;
 /// How long a client has to answer a keep-alive ping.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client without a request under way has to read that the server stops, or that its time
@@ -45,12 +48,14 @@ pub struct ConnectionLimits {
     pub age_grace: Option<Duration>,
     /// Requests under way at once.
     pub streams: u32,
+    /// Whether HTTP/1.1 is spoken, as browsers do without TLS.
+    pub http1: bool,
 }
 
 /// Serves one connection until it ends, its client has asked nothing by `first_request_by`, one of
 /// the limits is reached, or the server drains.
 pub(super) async fn serve<S, B>(
-    io: impl AsyncRead + AsyncWrite + Unpin,
+    io: impl AsyncRead + AsyncWrite + Unpin + 'static,
     service: S,
     limits: &ConnectionLimits,
     first_request_by: Instant,
@@ -63,19 +68,13 @@ pub(super) async fn serve<S, B>(
 {
     let activity = Arc::new(Activity::new());
     let service = Counted::new(service, Arc::clone(&activity));
-    let mut connection = pin!(
-        Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            // What a client may send before its requests are read, and paid for.
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            // As many as there may be can be given up at once: a proxy's clients share a connection.
-            .max_pending_accept_reset_streams(Some(limits.streams as usize))
-            .keep_alive_interval(Some(limits.keep_alive))
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .serve_connection(TokioIo::new(io), service)
-    );
+    let mut io = TimeoutStream::new(io);
+    if limits.http1 {
+        // HTTP/1.1 has no pings: a client that reads nothing has as long as one takes.
+        io.set_write_timeout(Some(limits.keep_alive + KEEP_ALIVE_TIMEOUT));
+    }
+    let builder = builder(limits);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(io)), service));
     let mut life = Life {
         activity,
         idle: limits.idle,
@@ -108,6 +107,31 @@ pub(super) async fn serve<S, B>(
             }
         };
     }
+}
+
+fn builder(limits: &ConnectionLimits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        // What a client may send before its requests are read, and paid for.
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        // As many as there may be can be given up at once: a proxy's clients share a connection.
+        .max_pending_accept_reset_streams(Some(limits.streams as usize))
+        .keep_alive_interval(Some(limits.keep_alive))
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    if !limits.http1 {
+        return builder.http2_only();
+    }
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Also how long a connection waits for its next request.
+        .header_read_timeout(limits.handshake)
+        .max_buf_size(MAX_HEAD_BYTES);
+    builder
 }
 
 fn jittered(age: Duration) -> Duration {
