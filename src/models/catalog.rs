@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Model;
+use super::{Model, Unloaded};
 
 /// No served model fits a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,10 +49,15 @@ pub struct Refused {
 pub struct Catalog {
     by_name: BTreeMap<String, BTreeMap<u64, Arc<Model>>>,
     refused: Vec<Refused>,
+    unloaded: Vec<Unloaded>,
 }
 
 impl Catalog {
-    pub(super) fn new(models: impl Iterator<Item = Arc<Model>>, refused: Vec<Refused>) -> Self {
+    pub(super) fn new(
+        models: impl Iterator<Item = Arc<Model>>,
+        refused: Vec<Refused>,
+        unloaded: Vec<Unloaded>,
+    ) -> Self {
         let mut by_name: BTreeMap<String, BTreeMap<u64, Arc<Model>>> = BTreeMap::new();
         for model in models {
             by_name
@@ -60,7 +65,11 @@ impl Catalog {
                 .or_default()
                 .insert(model.manifest.version, model);
         }
-        Self { by_name, refused }
+        Self {
+            by_name,
+            refused,
+            unloaded,
+        }
     }
 
     /// The model of that name and version; an empty name is right when there is one name, version
@@ -115,12 +124,18 @@ impl Catalog {
     pub fn refused(&self) -> &[Refused] {
         &self.refused
     }
+
+    /// Models that are present and were unloaded on request.
+    pub fn unloaded(&self) -> &[Unloaded] {
+        &self.unloaded
+    }
 }
 
 impl PartialEq for Catalog {
     /// Whether both hold the same models, not ones that are alike.
     fn eq(&self, other: &Self) -> bool {
         self.refused == other.refused
+            && self.unloaded == other.unloaded
             && self
                 .iter()
                 .map(Arc::as_ptr)

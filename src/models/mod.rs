@@ -6,14 +6,17 @@ mod discovery;
 mod error;
 mod loader;
 mod registry;
+mod serving;
 mod settings;
+mod unloaded;
 mod watcher;
 
 pub use catalog::{Catalog, Refused, Unknown};
 pub use error::LoadError;
 pub use loader::{DeviceFallback, Loader};
-pub use registry::Models;
+pub use serving::{LoadRefused, Models};
 pub use settings::ModelSettings;
+pub use unloaded::Unloaded;
 pub use watcher::{hangup, watch};
 
 use lfbm_bundle::ImageNames;

@@ -1,152 +1,22 @@
-//! Keeps what is served in step with what is on disk.
+//! What is on disk, and what of it is served, refused or left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
-use tokio::sync::watch;
 
 use super::discovery::{self, Fingerprint};
-use super::{Catalog, LoadError, Loader, Model, Refused, Unknown};
-use crate::shutdown::Stop;
+use super::unloaded::{Unloaded, UnloadedModels};
+use super::{Catalog, LoadError, Loader, Model, Refused};
 use crate::telemetry::Registration;
 
-/// A bundle that is replaced is away for a moment between two renames; one that is away for longer
-/// is gone.
-const REPLACEMENT: Duration = Duration::from_millis(200);
-
-/// Every model that is served.
-pub struct Models {
-    /// What requests see; a change replaces the whole catalog.
-    catalog: watch::Sender<Arc<Catalog>>,
-    /// What polls compare with; one poll at a time locks it.
-    registry: Mutex<Registry>,
-}
-
-impl Models {
-    /// Loads the bundles at `places`, each a bundle or a folder of bundles. One that cannot be served
-    /// is refused and leaves the others of its folder alone, as when it comes later; so does a place
-    /// where there is none yet. Loads no more once `stop` came.
-    ///
-    /// # Errors
-    /// When a place is itself a bundle that cannot be served, or no bundle can be.
-    pub fn load(places: &[PathBuf], loader: Loader, stop: &Stop) -> Result<Self, LoadError> {
-        for reason in LoadError::REASONS {
-            loader.metrics.expect_refused_models(reason);
-        }
-        let mut registry = Registry {
-            places: places.to_vec(),
-            loader,
-            served: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            unseen: BTreeSet::new(),
-        };
-        let (found, mut first_error) = registry.find_first();
-        for (bundle, fingerprint) in &found {
-            if stop.came() {
-                break;
-            }
-            if let Err(error) = registry.take(bundle, fingerprint, &found) {
-                if places.contains(bundle) {
-                    return Err(error);
-                }
-                // One that changed is for the next poll.
-                if !matches!(error, LoadError::Unsettled(_)) {
-                    registry.refuse(bundle, Some(fingerprint), &error);
-                }
-                first_error.get_or_insert(error);
-            }
-        }
-        if let Some(error) = first_error.filter(|_| registry.served.is_empty()) {
-            return Err(error);
-        }
-        registry.count_refused();
-        Ok(Self {
-            catalog: watch::Sender::new(Arc::new(registry.catalog())),
-            registry: Mutex::new(registry),
-        })
-    }
-
-    /// The models of this moment.
-    pub fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog.borrow())
-    }
-
-    /// The models of this moment, and a notification of every change.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
-        self.catalog.subscribe()
-    }
-
-    /// See [`Catalog::get`].
-    ///
-    /// # Errors
-    /// When no model fits.
-    pub fn get(&self, name: &str, version: u64) -> Result<Arc<Model>, Unknown> {
-        self.catalog.borrow().get(name, version).cloned()
-    }
-
-    /// Loads what is new on disk, then withdraws what is gone; blocks until both are done. What
-    /// cannot be served is refused, once for every change of it, or again if `retry`. Does no more
-    /// once `stop` came.
-    pub fn poll(&self, retry: bool, stop: &Stop) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if retry {
-            registry.refused.clear();
-        }
-        let mut found = registry.find();
-        if registry
-            .served
-            .values()
-            .any(|served| served.is_gone(&found))
-        {
-            thread::sleep(REPLACEMENT);
-            found = registry.find();
-        }
-        for (bundle, fingerprint) in &found {
-            if stop.came() {
-                return;
-            }
-            if registry.knows(bundle, fingerprint) {
-                continue;
-            }
-            match registry.take(bundle, fingerprint, &found) {
-                Ok(()) => {
-                    registry.refused.remove(bundle);
-                }
-                // The next poll finds it complete.
-                Err(LoadError::Unsettled(_)) => continue,
-                Err(error) => registry.refuse(bundle, Some(fingerprint), &error),
-            }
-            // Loading the next bundle may take long.
-            self.publish(&registry);
-        }
-        registry.withdraw(&found);
-        self.publish(&registry);
-    }
-
-    /// Publishes the catalog if it has changed.
-    fn publish(&self, registry: &Registry) {
-        registry.count_refused();
-        let next = registry.catalog();
-        self.catalog.send_if_modified(|present| {
-            let modified = **present != next;
-            if modified {
-                *present = Arc::new(next);
-            }
-            modified
-        });
-    }
-}
-
 /// Bundles on disk.
-type Found = BTreeMap<PathBuf, Fingerprint>;
+pub(super) type Found = BTreeMap<PathBuf, Fingerprint>;
 
-struct Served {
+pub(super) struct Served {
     model: Arc<Model>,
     bundle: PathBuf,
     fingerprint: Fingerprint,
@@ -155,43 +25,56 @@ struct Served {
 }
 
 impl Served {
-    fn is_gone(&self, found: &Found) -> bool {
+    pub(super) fn is_gone(&self, found: &Found) -> bool {
         !found.contains_key(&self.bundle)
     }
 }
 
-struct Refusal {
+pub(super) struct Refusal {
     /// Of a bundle; a place that cannot be read has none.
     fingerprint: Option<Fingerprint>,
     reason: String,
 }
 
-struct Registry {
+pub(super) struct Registry {
     places: Vec<PathBuf>,
-    loader: Loader,
-    served: BTreeMap<(String, u64), Served>,
-    refused: BTreeMap<PathBuf, Refusal>,
+    pub(super) loader: Loader,
+    pub(super) served: BTreeMap<(String, u64), Served>,
+    pub(super) refused: BTreeMap<PathBuf, Refusal>,
     /// Paths that the last poll could not read, each of which was logged once.
     unseen: BTreeSet<PathBuf>,
+    pub(super) unloaded: UnloadedModels,
 }
 
 impl Registry {
-    fn count_refused(&self) {
+    /// Of the bundles at `places`, none of which is known yet.
+    pub(super) fn new(places: &[PathBuf], loader: Loader) -> Self {
+        Self {
+            places: places.to_vec(),
+            loader,
+            served: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            unseen: BTreeSet::new(),
+            unloaded: UnloadedModels::default(),
+        }
+    }
+
+    pub(super) fn count_refused(&self) {
         let refused = self.refused.len() as i64;
         self.loader.metrics.models_refused.set(refused);
     }
 
-    fn catalog(&self) -> Catalog {
+    pub(super) fn catalog(&self) -> Catalog {
         let models = self.served.values().map(|served| Arc::clone(&served.model));
         let refused = self.refused.iter().map(|(bundle, refusal)| Refused {
             bundle: bundle.clone(),
             reason: refusal.reason.clone(),
         });
-        Catalog::new(models, refused.collect())
+        Catalog::new(models, refused.collect(), self.unloaded.list())
     }
 
     /// The bundles found at the start, and the first error.
-    fn find_first(&mut self) -> (Found, Option<LoadError>) {
+    pub(super) fn find_first(&mut self) -> (Found, Option<LoadError>) {
         let (mut found, mut unseen, mut first_error) = (Found::new(), BTreeMap::new(), None);
         for place in self.places.clone() {
             let error = match discovery::find(&place) {
@@ -221,7 +104,7 @@ impl Registry {
     }
 
     /// The bundles found. A bundle that is served from a folder that cannot be read counts as found.
-    fn find(&mut self) -> Found {
+    pub(super) fn find(&mut self) -> Found {
         let (mut found, mut unseen) = (Found::new(), BTreeMap::new());
         for place in self.places.clone() {
             match discovery::find(&place) {
@@ -265,10 +148,11 @@ impl Registry {
         self.unseen = unseen.into_keys().collect();
     }
 
-    fn knows(&self, bundle: &Path, fingerprint: &Fingerprint) -> bool {
+    pub(super) fn knows(&self, bundle: &Path, fingerprint: &Fingerprint) -> bool {
         let served = self.served.values();
         let mut served = served.filter(|served| served.bundle == bundle);
         served.any(|served| served.fingerprint == *fingerprint)
+            || self.unloaded.knows(bundle, fingerprint)
             || self
                 .refused
                 .get(bundle)
@@ -276,7 +160,7 @@ impl Registry {
     }
 
     /// Serves a bundle that is new or was touched.
-    fn take(
+    pub(super) fn take(
         &mut self,
         dir: &Path,
         fingerprint: &Fingerprint,
@@ -312,6 +196,14 @@ impl Registry {
         let bundle = Bundle::open(dir)?;
         let manifest = bundle.manifest();
         let key = (manifest.name.clone(), manifest.version);
+        self.unloaded.forget(dir);
+        if self.unloaded.has(&key.0) {
+            let (name, version) = key;
+            let model = Unloaded { name, version };
+            self.unloaded.leave(dir, fingerprint.clone(), model);
+            self.drop_served(|served| served.bundle == dir);
+            return Ok(None);
+        }
         let Some(served) = self.served.get_mut(&key) else {
             return self.loader.load(&bundle).map(Some);
         };
@@ -336,7 +228,12 @@ impl Registry {
         Ok(None)
     }
 
-    fn refuse(&mut self, path: &Path, fingerprint: Option<&Fingerprint>, error: &LoadError) {
+    pub(super) fn refuse(
+        &mut self,
+        path: &Path,
+        fingerprint: Option<&Fingerprint>,
+        error: &LoadError,
+    ) {
         let refusal = Refusal {
             fingerprint: fingerprint.cloned(),
             reason: error.to_string(),
@@ -351,16 +248,39 @@ impl Registry {
     }
 
     /// Withdraws models whose bundles are gone.
-    fn withdraw(&mut self, found: &Found) {
+    pub(super) fn withdraw(&mut self, found: &Found) {
         let before = self.served.len();
         self.drop_served(|served| served.is_gone(found));
         if self.served.len() < before {
             // A refused bundle may have waited for this one to go.
             self.refused.clear();
         }
+        self.unloaded.keep(|bundle| found.contains_key(bundle));
         let places = &self.places;
         self.refused
             .retain(|path, _| found.contains_key(path) || places.contains(path));
+    }
+
+    /// Withdraws a model, and leaves its bundles alone.
+    pub(super) fn unload(&mut self, name: &str) {
+        self.unloaded.add(name);
+        for ((name_served, version), served) in &self.served {
+            if name_served == name {
+                let model = Unloaded {
+                    name: name.to_owned(),
+                    version: *version,
+                };
+                let fingerprint = served.fingerprint.clone();
+                self.unloaded.leave(&served.bundle, fingerprint, model);
+            }
+        }
+        self.served.retain(|(served, version), _| {
+            let stays = served != name;
+            if !stays {
+                tracing::info!(model = name, version, "model unloaded on request");
+            }
+            stays
+        });
     }
 
     fn drop_served(&mut self, which: impl Fn(&Served) -> bool) {
@@ -372,6 +292,11 @@ impl Registry {
             !goes
         });
     }
+}
+
+/// Whether the folder of a bundle has that name, by which the index calls a bundle that is refused.
+pub(super) fn is_named(bundle: &Path, name: &str) -> bool {
+    bundle.file_name().is_some_and(|folder| folder == name)
 }
 
 /// Whether two manifests describe the same model; an evaluation adds to a manifest later.

@@ -11,6 +11,7 @@ mod openapi;
 mod parameters;
 mod problem;
 mod replies;
+mod repository;
 mod route;
 
 use std::panic::AssertUnwindSafe;
@@ -28,9 +29,10 @@ use self::detector::Asking;
 use self::error::RestError;
 use self::route::Route;
 use crate::request::{RequestSettings, Violation, cut};
-use crate::service::{Call, Caller, Core, Observation, REQUEST_ID, ServiceError, request_id};
+use crate::service::{
+    Access, Call, Caller, Core, Need, Observation, REQUEST_ID, ServiceError, request_id,
+};
 use crate::telemetry::continue_trace;
-use crate::transport::{Sender, Tokens};
 
 /// How long a client waits, in milliseconds.
 const TIMEOUT: &str = "x-request-timeout-ms";
@@ -43,21 +45,13 @@ pub struct Rest(Arc<Shared>);
 
 struct Shared {
     core: Arc<Core>,
-    tokens: Option<Tokens>,
-    /// Whether health needs no token.
-    open_health: bool,
+    access: Access,
     limits: BodyLimits,
 }
 
 impl Rest {
-    /// Answers by `core`; with `tokens`, only requests that carry one, health checks excepted if
-    /// `open_health`.
-    pub fn new(
-        core: Arc<Core>,
-        tokens: Option<Tokens>,
-        open_health: bool,
-        settings: &RequestSettings,
-    ) -> Self {
+    /// Answers by `core` to whom `access` admits.
+    pub fn new(core: Arc<Core>, access: Access, settings: &RequestSettings) -> Self {
         let limits = BodyLimits {
             memory: core.memory.clone(),
             max_bytes: settings.max_message_bytes,
@@ -65,15 +59,14 @@ impl Rest {
         };
         Self(Arc::new(Shared {
             core,
-            tokens,
-            open_health,
+            access,
             limits,
         }))
     }
 
     /// Answers a request; one that came without TLS where there has to be some is refused.
     pub async fn answer(self, request: Request<Body>, is_secure: bool) -> Response<Body> {
-        let Shared { core, tokens, .. } = &*self.0;
+        let Shared { core, access, .. } = &*self.0;
         let id = request_id(request.headers());
         let route = Route::of(request.uri().path());
         let name = route
@@ -82,9 +75,10 @@ impl Rest {
         let is_open_inference =
             (route.as_ref()).is_some_and(|route| route.operation.is_open_inference());
         let observation = Observation::start(&core.metrics, name, &id);
-        let sender = Sender::of(tokens.as_ref(), request.headers());
+        let need = (route.as_ref()).map_or(Need::Token, |route| route.operation.need());
+        let sender = access.admit(need, request.uri(), request.headers());
         // A client without a token does not choose the trace.
-        if sender.is_some() {
+        if matches!(sender, Ok(Some(_))) {
             continue_trace(&observation.span, request.headers());
         }
         let (head, mut body) = request.into_parts();
@@ -95,13 +89,8 @@ impl Rest {
             if core.phases.is_draining() {
                 return Err(ServiceError::Draining.into());
             }
-            let is_open = self.0.open_health
-                && (route.as_ref()).is_some_and(|route| route.operation.is_probe());
-            let sender = match sender {
-                None if !is_open => return Err(ServiceError::Unauthenticated.into()),
-                sender => sender.unwrap_or_default(),
-            };
-            let call = Call::of(Caller::new(&id, name, sender), observation.model.clone());
+            let caller = Caller::new(&id, name, sender?.unwrap_or_default());
+            let call = Call::of(caller, observation.model.clone());
             self.0.answer(route, call, &head, &mut body).await
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();

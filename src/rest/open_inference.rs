@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::detector::{Asking, json as in_json};
 use super::error::RestError;
 use super::infer_request::{InferRequest, memory};
+use super::repository;
 use super::route::Operation;
 use crate::request::{Violation, cut};
 use crate::service::open_inference::{EXTENSIONS, infer, models};
@@ -43,6 +44,9 @@ pub(super) async fn answer(
         }
         Operation::ModelMetadata => metadata(&asking),
         Operation::ModelInfer => score(asking, body).await,
+        Operation::RepositoryIndex
+        | Operation::RepositoryModelLoad
+        | Operation::RepositoryModelUnload => repository::answer(asking, body).await,
         _ => {
             let extensions = [&EXTENSIONS[..], &[BINARY_EXTENSION]].concat();
             Ok(in_json(&json!({

@@ -3,6 +3,8 @@
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::service::Need;
+
 /// What a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -17,6 +19,9 @@ pub(super) enum Operation {
     ModelMetadata,
     ModelReady,
     ModelInfer,
+    RepositoryIndex,
+    RepositoryModelLoad,
+    RepositoryModelUnload,
     Description,
 }
 
@@ -35,6 +40,9 @@ impl Operation {
             Self::ModelMetadata => "ModelMetadata",
             Self::ModelReady => "ModelReady",
             Self::ModelInfer => "ModelInfer",
+            Self::RepositoryIndex => "RepositoryIndex",
+            Self::RepositoryModelLoad => "RepositoryModelLoad",
+            Self::RepositoryModelUnload => "RepositoryModelUnload",
             Self::Description => "OpenApi",
         }
     }
@@ -42,17 +50,26 @@ impl Operation {
     /// Its method of HTTP.
     pub(super) fn method(self) -> Method {
         match self {
-            Self::Score | Self::Explain | Self::Sample | Self::ModelInfer => Method::POST,
+            Self::Score
+            | Self::Explain
+            | Self::Sample
+            | Self::ModelInfer
+            | Self::RepositoryIndex
+            | Self::RepositoryModelLoad
+            | Self::RepositoryModelUnload => Method::POST,
             _ => Method::GET,
         }
     }
 
-    /// Whether it tells health, or nothing that the documentation does not.
-    pub(super) fn is_probe(self) -> bool {
-        matches!(
-            self,
-            Self::ServerLive | Self::ServerReady | Self::ModelReady | Self::Description
-        )
+    /// What a request for it needs: nothing if it tells health, or what the documentation tells.
+    pub(super) fn need(self) -> Need {
+        match self {
+            Self::ServerLive | Self::ServerReady | Self::ModelReady | Self::Description => {
+                Need::Nothing
+            }
+            Self::RepositoryModelLoad | Self::RepositoryModelUnload => Need::Admin,
+            _ => Need::Token,
+        }
     }
 
     /// Whether it is of the Open Inference Protocol.
@@ -65,6 +82,9 @@ impl Operation {
                 | Self::ModelMetadata
                 | Self::ModelReady
                 | Self::ModelInfer
+                | Self::RepositoryIndex
+                | Self::RepositoryModelLoad
+                | Self::RepositoryModelUnload
         )
     }
 
@@ -116,6 +136,13 @@ impl Route {
             ["v2"] => Self::new(Operation::ServerMetadata, "", ""),
             ["v2", "health", "live"] => Self::new(Operation::ServerLive, "", ""),
             ["v2", "health", "ready"] => Self::new(Operation::ServerReady, "", ""),
+            ["v2", "repository", "index"] => Self::new(Operation::RepositoryIndex, "", ""),
+            ["v2", "repository", "models", model, "load"] => {
+                Self::new(Operation::RepositoryModelLoad, model, "")
+            }
+            ["v2", "repository", "models", model, "unload"] => {
+                Self::new(Operation::RepositoryModelUnload, model, "")
+            }
             ["v2", "models", model] => Self::new(Operation::ModelMetadata, model, ""),
             ["v2", "models", model, "versions", version] => {
                 Self::new(Operation::ModelMetadata, model, version)
@@ -190,6 +217,20 @@ mod tests {
             ),
             ("/v2/models/a/versions/3/infer/b", None),
             ("/v2/models/a/generate", None),
+            (
+                "/v2/repository/index",
+                Some((Operation::RepositoryIndex, "", "")),
+            ),
+            (
+                "/v2/repository/models/a%2Fb/load",
+                Some((Operation::RepositoryModelLoad, "a/b", "")),
+            ),
+            (
+                "/v2/repository/models/a/unload",
+                Some((Operation::RepositoryModelUnload, "a", "")),
+            ),
+            ("/v2/repository/models/a/versions/1/load", None),
+            ("/v2/repository/models/a/b/load", None),
             ("", None),
         ] {
             let expected = expected.map(|(operation, model, version)| Route {

@@ -17,12 +17,11 @@ use lfbm_wire::inference::grpc_inference_service_server::GrpcInferenceServiceSer
 use crate::http;
 use crate::request::RequestSettings;
 use crate::service::{
-    AnomalyDetectorService, Core, MessageLimits, OpenInferenceService, RequestLayer, Requests,
+    Access, AnomalyDetectorService, Core, MessageLimits, OpenInferenceService, RequestLayer,
+    Requests,
 };
-use crate::transport::Tokens;
 
-/// The services behind their layer. Without `tokens`, whoever connects may use them; `open_health`
-/// leaves health checks open in any case.
+/// The services behind their layer, to whom `access` admits.
 ///
 /// # Errors
 /// When descriptors cannot be decoded.
@@ -30,8 +29,7 @@ pub(super) fn services<H: Health>(
     core: Arc<Core>,
     health: HealthServer<H>,
     settings: &RequestSettings,
-    tokens: Option<Tokens>,
-    open_health: bool,
+    access: Access,
 ) -> anyhow::Result<Requests<Routes>> {
     let max_message_bytes = settings.max_message_bytes;
     // Every generated server has these methods, and no trait names them. The layer
@@ -47,8 +45,7 @@ pub(super) fn services<H: Health>(
     }
     let layer = RequestLayer::new(
         core.metrics.clone(),
-        tokens,
-        open_health,
+        access,
         MessageLimits {
             memory: core.memory.clone(),
             max_bytes: max_message_bytes,

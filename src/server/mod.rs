@@ -20,10 +20,10 @@ use crate::memory::Memory;
 use crate::models::{self, Models};
 use crate::phase::Lifecycle;
 use crate::rest::Rest;
-use crate::service::{Core, Health};
+use crate::service::{Access, Control, Core, Health};
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
-use crate::transport::{Connections, Tokens, listen};
+use crate::transport::{Admin, Connections, Tokens, listen};
 
 /// How often the schedulers' threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub struct Server {
     metrics: Metrics,
     audit: Option<AuditLog>,
     tokens: Option<Tokens>,
+    admin: Option<Admin>,
     grpc: Connections,
     http: http::Listener,
     /// SIGHUP, also one that came while models were loaded.
@@ -66,6 +67,7 @@ impl Server {
         let runtime = tokio::task::spawn_blocking(|| Runtime::load(None)).await??;
         let metrics = Metrics::new(config.telemetry.drift_window, runtime.version())?;
         watch_panics(metrics.clone());
+        let admin = start::admin(&config.endpoint, &metrics).await?;
         let max_connections = start::max_connections(config.connections.max_connections);
         let (tls, tokens) =
             start::access(&config.endpoint, config.connections.grpc_web, &metrics).await?;
@@ -88,6 +90,7 @@ impl Server {
             models: Arc::new(models),
             audit,
             tokens,
+            admin,
             grpc: Connections {
                 listener: grpc,
                 tls,
@@ -120,6 +123,7 @@ impl Server {
             metrics,
             audit,
             tokens,
+            admin,
             grpc: grpc_connections,
             http,
             hangup,
@@ -140,10 +144,16 @@ impl Server {
             metrics: metrics.clone(),
             phases: phases.clone(),
             audit: audit.clone(),
+            control: (admin.as_ref()).map(|_| Control::new(Arc::clone(&models), stop.clone())),
         });
         let open_health = config.endpoint.auth_open_health;
-        let rest = Rest::new(Arc::clone(&core), tokens.clone(), open_health, requests);
-        let services = grpc::services(core, health_service, requests, tokens.clone(), open_health)?;
+        let access = Access {
+            tokens: tokens.clone(),
+            admin,
+            open_health,
+        };
+        let rest = Rest::new(Arc::clone(&core), access.clone(), requests);
+        let services = grpc::services(core, health_service, requests, access)?;
         let poll_s = config.models.model_poll_s;
         let poll = (poll_s > 0).then(|| Duration::from_secs(poll_s));
         let http_state = HttpState {

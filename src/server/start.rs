@@ -11,7 +11,7 @@ use crate::http;
 use crate::models::Loader;
 use crate::sampling::Sampling;
 use crate::telemetry::Metrics;
-use crate::transport::{Reloaded, Tls, TlsFiles, Tokens, raise_file_limit, server_config};
+use crate::transport::{Admin, Reloaded, Tls, TlsFiles, Tokens, raise_file_limit, server_config};
 
 /// What else than gRPC connections holds a file: HTTP's, files that are read, the log.
 const OTHER_FILES: usize = http::MAX_CONNECTIONS + 128;
@@ -52,13 +52,29 @@ pub(super) async fn access(
         _ => None,
     };
     let tokens = match endpoint.auth_tokens_file.clone() {
-        Some(file) => Some(Tokens::open(file, metrics.clone()).await?),
+        Some(file) => Some(Tokens::open("auth tokens", file, metrics.clone()).await?),
         None => None,
     };
-    if tokens.is_some() && tls.is_none() {
+    if (tokens.is_some() || endpoint.admin_tokens_file.is_some()) && tls.is_none() {
         tracing::warn!("tokens are asked for without TLS: they can be read on the way");
     }
     Ok((tls, tokens))
+}
+
+/// Who may load and unload models, where the settings name tokens for it.
+///
+/// # Errors
+/// When the file cannot be used.
+pub(super) async fn admin(
+    endpoint: &EndpointSettings,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Admin>> {
+    let Some(file) = endpoint.admin_tokens_file.clone() else {
+        return Ok(None);
+    };
+    let tokens = Tokens::open("admin tokens", file, metrics.clone()).await?;
+    let (hosts, origins) = (&endpoint.admin_hosts, &endpoint.cors_origins);
+    Ok(Some(Admin::new(tokens, hosts, origins)))
 }
 
 /// What models are loaded with.

@@ -9,6 +9,7 @@ use tonic::Request;
 use super::ServiceError;
 use super::held::{Held, HeldMessage};
 use super::layer::AnsweringModel;
+use crate::scheduler::SchedulerError;
 use crate::transport::Sender;
 use crate::wire;
 
@@ -115,6 +116,22 @@ impl Call {
     /// When the answer is of no use any more.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Waits for what the deadline leaves time for.
+    ///
+    /// # Errors
+    /// When it has passed.
+    pub(super) async fn in_time<T>(
+        &self,
+        awaited: impl Future<Output = T>,
+    ) -> Result<T, SchedulerError> {
+        match self.deadline {
+            None => Ok(awaited.await),
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), awaited)
+                .await
+                .map_err(|_| SchedulerError::DeadlineExceeded),
+        }
     }
 
     /// To be answered in so long, if that is sooner than before.

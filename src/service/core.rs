@@ -9,8 +9,9 @@ use lfbm_images::Placement;
 use lfbm_model::pixels;
 use tracing::{Instrument, Span};
 
-use super::ServiceError;
 use super::call::Call;
+use super::control::{Control, Wanted};
+use super::{ControlError, ServiceError};
 use crate::admission::Admission;
 use crate::audit::AuditLog;
 use crate::memory::{ImageMemory, Memory, Reservation};
@@ -19,7 +20,7 @@ use crate::phase::Phases;
 use crate::request::{
     Decoding, Draft, ImageForm, InferenceRequest, Judging, Limits, Priority, Violation,
 };
-use crate::scheduler::{Inferred, Job, SchedulerError};
+use crate::scheduler::{Inferred, Job};
 use crate::telemetry::Metrics;
 
 /// With more pixels or bytes, decoding and encoding are not for the threads that serve connections.
@@ -50,6 +51,8 @@ pub struct Core {
     pub phases: Phases,
     /// Has a line for every image that was to be scored.
     pub audit: Option<AuditLog>,
+    /// Loads and unloads models on request, where an admin may.
+    pub control: Option<Control>,
 }
 
 /// What inference ended with, and from what.
@@ -121,6 +124,12 @@ impl Core {
         Ok(model)
     }
 
+    /// Loads or unloads a model on request of an admin.
+    pub(crate) async fn change(&self, call: &Call, wanted: Wanted) -> Result<(), ServiceError> {
+        let control = self.control.as_ref().ok_or(ControlError::Off)?;
+        control.change(call, wanted).await
+    }
+
     /// Validates, admits, schedules; returns when the last chain ends.
     pub(super) async fn infer(
         &self,
@@ -166,7 +175,9 @@ impl Core {
             return Err(Violation::new("image", description).into());
         }
         let patient = draft.priority == Ok(Priority::Bulk);
-        let mut memory = in_time(call, self.memory.take_for_image(bytes, patient)).await??;
+        let mut memory = call
+            .in_time(self.memory.take_for_image(bytes, patient))
+            .await??;
         // Each may be far larger than the model's images.
         let size = spec.pixels().max(message).max(pixels);
         let limits = self.limits;
@@ -212,7 +223,7 @@ impl Core {
         let chains = langevin.chains.saturating_mul(sites);
         let estimate = || model.scheduler.estimate(priority, &langevin);
         let admitted = (self.admission).admit(priority, chains, estimate, call.deadline());
-        let (permit, estimate) = in_time(call, admitted).await??;
+        let (permit, estimate) = call.in_time(admitted).await??;
         let job = Job {
             image,
             mask: mask.clone(),
@@ -259,16 +270,6 @@ pub(crate) async fn counted<T>(
         .metrics
         .observe_request(result.is_ok(), started.elapsed());
     result
-}
-
-/// Waits for what the call's deadline leaves time for.
-async fn in_time<T>(call: &Call, awaited: impl Future<Output = T>) -> Result<T, SchedulerError> {
-    match call.deadline() {
-        None => Ok(awaited.await),
-        Some(deadline) => tokio::time::timeout_at(deadline.into(), awaited)
-            .await
-            .map_err(|_| SchedulerError::DeadlineExceeded),
-    }
 }
 
 /// What the sites of an image take while its chains run and its map is made: x, the score and latent of

@@ -1,8 +1,10 @@
 //! The server's protocols: adapters around one core.
 
+mod access;
 mod anomaly_detector;
 mod audited;
 mod call;
+pub(crate) mod control;
 mod core;
 mod error;
 pub(crate) mod explain;
@@ -22,12 +24,15 @@ pub(crate) mod score;
 mod score_stream;
 mod scoring;
 
+pub use self::control::Control;
 pub use self::core::Core;
 pub(crate) use self::core::{compute, counted};
+pub use access::Access;
+pub(crate) use access::Need;
 pub use anomaly_detector::AnomalyDetectorService;
 pub(crate) use call::{Call, Caller};
-pub use error::ServiceError;
 pub(crate) use error::{Cause, Report};
+pub use error::{ControlError, ServiceError};
 pub use health::Health;
 pub use incoming::MessageLimits;
 pub(crate) use layer::{Observation, REQUEST_ID, request_id};

@@ -1,5 +1,6 @@
 //! What lies under gRPC: connections, TLS, and files that are read again when they change.
 
+mod admin;
 mod connection;
 mod http;
 mod listen;
@@ -9,6 +10,7 @@ mod settings;
 mod tls;
 mod tokens;
 
+pub use admin::{Admin, NotAdmin};
 pub use connection::{Connections, raise_file_limit};
 pub use http::ConnectionLimits;
 pub use listen::listen;

@@ -46,13 +46,13 @@ impl Sender {
 }
 
 impl Tokens {
-    /// The tokens in `file`, one a line, `TOKEN` or `TOKEN # LABEL`; lines that are empty or begin with `#`
+    /// The tokens in `file`, which metrics call `name`: one a line, `TOKEN` or `TOKEN # LABEL`; lines that are empty or begin with `#`
     /// are none. They follow the file.
     ///
     /// # Errors
     /// When the file holds no token now, or a label is too long or not printable.
-    pub async fn open(file: PathBuf, metrics: Metrics) -> anyhow::Result<Self> {
-        let tokens = reload("auth tokens", vec![file], metrics, |contents| {
+    pub async fn open(name: &'static str, file: PathBuf, metrics: Metrics) -> anyhow::Result<Self> {
+        let tokens = reload(name, vec![file], metrics, |contents| {
             parse(&contents.concat())
         })
         .await?;

@@ -52,6 +52,10 @@ async fn the_document_is_valid_and_replies_are_as_it_says() {
             "InferReply",
             post_json(&server, infer, &json!({"inputs": [input]})),
         ),
+        (
+            "RepositoryIndex",
+            post_json(&server, "/v2/repository/index", &json!({"ready": true})),
+        ),
         ("Problem", post(&server, &score, &[], b"")),
         ("Problem", post_json(&server, infer, &json!({}))),
         ("Problem", get("/nowhere")),

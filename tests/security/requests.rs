@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use lfbm_server::memory::Memory;
-use lfbm_server::service::{MessageLimits, RequestLayer};
+use lfbm_server::service::{Access, MessageLimits, RequestLayer};
 use lfbm_server::telemetry::{Metrics, watch_panics};
 use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_wire::{GetModelRequest, ListModelsRequest};
@@ -95,7 +95,12 @@ async fn a_panic_is_internal_counted_and_ends_nothing_else() {
         max_bytes: 16 << 20,
         timeout: Duration::from_secs(30),
     };
-    let layer = RequestLayer::new(metrics.clone(), None, true, limits, &descriptors).unwrap();
+    let access = Access {
+        tokens: None,
+        admin: None,
+        open_health: true,
+    };
+    let layer = RequestLayer::new(metrics.clone(), access, limits, &descriptors).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder()

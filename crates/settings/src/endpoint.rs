@@ -36,6 +36,20 @@ pub struct EndpointSettings {
     /// Bearer tokens, one a line, of which requests must carry one
     #[arg(long, env = "LFBM_AUTH_TOKENS_FILE")]
     pub auth_tokens_file: Option<PathBuf>,
+    /// Bearer tokens, one a line, that load and unload models on request, and do nothing else; without the
+    /// file nobody does
+    #[arg(long, env = "LFBM_ADMIN_TOKENS_FILE")]
+    pub admin_tokens_file: Option<PathBuf>,
+    /// Names by which requests to load and unload may call the server, beside its IP addresses and
+    /// localhost, as a list with commas [default: none]
+    #[arg(
+        long,
+        env = "LFBM_ADMIN_HOSTS",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
+    #[serde(default)]
+    pub admin_hosts: Vec<String>,
     /// Whether health and metrics need no token
     #[arg(long, env = "LFBM_AUTH_OPEN_HEALTH", default_value_t = true, action = ArgAction::Set)]
     pub auth_open_health: bool,
@@ -50,6 +64,12 @@ fn is_origin(text: &str) -> bool {
         .find_map(|scheme| text.strip_prefix(scheme));
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
     text == "*" || host.is_some_and(|host| !host.is_empty() && host.chars().all(plain))
+}
+
+/// Whether it is the name of a host.
+fn is_host(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    !text.is_empty() && text.chars().all(plain)
 }
 
 impl EndpointSettings {
@@ -74,6 +94,21 @@ impl EndpointSettings {
                     name: "cors_origins",
                     value: origin.clone(),
                     expected: "origins like https://example.org, or *".to_owned(),
+                });
+            }
+        }
+        if !self.admin_hosts.is_empty() && self.admin_tokens_file.is_none() {
+            return Err(SettingsError::Alone {
+                name: "admin_hosts",
+                other: "admin_tokens_file",
+            });
+        }
+        for host in &self.admin_hosts {
+            if !is_host(host) {
+                return Err(SettingsError::Range {
+                    name: "admin_hosts",
+                    value: host.clone(),
+                    expected: "names of hosts without a port, like scores.example.org".to_owned(),
                 });
             }
         }

@@ -1,5 +1,6 @@
 //! Errors of requests: [`Report`] is what every protocol says of one, and a gRPC status is made of it.
 
+mod control;
 mod report;
 mod status;
 
@@ -19,6 +20,7 @@ use crate::score::Diverged;
 use crate::telemetry::Metrics;
 use crate::wire::{Unfit, UnknownEncoding};
 
+pub use self::control::ControlError;
 pub(crate) use self::report::{Cause, Report};
 
 /// Why a request has no answer.
@@ -75,6 +77,9 @@ pub enum ServiceError {
     /// The audit log has no room.
     #[error(transparent)]
     Audit(#[from] NoRoom),
+    /// A model is not loaded or unloaded.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The server stops.
     #[error("the server stops; send what has no answer again")]
     Draining,
@@ -142,6 +147,7 @@ impl ServiceError {
             | Self::Refused(_)
             | Self::Unauthenticated
             | Self::Audit(_)
+            | Self::Control(_)
             | Self::Draining
             | Self::TooLong(_)
             | Self::Unreadable(_)
@@ -172,6 +178,8 @@ impl ServiceError {
             }
             Self::Unauthenticated => Some("unauthenticated"),
             Self::Audit(_) => Some("audit"),
+            Self::Control(ControlError::NotAdmin(_)) => Some("unauthenticated"),
+            Self::Control(_) => Some("control"),
             Self::Draining => Some("draining"),
             Self::Scheduler(_)
             | Self::Diverged(_)

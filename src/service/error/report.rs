@@ -5,7 +5,7 @@ use std::time::Duration;
 use lfbm_runtime::RuntimeError;
 use tonic::Code;
 
-use super::ServiceError;
+use super::{ControlError, ServiceError};
 use crate::admission::{Refusal, Work};
 use crate::models::Unknown;
 use crate::request::{Violation, shorten};
@@ -21,6 +21,8 @@ const MAX_DESCRIPTION_BYTES: usize = 400;
 const MEMORY_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The log tries to write again in less.
 const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Loading takes seconds.
+const CONTROL_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a client is told of an error.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +168,13 @@ impl From<&ServiceError> for Report {
             ServiceError::Audit(_) => {
                 retry_after = Some(AUDIT_RETRY_AFTER);
                 (Code::Unavailable, Reason("AUDIT_LOG_UNAVAILABLE"))
+            }
+            ServiceError::Control(error) => {
+                if *error == ControlError::Busy {
+                    retry_after = Some(CONTROL_RETRY_AFTER);
+                }
+                let (code, reason) = error.class();
+                (code, Reason(reason))
             }
             ServiceError::Draining => (Code::Unavailable, Reason("DRAINING")),
             ServiceError::Sampling(SamplingError::Diverged) => {

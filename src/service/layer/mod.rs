@@ -6,7 +6,6 @@
 //! body, the service's future and the reply's body, and counts a request once however it ends: a
 //! panic in a body, a client that goes and a refused message included. Each part is a file.
 
-mod access;
 mod head;
 mod observation;
 mod reply;
@@ -28,14 +27,13 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use self::access::Access;
 use self::reply::with_reason;
 use super::ServiceError;
+use super::access::{Access, Need};
 use super::call::Caller;
 use super::held::Held;
 use super::incoming::{IncomingBody, Intake, MessageLimits, Messages};
 use crate::telemetry::{Metrics, continue_trace};
-use crate::transport::Tokens;
 use crate::wire::{Encoding, Schema};
 
 pub use self::observation::ObservedBody;
@@ -43,6 +41,7 @@ pub(crate) use self::observation::{AnsweringModel, Observation};
 pub(crate) use self::request_id::{REQUEST_ID, request_id};
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const HEALTH: &str = "/grpc.health.v1.Health/";
 const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
 /// The label of unknown methods, of which a client can invent any number.
 const UNKNOWN_METHOD: &str = "unknown";
@@ -58,24 +57,20 @@ struct Shared {
 }
 
 impl RequestLayer {
-    /// Counts in `metrics`; with `tokens`, admits only requests that carry one, health checks
-    /// excepted if `open_health`. `descriptors` are encoded `FileDescriptorSet`s of the services.
+    /// Counts in `metrics`, and admits requests by `access`. `descriptors` are encoded
+    /// `FileDescriptorSet`s of the services.
     ///
     /// # Errors
     /// When descriptors cannot be decoded.
     pub fn new(
         metrics: Metrics,
-        tokens: Option<Tokens>,
-        open_health: bool,
+        access: Access,
         limits: MessageLimits,
         descriptors: &[&[u8]],
     ) -> Result<Self, prost::DecodeError> {
         Ok(Self(Arc::new(Shared {
             metrics,
-            access: Access {
-                tokens,
-                open_health,
-            },
+            access,
             intake: Arc::new(Intake {
                 schema: Arc::new(Schema::new(descriptors)?),
                 limits,
@@ -124,12 +119,11 @@ where
         let name = method.map_or(UNKNOWN_METHOD, |method| method.name.as_str());
         let held = Held::new(shared.intake.limits.memory.limit());
         let observation = Observation::start(&shared.metrics, name, &id).with_held(held);
-        let sender = shared.access.authenticate(request.headers());
+        let sender = shared.access.admit(need(path), &uri, request.headers());
         // A client without a token does not choose the trace.
-        if sender.is_some() {
+        if matches!(sender, Ok(Some(_))) {
             continue_trace(&observation.span, request.headers());
         }
-        let admitted = sender.is_some() || shared.access.is_open(path);
         let streaming = method.is_some_and(|method| method.streaming);
         let messages = method.map(|method| {
             let encoding = match request.headers().get(GRPC_ENCODING) {
@@ -147,14 +141,14 @@ where
                 )
             })
         });
-        let caller = Caller::new(&id, name, sender.unwrap_or_default());
-        request.extensions_mut().insert(caller);
         request.extensions_mut().insert(observation.model.clone());
         request.extensions_mut().insert(observation.held.clone());
-        let answer = match messages.transpose() {
-            _ if !admitted => Err(ServiceError::Unauthenticated),
-            Err(unknown) => Err(ServiceError::Encoding(unknown)),
-            Ok(messages) => {
+        let answer = match (sender, messages.transpose()) {
+            (Err(refused), _) => Err(refused),
+            (_, Err(unknown)) => Err(ServiceError::Encoding(unknown)),
+            (Ok(sender), Ok(messages)) => {
+                let caller = Caller::new(&id, name, sender.unwrap_or_default());
+                request.extensions_mut().insert(caller);
                 // The service gets decompressed messages.
                 request.headers_mut().remove(GRPC_ENCODING);
                 let broken_off = Arc::clone(&observation.broken_off);
@@ -193,5 +187,15 @@ where
             Ok(observation.follow(response))
         };
         Box::pin(respond.instrument(span))
+    }
+}
+
+/// What a request to a path needs.
+fn need(path: &str) -> Need {
+    match path.strip_prefix(OPEN_INFERENCE) {
+        Some("ServerLive" | "ServerReady" | "ModelReady") => Need::Nothing,
+        Some("RepositoryModelLoad" | "RepositoryModelUnload") => Need::Admin,
+        None if path.starts_with(HEALTH) => Need::Nothing,
+        _ => Need::Token,
     }
 }

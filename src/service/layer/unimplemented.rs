@@ -3,12 +3,7 @@
 use super::OPEN_INFERENCE;
 
 /// What to do instead of Triton's methods, by how their names begin.
-const INSTEAD: [(&str, &str); 6] = [
-    (
-        "RepositoryModel",
-        "models are loaded and unloaded by their folders: put a bundle into a folder that --bundle \
-         names, or take it out, and the server finds out within --model-poll-s seconds or on SIGHUP",
-    ),
+const INSTEAD: [(&str, &str); 5] = [
     (
         "ModelStreamInfer",
         "use ModelInfer with many images a call, or ScoreStream of lfbm.v1.AnomalyDetector",

@@ -5,22 +5,26 @@ pub(crate) mod infer;
 pub(crate) mod models;
 mod outputs;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lfbm_wire::inference as v2;
 use tonic::{Request, Response, Status};
 use v2::grpc_inference_service_server::GrpcInferenceService;
+use v2::model_repository_parameter::ParameterChoice;
 
 use super::ServiceError;
 use super::call::Call;
+use super::control::{Change, Wanted};
 use super::core::{Core, counted};
 use crate::models::Model;
 use crate::request::Violation;
 use crate::wire::open_inference as wire;
 
 /// Extensions that the server has, by the protocol's names.
-pub(crate) const EXTENSIONS: [&str; 4] = [
+pub(crate) const EXTENSIONS: [&str; 5] = [
     "model_configuration",
+    "model_repository",
     "parameters",
     "schedule_policy",
     "statistics",
@@ -55,6 +59,21 @@ impl OpenInferenceService {
         let (call, model) = self.model(&request, &message.model_name, &message.model_version)?;
         let inferred = infer::infer(&self.core, call, &model, request.into_inner());
         counted(&model, inferred).await
+    }
+
+    /// Loads or unloads a model.
+    async fn change<T>(
+        &self,
+        call: Result<Call, ServiceError>,
+        repository: &str,
+        wanted: Wanted,
+        done: T,
+    ) -> Result<Response<T>, Status> {
+        let changed = async {
+            check_repository(repository)?;
+            self.core.change(&call?, wanted).await
+        };
+        self.reply(changed.await.map(|()| done))
     }
 
     fn is_serving(&self) -> bool {
@@ -128,9 +147,7 @@ impl GrpcInferenceService for OpenInferenceService {
         request: Request<v2::RepositoryIndexRequest>,
     ) -> Result<Response<v2::RepositoryIndexResponse>, Status> {
         let request = request.into_inner();
-        if !request.repository_name.is_empty() {
-            let expected = "expected nothing: the server has one repository, without a name";
-            let violation = Violation::new("repository_name", expected);
+        if let Err(violation) = check_repository(&request.repository_name) {
             return self.reply(Err(violation.into()));
         }
         let catalog = self.core.models.catalog();
@@ -139,6 +156,38 @@ impl GrpcInferenceService for OpenInferenceService {
             self.is_serving(),
             request.ready,
         )))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<v2::RepositoryModelLoadRequest>,
+    ) -> Result<Response<v2::RepositoryModelLoadResponse>, Status> {
+        let call = Call::new(&request);
+        let request = request.into_inner();
+        let wanted = Wanted {
+            change: Change::Load,
+            model: request.model_name,
+            parameters: names(request.parameters),
+        };
+        let done = v2::RepositoryModelLoadResponse {};
+        self.change(call, &request.repository_name, wanted, done)
+            .await
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<v2::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<v2::RepositoryModelUnloadResponse>, Status> {
+        let call = Call::new(&request);
+        let request = request.into_inner();
+        let wanted = Wanted {
+            change: Change::Unload,
+            model: request.model_name,
+            parameters: names(request.parameters),
+        };
+        let done = v2::RepositoryModelUnloadResponse {};
+        self.change(call, &request.repository_name, wanted, done)
+            .await
     }
 
     async fn model_config(
@@ -164,4 +213,27 @@ impl GrpcInferenceService for OpenInferenceService {
         });
         self.reply(statistics)
     }
+}
+
+/// Whether the repository is the server's one.
+fn check_repository(name: &str) -> Result<(), Violation> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let expected = "expected nothing: the server has one repository, without a name";
+    Err(Violation::new("repository_name", expected))
+}
+
+/// Names of parameters, and whether each has a bool.
+fn names(parameters: HashMap<String, v2::ModelRepositoryParameter>) -> Vec<(String, bool)> {
+    let parameters = parameters.into_iter();
+    let is_bool = |parameter: &v2::ModelRepositoryParameter| {
+        matches!(
+            parameter.parameter_choice,
+            Some(ParameterChoice::BoolParam(_))
+        )
+    };
+    parameters
+        .map(|(name, parameter)| (name, is_bool(&parameter)))
+        .collect()
 }

@@ -184,7 +184,7 @@ fn duration(total: Total) -> v2::StatisticDuration {
 }
 
 /// `RepositoryIndex`; a server that stops has no model that is ready.
-pub(super) fn index(
+pub(crate) fn index(
     catalog: &Catalog,
     serving: bool,
     ready_only: bool,
@@ -205,7 +205,13 @@ pub(super) fn index(
             reason: reason.clone(),
         }
     });
-    let present = served.chain(refused);
+    let unloaded = catalog.unloaded().iter().map(|unloaded| ModelIndex {
+        name: unloaded.name.clone(),
+        version: unloaded.version.to_string(),
+        state: UNAVAILABLE.to_owned(),
+        reason: "unloaded on request".to_owned(),
+    });
+    let present = served.chain(unloaded).chain(refused);
     let mut models: Vec<_> = present
         .filter(|model| !ready_only || model.state == READY)
         .collect();
