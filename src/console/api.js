@@ -21,6 +21,11 @@ export async function refused() {
   return (await (await request("models")).json()).refused ?? [];
 }
 
+/** The OpenAPI document of the server's paths. */
+export async function description() {
+  return (await request("openapi.json")).json();
+}
+
 export async function metrics() {
   return (await request("metrics")).text();
 }

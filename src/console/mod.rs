@@ -1,6 +1,6 @@
 //! The console: a page for people, whose files are inside the binary. It holds nothing of a model or of an
 //! image, so that it needs no token; what it shows it asks [`crate::rest`] for, with the token that a
-//! person enters.
+//! person enters. Beside it, at `/docs`, a page that shows the OpenAPI document.
 
 use std::fmt::Write;
 
@@ -46,10 +46,12 @@ macro_rules! file {
 }
 
 /// All files.
-const FILES: [File; 18] = [
+const FILES: [File; 21] = [
     file!("/", "index.html", HTML),
+    file!("/docs", "docs.html", HTML),
     file!("style.css", CSS),
     file!("controls.css", CSS),
+    file!("reference.css", CSS),
     file!("icon.svg", SVG),
     file!("app.js", JAVASCRIPT),
     file!("api.js", JAVASCRIPT),
@@ -62,6 +64,7 @@ const FILES: [File; 18] = [
     file!("numbers.js", JAVASCRIPT),
     file!("pad.js", JAVASCRIPT),
     file!("picture.js", JAVASCRIPT),
+    file!("reference.js", JAVASCRIPT),
     file!("server.js", JAVASCRIPT),
     file!("table.js", JAVASCRIPT),
     file!("verdict.js", JAVASCRIPT),

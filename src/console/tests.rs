@@ -93,12 +93,18 @@ async fn other_paths_and_methods_are_refused() {
 fn every_file_that_a_file_names_is_served_and_every_file_is_named() {
     let served: BTreeSet<&str> = FILES.iter().map(|file| file.path).collect();
     let mut named = BTreeSet::from(["/".to_owned()]);
+    let pages = FILES.iter().filter(|file| file.content_type == HTML);
+    let pages: Vec<_> = pages
+        .map(|file| file.path.trim_start_matches('/'))
+        .collect();
     for file in &FILES {
         let text = str::from_utf8(file.content).unwrap();
         match file.content_type {
             HTML => {
                 assert!(!text.contains("<style") && !text.contains(" style="));
                 let names = quoted(text, "src=\"").chain(quoted(text, "href=\"console/"));
+                let linked = quoted(text, "href=\"").filter(|name| pages.contains(name));
+                named.extend(linked.map(|name| format!("/{name}")));
                 named.extend(names.map(|name| {
                     format!("/console/{}", name.strip_prefix("console/").unwrap_or(name))
                 }));

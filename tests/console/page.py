@@ -108,8 +108,11 @@ class Page:
     def find(self, selector):
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
+    def find_all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
     def count(self, selector):
-        return len(self.driver.find_elements(By.CSS_SELECTOR, selector))
+        return len(self.find_all(selector))
 
     def text(self, selector):
         """An element's text, shown or not."""

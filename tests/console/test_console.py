@@ -5,11 +5,12 @@ that an answer comes; how long it takes is printed.
 """
 
 import csv
+import json
 import pathlib
 import tempfile
 import unittest
 
-from page import FOUR, ONE, SAMPLES, Page, chromium, server
+from page import FOUR, ONE, ROOT, SAMPLES, Page, chromium, server
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -231,6 +232,24 @@ class Console(unittest.TestCase):
         self.assertIn("28 × 28 grey", page.text("#models"))
         page.wait(lambda: "Requests/s" in page.text("#server"), "the server's numbers")
         page.wait(lambda: page.count("#server polyline") == 1, "the rate's line")
+        self.assert_quiet(page)
+
+    def test_the_paths_of_rest_are_described(self):
+        document = json.loads((ROOT / "src/rest/openapi.json").read_text())
+        operations = [operation for item in document["paths"].values() for operation in item.values()]
+        page = self.open()
+        page.find("footer a[href='docs']").click()
+        page.wait(lambda: page.count("#paths details") == len(operations), "every path is there")
+        for operation in operations:
+            self.assertIn(operation["summary"], page.text("#paths"))
+        self.assertEqual(page.count("#schemas details"), len(document["components"]["schemas"]))
+        scored = [path for path in page.find_all("#paths details") if "/v1/models/{model}:score" in path.text]
+        scored[0].find_element("css selector", "summary").click()
+        link = "#paths details[open] a[href='#schema-ScoreRequest']"
+        page.find(link).click()
+        page.wait(lambda: page.count("#schema-ScoreRequest[open]") == 1, "its schema is open")
+        self.assertIn("parameters", page.find("#schema-ScoreRequest").text)
+        page.screenshot("docs")
         self.assert_quiet(page)
 
     def test_refused_bundles_are_named_with_the_reason(self):
