@@ -1,16 +1,14 @@
 //! The HOG descriptor of a whole image: how much edge of which orientation lies where in it.
 
-use std::f32::consts::FRAC_PI_4;
-
-use lfbm_onnx::{Graph, GraphError, Op, Tensor, Value};
+use lfbm_onnx::{Graph, Op};
 
 use super::axis::{AxisMap, map_axes};
+use super::gradients::{Circle, divided};
 use super::sites::{FeatureGrid, SiteMap, image_graph};
 use crate::error::ModelError;
 use crate::image::ImageSpec;
 
-/// Orientations that are told apart, in eighths of a circle; light to dark is another one than dark to
-/// light. Orientation k is `ORIENTATIONS[k]` eighths, from -pi / 2 to 3 pi / 2.
+/// Orientations in eighths of a circle, from -pi / 2 to 3 pi / 2, in the order of the descriptor.
 const ORIENTATIONS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -2.0, -1.0];
 /// Larger images are averaged down until neither side has more pixels.
 const LARGEST_SIDE: usize = 32;
@@ -20,8 +18,6 @@ const STRIDE: usize = 2;
 const POOLING_SIGMA: f64 = 1.5;
 /// ... and the pixels on each side of its centre where it ends.
 const POOLING_RADIUS: usize = 5;
-/// Below this change of intensity a gradient has no horizontal part.
-const SMALLEST_CHANGE: f32 = 1e-9;
 /// Least sum of pooled gradient magnitudes that a descriptor is divided by: an image without an edge has
 /// a descriptor of zeros.
 const SMALLEST_SUM: f32 = 1e-6;
@@ -53,7 +49,13 @@ pub(super) fn graph(spec: &ImageSpec) -> Result<(Graph, SiteMap), ModelError> {
         &sobel(&means[0], rows, slope),
         &sobel(&means[1], columns, smooth),
     )?;
-    let votes = votes(&mut graph, &horizontal, &vertical)?;
+    let votes = divided(
+        &mut graph,
+        &horizontal,
+        &vertical,
+        Circle::Whole,
+        &ORIENTATIONS,
+    )?;
     let neighbourhoods = [rows, columns].map(|side| {
         let centres = ((STRIDE / 2).min(side - 1)..side).step_by(STRIDE);
         AxisMap::gaussians(side, centres, POOLING_SIGMA, POOLING_RADIUS)
@@ -82,37 +84,4 @@ pub(super) fn graph(spec: &ImageSpec) -> Result<(Graph, SiteMap), ModelError> {
 fn block_means(side: usize, blocks: usize, size: usize) -> AxisMap {
     let windows = (0..blocks).map(|block| [block * size, (block + 1) * size]);
     AxisMap::window_means(side, windows.map(|window| window.map(|at| at as f64)))
-}
-
-/// The magnitude of each gradient (x, y), divided among orientations: `[B,8,h,w]`.
-fn votes(graph: &mut Graph, x: &Value, y: &Value) -> Result<Value, GraphError> {
-    let squares = [graph.mul(x, x)?, graph.mul(y, y)?];
-    let square = graph.add(&squares[0], &squares[1])?;
-    let magnitude = graph.sqrt(&square)?;
-
-    let smallest = graph.scalar(SMALLEST_CHANGE);
-    let size = graph.apply(Op::Abs, &[x])?;
-    let divisible = graph.greater(&size, &smallest)?;
-    let divisor = graph.select(&divisible, x, &smallest)?;
-    let tangent = graph.div(y, &divisor)?;
-    let angle = graph.apply(Op::Atan, &[&tangent])?;
-    let right = graph.scale(&angle, FRAC_PI_4.recip())?;
-    let half_a_circle = graph.scalar(ORIENTATIONS.len() as f32 / 2.0);
-    let left = graph.add(&right, &half_a_circle)?;
-    let zero = graph.scalar(0.0);
-    let points_left = graph.greater(&zero, &divisor)?;
-    let position = graph.select(&points_left, &left, &right)?;
-
-    // Orientations are a circle, so the way to one is the shorter of two.
-    let centres = Tensor::new([ORIENTATIONS.len(), 1, 1], ORIENTATIONS.to_vec());
-    let centres = graph.weights("orientations", centres);
-    let way = graph.sub(&position, &centres)?;
-    let way = graph.apply(Op::Abs, &[&way])?;
-    let circle = graph.scalar(ORIENTATIONS.len() as f32);
-    let other_way = graph.sub(&circle, &way)?;
-    let way = graph.apply(Op::Min, &[&way, &other_way])?;
-    let one = graph.scalar(1.0);
-    let nearness = graph.sub(&one, &way)?;
-    let share = graph.relu(&nearness)?;
-    graph.mul(&share, &magnitude)
 }

@@ -3,6 +3,7 @@
 //! row, of D values each.
 
 mod axis;
+mod gradients;
 mod hog;
 mod network;
 mod orientations;

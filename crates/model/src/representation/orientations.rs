@@ -1,11 +1,10 @@
 //! Dense histograms of gradient orientations at several scales: the HOG descriptor of Dalal and Triggs
 //! (2005) of every cell, with one block around each cell.
 
-use std::f32::consts::PI;
-
 use lfbm_onnx::{Dim, Graph, GraphError, Op, Tensor, Value};
 
 use super::axis::{AxisMap, map_axes};
+use super::gradients::{Circle, divided};
 use super::sites::{FeatureGrid, SiteMap, image_graph};
 use crate::error::ModelError;
 use crate::image::ImageSpec;
@@ -18,8 +17,6 @@ const CELL: usize = 8;
 const GREY: [f32; 3] = [0.299, 0.587, 0.114];
 /// The largest scale; its cells are as large as any image of 8192 pixels a side.
 const MAX_SCALE: usize = 1024;
-/// Below this change of intensity a gradient has no horizontal part.
-const SMALLEST_CHANGE: f32 = 1e-9;
 
 /// Histograms of gradient orientations, for a site each 8 pixels.
 ///
@@ -151,33 +148,9 @@ fn cell_means(side: usize, sites: usize, scale: usize) -> AxisMap {
 fn votes(graph: &mut Graph, x: &Value) -> Result<Value, GraphError> {
     let vertical = central_difference(graph, x, 2)?;
     let horizontal = central_difference(graph, x, 3)?;
-    let square = [&vertical, &horizontal].map(|part| graph.mul(part, part));
-    let [vertical_square, horizontal_square] = square;
-    let square = graph.add(&vertical_square?, &horizontal_square?)?;
-    let magnitude = graph.sqrt(&square)?;
-
-    let size = graph.apply(Op::Abs, &[&horizontal])?;
-    let smallest = graph.scalar(SMALLEST_CHANGE);
-    let divisible = graph.greater(&size, &smallest)?;
-    let divisor = graph.select(&divisible, &horizontal, &smallest)?;
-    let tangent = graph.div(&vertical, &divisor)?;
-    let angle = graph.apply(Op::Atan, &[&tangent])?;
-    let position = graph.scale(&angle, ORIENTATIONS as f32 / PI)?;
-
-    // Orientations are a circle, so the way to one is the shorter of two.
     let half = ORIENTATIONS as f32 / 2.0;
-    let centres = (0..ORIENTATIONS).map(|index| index as f32 - half);
-    let centres = Tensor::new([ORIENTATIONS, 1, 1], centres.collect());
-    let centres = graph.weights("orientations", centres);
-    let way = graph.sub(&position, &centres)?;
-    let way = graph.apply(Op::Abs, &[&way])?;
-    let circle = graph.scalar(ORIENTATIONS as f32);
-    let other_way = graph.sub(&circle, &way)?;
-    let way = graph.apply(Op::Min, &[&way, &other_way])?;
-    let one = graph.scalar(1.0);
-    let nearness = graph.sub(&one, &way)?;
-    let share = graph.relu(&nearness)?;
-    graph.mul(&share, &magnitude)
+    let centres: Vec<f32> = (0..ORIENTATIONS).map(|index| index as f32 - half).collect();
+    divided(graph, &horizontal, &vertical, Circle::Half, &centres)
 }
 
 /// `(x[i + 1] - x[i - 1]) / 2` along `axis`, and 0 at both ends.
