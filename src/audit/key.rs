@@ -6,14 +6,14 @@ use std::io::Read;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::AuditError;
 
 /// As long as the digests.
 const LEAST_KEY_BYTES: usize = 32;
 const MOST_KEY_BYTES: usize = 4096;
-/// Of SHA-256.
+/// Of SHA-256, and so of a random key.
 const BLOCK_BYTES: usize = 64;
 /// What a key's own name is the digest of.
 const KEY_NAME: &[u8] = b"lfbm audit key";
@@ -38,7 +38,9 @@ impl Key {
     /// When the file cannot be read, or is too short or too long for a key.
     pub(super) fn read(file: Option<&Path>) -> Result<Self, AuditError> {
         let Some(path) = file else {
-            return Ok(Self::new(&rand::random::<[u8; LEAST_KEY_BYTES]>()));
+            return Ok(Self::new(Hmac::new(
+                &rand::random::<[u8; BLOCK_BYTES]>().into(),
+            )));
         };
         let failed = |source| AuditError::Key {
             path: path.to_path_buf(),
@@ -49,29 +51,19 @@ impl Key {
         let limit = MOST_KEY_BYTES as u64 + 1;
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
         let key = bytes.trim_ascii_end();
-        if !(LEAST_KEY_BYTES..=MOST_KEY_BYTES).contains(&key.len()) {
-            return Err(AuditError::KeyLength {
-                path: path.to_path_buf(),
-                least: LEAST_KEY_BYTES,
-                most: MOST_KEY_BYTES,
-                got: key.len(),
-            });
-        }
-        Ok(Self::new(key))
+        let is_key = (LEAST_KEY_BYTES..=MOST_KEY_BYTES).contains(&key.len());
+        let mac = is_key.then(|| Hmac::new_from_slice(key).ok()).flatten();
+        mac.map(Self::new).ok_or_else(|| AuditError::KeyLength {
+            path: path.to_path_buf(),
+            least: LEAST_KEY_BYTES,
+            most: MOST_KEY_BYTES,
+            got: key.len(),
+        })
     }
 
-    fn new(key: &[u8]) -> Self {
-        // Of a key that is longer than a block, HMAC takes the digest.
-        let digest = Sha256::digest(key);
-        let key = if key.len() > BLOCK_BYTES {
-            &digest[..]
-        } else {
-            key
-        };
-        let mut block = [0; BLOCK_BYTES];
-        block[..key.len()].copy_from_slice(key);
+    fn new(mac: Hmac<Sha256>) -> Self {
         let mut key = Self {
-            mac: Hmac::new(&block.into()),
+            mac,
             id: String::new(),
         };
         key.id = hexadecimal(&key.of(KEY_NAME)[..KEY_NAME_BYTES]);
@@ -118,7 +110,8 @@ mod tests {
             ),
         ];
         for (key, bytes, expected) in cases {
-            assert_eq!(Key::new(key).digest(bytes).0, expected);
+            let key = Key::new(Hmac::new_from_slice(key).unwrap());
+            assert_eq!(key.digest(bytes).0, expected);
         }
     }
 
