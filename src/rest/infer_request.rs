@@ -10,14 +10,13 @@ use lfbm_wire::inference::model_infer_request::{InferInputTensor, InferRequested
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
+use super::json::wrong;
 use super::parameters::Given;
-use crate::request::{Violation, cut, shorten};
+use crate::request::{Violation, cut};
 use crate::wire::open_inference::{CONTENTS, PARAMETERS, whole};
 
 /// Inputs, outputs, or sizes in a shape; there are fewer in every valid request.
 const MAX_ENTRIES: usize = 64;
-/// Of a parser's own words, which quote what came.
-const MAX_REASON_BYTES: usize = 300;
 /// A value of JSON is held as read, as it lies in memory, and a second time when images are made of it.
 const VALUE_BYTES: usize = 3 * size_of::<f32>();
 
@@ -56,10 +55,7 @@ impl InferRequest {
             let reason = format!("expected at most {}, got {json_bytes}", body.len());
             return Err(Violation::new(super::open_inference::JSON_LENGTH, reason));
         };
-        let fields: Fields = serde_json::from_slice(json).map_err(|error| {
-            let reason = error.to_string();
-            Violation::new("body", shorten(&reason, MAX_REASON_BYTES).into_owned())
-        })?;
+        let fields: Fields = serde_json::from_slice(json).map_err(|error| wrong("body", &error))?;
         let mut parameters = fields.parameters.unwrap_or_default();
         let all_binary = is_set(&mut parameters, BINARY_OUTPUT)?;
         let mut request = Self {

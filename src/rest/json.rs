@@ -62,7 +62,8 @@ impl JsonRequest {
     }
 }
 
-fn wrong(field: &'static str, error: &serde_json::Error) -> Violation {
+/// What is wrong with a field, in the parser's words.
+pub(super) fn wrong(field: &'static str, error: &serde_json::Error) -> Violation {
     let reason = error.to_string();
     Violation::new(field, shorten(&reason, MAX_REASON_BYTES).into_owned())
 }

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 use super::detector::{Asking, is_json, json};
 use super::error::RestError;
+use super::json::wrong;
 use super::route::Operation;
-use crate::request::{Violation, shorten};
+use crate::request::Violation;
 use crate::service::control::{Change, Wanted};
 use crate::service::open_inference::models;
 use crate::service::{ControlError, ServiceError};
@@ -19,8 +20,6 @@ use crate::service::{ControlError, ServiceError};
 const MAX_BODY_BYTES: usize = 64 << 10;
 /// A byte of JSON is a value at most, which takes so many bytes.
 const VALUE_BYTES: usize = size_of::<Value>();
-/// Of a parser's own words, which quote what came.
-const MAX_REASON_BYTES: usize = 300;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with ready, or nothing")]
@@ -107,8 +106,5 @@ async fn read<T: Default + DeserializeOwned>(
         return Ok(T::default());
     }
     received.pay(VALUE_BYTES * length)?;
-    serde_json::from_slice(&received.bytes).map_err(|error| {
-        let reason = error.to_string();
-        Violation::new("body", shorten(&reason, MAX_REASON_BYTES).into_owned()).into()
-    })
+    serde_json::from_slice(&received.bytes).map_err(|error| wrong("body", &error).into())
 }
