@@ -7,10 +7,9 @@ use lfbm_bundle::{Bundle, ImageNames};
 use lfbm_detector::sites::{Parts, SiteCalibration};
 use lfbm_detector::{Calibration, Comparison, LocalCalibration, Score};
 use lfbm_runtime::{Inference, SCORE_SEED};
-use rayon::prelude::*;
 
 use super::names;
-use super::sites::{candidates, gathered, score_sites};
+use super::sites::{SitesOfImage, candidates, gathered, score_each};
 use crate::data::{Dataset, Split};
 
 /// Images that are scored at the same time.
@@ -111,20 +110,17 @@ impl Extending<'_> {
         let bar = progress("scoring", split.calibration.len());
         let images = gathered(dataset, &split.calibration, manifest.sites());
         let langevin = &manifest.langevin;
-        let scored = score_sites(self.inference, langevin, stored, images, |done| {
+        let of = |scores: &[Score], x: &[f32]| {
+            let before = SitesOfImage::new(stored, scores, x)?;
+            Ok((before, extended.bank.distances(x)))
+        };
+        let scored = score_each(self.inference, langevin, images, of, |done| {
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        let mut distances = Vec::with_capacity(scored.len());
-        let values = manifest.sites() * stored.values();
-        for intensities in gathered(dataset, &split.calibration, manifest.sites()) {
-            let x = self.inference.preprocess(&intensities?)?;
-            let images = x.par_chunks(values);
-            distances.par_extend(images.map(|x| extended.bank.distances(x)));
-        }
         let score = |parts: &Parts| sites.score(parts).score;
         let (mut scores, mut parts, mut ranked) = (Vec::new(), Vec::new(), Vec::new());
-        for (image, distance) in scored.into_iter().zip(distances) {
+        for (image, distance) in scored {
             let now = Parts {
                 distance,
                 ..image.parts.clone()

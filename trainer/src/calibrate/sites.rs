@@ -29,6 +29,21 @@ pub struct SitesOfImage {
     pub lengths: Vec<f32>,
 }
 
+impl SitesOfImage {
+    /// Of an image, from the scores and the x of its sites.
+    ///
+    /// # Errors
+    /// When it has no site.
+    pub(super) fn new(bank: &SiteBank, scores: &[Score], x: &[f32]) -> anyhow::Result<Self> {
+        let length = |x: &[f32]| x.iter().map(|value| value * value).sum::<f32>().sqrt();
+        Ok(Self {
+            score: sum_sites(scores).context("an image has no site")?,
+            parts: bank.parts(scores, x),
+            lengths: x.chunks(bank.values()).map(length).collect(),
+        })
+    }
+}
+
 /// Scores the sites of images, in the order of `images`, which gives as many values at a time as whole
 /// images have.
 ///
@@ -39,10 +54,24 @@ pub fn score_sites(
     langevin: &Langevin,
     bank: &SiteBank,
     images: impl Iterator<Item = anyhow::Result<Vec<f32>>>,
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> anyhow::Result<Vec<SitesOfImage>> {
+    let of = |scores: &[Score], x: &[f32]| SitesOfImage::new(bank, scores, x);
+    score_each(inference, langevin, images, of, progress)
+}
+
+/// What `of` makes of the scores and the x of the sites of each image; the images come as in [`score_sites`].
+///
+/// # Errors
+/// When a chain diverges, or a run or `of` fails.
+pub(super) fn score_each<T: Send>(
+    inference: &mut Inference,
+    langevin: &Langevin,
+    images: impl Iterator<Item = anyhow::Result<Vec<f32>>>,
+    of: impl Fn(&[Score], &[f32]) -> anyhow::Result<T> + Sync,
+    mut progress: impl FnMut(usize),
+) -> anyhow::Result<Vec<T>> {
     let mut all = Vec::new();
-    let values = bank.values();
     for some in images {
         let some = some?;
         let x = inference.preprocess(&some)?;
@@ -52,17 +81,11 @@ pub fn score_sites(
             "some chains diverged; fit with a smaller inference.step_size"
         );
         let n = some.len() / inference.image().pixels();
-        let sites = scores.len() / n;
-        let images = scores.par_chunks(sites).zip(x.par_chunks(sites * values));
-        let scored: Vec<SitesOfImage> = images
-            .map(|(scores, x)| {
-                let length = |x: &[f32]| x.iter().map(|value| value * value).sum::<f32>().sqrt();
-                Ok(SitesOfImage {
-                    score: sum_sites(scores).context("an image has no site")?,
-                    parts: bank.parts(scores, x),
-                    lengths: x.chunks(values).map(length).collect(),
-                })
-            })
+        let images = scores
+            .par_chunks(scores.len() / n)
+            .zip(x.par_chunks(x.len() / n));
+        let scored: Vec<T> = images
+            .map(|(scores, x)| of(scores, x))
             .collect::<anyhow::Result<_>>()?;
         all.extend(scored);
         progress(all.len());
