@@ -5,7 +5,7 @@ use std::path::Path;
 use lfbm_bundle::manifest::{Classes, ImageSpec, RepresentationSpec};
 use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
 use lfbm_model::{encoder_graph, forward_graphs};
-use lfbm_runtime::{Inference, Runtime, SessionOptions};
+use lfbm_runtime::{Inference, Runtime, RuntimeError, SessionOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::calibrate;
@@ -20,6 +20,15 @@ pub const IMAGES: &str = "images.bin";
 
 /// The name of the file of a bundle with the digests of the images that it was extended by, one after the other.
 pub const EXTENSION: &str = "extension.bin";
+
+/// Inference by the graphs of a bundle that is being written.
+///
+/// # Errors
+/// When ONNX Runtime refuses a graph.
+pub fn inference_of(runtime: &Runtime, staged: &StagedBundle) -> Result<Inference, RuntimeError> {
+    let options = SessionOptions::default();
+    Inference::open(runtime, staged.dir(), staged.manifest(), &options)
+}
 
 /// The description of a run: enough to continue it, to export it and to find its split again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,12 +154,7 @@ pub fn export(
     )?;
     staged.write(IMAGES, &identity.encode())?;
     let runtime = Runtime::load(None)?;
-    let mut inferred = Inference::open(
-        &runtime,
-        staged.dir(),
-        staged.manifest(),
-        &SessionOptions::default(),
-    )?;
+    let mut inferred = inference_of(&runtime, &staged)?;
     let manifest = staged.manifest().clone();
     let calibrated = calibrate(
         &mut inferred,

@@ -8,12 +8,12 @@ use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::{Bundle, StagedBundle};
 use lfbm_console::print_line;
 use lfbm_detector::Calibration;
-use lfbm_runtime::{Inference, Runtime, SessionOptions};
+use lfbm_runtime::Runtime;
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
 use crate::calibrate::calibrate;
 use crate::data::{ChangedDataArg, Identity, Relation, SkipDamagedArg, Split};
-use crate::export::IMAGES;
+use crate::export::{IMAGES, inference_of};
 use crate::record::{ImagesRecord, TrainingRecord};
 use crate::settings::{CalibrationSettings, RepresentationName, Settings};
 
@@ -95,12 +95,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         relation => (split_of_the_fit(relation, args.changed)?, None),
     };
     let runtime = Runtime::load(None)?;
-    let mut inference = Inference::open(
-        &runtime,
-        staged.dir(),
-        staged.manifest(),
-        &SessionOptions::default(),
-    )?;
+    let mut inference = inference_of(&runtime, &staged)?;
     let calibrated = calibrate(
         &mut inference,
         &manifest,

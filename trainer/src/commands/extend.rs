@@ -9,13 +9,13 @@ use lfbm_bundle::manifest::{CalibrationSummary, Manifest};
 use lfbm_bundle::{Bundle, StagedBundle};
 use lfbm_console::print_line;
 use lfbm_detector::Comparison;
-use lfbm_runtime::{Inference, Runtime, SessionOptions};
+use lfbm_runtime::Runtime;
 
 use super::fitted::{extension_of, identity_of};
 use super::guarantee;
 use crate::calibrate::{Extension, extend};
 use crate::data::{Dataset, Digest, Groups, SkipDamagedArg, Split, normals};
-use crate::export::EXTENSION;
+use crate::export::{EXTENSION, inference_of};
 use crate::record::{ExtensionRecord, TrainingRecord};
 use crate::settings::{RepresentationName, Settings};
 
@@ -79,12 +79,7 @@ pub fn run(args: &ExtendArgs) -> anyhow::Result<()> {
     );
 
     let runtime = Runtime::load(None)?;
-    let mut inference = Inference::open(
-        &runtime,
-        staged.dir(),
-        staged.manifest(),
-        &SessionOptions::default(),
-    )?;
+    let mut inference = inference_of(&runtime, &staged)?;
     let extended = extend(
         &mut inference,
         &before,

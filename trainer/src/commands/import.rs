@@ -8,12 +8,12 @@ use lfbm_bundle::manifest::{Classes, PriorKind};
 use lfbm_bundle::{BundleSpec, StagedBundle, check_out};
 use lfbm_console::print_line;
 use lfbm_model::{ModelFiles, RepresentationSpec, imported_graphs, posterior_graph};
-use lfbm_runtime::{Inference, Runtime, SessionOptions};
+use lfbm_runtime::Runtime;
 
 use super::fitted::{check_size, tell_copies};
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Identity, OptionalClassArgs, split};
-use crate::export::IMAGES;
+use crate::export::{IMAGES, inference_of};
 use crate::import_check::{check_flow, check_inverse, check_lowering, check_rows};
 use crate::record::{ImagesRecord, TrainingRecord};
 use crate::settings::{IncompleteSettings, Settings};
@@ -161,12 +161,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         args.overwrite,
     )?;
     staged.write(IMAGES, &images.encode())?;
-    let mut inference = Inference::open(
-        &runtime,
-        staged.dir(),
-        staged.manifest(),
-        &SessionOptions::default(),
-    )?;
+    let mut inference = inference_of(&runtime, &staged)?;
     let manifest = staged.manifest().clone();
     let calibrated = calibrate(
         &mut inference,
