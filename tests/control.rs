@@ -41,7 +41,7 @@ impl Place {
         fs::create_dir(&models).unwrap();
         let mut flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let file = scratch.path().join("admins");
-        fs::write(&file, "sesame # Ann\n").unwrap();
+        fs::write(&file, "sesame # operator\n").unwrap();
         flags.extend(["--admin-tokens-file", file.to_str().unwrap()].map(str::to_owned));
         flags.extend(["--max-steps", "100000000"].map(str::to_owned));
         let place = Self {

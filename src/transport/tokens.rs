@@ -135,15 +135,15 @@ mod tests {
 
     #[test]
     fn a_file_holds_a_token_a_line_and_its_label() {
-        let file = b"# operators\nalpha\r\n\n  beta gamma \ndelta  # CI of Ann\nepsilon\t#\n";
+        let file = b"# operators\nalpha\r\n\n  beta gamma \ndelta  # CI of line 3\nepsilon\t#\n";
         let tokens = parse(file).unwrap();
         assert_eq!(tokens.len(), 4);
         for (token, label) in [
             ("alpha", Some("line 2")),
             ("beta gamma", Some("line 4")),
-            ("delta", Some("CI of Ann")),
+            ("delta", Some("CI of line 3")),
             ("epsilon", Some("line 6")),
-            ("delta  # CI of Ann", None),
+            ("delta  # CI of line 3", None),
             ("beta", None),
             ("alph", None),
             ("", None),

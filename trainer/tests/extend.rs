@@ -10,7 +10,7 @@ use std::process::Command;
 
 use image::imageops::{FilterType, crop_imm, resize};
 use lfbm_bundle::Bundle;
-use process::{done, draw, fit_folder, names, refused, trainer};
+use process::{done, draw, fit_cloth, fit_folder, names, refused, trainer};
 use serde_json::Value;
 
 fn extend(bundle: &Path, normals: &Path, out: &Path) -> Command {
@@ -202,21 +202,7 @@ fn a_new_kind_of_texture_is_normal_after_an_extension() {
         draw.args(["--cloth-size", "64x64", "--out"]);
         done(draw.arg(at(name)));
     }
-    let mut fit = trainer(["fit", "--device", "cpu", "--image-size", "64"]);
-    fit.args(["--representation", "orientations", "--data-dir"]);
-    fit.arg(at("set")).arg("--out").arg(at("bundle"));
-    for change in [
-        "model.latent_dim=4",
-        "model.width=16",
-        "learning.iterations=40",
-        "learning.batch_size=64",
-        "learning.langevin.steps=3",
-        "inference.steps=2",
-        "inference.noise_free_steps=2",
-        "calibration.sites=300",
-    ] {
-        fit.args(["--set", change]);
-    }
+    let mut fit = fit_cloth(&at("set"), "orientations", &at("bundle"), &[]);
     let said = done(&mut fit);
     assert!(said.contains("guarantees false-alarm rates from"), "{said}");
     coarser(&at("other/train/good"), &at("new"));

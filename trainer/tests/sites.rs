@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Decision;
-use process::{done, refused, signal, start, text, trainer, wait_until};
+use process::{done, fit_cloth, refused, signal, start, text, trainer, wait_until};
 
 /// The folder of drawn cloth, with the bundle of a fit of its orientations.
 static DRAWN: LazyLock<Drawn> = LazyLock::new(|| {
@@ -33,29 +33,8 @@ struct Drawn {
 }
 
 impl Drawn {
-    /// A fit that takes seconds.
     fn fit(&self, representation: &str, out: &Path, changes: &[&str]) -> Command {
-        let mut command = trainer(["fit", "--device", "cpu", "--image-size", "64"]);
-        command.args(["--representation", representation]);
-        command
-            .arg("--data-dir")
-            .arg(&self.set)
-            .arg("--out")
-            .arg(out);
-        let small = [
-            "model.latent_dim=4",
-            "model.width=16",
-            "learning.iterations=40",
-            "learning.batch_size=64",
-            "learning.langevin.steps=3",
-            "inference.steps=2",
-            "inference.noise_free_steps=2",
-            "calibration.sites=300",
-        ];
-        for change in small.iter().chain(changes) {
-            command.args(["--set", change]);
-        }
-        command
+        fit_cloth(&self.set, representation, out, changes)
     }
 
     /// Evaluates a bundle; returns the report's folder.

@@ -15,6 +15,17 @@ const SMALL: [&str; 5] = [
     "learning.langevin.steps=2",
     "inference.steps=2",
 ];
+/// The same, of the sites of images.
+const SMALL_SITES: [&str; 8] = [
+    "model.latent_dim=4",
+    "model.width=16",
+    "learning.iterations=40",
+    "learning.batch_size=64",
+    "learning.langevin.steps=3",
+    "inference.steps=2",
+    "inference.noise_free_steps=2",
+    "calibration.sites=300",
+];
 /// For what takes seconds, on a machine that has other work.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -46,6 +57,17 @@ pub fn fit_folder(folder: &Path, out: &Path, changes: &[&str]) -> Command {
     let data = ["--dataset", "images", "--data-dir", folder];
     let data = [&data[..], &["--normal-classes", "good"]].concat();
     fit(&data, out, changes)
+}
+
+/// A fit of the sites of drawn cloth.
+pub fn fit_cloth(set: &Path, representation: &str, out: &Path, changes: &[&str]) -> Command {
+    let mut command = trainer(["fit", "--device", "cpu", "--image-size", "64"]);
+    command.args(["--representation", representation, "--data-dir"]);
+    command.arg(set).arg("--out").arg(out);
+    for change in SMALL_SITES.iter().chain(changes) {
+        command.args(["--set", change]);
+    }
+    command
 }
 
 /// Draws digits into a folder.
