@@ -224,6 +224,8 @@ impl<G: Graphs> Worker<G> {
         let chains = self.finished.drain(..);
         let jobs = chains.filter_map(|chain| state.finish(self.number, chain));
         let jobs: Vec<_> = jobs.collect();
+        // Before the answers: whoever has one finds metrics that no longer count its chains.
+        state.show(&self.shared.metrics);
         drop(state);
         for job in jobs {
             job.finish();
