@@ -284,6 +284,22 @@ fn what_cannot_be_scored_has_one_line_with_its_error() {
 }
 
 #[test]
+fn an_image_whose_chains_diverge_has_a_line_and_the_next_is_scored() {
+    let (server, _scratch) = serve(&[]);
+    let place = Place::new();
+    place.put("a.png");
+    let watcher = place.watch(command(&server), &["--step-size", "1e30"]);
+    place.until_lines(1);
+    place.put("b.png");
+    place.until_lines(2);
+    assert_eq!(watcher.terminate().code(), Some(0));
+    for line in place.lines() {
+        let error = line["error"].as_str().unwrap_or_default();
+        assert!(error.contains("diverged"), "{line}");
+    }
+}
+
+#[test]
 fn parameters_that_the_server_refuses_end_it_before_any_line() {
     let (server, _scratch) = serve(&[]);
     for (flags, reason) in [

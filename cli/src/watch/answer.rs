@@ -117,11 +117,19 @@ pub(super) fn blame(status: &Status) -> Blame {
                 _ => Blame::Image,
             }
         }
+        Code::FailedPrecondition if is_divergence(status) => Blame::Image,
         Code::FailedPrecondition | Code::Unimplemented => Blame::Parameters,
         Code::Internal | Code::Unknown | Code::DataLoss => Blame::Unclear,
         // Tokens and models change while a server runs.
         _ => Blame::Server,
     }
+}
+
+/// Whether the chains of one image left the finite values; those of the next need not.
+fn is_divergence(status: &Status) -> bool {
+    let details = status.get_error_details();
+    let info = details.error_info();
+    info.is_some_and(|info| info.reason == "CHAINS_DIVERGED")
 }
 
 /// The bytes of a file, unless it is another than it was, or becomes another meanwhile.
@@ -205,12 +213,15 @@ mod tests {
             Status::with_error_details(Code::InvalidArgument, "", details)
         };
         let status = |code| Status::new(code, "");
+        let diverged = ErrorDetails::with_error_info("CHAINS_DIVERGED", "lfbm", []);
+        let diverged = Status::with_error_details(Code::FailedPrecondition, "", diverged);
         for (status, expected) in [
             (violation("image.encoded"), Blame::Image),
             (violation("mask"), Blame::Image),
             (violation("inference.chains"), Blame::Parameters),
             (status(Code::InvalidArgument), Blame::Image),
             (status(Code::FailedPrecondition), Blame::Parameters),
+            (diverged, Blame::Image),
             (status(Code::Unavailable), Blame::Server),
             (status(Code::ResourceExhausted), Blame::Server),
             (status(Code::DeadlineExceeded), Blame::Server),
