@@ -14,6 +14,8 @@ const PARTS = [
   ["log_likelihood", "Log likelihood", "log p(x|z): how well the model can draw the image. Low is unusual."],
 ];
 const P_VALUES = { site_score: "site_p_value", local_score: "local_p_value", log_joint: "p_value" };
+// What of an image was compared.
+const COMPARED = { site: "at the peak of the map", pixels: "as a whole, by pixels", edges: "as a whole, by edges" };
 const MAX_REGIONS = 64;
 
 /** Shows what is known of a result; `explanation` may be absent. */
@@ -28,7 +30,8 @@ export async function showVerdict(result, explanation) {
   }
   byId("verdict").replaceChildren(
     element("div", { className: "headline" }, badge(score.verdict), name(result)),
-    pictures, sentence(result), parts(result), regions(score.regions ?? explanation?.regions ?? []));
+    pictures, sentence(result), parts(result), regions(score.regions ?? explanation?.regions ?? []),
+    nearestNormals(explanation?.nearest_normals ?? []));
 }
 
 export function badge(verdict, text = verdict ?? "no verdict") {
@@ -74,4 +77,13 @@ function regions(found) {
       element("td", { className: "number muted" }, Number.isFinite(p) ? `p ${short(p)}` : ""));
   });
   return element("div", {}, element("h3", {}, "Regions"), element("table", { className: "parts" }, element("tbody", {}, ...rows)));
+}
+
+function nearestNormals(found) {
+  if (found.length === 0) return "";
+  const rows = found.map(({ file, by, distance }) => element("tr", {},
+    element("th", { scope: "row" }, file),
+    element("td", { className: "muted" }, COMPARED[by] ?? ""),
+    element("td", { className: "number" }, `distance ${short(distance)}`)));
+  return element("div", {}, element("h3", {}, "Nearest normal images"), element("table", { className: "parts" }, element("tbody", {}, ...rows)));
 }

@@ -20,6 +20,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "deploy/samples"
 BUNDLE = ROOT / "models/mnist-not4"
+CLOTH = ROOT / "models/cloth"
 START_S = 60
 WAIT_S = 20
 
@@ -49,11 +50,11 @@ def chromium():
 
 
 @contextlib.contextmanager
-def server(*flags):
-    """Serves the shipped bundle; the address of HTTP."""
+def server(*flags, bundle=BUNDLE):
+    """Serves a bundle; the address of HTTP."""
     with tempfile.TemporaryDirectory() as folder:
         ready = pathlib.Path(folder) / "ready"
-        command = [os.environ["LFBM_SERVER"], "--bundle", BUNDLE, "--ready-file", ready]
+        command = [os.environ["LFBM_SERVER"], "--bundle", bundle, "--ready-file", ready]
         command += ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", *flags]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:

@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 import unittest
 
-from page import FOUR, ONE, ROOT, SAMPLES, Page, chromium, server
+from page import CLOTH, FOUR, ONE, ROOT, SAMPLES, Page, chromium, server
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -324,6 +324,22 @@ class Console(unittest.TestCase):
                 "at most 1 % of normal images",
             ],
         )
+
+
+class Sites(unittest.TestCase):
+    def test_the_nearest_normal_images_are_named(self):
+        names = json.loads((CLOTH / "names.json").read_text())
+        address = self.enterContext(server(bundle=CLOTH))
+        page = self.enterContext(Page(address))
+        page.ready()
+        page.choose_files([SAMPLES / "strokes-4-0.png"])
+        page.wait(lambda: page.verdict() == "anomalous", "a digit is no cloth")
+        page.screenshot("nearest")
+        self.assertIn("Nearest normal images", page.text("#verdict"))
+        row = page.find("#verdict div:last-child tbody tr")
+        self.assertIn(row.find_element("css selector", "th").text, names.values())
+        self.assertIn("at the peak of the map", row.text)
+        self.assertEqual(page.errors(), [])
 
 
 class Tokens(unittest.TestCase):
