@@ -20,10 +20,10 @@ _START_S = 60.0
 
 
 @contextmanager
-def serving(scratch: Path, *flags: str) -> Iterator[str]:
-    """A server of the shipped model on free ports of the loopback; its address, HOST:PORT."""
+def serving(scratch: Path, *flags: str, model: str = "mnist-not4") -> Iterator[str]:
+    """A server of a shipped model on free ports of the loopback; its address, HOST:PORT."""
     ready = scratch / "ready"
-    command = [BINARIES / "lfbm-server", "--bundle", REPOSITORY / "models" / "mnist-not4", "--ready-file", ready]
+    command = [BINARIES / "lfbm-server", "--bundle", REPOSITORY / "models" / model, "--ready-file", ready]
     addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"]
     log = scratch / "log"
     with log.open("wb") as file:

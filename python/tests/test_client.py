@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +246,18 @@ def test_results_become_a_table(client: Client, samples: list[Path]) -> None:
     assert pandas.api.types.is_float_dtype(table.local_p_value)
     with pytest.raises(ValueError, match="as many images"):
         lfbm.to_pandas([], images=["one"])
+
+
+def test_tables_of_arrow_have_one_schema_whatever_is_in_them(client: Client, four: Path) -> None:
+    score = client.score(four)
+    full = lfbm.to_arrow([score], images=[four])
+    assert full.to_pylist() == [{"image": str(four), **asdict(score), "error": None}]
+    broken = lfbm.to_arrow(client.score_many([b"no image"], errors="return"), images=["broken"])
+    (row,) = broken.to_pylist()
+    assert row["error"].startswith("INVALID_ARGUMENT")
+    assert {name for name, value in row.items() if value is not None} == {"image", "error"}
+    assert full.schema == broken.schema == lfbm.to_arrow([], images=[]).schema
+    types = {field.name: str(field.type) for field in full.schema}
+    assert (types["verdict"], types["version"], types["site_score"]) == ("string", "int64", "double")
+    assert (types["region_count"], types["prior_unnormalized"]) == ("int64", "bool")
+    assert lfbm.to_arrow([score]).column_names == full.column_names[1:]

@@ -41,13 +41,15 @@ from .results import (
     Score,
     Verdict,
 )
-from .tables import to_pandas
+from .sites import AnomalyMap, Rectangle, Region
+from .tables import to_arrow, to_pandas
 
 __version__ = _version("lfbm")
 
 __all__ = [
     "TLS",
     "Aggregation",
+    "AnomalyMap",
     "AsyncClient",
     "AuthenticationError",
     "ChainScore",
@@ -71,9 +73,12 @@ __all__ = [
     "OverloadedError",
     "Prior",
     "Priority",
+    "Rectangle",
+    "Region",
     "Score",
     "UnavailableError",
     "Verdict",
     "Violation",
+    "to_arrow",
     "to_pandas",
 ]

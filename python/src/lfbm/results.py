@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ._images import pixels
 from ._requests import Inference
+from .sites import AnomalyMap, Region
 from .v1 import anomaly_detector_pb2 as pb
 
 Name = TypeVar("Name", bound=StrEnum)
@@ -30,6 +31,7 @@ class Decision(StrEnum):
 
     LOG_JOINT = "log_joint"
     LOCAL = "local"
+    SITES = "sites"
 
 
 class Prior(StrEnum):
@@ -189,6 +191,10 @@ class Explanation:
     chains: tuple[ChainScore, ...]
     nearest_normals: tuple[NearestNormal, ...] = ()
     """The normal images that it is nearest to; none if the model does not know the names of its images."""
+    map: AnomalyMap | None = None
+    """Of a model of sites, how unusual each site is; None where the score has no p-value, and for another model."""
+    regions: tuple[Region, ...] = ()
+    """The parts of the image above the map's threshold, the one with the highest peak first; 64 at most."""
 
     @classmethod
     def of(cls, reply: pb.ExplainResponse) -> Explanation:
@@ -201,6 +207,8 @@ class Explanation:
             heatmap_png=reply.residual.png if reply.HasField("residual") else reply.overlay,
             chains=tuple(ChainScore.of(chain) for chain in reply.chains),
             nearest_normals=tuple(NearestNormal.of(nearest) for nearest in reply.nearest_normals),
+            map=AnomalyMap.of(reply.score.map) if reply.score.HasField("map") else None,
+            regions=tuple(Region.of(region) for region in reply.score.regions),
         )
 
 
@@ -278,6 +286,10 @@ class Model:
     """The classes that the model was fitted on."""
     prior: Prior | None
     chain_start: ChainStart | None
+    threshold_site_score: float | None = None
+    """With the decision `sites`, an image above it is anomalous. None unless the model is of sites; so is the next."""
+    map_threshold: float | None = None
+    """A value of the map above it is anomalous."""
 
     @classmethod
     def of(cls, model: pb.Model) -> Model:
@@ -298,6 +310,8 @@ class Model:
             normal_classes=tuple(model.normal_classes),
             prior=_named(Prior, pb.Prior.Name, "PRIOR_", model.prior),
             chain_start=_named(ChainStart, pb.ChainStart.Name, "CHAIN_START_", model.chain_start),
+            threshold_site_score=model.threshold_site_score if model.HasField("threshold_site_score") else None,
+            map_threshold=model.map_threshold if model.HasField("map_threshold") else None,
         )
 
 
