@@ -10,8 +10,10 @@ BUNDLE ?= models/mnist-not4
 PYTHON_LIBS := third_party/python
 PYTHON_CLIENT := third_party/python-client
 PYTHON_VENV := third_party/python-venv
+BATCH_VENV := third_party/batch-venv
+WHEELS := target/wheels
 CONSOLE_TEST := third_party/console-test
-PYTHON_SOURCES := $(shell find python -name '*.py' -not -name '*_pb2.py') python/pyproject.toml \
+PYTHON_SOURCES := $(shell find python/src -name '*.py' -not -name '*_pb2.py') python/hatch_build.py python/pyproject.toml \
   proto/lfbm/v1/anomaly_detector.proto
 DEPLOY_TOOLS := third_party/deploy-tools
 PROMTOOL := third_party/bin/promtool
@@ -20,6 +22,10 @@ ONNXRUNTIME ?= onnxruntime
 # Which packages are built where only the server and its client are needed. CI says --workspace, because cargo
 # builds dependencies anew for another choice of packages.
 PACKAGES ?=
+# Python that ruff checks: of the package, of its wheels, and what users are shown.
+PYTHON_LINTED := python examples
+# Where `make notebook` puts the notebook with what its cells show.
+NOTEBOOK_OUT ?= target/inspect.ipynb
 # Which tests `make test` runs.
 TESTS ?= --workspace
 FUZZ_TARGETS := calibration checkpoint image import manifest onnx request
@@ -67,14 +73,47 @@ $(PYTHON_VENV)/.installed: python/requirements-test.txt
 .PHONY: python-test
 python-test: onnxruntime $(PYTHON_VENV)/.installed ## Build the Python package, lint it, and test it against a server
 	cargo build $(PACKAGES) --bins
-	$(PYTHON_VENV)/bin/ruff check python
-	$(PYTHON_VENV)/bin/ruff format --check python
+	$(PYTHON_VENV)/bin/ruff check $(PYTHON_LINTED)
+	$(PYTHON_VENV)/bin/ruff format --check $(PYTHON_LINTED)
 	rm -rf python/dist
 	$(PYTHON_VENV)/bin/python -m build --outdir python/dist python >/dev/null
 	$(PYTHON_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps \
 	  python/dist/*.whl
 	cd $(PYTHON_VENV) && bin/mypy --config-file ../../python/pyproject.toml -p lfbm
-	$(PYTHON_VENV)/bin/python -m pytest --quiet python
+	$(PYTHON_VENV)/bin/python -m pytest --quiet python/tests
+
+$(PYTHON_VENV)/.client: $(PYTHON_VENV)/.installed $(PYTHON_SOURCES)
+	$(PYTHON_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./python
+	touch $@
+
+# What the programs need of glibc decides which systems the wheel is for: build it on an old one.
+.PHONY: wheel
+wheel: server $(PYTHON_VENV)/.installed ## Build a wheel of the server and its client into target/wheels
+	scripts/wheel.sh target/release $(WHEELS) $(PYTHON_VENV)/bin
+
+.PHONY: wheel-test
+wheel-test: onnxruntime $(PYTHON_VENV)/.installed ## Test the wheel, of unoptimised programs, in an empty environment
+	cargo build $(PACKAGES) --bins
+	scripts/wheel.sh target/debug $(WHEELS)/debug $(PYTHON_VENV)/bin
+	LFBM_WHEELS=$(CURDIR)/$(WHEELS)/debug $(PYTHON_VENV)/bin/python -m pytest --quiet python/server/tests
+
+# NOTEBOOK_OUT=examples/inspect.ipynb keeps what the cells show beside them.
+.PHONY: notebook
+notebook: native-libs $(PYTHON_VENV)/.client ## Execute the notebook of examples/ into target/inspect.ipynb
+	cargo build --workspace --bins
+	PATH=$(CURDIR)/target/debug:$$PATH $(PYTHON_VENV)/bin/python -B scripts/run-notebook.py \
+	  examples/inspect.ipynb $(NOTEBOOK_OUT)
+
+$(BATCH_VENV)/.installed: python/requirements-batch.txt python/requirements-test.txt $(PYTHON_SOURCES)
+	$(PYTHON) -m venv $(BATCH_VENV)
+	$(BATCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $< ./python
+	touch $@
+
+.PHONY: batch
+batch: onnxruntime $(BATCH_VENV)/.installed ## Score files by Ray Data and by Spark, on this machine; needs Java 17
+	@command -v java >/dev/null || { echo 'make batch: Spark needs Java 17 (Debian: apt-get install default-jre-headless)' >&2; exit 1; }
+	cargo build $(PACKAGES) --bins
+	$(BATCH_VENV)/bin/python -m pytest --quiet -m batch python/tests/test_batch.py
 
 $(CONSOLE_TEST)/.installed: tests/console/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(CONSOLE_TEST) -r $<
@@ -151,7 +190,7 @@ soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer
 	LFBM_SOAK_S=$(LFBM_SOAK_S) cargo test $(PACKAGES) --test soak -- --nocapture
 
 .PHONY: nightly
-nightly: soak fuzz ## What takes too long for every change: soak and fuzz
+nightly: soak batch fuzz ## What takes too long for every change: soak, Ray and Spark, fuzz
 
 # For the Prometheus operator, the rules that Prometheus reads from a file elsewhere.
 deploy/kubernetes/base/prometheusrule.yaml: deploy/prometheus/alerts.yml
@@ -192,6 +231,8 @@ install: ## Install the server and its client under PREFIX
 	cargo install --locked --path cli --root $(PREFIX)
 	install -d $(PREFIX)/lib/lfbm
 	install -m 644 third_party/$(ONNXRUNTIME)/lib/*.so $(PREFIX)/lib/lfbm/
+	install -D -m 644 -t $(PREFIX)/share/doc/lfbm/onnxruntime \
+	  third_party/$(ONNXRUNTIME)/LICENSE third_party/$(ONNXRUNTIME)/ThirdPartyNotices.txt
 
 .PHONY: clean
 clean: ## Remove what was built and fetched

@@ -24,6 +24,10 @@ THIRD_PARTY = pathlib.Path(__file__).resolve().parent.parent / "third_party"
 PLATFORMS = ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64",
              "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
 
+# ONNX Runtime's licence (MIT) wants them to go wherever the library goes.
+ONNXRUNTIME_LICENCES = {"onnxruntime/LICENSE": "LICENSE",
+                        "onnxruntime/ThirdPartyNotices.txt": "ThirdPartyNotices.txt"}
+
 # Requirement, SHA-256 of the wheel, and where the files that are kept go (pattern -> folder).
 LIBRARIES = {
     "onnxruntime": {
@@ -32,7 +36,7 @@ LIBRARIES = {
         "wheels": [
             ("onnxruntime==1.30.0",
              "fd54b314ea385bcecac69ab431f020ba503e3878dad4ebb645fec5a24b041242",
-             {"onnxruntime/capi/libonnxruntime.so.1.30.0": "lib/libonnxruntime.so"}),
+             {"onnxruntime/capi/libonnxruntime.so.1.30.0": "lib/libonnxruntime.so"} | ONNXRUNTIME_LICENCES),
         ],
     },
     "onnxruntime-gpu": {
@@ -42,7 +46,7 @@ LIBRARIES = {
             ("onnxruntime-gpu==1.30.0",
              "4fbf0c5d7b5fb99266c2e8a802e3e64af68bdc383e0f3c7349b985f1087eedaa",
              {"onnxruntime/capi/libonnxruntime.so.1.30.0": "lib/libonnxruntime.so",
-              "onnxruntime/capi/libonnxruntime_providers_*.so": "lib/"}),
+              "onnxruntime/capi/libonnxruntime_providers_*.so": "lib/"} | ONNXRUNTIME_LICENCES),
         ],
     },
     "efficientnet-lite0": {
@@ -138,10 +142,15 @@ def finish_libtorch(folder: pathlib.Path):
     (folder / "build-version").write_text(LIBRARIES["libtorch"]["version"])
 
 
+def is_complete(library: dict, folder: pathlib.Path) -> bool:
+    """Whether the files that are kept by name are there: an older version of this script may have kept fewer."""
+    return all((folder / target).exists() for _, _, keep in library["wheels"] for target in keep.values())
+
+
 def install(name: str):
     library, folder = LIBRARIES[name], THIRD_PARTY / name
     stamp = folder / "VERSION"
-    if stamp.exists() and stamp.read_text().strip() == library["version"]:
+    if stamp.exists() and stamp.read_text().strip() == library["version"] and is_complete(library, folder):
         return
     check_machine(name)
     print(f"native-libs: fetching {name} {library['version']}", flush=True)
