@@ -6,6 +6,7 @@
 
 LFBM_SERVER is the server's address, HOST:PORT.
 """
+
 import os
 import sys
 
@@ -24,7 +25,8 @@ def main():
     # Both are None only where a request changes the model's inference parameters or hides pixels.
     if score.local_score is None or score.local_p_value is None:
         sys.exit(f"{path}: the reply has no local score")
-    print(f"{path}: local score {score.local_score:.2f}, p-value {score.local_p_value:.4f}, {score.verdict or 'no verdict'}")
+    verdict = score.verdict or "no verdict"
+    print(f"{path}: local score {score.local_score:.2f}, p-value {score.local_p_value:.4f}, {verdict}")
 
 
 if __name__ == "__main__":
