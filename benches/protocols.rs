@@ -1,7 +1,7 @@
 //! What a protocol and the audit log cost: images a second through REST and with an audit log, as shares
 //! of those through gRPC without one. The shipped bundle scores one PNG file again and again, asked by
-//! 64 connections, each with one request under way; the three take turns, so that what else the machine
-//! does meets all of them.
+//! 64 connections, each with one request under way; the three take turns, and begin in turns, so that what
+//! else the machine does meets all of them.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -83,7 +83,11 @@ fn rate(scored: u64, started: Instant) -> f64 {
 /// The least, the middle and the greatest.
 fn spread(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    [values[0], values[values.len() / 2], values[values.len() - 1]]
+    [
+        values[0],
+        values[values.len() / 2],
+        values[values.len() - 1],
+    ]
 }
 
 fn main() {
@@ -100,21 +104,24 @@ fn main() {
     let file = fs::read(root.join("deploy/samples/strokes-4-0.png")).unwrap();
     let request = common::encoded(file.clone());
 
+    let by_grpc = || grpc(&plain, &request);
+    let by_rest = || rest(&plain, &file);
+    let with_log = || grpc(&audited, &request);
+    let measure: [&dyn Fn() -> f64; 3] = [&by_grpc, &by_rest, &with_log];
     let mut rates = [const { Vec::new() }; 3];
     for round in 0..=ROUNDS {
-        let now = [
-            grpc(&plain, &request),
-            rest(&plain, &file),
-            grpc(&audited, &request),
-        ];
-        // The first round warms up.
-        if round > 0 {
-            rates.iter_mut().zip(now).for_each(|(all, now)| all.push(now));
+        for turn in 0..measure.len() {
+            let which = (round + turn) % measure.len();
+            let rate = measure[which]();
+            // The first round warms up.
+            if round > 0 {
+                rates[which].push(rate);
+            }
         }
     }
-    let [by_grpc, ..] = &rates;
+    let [of_grpc, ..] = &rates;
     for (name, all) in ["gRPC", "REST", "gRPC, audit log"].iter().zip(&rates) {
-        let shares = all.iter().zip(by_grpc).map(|(rate, grpc)| rate / grpc);
+        let shares = all.iter().zip(of_grpc).map(|(rate, grpc)| rate / grpc);
         let [least, share, most] = spread(shares.collect());
         let [_, rate, _] = spread(all.clone());
         println!("{name:<16} {rate:>8.0} images/s, {share:.3} of gRPC ({least:.3} to {most:.3})");
