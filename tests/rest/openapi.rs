@@ -1,7 +1,10 @@
 //! The OpenAPI document is valid, and says what the server does.
 
+use std::collections::BTreeSet;
 use std::fs;
 
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
 
 use crate::common::{Server, bundle, pixels, png};
@@ -95,5 +98,47 @@ async fn the_document_is_valid_and_replies_are_as_it_says() {
             assert_ne!(answer.status, 404, "{method} {path}");
             assert_eq!(answer.status != 405, documented, "{method} {path}");
         }
+    }
+}
+
+/// Every list of values in a document, without null.
+fn enumerations(value: &Value, found: &mut Vec<BTreeSet<String>>) {
+    if let Some(values) = value["enum"].as_array() {
+        let names = values.iter().filter_map(Value::as_str);
+        found.push(names.map(str::to_owned).collect());
+    }
+    match value {
+        Value::Object(fields) => fields.values().for_each(|value| enumerations(value, found)),
+        Value::Array(values) => values.iter().for_each(|value| enumerations(value, found)),
+        _ => (),
+    }
+}
+
+#[test]
+fn the_document_lists_every_value_of_the_protos_enumerations() {
+    let document = include_str!("../../src/rest/openapi.json");
+    let document = serde_json::from_str(document).unwrap();
+    let mut listed = Vec::new();
+    enumerations(&document, &mut listed);
+    let files = FileDescriptorSet::decode(lfbm_wire::DESCRIPTORS).unwrap();
+    let own = files.file.iter().filter(|file| file.package() == "lfbm.v1");
+    let enumerations: Vec<_> = own.flat_map(|file| &file.enum_type).collect();
+    assert!(enumerations.len() >= 9);
+    for enumeration in enumerations {
+        let names: Vec<_> = enumeration.value.iter().map(|value| value.name()).collect();
+        let prefix = names[0].strip_suffix("UNSPECIFIED").unwrap();
+        let values = names[1..]
+            .iter()
+            .map(|name| name.strip_prefix(prefix).unwrap());
+        let mut values: BTreeSet<_> = values.map(str::to_ascii_lowercase).collect();
+        if prefix == "IMAGE_FORM_" {
+            // Absent in gRPC, where it is the default.
+            values.insert("both".to_owned());
+        }
+        assert!(
+            listed.contains(&values),
+            "{}: {values:?}",
+            enumeration.name()
+        );
     }
 }
