@@ -30,8 +30,8 @@ use crate::transport::{Reloaded, Tls};
 pub const MAX_CONNECTIONS: usize = 512;
 /// With fewer left, a connection ends with its first answer: probes find room.
 const FEW: usize = MAX_CONNECTIONS / 4;
-/// How long a connection may take to its first byte or a handshake, and be without a request: less than
-/// the patience of a probe that waits for its turn.
+/// How long a connection may take to its first byte, to a handshake and between requests; less than a probe
+/// waits for its turn.
 const SILENCE: Duration = Duration::from_secs(3);
 /// How long a client may read nothing of a reply.
 const WRITE_TIME: Duration = Duration::from_secs(30);
@@ -146,7 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
 /// Answers the requests of a connection.
 async fn converse(io: Box<dyn ReadWrite>, router: Router, keep_alive: bool, mut phases: Phases) {
-    // One that came later is answered as always: a probe.
+    // A connection that comes during the drain is served as always: it is a probe.
     let was_draining = phases.is_draining();
     let mut io = TimeoutStream::new(io);
     io.set_write_timeout(Some(WRITE_TIME));

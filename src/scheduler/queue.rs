@@ -1,8 +1,8 @@
 //! The queueing discipline: which job gets the next row.
 //!
 //! *Between classes.* While both wait, bulk gets the next row as long as it holds fewer rows than
-//! its share of them; beyond that, interactive chains go first. While one class waits, every
-//! row is its own to take. So bulk never holds less than its share for want of a turn, and
+//! its share of them; beyond that, interactive chains go first. While only one
+//! class waits, it may take every row. So bulk has its share whenever it wants it, and
 //! [`Queue::excess`] says how many rows it holds beyond that while interactive chains wait: those
 //! are to be given back.
 //!

@@ -23,7 +23,8 @@ use crate::request::{
 use crate::scheduler::{Inferred, Job};
 use crate::telemetry::Metrics;
 
-/// With more pixels or bytes, decoding and encoding are not for the threads that serve connections.
+/// Larger images are decoded and encoded on the pool for blocking work, not on the threads that serve
+/// connections.
 const IN_PLACE_PIXELS: usize = 128 * 128;
 
 /// What a value of an image takes in a reply: as the model makes it, as an intensity, in a tensor and in

@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand_distr::{Distribution, Exp};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Hands out the due times of a Poisson process of `rate_per_s` until `end`, each when it has come.
+/// Hands out the due times of a Poisson process with `rate`, in 1/s, until `end`, each when it has come.
 ///
-/// A thread of its own keeps the time, because the timers of Tokio tick once a millisecond, which
-/// many a request does not take.
+/// A thread of its own keeps the time, because the timers of Tokio tick once a millisecond, and
+/// many requests take less.
 pub(super) fn poisson(rate: Exp<f64>, end: Instant, seed: u64, due: UnboundedSender<Instant>) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut next = Instant::now();

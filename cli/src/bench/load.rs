@@ -150,7 +150,7 @@ impl Load {
         }
     }
 
-    /// Makes the first requests due; what comes back takes the times at which later ones are.
+    /// Sends the times at which the first requests are due. In a closed loop, returns the sender for later ones.
     fn start(
         &self,
         pace: Pace,

@@ -20,7 +20,7 @@ const HEADER: [&str; 8] = [
     "verdict",
 ];
 
-/// Fields of CSV that JSON objects of other models lack.
+/// Fields of models of sites: empty in CSV for other models, absent from their JSON.
 const OF_SITES: [&str; 4] = [
     "site_score",
     "site_p_value",

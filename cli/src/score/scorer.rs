@@ -37,7 +37,7 @@ impl<'a> Scorer<'a> {
         Self {
             client,
             stream,
-            // Those that were in the stream with it have its time together, as in there.
+            // Requests that shared the stream share one time limit here, too.
             timeout: timeout.saturating_mul(at_once.try_into().unwrap_or(u32::MAX)),
             inference,
             priority,

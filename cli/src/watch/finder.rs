@@ -24,7 +24,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 pub(super) struct Search {
     /// The folder, with all below.
     pub(super) folder: PathBuf,
-    /// Passed over, where it lies in the folder.
+    /// The output file, which is no image; it may lie in the folder.
     pub(super) output: PathBuf,
     /// How long a file must stay the same.
     pub(super) settle: Duration,
@@ -225,8 +225,8 @@ impl Finder {
     }
 }
 
-/// Of a file that is there. One that cannot be seen (without permission for its folder, say) is passed over
-/// until it can be.
+/// The stamp of a regular file; `None` if it is missing or cannot be seen (without permission for its folder,
+/// say), so that a later look tries again.
 fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     file.is_file().then(|| Stamp::of(&file))

@@ -3,7 +3,7 @@
 use crate::calibration::Calibration;
 use crate::verdict::{CalibrationSummary, Decision};
 
-/// A rate below it is told by no calibration of a size that could be collected.
+/// Lower rates would need more images than anybody can collect.
 const SMALLEST: f64 = 1e-9;
 
 /// Why a calibration has no thresholds for a false-alarm rate.
@@ -43,7 +43,7 @@ pub fn smallest_rate(ranked: usize) -> f64 {
 }
 
 impl Calibration {
-    /// How many scores of normal images every threshold is told of at least.
+    /// The smallest number of normal images that a threshold rests on.
     pub fn ranked(&self) -> usize {
         self.comparison().ranked().min(self.len())
     }

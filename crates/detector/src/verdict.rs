@@ -11,8 +11,8 @@ use crate::{local, sites};
 pub struct CalibrationSummary {
     /// How many images.
     pub count: usize,
-    /// How many of their scores, other than the log-joint, are ranked among, where it is not the number that
-    /// follows from `count`: where images were added after the fit, all of those are.
+    /// How many of their local or site scores an image's is ranked among, if `count` does not tell: images
+    /// that were added after the fit all count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranked_images: Option<usize>,
     /// Quantiles of their log-joint, ascending.
@@ -71,7 +71,8 @@ impl CalibrationSummary {
     }
 
     /// The verdict: whether an image with these scores is called anomalous. `compared` is its local score, or
-    /// the score of its sites; NaN is, and so is any without a threshold.
+    /// the score of its sites. An image whose score is NaN is anomalous, and so is every image if there is no
+    /// threshold.
     pub fn anomalous(&self, log_joint: f64, compared: f64) -> bool {
         let Some(threshold) = self.deciding_threshold() else {
             return true;

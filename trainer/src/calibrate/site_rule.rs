@@ -21,8 +21,8 @@ const AT_ONCE: usize = 16;
 /// What log joint and distance weigh where x is the whole image, whose map is one value: on validation digits
 /// (docs/detection.md) an AUPRC of .971 against .968 with equal weights.
 const WEIGHTS_OF_ONE_SITE: [f64; 2] = [1.0, 2.0];
-/// Images that the scales of each place need: of fewer, chance makes places look alike or different, and
-/// drawn faults do not show it.
+/// Images that the scales of each place need. With fewer, the scales are mostly noise, and drawn faults do not
+/// show it.
 const FEWEST_BY_PLACE: usize = 20;
 
 /// Rules to choose from, if so many images make the scales. Both parts weigh the same, since faults that are

@@ -19,7 +19,7 @@ const NEWEST: f64 = 0.02;
 /// would take it to 0.
 const SMALLEST_SIGMA: f64 = 0.02;
 /// A Langevin step along a direction of curvature c multiplies the distance from the mode by 1 - s^2 c / 2. It
-/// diverges where that is below -1; this is kept at 0 or above, with the largest curvature of a batch.
+/// diverges where that factor is below -1; it is kept at 0 or above for the largest curvature of a batch.
 const MOST_DECAY: f64 = 1.0;
 /// Iterations between two measurements of the curvature.
 const EVERY: u64 = 20;

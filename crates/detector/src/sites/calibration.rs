@@ -27,7 +27,8 @@ pub struct SiteCalibration {
 pub struct SiteScore {
     /// S values.
     pub map: Vec<f32>,
-    /// The mean of the largest share of the map; NaN if a value is NaN.
+    /// The mean of the largest share of the map, less the map's median where the rule says so ([`Rule`]); NaN if
+    /// a value is NaN.
     pub score: f64,
     /// The largest value of the map; NaN if a value is NaN.
     pub peak: f64,

@@ -110,8 +110,8 @@ impl Scorer {
         &self.rule
     }
 
-    /// The map of an image's parts, S values, high for an anomaly. It is NaN where a part is NaN, or one near
-    /// enough to be smoothed with it; in all places where a part has other than S values.
+    /// The map of an image's parts, S values, high for an anomaly. It is NaN where a part is NaN or
+    /// smoothing reaches one, and NaN everywhere if a part has other than S values.
     pub fn map(&self, parts: &Parts) -> Vec<f32> {
         let sites = self.grid.sites();
         let parts = parts.values();

@@ -58,7 +58,7 @@ pub(crate) trait Fields: Default {
 /// A type of values of attributes.
 pub(crate) trait AttributeValue: Sized {
     /// # Errors
-    /// When it is of another type; how a sentence about the attribute goes on.
+    /// When it is of another type. The text ends a sentence that begins with the attribute's name.
     fn read(attribute: Attribute) -> Result<Self, &'static str>;
 
     fn written(&self) -> Attribute;
@@ -133,7 +133,7 @@ pub(crate) trait Field: Sized {
     fn put(&self, to: &mut Attributes, name: &str);
 }
 
-/// That a file may leave out.
+/// An optional attribute.
 impl<T: AttributeValue> Field for Option<T> {
     fn take(from: &mut Attributes, name: &str) -> Result<Self, String> {
         let value = from.remove(name).map(T::read).transpose();
@@ -147,7 +147,7 @@ impl<T: AttributeValue> Field for Option<T> {
     }
 }
 
-/// That every file has.
+/// A required attribute.
 impl<T: AttributeValue> Field for T {
     fn take(from: &mut Attributes, name: &str) -> Result<Self, String> {
         let value: Option<T> = Field::take(from, name)?;

@@ -17,9 +17,9 @@ use smooth::mix;
 
 /// The mean change of a fault's pixels, in the channel that it changes most: two of 255 levels.
 const LEAST_CHANGE: f32 = 2.0 / 255.0;
-/// As often is a fault drawn anew that changes too little.
+/// How often a fault that changes too little is drawn anew.
 const ATTEMPTS: usize = 8;
-/// A pixel belongs to the fault where the fault covers as much of it.
+/// A pixel belongs to the fault if the fault covers this share of it.
 const COVERED: f32 = 0.5;
 
 /// What a drawn fault looks like.

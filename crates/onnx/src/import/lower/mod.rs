@@ -26,7 +26,7 @@ pub(super) use constant::in_triangle;
 pub(super) use pick::indices;
 
 operators! {
-    /// An operator that graphs have not, or not with all that a file may say of it.
+    /// An operator that our graphs lack, or support only in part; it is rewritten in terms of [`Op`].
     pub(super) enum Foreign {
         Acosh,
         Asinh,
@@ -140,7 +140,7 @@ pub(super) fn lower(importer: &mut Importer, node: &FileNode) -> Lowered {
     }
 }
 
-/// What graphs compute, but not of all that a file may give it.
+/// Imports an operator that our graphs have, too. Some of its forms in files are rewritten first.
 fn own(importer: &mut Importer, node: &FileNode, op: &Op) -> Lowered {
     match op {
         Op::And | Op::Not | Op::Or | Op::Xor => elementwise::logical(importer, node, op),
@@ -262,7 +262,7 @@ fn foreign(importer: &mut Importer, node: &FileNode, op: &Foreign) -> Lowered {
         Foreign::ThresholdedRelu(op) => activation::thresholded_relu(importer, node, op),
         Foreign::Tile => repeat::tile(importer, node),
         Foreign::Trilu(op) => constant::trilu(importer, node, op),
-        // Of what is known alone.
+        // Supported on constants and shapes only, which `fold` has replaced by now.
         Foreign::CastLike(_)
         | Foreign::Mod(_)
         | Foreign::NonZero
@@ -270,7 +270,8 @@ fn foreign(importer: &mut Importer, node: &FileNode, op: &Foreign) -> Lowered {
         | Foreign::ReduceProd(_)
         | Foreign::Shape(_)
         | Foreign::Size => {
-            Err(node.error("it computes with more than what is known before the latents are"))
+            Err(node
+                .error("its inputs must be constants or shapes, and one depends on the latents"))
         }
     }
 }
