@@ -161,6 +161,17 @@ def check_kubernetes():
     manifest = json.loads((ROOT / "models" / bundle / "manifest.json").read_text())
     check(name == manifest["name"], f"InferenceService: clients ask for {name}, the bundle is {manifest['name']}")
     check(container["ports"][0]["containerPort"] == PORTS["grpc"], "ServingRuntime: containerPort")
+    check(container["ports"][0]["name"] == "h2c", "ServingRuntime: Knative takes gRPC for HTTP/1.1 by this port's name")
+    canary = yaml.safe_load((DEPLOY / "kserve/canary/inferenceservice.yaml").read_text())
+    check_object("canary", canary, crds)
+    check(canary["metadata"]["name"] == name, f"canary: it is of another service than {name}")
+    mode = canary["metadata"]["annotations"]["serving.kserve.io/deploymentMode"]
+    check(mode == "Serverless", f"canary: the mode {mode} does not divide requests by weight")
+    spec = canary["spec"]["predictor"]
+    check(0 < spec["canaryTrafficPercent"] < 100, "canary: its share of the requests is none or all")
+    same = predictor["predictor"]["model"]
+    check({**spec["model"], "storageUri": same["storageUri"]} == same, "canary: more than its bundle is another")
+    check(spec["model"]["storageUri"] != same["storageUri"], "canary: its bundle is no other")
 
 
 def check_pods(overlay: str, by_kind: dict):
@@ -261,14 +272,21 @@ def check_settings():
 
 
 def scrape() -> str:
-    """The /metrics of a server with Kubernetes' settings that has scored images and refused a request."""
+    """The /metrics of a server with Kubernetes' settings and a shadow version that has scored images and refused
+    a request."""
     with tempfile.TemporaryDirectory() as scratch:
         ready, tokens = pathlib.Path(scratch) / "ready", pathlib.Path(scratch) / "tokens"
+        models = pathlib.Path(scratch) / "models"
+        for version in ("1", "2"):
+            shutil.copytree(ROOT / "models/mnist-not4", models / version)
+            manifest = models / version / "manifest.json"
+            text = re.sub(r'"version": \d+', f'"version": {version}', manifest.read_text(), count=1)
+            manifest.write_text(text)
         tokens.write_text("token-of-a-check\n")
         free = "127.0.0.1:0"
         server = subprocess.Popen(
             [BIN / "lfbm-server", "--config", DEPLOY / "kubernetes/base/server.toml",
-             "--drain-grace-s", "0", "--bundle", ROOT / "models/mnist-not4", "--grpc-address", free,
+             "--drain-grace-s", "0", "--bundle", models, "--shadow", "mnist-not4:2=1", "--grpc-address", free,
              "--http-address", free, "--auth-tokens-file", tokens, "--ready-file", ready], stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 60
@@ -281,8 +299,13 @@ def scrape() -> str:
                       "score", DEPLOY / "samples"]
             run(*client)
             subprocess.run([*client, "--steps", "1000000"], capture_output=True)
-            with urllib.request.urlopen(f"http://{places['http']}/metrics", timeout=10) as reply:
-                return reply.read().decode()
+            while True:
+                with urllib.request.urlopen(f"http://{places['http']}/metrics", timeout=10) as reply:
+                    text = reply.read().decode()
+                # The shadow version scores beside the requests.
+                if "lfbm_shadow_verdicts_total{" in text or time.monotonic() > deadline:
+                    return text
+                time.sleep(0.1)
         finally:
             server.terminate()
             server.wait()

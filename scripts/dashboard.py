@@ -44,7 +44,20 @@ def share(part: str, rest: str, *by: str):
     return [(f"{first} / ({first} + {second})", legend)]
 
 
+def agreement():
+    """The share of images for which two versions have the same verdict."""
+    metric, groups = "lfbm_shadow_verdicts_total", "model, version, live_version"
+
+    def rates(matchers: str):
+        selector = SELECTOR.replace("{", "{" + matchers)
+        return f"sum by ({groups}) (rate({metric}{selector}[$__rate_interval]))"
+
+    equal = " + ".join(rates(f'live="{verdict}", shadow="{verdict}", ') for verdict in ("normal", "anomalous"))
+    return [(f"({equal}) / {rates('')}", "{{model}} {{version}} against {{live_version}}")]
+
+
 MODEL = ("model", "version")
+PAIR = (*MODEL, "live_version")
 
 # Row: (title, unit, queries, what to make of it).
 ROWS = {
@@ -103,6 +116,18 @@ ROWS = {
          "0: scores are distributed as in calibration."),
         ("Scores in the window", "short", value("lfbm_drift_window_scores", "instance", *MODEL, "decision"),
          "How many scores the two figures of drift rest on."),
+    ],
+    "Shadow versions": [
+        ("Same verdict", "percentunit", agreement(),
+         "Share of the images for which the shadow version and the one that answered have the same verdict."),
+        ("Verdicts", "ops", rate("lfbm_shadow_verdicts_total", *PAIR, "live", "shadow"),
+         "live is the verdict of the version that answered."),
+        ("Distance of p-values", "short", quantiles("lfbm_shadow_p_value_difference", *PAIR),
+         "Small as long as both versions rank images alike."),
+        ("Images", "ops", rate("lfbm_shadow_images_total", *MODEL, "result"),
+         "Dropped ones found no room: the server has too little time left. The log has why others failed."),
+        ("Served", "short", value("lfbm_shadow_served", "instance", *MODEL),
+         "0: its bundle is not there, or refused."),
     ],
     "Models": [
         ("Models served", "short",

@@ -14,6 +14,7 @@ use crate::audit::AuditSettings;
 use crate::models::ModelSettings;
 use crate::request::RequestSettings;
 use crate::scheduler::{BatchSettings, MAX_BATCH_CHAINS, Policy};
+use crate::shadow::ShadowSettings;
 use crate::telemetry::TelemetrySettings;
 use crate::transport::ConnectionSettings;
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub telemetry: TelemetrySettings,
     #[command(flatten)]
     pub audit: AuditSettings,
+    #[command(flatten)]
+    pub shadows: ShadowSettings,
 }
 
 /// Where settings are read from; not a setting of the file itself.
@@ -101,6 +104,7 @@ impl Config {
             process: sources.read()?,
             telemetry: sources.read()?,
             audit: sources.read()?,
+            shadows: sources.read()?,
             file,
         };
         config.check()?;
@@ -118,6 +122,7 @@ impl Config {
         self.models.check()?;
         self.requests.check()?;
         self.audit.check()?;
+        self.shadows.check()?;
         Ok(self.check_batches()?)
     }
 
@@ -132,6 +137,7 @@ impl Config {
             self.process.ranges(),
             self.telemetry.ranges(),
             self.audit.ranges(),
+            self.shadows.ranges(),
         ]
         .concat()
     }
@@ -264,6 +270,9 @@ mod tests {
             ("false_alarm_rate = 1.0", "above 0 and below 1"),
             ("audit_key_file = 'key'", "audit_log is not"),
             ("audit_log_keep = 0", "audit_log_keep"),
+            ("shadow = ['parts:2']", "MODEL:VERSION=SHARE"),
+            ("shadow = ['parts:2=1', 'parts:2=0.5']", "parts:2 twice"),
+            ("shadow_queue = 0", "shadow_queue"),
             ("bundle = []", "--bundle"),
         ] {
             let flags: &[&str] = if text.starts_with("bundle") {

@@ -4,13 +4,14 @@
 //! [`wire`] makes a draft of its message, [`request`] validates it, [`models`] finds the model,
 //! [`admission`] bounds what waits, [`scheduler`] takes the Langevin steps, or [`sampling`] draws,
 //! [`score`] makes the answer, and [`service`] is the gRPC face of it all. Around them: [`config`],
-//! [`telemetry`], [`audit`], [`transport`] with connections, TLS and tokens, [`memory`], [`http`] with the console, [`shutdown`], [`phase`],
-//! and [`server`], which puts the parts together.
+//! [`telemetry`], [`audit`], [`shadow`] versions for comparison, [`transport`] with connections, TLS and tokens,
+//! [`memory`], [`http`] with the console, [`shutdown`], [`phase`], and [`server`], which puts the parts together.
 
 #![forbid(unsafe_code)]
 
 pub mod admission;
 pub mod audit;
+mod background;
 pub mod config;
 mod console;
 pub mod http;
@@ -24,6 +25,7 @@ pub mod scheduler;
 pub mod score;
 pub mod server;
 pub mod service;
+pub mod shadow;
 pub mod shutdown;
 pub mod telemetry;
 pub mod transport;

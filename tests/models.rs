@@ -247,7 +247,7 @@ async fn a_broken_bundle_is_refused_once_and_served_when_it_is_mended() {
     let listed = listed(&server);
     assert_eq!(
         listed["models"],
-        serde_json::json!([{ "name": MODEL, "version": 1, "device": "cpu" }])
+        serde_json::json!([{ "name": MODEL, "version": 1, "device": "cpu", "shadow": false }])
     );
     let bundle = place.path("second");
     assert_eq!(listed["refused"][0]["bundle"], bundle.to_str().unwrap());

@@ -25,7 +25,7 @@ fuzz_target!(|file: &[u8]| {
             3 * header.pixels()
         );
     }
-    let image = Image::File(file.to_vec());
+    let image = Image::File(file.to_vec().into());
     for channels in [1, 3] {
         let spec = ImageSpec {
             channels,

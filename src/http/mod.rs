@@ -98,7 +98,15 @@ async fn healthz(State(state): State<HttpState>) -> (StatusCode, String) {
     };
     let refused = catalog.refused().iter();
     let refused = refused.map(|bundle| format!("refused: {}\n", bundle.reason));
-    (code, format!("{status}\n{}", refused.collect::<String>()))
+    let missing = catalog.missing_shadows();
+    let missing = missing.map(|shadow| {
+        format!(
+            "shadow version not served: {}:{}\n",
+            shadow.model, shadow.version
+        )
+    });
+    let rest: String = refused.chain(missing).collect();
+    (code, format!("{status}\n{rest}"))
 }
 
 async fn models(State(state): State<HttpState>) -> impl IntoResponse {
@@ -108,6 +116,7 @@ async fn models(State(state): State<HttpState>) -> impl IntoResponse {
             "name": model.manifest.name,
             "version": model.manifest.version,
             "device": model.device.to_string(),
+            "shadow": catalog.is_shadow(model),
         })
     });
     let refused = catalog

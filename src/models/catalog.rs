@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lfbm_bundle::manifest::Manifest;
+
 use super::{Model, Unloaded};
+use crate::shadow::ShadowVersion;
 
 /// No served model fits a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,17 @@ pub enum Unknown {
         /// Versions that there are.
         versions: Vec<u64>,
     },
+    /// No version of the model answers requests that name none.
+    #[error(
+        "the model {name} has the versions {versions:?}, which are shadow versions and answer only requests \
+         that name them"
+    )]
+    OnlyShadows {
+        /// The model.
+        name: String,
+        /// Versions that there are.
+        versions: Vec<u64>,
+    },
 }
 
 /// A bundle that is not served, because it cannot be.
@@ -45,11 +59,11 @@ pub struct Refused {
 }
 
 /// The models of a moment, by name and version.
-#[derive(Default)]
 pub struct Catalog {
     by_name: BTreeMap<String, BTreeMap<u64, Arc<Model>>>,
     refused: Vec<Refused>,
     unloaded: Vec<Unloaded>,
+    shadows: Arc<[ShadowVersion]>,
 }
 
 impl Catalog {
@@ -57,6 +71,7 @@ impl Catalog {
         models: impl Iterator<Item = Arc<Model>>,
         refused: Vec<Refused>,
         unloaded: Vec<Unloaded>,
+        shadows: Arc<[ShadowVersion]>,
     ) -> Self {
         let mut by_name: BTreeMap<String, BTreeMap<u64, Arc<Model>>> = BTreeMap::new();
         for model in models {
@@ -69,39 +84,45 @@ impl Catalog {
             by_name,
             refused,
             unloaded,
+            shadows,
         }
     }
 
     /// The model of that name and version; an empty name is right when there is one name, version
-    /// 0 is the highest.
+    /// 0 is the highest that is no shadow version.
     ///
     /// # Errors
     /// When there is none.
     pub fn get(&self, name: &str, version: u64) -> Result<&Arc<Model>, Unknown> {
         let served = || self.names().map(str::to_owned).collect();
-        let (name, versions) = if name.is_empty() {
-            let mut names = self.by_name.iter();
+        let name = if name.is_empty() {
+            let mut names = self.names();
             match (names.next(), names.next()) {
                 (Some(only), None) => only,
                 (None, _) => return Err(Unknown::Nothing),
                 _ => return Err(Unknown::Ambiguous(served())),
             }
         } else {
-            self.by_name
-                .get_key_value(name)
-                .ok_or_else(|| Unknown::Name {
-                    name: name.to_owned(),
-                    served: served(),
-                })?
+            name
         };
+        let versions = self.by_name.get(name).ok_or_else(|| Unknown::Name {
+            name: name.to_owned(),
+            served: served(),
+        })?;
         let model = match version {
-            0 => versions.values().next_back(),
+            0 => self.live(versions),
             _ => versions.get(&version),
         };
-        model.ok_or_else(|| Unknown::Version {
-            name: name.clone(),
-            version,
-            versions: versions.keys().copied().collect(),
+        model.ok_or_else(|| {
+            let (name, versions) = (name.to_owned(), versions.keys().copied().collect());
+            match version {
+                0 => Unknown::OnlyShadows { name, versions },
+                _ => Unknown::Version {
+                    name,
+                    version,
+                    versions,
+                },
+            }
         })
     }
 
@@ -110,14 +131,36 @@ impl Catalog {
         self.by_name.values().flat_map(BTreeMap::values)
     }
 
-    /// The models' names.
+    /// The names of the models that answer requests without a version.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
+        let models = self.by_name.iter();
+        let models = models.filter(|(_, versions)| self.live(versions).is_some());
+        models.map(|(name, _)| name.as_str())
     }
 
-    /// Whether no model is served.
+    /// Whether no model answers requests without a version.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.names().next().is_none()
+    }
+
+    /// Whether a model is a shadow version.
+    pub fn is_shadow(&self, model: &Model) -> bool {
+        let Manifest { name, version, .. } = &model.manifest;
+        self.shadows.iter().any(|shadow| shadow.is(name, *version))
+    }
+
+    /// Shadow versions that are not served.
+    pub fn missing_shadows(&self) -> impl Iterator<Item = &ShadowVersion> {
+        self.shadows.iter().filter(|shadow| {
+            let versions = self.by_name.get(&shadow.model);
+            versions.is_none_or(|versions| !versions.contains_key(&shadow.version))
+        })
+    }
+
+    /// The highest version that is no shadow version.
+    fn live<'a>(&self, versions: &'a BTreeMap<u64, Arc<Model>>) -> Option<&'a Arc<Model>> {
+        let mut models = versions.values().rev();
+        models.find(|model| !self.is_shadow(model))
     }
 
     /// Bundles that are present and cannot be served.

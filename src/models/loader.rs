@@ -1,5 +1,6 @@
 //! From a bundle on disk to a model that is ready for its first request.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{LoadError, Model};
 use crate::sampling::Sampling;
 use crate::scheduler::{Policy, Scheduler};
+use crate::shadow::ShadowVersion;
 use crate::telemetry::{Metrics, Registration};
 
 /// What to do when a device is not available.
@@ -39,6 +41,8 @@ pub struct Loader {
     pub sampling: Sampling,
     /// The share of normal images that verdicts call anomalous; `None` for each model's own.
     pub false_alarm_rate: Option<f64>,
+    /// Versions that are compared with those that answer.
+    pub shadows: Arc<[ShadowVersion]>,
     /// Where models show their metrics.
     pub metrics: Metrics,
 }
@@ -104,7 +108,12 @@ impl Loader {
         } else {
             &self.fallback_policy
         };
-        let scheduler = Scheduler::start(name, graphs, policy.clone(), metrics.clone())?;
+        let background = self.shadows.iter().any(|shadow| shadow.is(name, version));
+        let policy = Policy {
+            background,
+            ..policy.clone()
+        };
+        let scheduler = Scheduler::start(name, graphs, policy, metrics.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.model_load_seconds.observe(seconds);
         tracing::info!(

@@ -44,6 +44,8 @@ pub(super) struct Registry {
     /// Paths that the last poll could not read, each of which was logged once.
     unseen: BTreeSet<PathBuf>,
     pub(super) unloaded: UnloadedModels,
+    /// Which of the loader's shadow versions were served when it was looked last.
+    shadows_served: Option<Vec<bool>>,
 }
 
 impl Registry {
@@ -56,6 +58,7 @@ impl Registry {
             refused: BTreeMap::new(),
             unseen: BTreeSet::new(),
             unloaded: UnloadedModels::default(),
+            shadows_served: None,
         }
     }
 
@@ -64,13 +67,46 @@ impl Registry {
         self.loader.metrics.models_refused.set(refused);
     }
 
+    /// Says which shadow versions are served, to metrics and, where that has changed, to the log.
+    pub(super) fn show_shadows(&mut self) {
+        let served = self.loader.shadows.iter().map(|shadow| {
+            let key = (shadow.model.clone(), shadow.version);
+            self.served.contains_key(&key)
+        });
+        let served: Vec<bool> = served.collect();
+        let before = self.shadows_served.replace(served.clone());
+        for (index, (shadow, is_served)) in self.loader.shadows.iter().zip(served).enumerate() {
+            if before.as_ref().map(|before| before[index]) == Some(is_served) {
+                continue;
+            }
+            let (model, version) = (shadow.model.as_str(), shadow.version);
+            let metrics = self.loader.metrics.shadow_metrics(model, version);
+            metrics.served.set(is_served.into());
+            if is_served {
+                tracing::info!(
+                    model,
+                    version,
+                    share = shadow.share,
+                    "shadow version served"
+                );
+            } else {
+                tracing::warn!(
+                    model,
+                    version,
+                    "the shadow version is not served, and nothing is compared with it"
+                );
+            }
+        }
+    }
+
     pub(super) fn catalog(&self) -> Catalog {
         let models = self.served.values().map(|served| Arc::clone(&served.model));
         let refused = self.refused.iter().map(|(bundle, refusal)| Refused {
             bundle: bundle.clone(),
             reason: refusal.reason.clone(),
         });
-        Catalog::new(models, refused.collect(), self.unloaded.list())
+        let shadows = Arc::clone(&self.loader.shadows);
+        Catalog::new(models, refused.collect(), self.unloaded.list(), shadows)
     }
 
     /// The bundles found at the start, and the first error.

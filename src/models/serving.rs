@@ -66,6 +66,7 @@ impl Models {
             return Err(error);
         }
         registry.count_refused();
+        registry.show_shadows();
         Ok(Self {
             catalog: watch::Sender::new(Arc::new(registry.catalog())),
             registry: Mutex::new(registry),
@@ -98,10 +99,10 @@ impl Models {
     pub fn unload(&self, name: &str) -> Result<(), Unknown> {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         if !registry.unloaded.has(name) {
-            self.get(name, 0)?;
+            is_served(&self.catalog(), name)?;
         }
         registry.unload(name);
-        self.publish(&registry);
+        self.publish(&mut registry);
         Ok(())
     }
 
@@ -119,8 +120,8 @@ impl Models {
         self.poll(false, stop);
         let catalog = self.catalog();
         let mut refused = catalog.refused().iter();
-        match catalog.get(name, 0) {
-            Ok(_) => Ok(()),
+        match is_served(&catalog, name) {
+            Ok(()) => Ok(()),
             Err(unknown) => match refused.find(|refused| is_named(&refused.bundle, name)) {
                 Some(refused) => Err(LoadRefused::Bundle(refused.reason.clone())),
                 None => Err(unknown.into()),
@@ -161,15 +162,16 @@ impl Models {
                 Err(error) => registry.refuse(bundle, Some(fingerprint), &error),
             }
             // Loading the next bundle may take long.
-            self.publish(&registry);
+            self.publish(&mut registry);
         }
         registry.withdraw(&found);
-        self.publish(&registry);
+        self.publish(&mut registry);
     }
 
     /// Publishes the catalog if it has changed.
-    fn publish(&self, registry: &Registry) {
+    fn publish(&self, registry: &mut Registry) {
         registry.count_refused();
+        registry.show_shadows();
         let next = registry.catalog();
         self.catalog.send_if_modified(|present| {
             let modified = **present != next;
@@ -178,5 +180,13 @@ impl Models {
             }
             modified
         });
+    }
+}
+
+/// Whether a model is served, be it in a shadow version alone.
+fn is_served(catalog: &Catalog, name: &str) -> Result<(), Unknown> {
+    match catalog.get(name, 0) {
+        Ok(_) | Err(Unknown::OnlyShadows { .. }) => Ok(()),
+        Err(unknown) => Err(unknown),
     }
 }

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use lfbm_bundle::manifest::ImageSpec;
 use lfbm_images::{Header, IntakeError, Size};
 use lfbm_model::pixels;
@@ -12,11 +13,11 @@ const TENSOR: Fields = Fields {
     data: "image.tensor.data",
 };
 
-/// An image as it came.
+/// An image as it came; a clone shares its bytes.
 #[derive(Clone, Debug)]
 pub enum Image {
     /// A file of any format that `lfbm-images` reads.
-    File(Vec<u8>),
+    File(Bytes),
     /// Intensities, C H W.
     Tensor(Tensor),
 }
@@ -163,14 +164,14 @@ mod tests {
     fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Image {
         let mut bytes = Cursor::new(Vec::new());
         image.into().write_to(&mut bytes, format).unwrap();
-        Image::File(bytes.into_inner())
+        Image::File(bytes.into_inner().into())
     }
 
     fn tensor(data_type: DataType, shape: &[u64], data: Vec<u8>) -> Image {
         Image::Tensor(Tensor {
             data_type: Ok(data_type),
             shape: shape.to_vec(),
-            data,
+            data: data.into(),
         })
     }
 
@@ -206,15 +207,19 @@ mod tests {
         let uint8 = DataType::Uint8;
         for (image, field, part) in [
             (None, "image", "neither"),
-            (Some(Image::File(Vec::new())), ENCODED, "no bytes"),
-            (Some(Image::File(b"GIF89a".to_vec())), ENCODED, "got a GIF"),
+            (Some(Image::File(Bytes::new())), ENCODED, "no bytes"),
             (
-                Some(Image::File(png[..png.len() - 20].to_vec())),
+                Some(Image::File(Bytes::from_static(b"GIF89a"))),
+                ENCODED,
+                "got a GIF",
+            ),
+            (
+                Some(Image::File(png.slice(..png.len() - 20))),
                 ENCODED,
                 "ends too early",
             ),
             (
-                Some(Image::File(png[..20].to_vec())),
+                Some(Image::File(png.slice(..20))),
                 ENCODED,
                 "ends too early",
             ),

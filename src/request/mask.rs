@@ -92,7 +92,7 @@ mod tests {
         Tensor {
             data_type: Ok(data_type),
             shape: shape.to_vec(),
-            data,
+            data: data.into(),
         }
     }
 

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use lfbm_images::Size;
 
 use super::{Violation, cut_list};
@@ -11,7 +12,7 @@ pub enum DataType {
     Float32,
 }
 
-/// Values with a shape, as they came.
+/// Values with a shape, as they came; a clone shares the values' bytes.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// The type of the values.
@@ -19,7 +20,7 @@ pub struct Tensor {
     /// Sizes, the last varies fastest.
     pub shape: Vec<u64>,
     /// The values' bytes.
-    pub data: Vec<u8>,
+    pub data: Bytes,
 }
 
 /// The paths of a tensor's fields in a request.

@@ -111,7 +111,7 @@ impl Asking<'_> {
             JsonRequest::default()
         } else {
             JsonRequest {
-                image: Some(Image::File(bytes)),
+                image: Some(Image::File(bytes.into())),
                 ..JsonRequest::default()
             }
         };

@@ -46,7 +46,7 @@ impl JsonRequest {
         deserializer.end().map_err(|error| wrong("body", &error))?;
         let image = match fields.image {
             None => None,
-            Some(Content::File(text)) => Some(Image::File(decode(&text, "image")?)),
+            Some(Content::File(text)) => Some(Image::File(decode(&text, "image")?.into())),
             Some(Content::Tensor(tensor)) => {
                 let read = tensor.read("image.tensor.data_type", "image.tensor.data")?;
                 Some(Image::Tensor(read))
@@ -137,7 +137,7 @@ impl JsonTensor<'_> {
         Ok(Tensor {
             data_type,
             shape: self.shape.0,
-            data: decode(&self.data, field)?,
+            data: decode(&self.data, field)?.into(),
         })
     }
 }
@@ -219,8 +219,11 @@ mod tests {
         let Some(Image::Tensor(image)) = request.image else {
             panic!("expected a tensor");
         };
-        assert_eq!((image.shape, image.data), (vec![1, 3], vec![0, 1, 2]));
-        assert_eq!(request.mask.unwrap().data, [1, 1, 0]);
+        assert_eq!(
+            (image.shape, image.data),
+            (vec![1, 3], vec![0, 1, 2].into())
+        );
+        assert_eq!(request.mask.unwrap().data, vec![1, 1, 0]);
     }
 
     #[test]

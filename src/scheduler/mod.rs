@@ -56,6 +56,7 @@ pub use self::settings::BatchSettings;
 pub(crate) use self::settings::MAX_BATCH_CHAINS;
 use self::state::Shared;
 use self::worker::Worker;
+use crate::background::yield_to_others;
 use crate::request::{Estimate, Permit, Priority};
 use crate::telemetry::ModelMetrics;
 
@@ -74,6 +75,8 @@ pub struct Policy {
     /// Sizes of batches that are run, ascending; a smaller batch is padded to the next of them. Sizes
     /// beyond the last, and all if there is none, are run as they are.
     pub buckets: Vec<usize>,
+    /// Whether the threads that run the chains let all others of the machine go first.
+    pub background: bool,
 }
 
 impl Policy {
@@ -201,6 +204,7 @@ impl Scheduler {
         let default_steps = graphs.first().map_or(0, |graphs| graphs.default_steps());
         let slice_runs = u64::from(policy.slice_steps(default_steps)) + 1;
         let (capacity, workers) = (policy.capacity, graphs.len());
+        let background = policy.background;
         let room = |worker| capacity / workers + usize::from(worker < capacity % workers);
         let sizes = graphs
             .first()
@@ -218,6 +222,9 @@ impl Scheduler {
             let (warm, warm_up) = mpsc::channel();
             let thread = thread::Builder::new().name(format!("worker-{number}-{name}"));
             handle.workers.push(thread.spawn(move || {
+                if background {
+                    yield_to_others();
+                }
                 let result = worker.warm_up();
                 let runs = result.is_ok();
                 if warm.send(result).is_ok() && runs {
@@ -275,6 +282,11 @@ impl Scheduler {
     pub fn estimate(&self, priority: Priority, langevin: &Langevin) -> Option<Estimate> {
         let runs = u64::from(langevin.steps) + 1;
         self.0.shared.estimate(priority, langevin.chains, runs)
+    }
+
+    /// Whether the chains of another image would have rows at once.
+    pub fn has_room(&self) -> bool {
+        self.0.shared.lock().has_room()
     }
 
     /// How many threads run chains.

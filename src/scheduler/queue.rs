@@ -131,6 +131,11 @@ impl Queue {
         beyond.min(interactive.chains.saturating_sub(free))
     }
 
+    /// Whether a row is free that no chain waits for.
+    pub(super) fn has_free_rows(&self) -> bool {
+        self.rows() + self.waiting() < self.capacity
+    }
+
     /// Chains that no row is free for.
     pub(super) fn overflow(&self) -> usize {
         let free = self.capacity - self.rows();

@@ -73,6 +73,7 @@ impl BatchSettings {
             capacity,
             bulk_share: self.bulk_share,
             buckets,
+            background: false,
         }
     }
 }

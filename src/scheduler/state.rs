@@ -237,6 +237,11 @@ impl State {
         (self.queue.overflow(), self.queue.excess())
     }
 
+    /// Whether a row is free that no chain waits for, and no image waits to be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.unread.is_empty() && self.queue.has_free_rows()
+    }
+
     /// Whether chains wait that a worker may take.
     pub(super) fn may_take(&self) -> bool {
         self.queue.overflow() < self.queue.waiting() || self.reads_next()

@@ -21,6 +21,7 @@ use crate::models::{self, Models};
 use crate::phase::Lifecycle;
 use crate::rest::Rest;
 use crate::service::{Access, Control, Core, Health};
+use crate::shadow::Shadows;
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
 use crate::transport::{Admin, Connections, Tokens, listen};
@@ -135,6 +136,11 @@ impl Server {
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let mut health = Health::new(reporter);
         health.report(&models.catalog()).await;
+        let (shadows, queues) = Shadows::new(&config.shadows, &metrics);
+        let has_shadows = !queues.is_empty();
+        for queue in queues {
+            start::shadow_version(&config, queue, &models, &metrics, &phases)?;
+        }
         let requests = &config.requests;
         let core = Arc::new(Core {
             models: Arc::clone(&models),
@@ -144,6 +150,7 @@ impl Server {
             metrics: metrics.clone(),
             phases: phases.clone(),
             audit: audit.clone(),
+            shadows: has_shadows.then_some(shadows),
             control: (admin.as_ref()).map(|_| Control::new(Arc::clone(&models), stop.clone())),
         });
         let open_health = config.endpoint.auth_open_health;
@@ -256,11 +263,10 @@ async fn a_scheduler_stops(models: &Models) {
     let mut interval = tokio::time::interval(WATCH_INTERVAL);
     loop {
         interval.tick().await;
-        if models
-            .catalog()
-            .iter()
-            .any(|model| !model.scheduler.is_alive())
-        {
+        let catalog = models.catalog();
+        // Without a shadow version, requests are answered all the same.
+        let mut live = catalog.iter().filter(|model| !catalog.is_shadow(model));
+        if live.any(|model| !model.scheduler.is_alive()) {
             return;
         }
     }

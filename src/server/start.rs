@@ -5,11 +5,18 @@ use lfbm_runtime::{Device, Runtime};
 use lfbm_settings::EndpointSettings;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::http;
-use crate::models::Loader;
+use crate::memory::Memory;
+use crate::models::{Loader, Models};
+use crate::phase::Phases;
 use crate::sampling::Sampling;
+use crate::service::{Core, shadow};
+use crate::shadow::ShadowQueue;
 use crate::telemetry::Metrics;
 use crate::transport::{Admin, Reloaded, Tls, TlsFiles, Tokens, raise_file_limit, server_config};
 
@@ -87,8 +94,37 @@ pub(super) fn loader(config: &Config, runtime: Runtime, metrics: &Metrics) -> Lo
         fallback_policy: config.policy(Device::Cpu),
         sampling: Sampling::new(config.requests.max_samples, config.requests.max_queue()),
         false_alarm_rate: config.models.false_alarm_rate,
+        shadows: config.shadows.shadow.as_slice().into(),
         metrics: metrics.clone(),
     }
+}
+
+/// Scores the images for a shadow version, with limits and memory of its own: it takes nothing from requests.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub(super) fn shadow_version(
+    config: &Config,
+    queue: ShadowQueue,
+    models: &Arc<Models>,
+    metrics: &Metrics,
+    phases: &Phases,
+) -> anyhow::Result<()> {
+    let requests = &config.requests;
+    // As many chains as the batches of a model have rows for.
+    let chains = config.policy(config.models.device).capacity;
+    let core = Core {
+        models: Arc::clone(models),
+        admission: Admission::new(chains, Duration::MAX),
+        limits: requests.limits(),
+        memory: Memory::new(requests.memory_bytes()),
+        metrics: metrics.clone(),
+        phases: phases.clone(),
+        audit: None,
+        shadows: None,
+        control: None,
+    };
+    shadow::start(core, queue, phases.clone()).context("a shadow version has no thread")
 }
 
 /// Writes where the server listens, in one step, so that nobody reads half of it.

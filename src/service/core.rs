@@ -21,6 +21,7 @@ use crate::request::{
     Decoding, Draft, ImageForm, InferenceRequest, Judging, Limits, Priority, Violation,
 };
 use crate::scheduler::{Inferred, Job};
+use crate::shadow::Shadows;
 use crate::telemetry::Metrics;
 
 /// Larger images are decoded and encoded on the pool for blocking work, not on the threads that serve
@@ -52,6 +53,8 @@ pub struct Core {
     pub phases: Phases,
     /// Has a line for every image that was to be scored.
     pub audit: Option<AuditLog>,
+    /// Picks images for shadow versions, where there are any.
+    pub shadows: Option<Shadows>,
     /// Loads and unloads models on request, where an admin may.
     pub control: Option<Control>,
 }

@@ -23,6 +23,7 @@ pub(crate) mod sample;
 pub(crate) mod score;
 mod score_stream;
 mod scoring;
+pub(crate) mod shadow;
 
 pub use self::control::Control;
 pub use self::core::Core;

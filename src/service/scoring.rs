@@ -14,6 +14,7 @@ use crate::audit::{Answer, Verdict};
 use crate::models::Model;
 use crate::request::Draft;
 use crate::score::{Judgement, aggregate_sites, judge, sum};
+use crate::shadow::{Candidate, ImageId, Judged};
 
 /// A score, as every protocol's replies have it.
 pub(super) struct Scored {
@@ -42,7 +43,8 @@ impl Core {
         self.judge(call, model, draft, |_, scored| Ok(scored)).await
     }
 
-    /// Scores an image and makes a reply of its score, with a line of the audit log: the one way to a score.
+    /// Scores an image and makes a reply of its score, with a line of the audit log and a comparison with
+    /// shadow versions: the one way to a score.
     pub(super) async fn judge<T: Send + 'static>(
         &self,
         call: &Call,
@@ -50,13 +52,49 @@ impl Core {
         draft: Draft,
         reply: impl FnOnce(&Outcome, Scored) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let Some(log) = &self.audit else {
-            let judged = self.infer_and_judge(call, model, draft, reply).await;
-            return judged.map(|(_, reply)| reply);
+        let (line, draft) = match &self.audit {
+            None => (None, draft),
+            Some(log) => {
+                let (line, draft) = audited::begin(log, call, &model, draft).await?;
+                (Some(line), draft)
+            }
         };
-        let (line, draft) = audited::begin(log, call, &model, draft).await?;
+        let candidates = self.candidates(call, &model, &draft);
         let judged = self.infer_and_judge(call, model, draft, reply).await;
-        audited::end(line, judged)
+        if let Ok((Answer { judged, .. }, _)) = &judged
+            && let Some((_, p_value, verdict)) = *judged
+        {
+            let live = Judged {
+                p_value,
+                anomalous: verdict == Verdict::Anomalous,
+            };
+            for candidate in candidates {
+                candidate.compare_with(live);
+            }
+        }
+        match line {
+            None => judged.map(|(_, reply)| reply),
+            Some(line) => audited::end(line, judged),
+        }
+    }
+
+    /// The image of a draft, kept for shadow versions; for none where the calibration does not hold for what
+    /// the draft asks for.
+    fn candidates(&self, call: &Call, model: &Model, draft: &Draft) -> Vec<Candidate> {
+        let Some(shadows) = &self.shadows else {
+            return Vec::new();
+        };
+        let manifest = &model.manifest;
+        let asked = draft.parameters.validate(&manifest.langevin, self.limits);
+        let is_own = asked.is_ok_and(|(langevin, _)| langevin == manifest.langevin);
+        if draft.mask.is_some() || !is_own {
+            return Vec::new();
+        }
+        let id = ImageId {
+            request: Arc::clone(&call.caller().request_id),
+            item: call.item().cloned(),
+        };
+        shadows.pick(&manifest.name, manifest.version, draft, &id)
     }
 
     async fn infer_and_judge<T: Send + 'static>(

@@ -12,6 +12,7 @@ use prometheus::{
 use super::audit_metrics::AuditMetrics;
 use super::buckets::SECONDS;
 use super::model_metrics::{ModelMetrics, Registration};
+use super::shadow_metrics::{ShadowFamilies, ShadowMetrics};
 
 /// Results of a reload.
 const USED: &str = "ok";
@@ -29,6 +30,7 @@ pub struct Metrics {
     pub model_load_seconds: Histogram,
     /// Lines of the audit log.
     pub audit: AuditMetrics,
+    shadows: ShadowFamilies,
     model_load_failures: IntCounterVec,
     registry: Registry,
     drift_window: usize,
@@ -106,6 +108,7 @@ impl Metrics {
                 &["files", "result"],
             )?,
             audit: AuditMetrics::register(&registry)?,
+            shadows: ShadowFamilies::register(&registry)?,
             drift_window,
             registry: registry.clone(),
         };
@@ -135,6 +138,11 @@ impl Metrics {
         got: &SessionOptions,
     ) -> prometheus::Result<(ModelMetrics, Registration)> {
         ModelMetrics::register(&self.registry, manifest, asked, got, self.drift_window)
+    }
+
+    /// The metrics of a shadow version; its series are there from the first call on.
+    pub fn shadow_metrics(&self, model: &str, version: u64) -> ShadowMetrics {
+        self.shadows.of(model, version)
     }
 
     /// Counts an answered request; `model` is empty when it is not one that is served.

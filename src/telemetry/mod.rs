@@ -8,6 +8,7 @@ mod metrics;
 mod model_metrics;
 mod panics;
 mod settings;
+mod shadow_metrics;
 mod statistics;
 mod traces;
 
@@ -17,6 +18,7 @@ pub use metrics::Metrics;
 pub use model_metrics::{ModelMetrics, Registration};
 pub use panics::watch_panics;
 pub use settings::TelemetrySettings;
+pub use shadow_metrics::ShadowMetrics;
 pub use statistics::{Statistics, Total};
 pub use traces::continue_trace;
 

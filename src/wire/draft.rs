@@ -62,7 +62,7 @@ pub fn inpaint_draft(request: proto::InpaintRequest, completions: u32) -> Draft 
 /// The image of a request, if there is one.
 pub fn image(image: Option<proto::Image>) -> Option<Image> {
     Some(match image?.content? {
-        Content::Encoded(file) => Image::File(file),
+        Content::Encoded(file) => Image::File(file.into()),
         Content::Tensor(values) => Image::Tensor(tensor(values, IMAGE_DATA_TYPE)),
     })
 }
@@ -87,7 +87,7 @@ fn tensor(tensor: proto::Tensor, field: &'static str) -> Tensor {
     Tensor {
         data_type,
         shape: tensor.shape,
-        data: tensor.data,
+        data: tensor.data.into(),
     }
 }
 

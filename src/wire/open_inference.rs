@@ -77,7 +77,7 @@ pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Tenso
     let image = |data: &[u8]| Tensor {
         data_type: Ok(data_type),
         shape: shape.clone(),
-        data: data.to_vec(),
+        data: data.to_vec().into(),
     };
     // They are as many as came, so that one has no more.
     let image_bytes = bytes.len() / usize::try_from(count).unwrap_or(usize::MAX);

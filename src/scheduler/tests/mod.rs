@@ -265,3 +265,20 @@ fn a_size_that_cannot_be_recorded_stops_the_start() {
     };
     assert!(error.to_string().contains("cuda_graphs = false"), "{error}");
 }
+
+#[tokio::test]
+async fn there_is_room_while_a_row_is_free() {
+    let running = Running::start(policy(2));
+    assert!(running.scheduler.has_room());
+    let endless = |priority| running.submit(running.job(priority, 1, 100_000_000));
+    let first = endless(Priority::Bulk);
+    running.until_running(1).await;
+    assert!(running.scheduler.has_room());
+    let second = endless(Priority::Interactive);
+    running.until_running(2).await;
+    assert!(!running.scheduler.has_room());
+    first.abort();
+    running.until_running(1).await;
+    assert!(running.scheduler.has_room());
+    second.abort();
+}

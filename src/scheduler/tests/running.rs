@@ -141,6 +141,7 @@ pub(super) fn policy(capacity: usize) -> Policy {
         capacity,
         bulk_share: 0.25,
         buckets: Vec::new(),
+        background: false,
     }
 }
 

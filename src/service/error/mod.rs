@@ -224,7 +224,10 @@ impl From<Unfit> for ServiceError {
 
 impl From<Unknown> for ServiceError {
     fn from(mut unknown: Unknown) -> Self {
-        if let Unknown::Name { name, .. } | Unknown::Version { name, .. } = &mut unknown {
+        if let Unknown::Name { name, .. }
+        | Unknown::Version { name, .. }
+        | Unknown::OnlyShadows { name, .. } = &mut unknown
+        {
             *name = cut(name).into_owned();
         }
         Self::Unknown(unknown)

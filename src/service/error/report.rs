@@ -139,9 +139,11 @@ impl From<&ServiceError> for Report {
             ServiceError::NotFinite(_) => (Code::Internal, Reason("NOT_FINITE")),
             ServiceError::Unknown(Unknown::Ambiguous(_)) => (Code::InvalidArgument, field("model")),
             ServiceError::Unknown(Unknown::Nothing) => (Code::Unavailable, Reason("NO_MODEL")),
-            ServiceError::Unknown(Unknown::Name { name, .. } | Unknown::Version { name, .. }) => {
-                (Code::NotFound, Cause::Model(name.clone()))
-            }
+            ServiceError::Unknown(
+                Unknown::Name { name, .. }
+                | Unknown::Version { name, .. }
+                | Unknown::OnlyShadows { name, .. },
+            ) => (Code::NotFound, Cause::Model(name.clone())),
             ServiceError::Refused(refusal) => {
                 let (code, reason, after) = refused(*refusal);
                 retry_after = after;
