@@ -6,6 +6,7 @@
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
 //! * [`representation`]: what x is made of;
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
+//! * [`tensorboard`]: event files of a fit;
 //! * [`tasks`]: reconstructions, completions and recovered images;
 //! * [`reproduction`]: the commands that repeat the paper's experiments;
 //! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
@@ -28,4 +29,5 @@ pub mod reproduction;
 pub mod settings;
 pub mod stop;
 pub mod tasks;
+pub mod tensorboard;
 pub mod waiting;

@@ -9,6 +9,7 @@ use lfbm_console::{one_line, print_line};
 use tch::Device;
 
 use super::checkpoints::{Checkpoints, check_place};
+use super::fit_events::FitEvents;
 use super::fitted::{split_of_the_fit, tell_copies, warn_of_leak};
 use super::guarantee;
 use super::learn::{learn, visible};
@@ -64,6 +65,9 @@ pub struct FitArgs {
     /// Continue from the checkpoint
     #[arg(long)]
     resume: bool,
+    /// A folder that gets an event file for TensorBoard: losses, gradients, speed and pictures
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     #[command(flatten)]
     changed: ChangedDataArg,
     /// Replace an existing bundle or checkpoint
@@ -160,6 +164,12 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         checkpoints.resumed(learner.iteration());
     }
     checkpoints.try_room(&mut learner)?;
+    let mut events = FitEvents::open(
+        args.tensorboard.as_deref(),
+        &args.out,
+        learner.iteration(),
+        batch_size,
+    )?;
     let fitted = &parts.train;
     let most = run.settings.learning.sites;
     let x = x_of(&representation, &image, &dataset, fitted, most)?.to_device(device);
@@ -170,6 +180,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         &x,
         masks.as_ref(),
         &mut checkpoints,
+        &mut events,
         &args.out,
     )?;
     let bundle = export(
@@ -189,6 +200,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         let kept = checkpoints.kept(total, total, &args.out);
         anyhow!("{}; {kept}", one_line(error.as_ref()))
     })?;
+    events.calibration(total, &bundle.manifest().calibration);
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
 }

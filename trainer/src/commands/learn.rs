@@ -7,6 +7,7 @@ use anyhow::bail;
 use tch::{Kind, Tensor};
 
 use super::checkpoints::Checkpoints;
+use super::fit_events::FitEvents;
 use super::progress::FitProgress;
 use crate::data::Dataset;
 use crate::export::Run;
@@ -31,6 +32,7 @@ pub(super) fn learn(
     x: &Tensor,
     masks: Option<&Tensor>,
     checkpoints: &mut Checkpoints,
+    events: &mut FitEvents,
     out: &Path,
 ) -> anyhow::Result<()> {
     let device = x.device();
@@ -70,11 +72,15 @@ pub(super) fn learn(
         error.observe(&losses, learner.sigma());
         progress.iteration(done, &losses);
         let stopped = stop::requested();
+        events.iteration(learner, &losses, stopped.is_some() || done == total);
         if stopped.is_some() || done == total || done.is_multiple_of(settings.run.checkpoint_every)
         {
             run.seconds = before + started.elapsed().as_secs_f64();
             checkpoints.save(learner, run);
             stop::keep(checkpoints.kept(done, total, out));
+            if run.representation.is_whole_image() {
+                events.reconstructions(learner, &run.image, x, masks);
+            }
         }
         if let Some(stopped) = stopped {
             bail!(stopped);

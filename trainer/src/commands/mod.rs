@@ -8,6 +8,7 @@ pub(crate) mod evaluation_report;
 pub mod export;
 pub mod extend;
 pub mod fit;
+mod fit_events;
 pub(crate) mod fitted;
 mod guarantee;
 pub mod import;

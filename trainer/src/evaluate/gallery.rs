@@ -53,6 +53,19 @@ pub fn draw_reconstructions(
     images: &[f32],
     reconstructions: &[f32],
 ) -> anyhow::Result<()> {
+    let page = reconstructions_page(spec, images, reconstructions)?;
+    Ok(write_png(path, page)?)
+}
+
+/// The picture of [`draw_reconstructions`].
+///
+/// # Errors
+/// When there is no image.
+pub fn reconstructions_page(
+    spec: &ImageSpec,
+    images: &[f32],
+    reconstructions: &[f32],
+) -> anyhow::Result<RgbImage> {
     let columns = images.len() / spec.pixels();
     let pairs = || {
         images
@@ -63,7 +76,7 @@ pub fn draw_reconstructions(
     let outputs = pairs().map(|(_, output)| tile(spec, &shown(spec, output)));
     let residuals = pairs().map(|(image, output)| heat(spec, image, output));
     let tiles: Vec<_> = inputs.chain(outputs).chain(residuals).collect();
-    grid_of_tiles(path, &tiles, columns)
+    page_of_tiles(&tiles, columns)
 }
 
 /// Intensities of x, brightened so that the brightest is 1: contrast normalisation dims images.
@@ -103,6 +116,10 @@ fn heat(spec: &ImageSpec, image: &[f32], output: &[f32]) -> RgbImage {
 }
 
 pub(super) fn grid_of_tiles(path: &Path, tiles: &[RgbImage], columns: usize) -> anyhow::Result<()> {
+    Ok(write_png(path, page_of_tiles(tiles, columns)?)?)
+}
+
+fn page_of_tiles(tiles: &[RgbImage], columns: usize) -> anyhow::Result<RgbImage> {
     let (width, height) = tiles.first().context("no image to draw")?.dimensions();
     let scale = SMALLEST_WIDTH.div_ceil(width.max(1)).max(1);
     let (width, height) = (width * scale, height * scale);
@@ -119,6 +136,5 @@ pub(super) fn grid_of_tiles(path: &Path, tiles: &[RgbImage], columns: usize) -> 
         let (x, y) = (GAP + column * (width + GAP), GAP + row * (height + GAP));
         image::imageops::replace(&mut page, &large, x.into(), y.into());
     }
-    write_png(path, page)?;
-    Ok(())
+    Ok(page)
 }

@@ -2,7 +2,7 @@
 //! Algorithm 1 of the paper; as a VAE it maximises the evidence lower bound, Eq. 24.
 
 use lfbm_model::ModelError;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::adaptation::{Adaptation, AdaptationSpec};
 use super::inference::{Inference, InferenceSpec};
@@ -128,6 +128,15 @@ impl Learner {
             self.iteration += 1;
         }
         losses
+    }
+
+    /// What the generator makes of the latents that are inferred of the observation, as large as its x.
+    /// Later iterations are as if it had not been called.
+    pub fn reconstruct(&self, seen: &Observation) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        random::seed_torch(self.seed, random::Purpose::Noise, self.iteration);
+        let (z, _) = self.inference.infer(&self.model, seen, self.latent);
+        self.model.generator.forward(&z)
     }
 
     /// Infers latents and updates the networks on them, the generator only if asked.
