@@ -4,8 +4,8 @@
 
 use anyhow::Context;
 use clap::ArgMatches;
-use lfbm_console::environment::execute_with;
-use lfbm_console::one_line;
+use lfbm_process::environment::execute_with;
+use lfbm_process::one_line;
 use lfbm_runtime::NO_TELEMETRY;
 use lfbm_server::config::Config;
 use lfbm_server::server::Server;

@@ -6,7 +6,7 @@ use std::pin::pin;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use futures_util::{Stream, StreamExt, stream};
-use lfbm_console::one_line;
+use lfbm_process::one_line;
 use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_wire::{Image, Priority, Tensor};
 use tonic::{Response, Status};

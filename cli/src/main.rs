@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use lfbm_console::one_line;
+use lfbm_process::one_line;
 
 use self::connection::{ConnectionArgs, Connector};
 use self::stop::Stop;

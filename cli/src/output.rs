@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Row, Table, presets};
-pub(crate) use lfbm_console::print_line;
+pub(crate) use lfbm_process::print_line;
 
 use crate::inputs::STDIN;
 

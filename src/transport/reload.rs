@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use lfbm_console::one_line;
+use lfbm_process::one_line;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 

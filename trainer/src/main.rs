@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
-use lfbm_console::environment::execute_with;
-use lfbm_console::one_line;
+use lfbm_process::environment::execute_with;
+use lfbm_process::one_line;
 use lfbm_runtime::NO_TELEMETRY;
 use lfbm_trainer::commands::ProductCommand;
 use lfbm_trainer::reproduction::ReproductionCommand;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use lfbm_console::one_line;
+use lfbm_process::one_line;
 use lfbm_wire::ScoreResponse;
 use serde_json::{Map, Value};
 use tonic::{Code, Status};

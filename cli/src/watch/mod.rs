@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{StreamExt, stream};
-use lfbm_console::one_line;
+use lfbm_process::one_line;
 use lfbm_wire::GetModelRequest;
 use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use tonic::{Code, Status};

@@ -10,7 +10,7 @@ use crate::error::{LIBRARY_VARIABLE, RuntimeError};
 /// The variable that keeps ONNX Runtime from sending telemetry, and its value: whatever the library is
 /// told later, it asks for the address of its maker's server and leaves files in the temporary folder.
 /// It is read when the library is loaded; programs set it with
-/// `lfbm_console::environment::execute_with`.
+/// `lfbm_process::environment::execute_with`.
 pub const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
 const FILE_NAME: &str = "libonnxruntime.so";

@@ -6,8 +6,8 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::{Bundle, StagedBundle};
-use lfbm_console::print_line;
 use lfbm_detector::Calibration;
+use lfbm_process::print_line;
 use lfbm_runtime::Runtime;
 
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use lfbm_console::one_line;
+use lfbm_process::one_line;
 
 use crate::data::Identity;
 use crate::export::Run;

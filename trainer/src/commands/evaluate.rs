@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
-use lfbm_console::print_line;
+use lfbm_process::print_line;
 use lfbm_runtime::{Inference, Precision, Runtime, SessionOptions};
 
 use super::evaluation_report::{Row, draw_pictures, flagged, scores_csv, summary, table};

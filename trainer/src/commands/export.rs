@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use clap::Args;
 use lfbm_bundle::check_out;
-use lfbm_console::print_line;
+use lfbm_process::print_line;
 use tch::Device;
 
 use super::fit::new_learner;

@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use lfbm_bundle::manifest::{CalibrationSummary, Manifest};
 use lfbm_bundle::{Bundle, StagedBundle};
-use lfbm_console::print_line;
 use lfbm_detector::Comparison;
+use lfbm_process::print_line;
 use lfbm_runtime::Runtime;
 
 use super::fitted::{extension_of, identity_of};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use lfbm_bundle::check_out;
-use lfbm_console::{one_line, print_line};
+use lfbm_process::{one_line, print_line};
 use tch::Device;
 
 use super::checkpoints::{Checkpoints, check_place};

@@ -6,8 +6,8 @@ use anyhow::Context;
 use clap::Args;
 use lfbm_bundle::manifest::{Classes, PriorKind};
 use lfbm_bundle::{BundleSpec, StagedBundle, check_out};
-use lfbm_console::print_line;
 use lfbm_model::{ModelFiles, RepresentationSpec, imported_graphs, posterior_graph};
+use lfbm_process::print_line;
 use lfbm_runtime::Runtime;
 
 use super::fitted::{check_size, tell_copies};

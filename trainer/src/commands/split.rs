@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Args;
 use lfbm_atomic_files::write_whole;
-use lfbm_console::print_line;
+use lfbm_process::print_line;
 
 use crate::data::{Dataset, Groups, Part, SkipDamagedArg, normal_images};
 use crate::output::prepare_file;

@@ -228,5 +228,5 @@ impl DataArgs {
 
 /// The folder that the environment names; an empty variable counts as unset.
 pub(super) fn data_dir_variable() -> Option<PathBuf> {
-    lfbm_console::environment::variable("LFBM_DATA_DIR").map(Into::into)
+    lfbm_process::environment::variable("LFBM_DATA_DIR").map(Into::into)
 }

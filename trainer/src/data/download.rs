@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use lfbm_atomic_files::write_whole;
-use lfbm_console::environment::variable;
+use lfbm_process::environment::variable;
 use sha2::{Digest, Sha256};
 
 use super::DataError;

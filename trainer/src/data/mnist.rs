@@ -63,7 +63,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
 fn cache() -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     // An empty one counts as none, as its specification says.
-    let cache = lfbm_console::environment::variable("XDG_CACHE_HOME")
+    let cache = lfbm_process::environment::variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(home)?;
     Some(cache.join("lfbm/mnist"))

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use lfbm_bundle::manifest::{ImageSpec, NetworkRecord, RepresentationKind};
-use lfbm_console::environment;
 use lfbm_model::{
     FeatureGrid, NetworkFeatures, Normalization, Orientations, Representation, efficientnet_lite0,
     features_graph, imported_network, read_checkpoint,
 };
 use lfbm_onnx::Graph;
+use lfbm_process::environment;
 use sha2::{Digest, Sha256};
 
 use crate::settings::{RepresentationName, RepresentationSettings};

@@ -1,7 +1,7 @@
 //! `trainer baselines`.
 
 use clap::Args;
-use lfbm_console::print_line;
+use lfbm_process::print_line;
 
 use crate::commands::evaluation_report::table;
 use crate::data::{CalibrationCount, ClassArgs, DataArgs, split};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lfbm_bundle::Bundle;
-use lfbm_console::print_line;
+use lfbm_process::print_line;
 use lfbm_runtime::{Runtime, SCORE_SEED, Sampler, SessionOptions};
 use serde_json::json;
 

@@ -6,8 +6,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::{ChainStart, ImageSpec, Langevin, Manifest, PriorKind};
-use lfbm_console::print_line;
 use lfbm_model::pixels;
+use lfbm_process::print_line;
 use lfbm_runtime::{Inference, Runtime, SCORE_SEED, SessionOptions};
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use lfbm_bundle::Bundle;
-use lfbm_console::print_line;
+use lfbm_process::print_line;
 use serde_json::Value;
 
 use super::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};

@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use lfbm_console::{one_line, print_line};
+use lfbm_process::{one_line, print_line};
 
 use super::{Cell, CellResult, Sweep, draw_vary, table};
 use crate::output::prepare_folder;

@@ -1,4 +1,5 @@
-//! What programs print, and what they read from their environment.
+//! What the programs of this workspace share as processes: lines that they print, the words of errors, variables of
+//! their environment.
 #![forbid(unsafe_code)]
 
 pub mod environment;
