@@ -1,6 +1,6 @@
 //! One call an image, several at once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 
 use anyhow::{Context, ensure};
@@ -13,7 +13,7 @@ use tonic::{Response, Status};
 
 use crate::connection::{Connection, Connector};
 use crate::inference::InferenceArgs;
-use crate::inputs::{InputArgs, encoded, read_file};
+use crate::inputs::{Images, InputArgs, encoded};
 use crate::mask::{MaskArgs, Masks};
 use crate::status::{failure, retry};
 use crate::stop::Stop;
@@ -58,7 +58,7 @@ pub(crate) struct Calls {
     pub(crate) client: AnomalyDetectorClient<Connection>,
     pub(crate) priority: Priority,
     masks: Masks,
-    pub(crate) images: Vec<PathBuf>,
+    pub(crate) images: Images,
     /// Calls in flight at once.
     pub(crate) at_once: usize,
     retry: u32,
@@ -98,7 +98,7 @@ impl ImageArgs {
         stop: &Stop,
     ) -> anyhow::Result<Calls> {
         let connect = async {
-            let images = self.input.find()?;
+            let images = self.input.find().await?;
             self.connect(connector, stop, Some(images)).await
         };
         stop.or(connect).await
@@ -118,9 +118,11 @@ impl ImageArgs {
         &self,
         connector: &Connector,
         stop: &Stop,
-        images: Option<Vec<PathBuf>>,
+        images: Option<Images>,
     ) -> anyhow::Result<Calls> {
-        let count = images.as_ref().map_or(usize::MAX, Vec::len);
+        let count = images
+            .as_ref()
+            .map_or(usize::MAX, |images| images.names.len());
         Ok(Calls {
             masks: self.call.masks()?,
             client: connector.detector().await?,
@@ -145,8 +147,8 @@ pub(crate) struct Tally {
 
 impl Calls {
     /// An image and its mask.
-    pub(crate) fn read(&self, path: &Path) -> anyhow::Result<(Image, Option<Tensor>)> {
-        self.with_mask(read_file(path)?)
+    pub(crate) async fn read(&self, name: &Path) -> anyhow::Result<(Image, Option<Tensor>)> {
+        self.with_mask(self.images.read(name).await?)
     }
 
     /// The image in a file, and its mask.
@@ -171,7 +173,7 @@ impl Calls {
         ask: impl AsyncFn(&'a Path) -> anyhow::Result<T>,
         mut take: impl FnMut(&'a Path, T) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let images = &self.images;
+        let images = &self.images.names;
         let name = |image: &&Path| image.display().to_string();
         let tally = if let [image] = &images[..] {
             let answered = tokio::select! {

@@ -51,10 +51,10 @@ pub(crate) async fn run(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let calls = args.images.prepare(connector, stop).await?;
-    args.out.keep_apart(&calls.images)?;
+    args.out.keep_apart(&calls.images.names)?;
     let inference = &args.images.call.inference;
     let ask = async |image: &Path| {
-        let (image, mask) = calls.read(image)?;
+        let (image, mask) = calls.read(image).await?;
         let request = ExplainRequest {
             model: inference.model.clone(),
             version: inference.model_version,

@@ -11,11 +11,14 @@ use lfbm_images::folder::{self, LeftOut};
 use lfbm_wire::Image;
 use lfbm_wire::image::Content;
 
+use crate::objects::{Buckets, url};
+
 pub(crate) const STDIN: &str = "-";
 
 #[derive(Args)]
 pub(crate) struct InputArgs {
-    /// Image files, folders of them with all below, or - for an image on standard input
+    /// Image files, folders of them with all below, or - for an image on standard input; in object
+    /// storage s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY, with / at the end for all below
     #[arg(required_unless_present = "files_from")]
     images: Vec<PathBuf>,
     /// A file that lists images, or - for standard input; one a line, or ended by NUL
@@ -25,8 +28,8 @@ pub(crate) struct InputArgs {
 
 impl InputArgs {
     /// The images that the arguments name.
-    pub(crate) fn find(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let mut images = find_images(&self.images)?;
+    pub(crate) async fn find(&self) -> anyhow::Result<Images> {
+        let mut named = self.images.clone();
         if let Some(list) = &self.files_from {
             let name = list.display();
             let listed = listed(&read(list).with_context(|| name.to_string())?);
@@ -34,9 +37,9 @@ impl InputArgs {
                 !listed.is_empty(),
                 "--files-from {name}: expected images, got none"
             );
-            images.extend(find_images(&listed)?);
+            named.extend(listed);
         }
-        Ok(images)
+        Images::find(&named).await
     }
 }
 
@@ -54,40 +57,57 @@ fn listed(list: &[u8]) -> Vec<PathBuf> {
     names.map(|name| OsStr::from_bytes(name).into()).collect()
 }
 
-/// Files as they are named; folders as the images in them, by name. A file that cannot be read is
-/// included and fails by itself; other files of a folder are reported as left out.
-pub(crate) fn find_images(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut images = Vec::new();
-    let mut left_out = LeftOut::default();
-    for path in named {
-        if !path.is_dir() {
-            images.push(path.clone());
-            continue;
-        }
-        let found = folder::find(path).with_context(|| path.display().to_string())?;
-        if found.images.is_empty() {
-            let said = if found.left_out.is_empty() {
-                String::new()
-            } else {
-                format!(" ({})", found.left_out)
-            };
-            bail!(
-                "{}: expected images in this folder, found none{said}",
-                path.display()
-            );
-        }
-        images.extend(found.images);
-        left_out.merge(found.left_out);
-    }
-    if !left_out.is_empty() {
-        eprintln!("lfbm: {left_out}");
-    }
-    Ok(images)
+/// Images by name, wherever they are.
+#[derive(Default)]
+pub(crate) struct Images {
+    pub(crate) names: Vec<PathBuf>,
+    buckets: Buckets,
 }
 
-/// The image in a file, or on standard input.
-pub(crate) fn read_image(path: &Path) -> std::io::Result<Image> {
-    read_file(path).map(encoded)
+impl Images {
+    /// Files and objects as they are named; folders and prefixes as the images in them, by name. A file that cannot
+    /// be read is included and fails by itself; what else is there is reported as left out.
+    pub(crate) async fn find(named: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut images = Self::default();
+        let mut left_out = LeftOut::default();
+        for path in named {
+            let found = match url(path) {
+                Some(url) => images.buckets.find(url, &mut left_out).await?,
+                None if path.is_dir() => find_in_folder(path, &mut left_out)?,
+                None => vec![path.clone()],
+            };
+            images.names.extend(found);
+        }
+        if !left_out.is_empty() {
+            eprintln!("lfbm: {left_out}");
+        }
+        Ok(images)
+    }
+
+    /// The bytes of an image file of one of the names.
+    pub(crate) async fn read(&self, name: &Path) -> anyhow::Result<Vec<u8>> {
+        match url(name) {
+            Some(url) => self.buckets.read(url).await,
+            None => Ok(read_file(name)?),
+        }
+    }
+}
+
+fn find_in_folder(folder: &Path, left_out: &mut LeftOut) -> anyhow::Result<Vec<PathBuf>> {
+    let found = folder::find(folder).with_context(|| folder.display().to_string())?;
+    if found.images.is_empty() {
+        let said = if found.left_out.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", found.left_out)
+        };
+        bail!(
+            "{}: expected images in this folder, found none{said}",
+            folder.display()
+        );
+    }
+    left_out.merge(found.left_out);
+    Ok(found.images)
 }
 
 /// The image in a file.

@@ -15,6 +15,7 @@ mod local;
 mod mask;
 mod models;
 mod nearest;
+mod objects;
 mod output;
 mod pinned;
 mod sample;

@@ -11,6 +11,7 @@ use comfy_table::{CellAlignment, Row, Table, presets};
 pub(crate) use lfbm_process::print_line;
 
 use crate::inputs::STDIN;
+use crate::objects::url;
 
 /// An empty table, some of whose columns hold numbers.
 pub(crate) fn new_table(header: impl Into<Row>, numbers: Range<usize>) -> Table {
@@ -36,7 +37,7 @@ pub(crate) fn print_table(table: &Table) -> anyhow::Result<()> {
 /// Where images go that the server made of others.
 #[derive(Args)]
 pub(crate) struct OutArgs {
-    /// The folder for the images that are made; next to the originals when absent
+    /// The folder for the images that are made; next to the originals when absent, which must be files then
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -55,8 +56,15 @@ impl OutArgs {
         Ok(path)
     }
 
-    /// Makes sure that what is made of one image does not replace what is made of another.
+    /// Makes sure that what is made of each image has a place of its own on this machine.
     pub(crate) fn keep_apart(&self, originals: &[PathBuf]) -> anyhow::Result<()> {
+        let mut objects = originals.iter().filter(|original| url(original).is_some());
+        if let (None, Some(object)) = (&self.out, objects.next()) {
+            bail!(
+                "{}: expected --out with a folder for what is made of it",
+                object.display()
+            );
+        }
         let mut seen = HashMap::new();
         for original in originals {
             if let Some(other) = seen.insert(self.path(original, ""), original) {

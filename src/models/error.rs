@@ -1,7 +1,9 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lfbm_bundle::BundleError;
 use lfbm_detector::RateError;
+use lfbm_mirror::MirrorError;
 use lfbm_runtime::RuntimeError;
 
 use crate::scheduler::StartError;
@@ -70,6 +72,9 @@ pub enum LoadError {
         /// Why not.
         error: RateError,
     },
+    /// It cannot be had from object storage, or the cache cannot be used.
+    #[error(transparent)]
+    Mirror(Arc<MirrorError>),
     /// The model's metrics cannot be shown.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -77,7 +82,7 @@ pub enum LoadError {
 
 impl LoadError {
     /// All that [`Self::reason`] can say.
-    pub(super) const REASONS: [&str; 8] = [
+    pub(super) const REASONS: [&str; 9] = [
         "bundle",
         "runtime",
         "io",
@@ -86,6 +91,7 @@ impl LoadError {
         "unsettled",
         "rate",
         "metrics",
+        "storage",
     ];
 
     /// What to call it in a label.
@@ -99,6 +105,7 @@ impl LoadError {
             unsettled,
             rate,
             metrics,
+            storage,
         ] = Self::REASONS;
         match self {
             Self::Bundle(_) | Self::NoBundle(_) => bundle,
@@ -109,6 +116,13 @@ impl LoadError {
             Self::Unsettled(_) => unsettled,
             Self::FalseAlarmRate { .. } => rate,
             Self::Metrics(_) => metrics,
+            Self::Mirror(_) => storage,
         }
+    }
+}
+
+impl From<MirrorError> for LoadError {
+    fn from(error: MirrorError) -> Self {
+        Self::Mirror(Arc::new(error))
     }
 }

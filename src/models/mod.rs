@@ -1,10 +1,11 @@
-//! The models that are served: found on disk, loaded, switched in and withdrawn while the server
-//! runs.
+//! The models that are served: found on disk or in object storage, loaded, switched in and withdrawn while the
+//! server runs.
 
 mod catalog;
 mod discovery;
 mod error;
 mod loader;
+mod places;
 mod registry;
 mod serving;
 mod settings;
@@ -14,6 +15,7 @@ mod watcher;
 pub use catalog::{Catalog, Refused, Unknown};
 pub use error::LoadError;
 pub use loader::{DeviceFallback, Loader};
+pub use places::{Places, Sources, Storage};
 pub use serving::{LoadRefused, Models};
 pub use settings::ModelSettings;
 pub use unloaded::Unloaded;

@@ -9,6 +9,7 @@ use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
 
 use super::discovery::{self, Fingerprint};
+use super::places::{Folder, Unreached};
 use super::unloaded::{Unloaded, UnloadedModels};
 use super::{Catalog, LoadError, Loader, Model, Refused};
 use crate::telemetry::Registration;
@@ -37,7 +38,9 @@ pub(super) struct Refusal {
 }
 
 pub(super) struct Registry {
-    places: Vec<PathBuf>,
+    places: Vec<Folder>,
+    /// Bundles and places in object storage that could not be had at the last poll.
+    unreached: BTreeSet<PathBuf>,
     pub(super) loader: Loader,
     pub(super) served: BTreeMap<(String, u64), Served>,
     pub(super) refused: BTreeMap<PathBuf, Refusal>,
@@ -50,9 +53,10 @@ pub(super) struct Registry {
 
 impl Registry {
     /// Of the bundles at `places`, none of which is known yet.
-    pub(super) fn new(places: &[PathBuf], loader: Loader) -> Self {
+    pub(super) fn new(places: Vec<Folder>, loader: Loader) -> Self {
         Self {
-            places: places.to_vec(),
+            places,
+            unreached: BTreeSet::new(),
             loader,
             served: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -109,29 +113,50 @@ impl Registry {
         Catalog::new(models, refused.collect(), self.unloaded.list(), shadows)
     }
 
+    /// Whether a bundle is itself what the settings name.
+    pub(super) fn is_place(&self, bundle: &Path) -> bool {
+        self.places.iter().any(|place| place.path == bundle)
+    }
+
+    /// Refuses what could not be had from object storage, and nothing else there; the first error.
+    pub(super) fn refuse_unreached(&mut self, unreached: Unreached) -> Option<LoadError> {
+        let paths = unreached.iter().map(|(path, _)| path.clone()).collect();
+        for path in std::mem::replace(&mut self.unreached, paths) {
+            if !self.unreached.contains(&path) {
+                self.refused.remove(&path);
+            }
+        }
+        for (path, error) in &unreached {
+            self.refuse(path, None, error);
+        }
+        unreached.into_iter().map(|(_, error)| error).next()
+    }
+
     /// The bundles found at the start, and the first error.
     pub(super) fn find_first(&mut self) -> (Found, Option<LoadError>) {
         let (mut found, mut unseen, mut first_error) = (Found::new(), BTreeMap::new(), None);
-        for place in self.places.clone() {
-            let error = match discovery::find(&place) {
+        for Folder { path, name } in self.places.clone() {
+            let error = match discovery::find(&path) {
                 Ok(there) => {
                     let is_empty = there.bundles.is_empty();
                     found.extend(there.bundles);
                     unseen.extend(there.unseen);
-                    is_empty.then(|| LoadError::NoBundle(place.clone()))
+                    is_empty.then(|| LoadError::NoBundle(name.clone()))
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    Some(LoadError::NoBundle(place.clone()))
+                    Some(LoadError::NoBundle(name.clone()))
                 }
                 Err(source) => {
-                    let path = place.clone();
-                    let error = LoadError::Io { path, source };
-                    self.refuse(&place, None, &error);
+                    let error = LoadError::Io {
+                        path: path.clone(),
+                        source,
+                    };
+                    self.refuse(&path, None, &error);
                     Some(error)
                 }
             };
             if let Some(LoadError::NoBundle(_)) = &error {
-                tracing::warn!(place = %place.display(), "no bundle here yet; others are served");
+                tracing::warn!(place = %name.display(), "no bundle here yet; others are served");
             }
             first_error = first_error.or(error);
         }
@@ -142,18 +167,21 @@ impl Registry {
     /// The bundles found. A bundle that is served from a folder that cannot be read counts as found.
     pub(super) fn find(&mut self) -> Found {
         let (mut found, mut unseen) = (Found::new(), BTreeMap::new());
-        for place in self.places.clone() {
-            match discovery::find(&place) {
+        for Folder { path, .. } in self.places.clone() {
+            match discovery::find(&path) {
                 Ok(there) => {
-                    self.refused.remove(&place);
+                    self.refused.remove(&path);
                     found.extend(there.bundles);
                     unseen.extend(there.unseen);
                 }
                 // Also of one that is gone: a volume that is not there withdraws nothing.
                 Err(source) => {
-                    found.extend(self.served_below(&place));
-                    let path = place.clone();
-                    self.refuse(&place, None, &LoadError::Io { path, source });
+                    found.extend(self.served_below(&path));
+                    let error = LoadError::Io {
+                        path: path.clone(),
+                        source,
+                    };
+                    self.refuse(&path, None, &error);
                 }
             }
         }
@@ -289,12 +317,16 @@ impl Registry {
         self.drop_served(|served| served.is_gone(found));
         if self.served.len() < before {
             // A refused bundle may have waited for this one to go.
-            self.refused.clear();
+            let unreached = &self.unreached;
+            self.refused.retain(|path, _| unreached.contains(path));
         }
         self.unloaded.keep(|bundle| found.contains_key(bundle));
-        let places = &self.places;
-        self.refused
-            .retain(|path, _| found.contains_key(path) || places.contains(path));
+        let (places, unreached) = (&self.places, &self.unreached);
+        self.refused.retain(|path, _| {
+            found.contains_key(path)
+                || unreached.contains(path)
+                || places.iter().any(|place| place.path == *path)
+        });
     }
 
     /// Withdraws a model, and leaves its bundles alone.

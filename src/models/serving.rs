@@ -1,14 +1,14 @@
-//! Keeps what is served in step with what is on disk.
+//! Keeps what is served in step with what is on disk and in object storage.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::places::{Mirrors, Unreached};
 use super::registry::{Registry, is_named};
-use super::{Catalog, LoadError, Loader, Model, Unknown};
+use super::{Catalog, LoadError, Loader, Model, Places, Unknown};
 use crate::shutdown::Stop;
 
 /// A bundle that is replaced is away for a moment between two renames; one that is away for longer
@@ -32,6 +32,8 @@ pub struct Models {
     catalog: watch::Sender<Arc<Catalog>>,
     /// What polls compare with; one poll at a time locks it.
     registry: Mutex<Registry>,
+    /// Locked while bundles are downloaded, which may take long.
+    mirrors: Mutex<Mirrors>,
 }
 
 impl Models {
@@ -41,18 +43,21 @@ impl Models {
     ///
     /// # Errors
     /// When a place is itself a bundle that cannot be served, or no bundle can be.
-    pub fn load(places: &[PathBuf], loader: Loader, stop: &Stop) -> Result<Self, LoadError> {
+    pub fn load(places: Places, loader: Loader, stop: &Stop) -> Result<Self, LoadError> {
         for reason in LoadError::REASONS {
             loader.metrics.expect_refused_models(reason);
         }
-        let mut registry = Registry::new(places, loader);
-        let (found, mut first_error) = registry.find_first();
+        let mut mirrors = places.mirrors;
+        let mut registry = Registry::new(places.folders, loader);
+        let unreached = registry.refuse_unreached(mirrors.sync(true, stop));
+        let (found, not_found) = registry.find_first();
+        let mut first_error = unreached.or(not_found);
         for (bundle, fingerprint) in &found {
             if stop.came() {
                 break;
             }
             if let Err(error) = registry.take(bundle, fingerprint, &found) {
-                if places.contains(bundle) {
+                if registry.is_place(bundle) {
                     return Err(error);
                 }
                 // One that changed is for the next poll.
@@ -70,6 +75,7 @@ impl Models {
         Ok(Self {
             catalog: watch::Sender::new(Arc::new(registry.catalog())),
             registry: Mutex::new(registry),
+            mirrors: Mutex::new(mirrors),
         })
     }
 
@@ -117,7 +123,7 @@ impl Models {
             registry.unloaded.remove(name);
             registry.refused.retain(|bundle, _| !is_named(bundle, name));
         }
-        self.poll(false, stop);
+        self.take(self.download(true, stop), false, stop);
         let catalog = self.catalog();
         let mut refused = catalog.refused().iter();
         match is_served(&catalog, name) {
@@ -129,14 +135,27 @@ impl Models {
         }
     }
 
-    /// Loads what is new on disk, then withdraws what is gone; blocks until both are done. What
-    /// cannot be served is refused, once for every change of it, or again if `retry`. Does no more
-    /// once `stop` came.
+    /// Downloads and loads what is new, then withdraws what is gone; blocks until that is done, so it belongs
+    /// on a thread that may block. What cannot be served is refused, once for every change of it, or again if
+    /// `retry`. Does no more once `stop` came.
     pub fn poll(&self, retry: bool, stop: &Stop) {
+        self.take(self.download(retry, stop), retry, stop);
+    }
+
+    /// Brings mirrors in step with object storage. Meanwhile the registry is free, and so are requests that load
+    /// or unload a model.
+    fn download(&self, retry: bool, stop: &Stop) -> Unreached {
+        let mut mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+        mirrors.sync(retry, stop)
+    }
+
+    /// Brings what is served in step with what is on disk.
+    fn take(&self, unreached: Unreached, retry: bool, stop: &Stop) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         if retry {
             registry.refused.clear();
         }
+        registry.refuse_unreached(unreached);
         let mut found = registry.find();
         if registry
             .served

@@ -1,20 +1,33 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
+use lfbm_object_storage::Place;
 use lfbm_runtime::{Device, Precision, SessionOptions};
 use lfbm_settings::{Group, SettingsError};
 use serde::{Deserialize, Serialize};
 
-use super::DeviceFallback;
+use super::{DeviceFallback, Sources, Storage};
 
 /// Which models are served, and how they run.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Models")]
 pub struct ModelSettings {
-    /// A bundle, or a folder of bundles; may be given several times
+    /// A bundle, or a folder of bundles; either may be in object storage: s3://BUCKET/PREFIX,
+    /// gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; may be given several times
     #[arg(long, env = "LFBM_BUNDLE", value_delimiter = ',')]
     #[serde(default)]
     pub bundle: Vec<PathBuf>,
+    /// A folder, of this server alone, that keeps bundles from object storage
+    #[arg(long, env = "LFBM_BUNDLE_CACHE_DIR", value_name = "DIR")]
+    pub bundle_cache_dir: Option<PathBuf>,
+    /// Bytes that bundle_cache_dir may hold; while a bundle is replaced, both are there
+    #[arg(
+        long,
+        env = "LFBM_BUNDLE_CACHE_BYTES",
+        default_value_t = 8 << 30,
+        hide_short_help = true
+    )]
+    pub bundle_cache_bytes: u64,
     /// cpu, cuda[:N] or tensorrt[:N]
     #[arg(long, env = "LFBM_DEVICE", default_value_t = Device::Cpu)]
     #[serde(with = "lfbm_settings::text")]
@@ -48,7 +61,7 @@ pub struct ModelSettings {
     /// otherwise; a model whose calibration cannot tell it is refused [default: each model's own]
     #[arg(long, env = "LFBM_FALSE_ALARM_RATE")]
     pub false_alarm_rate: Option<f64>,
-    /// How often bundle folders are rescanned; 0 for SIGHUP only
+    /// How often bundle folders and object storage are looked through; 0 for SIGHUP only
     #[arg(long, env = "LFBM_MODEL_POLL_S", default_value_t = 10)]
     pub model_poll_s: u64,
 }
@@ -56,11 +69,13 @@ pub struct ModelSettings {
 impl Group for ModelSettings {}
 
 impl ModelSettings {
-    /// Whether the device has what is asked of it, and the false-alarm rate is one.
+    /// Whether bundles can be looked for, the device has what is asked of it, and the false-alarm rate is one.
     ///
     /// # Errors
-    /// When it has another precision, or no CUDA graphs, or the rate is no share.
+    /// Those of [`Self::sources`]; when the device has another precision, or no CUDA graphs, or the rate is no
+    /// share.
     pub fn check(&self) -> Result<(), SettingsError> {
+        self.sources()?;
         if let Some(rate) = self.false_alarm_rate
             && !(rate > 0.0 && rate < 1.0)
         {
@@ -89,6 +104,45 @@ impl ModelSettings {
             return refuse("cuda_graphs", true.to_string(), expected);
         }
         Ok(())
+    }
+
+    /// Where bundles are looked for.
+    ///
+    /// # Errors
+    /// When a URL names nothing in object storage, or there is no folder for what does.
+    pub fn sources(&self) -> Result<Sources, SettingsError> {
+        let (mut folders, mut places) = (Vec::new(), Vec::new());
+        for bundle in &self.bundle {
+            match bundle.to_str().filter(|text| Place::is_url(text)) {
+                None => folders.push(bundle.clone()),
+                Some(url) => places.push(url.parse::<Place>().map_err(|error| {
+                    let expected =
+                        "a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
+                    SettingsError::Range {
+                        name: "bundle",
+                        // Without what may be secret in it.
+                        value: error.place,
+                        expected: expected.to_owned(),
+                    }
+                })?),
+            }
+        }
+        let storage = match &self.bundle_cache_dir {
+            _ if places.is_empty() => None,
+            None => {
+                return Err(SettingsError::Range {
+                    name: "bundle_cache_dir",
+                    value: "not set".to_owned(),
+                    expected: "a folder that keeps bundles from object storage".to_owned(),
+                });
+            }
+            Some(folder) => Some(Storage {
+                places,
+                cache_dir: folder.clone(),
+                cache_bytes: self.bundle_cache_bytes,
+            }),
+        };
+        Ok(Sources { folders, storage })
     }
 
     /// How graphs are run by `threads` threads, 0 for one per core.

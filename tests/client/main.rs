@@ -4,6 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/store.rs"]
+mod store;
 
 mod bench;
 mod connection;
@@ -11,6 +13,7 @@ mod errors;
 mod frames;
 mod inputs;
 mod made;
+mod objects;
 mod score;
 mod settings;
 mod sites;

@@ -25,7 +25,7 @@ use self::capacity::Capacity;
 use self::load::{Load, Pace, Requests};
 use crate::connection::{Connector, seconds};
 use crate::inference::InferenceArgs;
-use crate::inputs::{find_images, read_image};
+use crate::inputs::{Images, encoded};
 use crate::output::print_line;
 use crate::stop::Stop;
 
@@ -131,10 +131,7 @@ async fn load(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Load> {
     let images = if args.images.is_empty() {
         random_images(connector, args).await?
     } else {
-        find_images(&args.images)?
-            .iter()
-            .map(|path| read_image(path).with_context(|| path.display().to_string()))
-            .collect::<anyhow::Result<_>>()?
+        read_images(&args.images).await?
     };
     let mut connections = Vec::with_capacity(args.connections);
     for _ in 0..args.connections {
@@ -155,6 +152,16 @@ async fn load(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Load> {
         duration: args.duration_s,
         max_outstanding: args.max_outstanding,
     })
+}
+
+async fn read_images(named: &[PathBuf]) -> anyhow::Result<Vec<Image>> {
+    let images = Images::find(named).await?;
+    let mut read = Vec::with_capacity(images.names.len());
+    for name in &images.names {
+        let file = images.read(name).await;
+        read.push(encoded(file.with_context(|| name.display().to_string())?));
+    }
+    Ok(read)
 }
 
 async fn random_images(connector: &Connector, args: &BenchArgs) -> anyhow::Result<Vec<Image>> {

@@ -33,6 +33,7 @@ Examples:
   find . -name '*.png' -print0 | lfbm score --files-from - --json
   lfbm score --fail-on-anomaly part.png || echo 'look at it'
   lfbm score --false-alarm-rate 0.01 parts/
+  lfbm score --format csv s3://bucket/parts/ > scores.csv
   ffmpeg -i rtsp://camera/stream -vf fps=5 -f image2pipe -c:v mjpeg - | lfbm score --frames -
 
 Exit codes: 0 every image has a score; 1 some have none; 2 usage; 3 with --fail-on-anomaly, every
@@ -124,7 +125,7 @@ fn scorer<'a>(connector: &Connector, args: &'a ScoreArgs, calls: &Calls) -> Scor
 
 async fn score_files(calls: &Calls, scorer: &Scorer<'_>, seen: &mut Seen) -> anyhow::Result<()> {
     let ask = async |path: &Path| {
-        let (image, mask) = calls.read(path)?;
+        let (image, mask) = calls.read(path).await?;
         let request = scorer.request(image, mask);
         calls
             .call(async || scorer.attempt(&request).await.map(Response::new))

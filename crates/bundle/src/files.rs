@@ -37,8 +37,9 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
         })
 }
 
-/// A name that is safe as a folder, a label and a part of an address.
-pub(crate) fn valid_name(name: &str) -> bool {
+/// Whether a name is safe as a file, a folder, a label and a part of an address: 1 to 64 letters, digits, `-`, `_`
+/// or `.`, and no `.` at the beginning.
+pub fn valid_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=64).contains(&name.len()) && name.chars().all(plain) && !name.starts_with('.')
 }

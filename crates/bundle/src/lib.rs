@@ -15,7 +15,7 @@ mod reader;
 mod writer;
 
 pub use error::BundleError;
-pub use files::WEIGHTS;
+pub use files::{WEIGHTS, valid_name};
 pub use names::ImageNames;
 pub use reader::{Bundle, OpaqueGraph, parse_manifest};
 pub use writer::{BundleSpec, StagedBundle, check_out};

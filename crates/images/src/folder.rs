@@ -239,10 +239,7 @@ pub fn left_out(path: &Path) -> Option<Reason> {
     match Format::sniff(&start) {
         Ok(_) => None,
         Err(_) if start.is_empty() => Some(Reason::Empty),
-        Err(_) => {
-            let suffix = suffix(path).unwrap_or_default();
-            (!SUFFIXES.contains(&suffix.as_str())).then_some(Reason::NotAnImage)
-        }
+        Err(_) => (!has_image_suffix(path)).then_some(Reason::NotAnImage),
     }
 }
 
@@ -252,6 +249,11 @@ const SNIFFED_BYTES: u64 = crate::sniff::SNIFFED_BYTES as u64;
 pub fn is_made(path: &Path) -> bool {
     let kind = path.file_stem().map(Path::new).and_then(suffix);
     kind.is_some_and(|kind| MADE.iter().any(|made| kind.starts_with(made)))
+}
+
+/// Whether a file is named like one that holds an image.
+pub fn has_image_suffix(path: &Path) -> bool {
+    suffix(path).is_some_and(|suffix| SUFFIXES.contains(&suffix.as_str()))
 }
 
 fn suffix(path: &Path) -> Option<String> {
