@@ -7,7 +7,7 @@ mod sites;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use self::arithmetic::{FAILS, PANICS, STEP, UNRECORDABLE};
+use self::arithmetic::{FAILS, SIZES, STEP, UNRECORDABLE};
 use self::running::{Running, policy, scores};
 use super::{Policy, SchedulerError, StartError};
 use crate::request::Priority;
