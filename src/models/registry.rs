@@ -93,11 +93,18 @@ impl Registry {
                     share = shadow.share,
                     "shadow version served"
                 );
-            } else {
+            } else if self.served.keys().any(|(name, _)| name == model) {
                 tracing::warn!(
                     model,
                     version,
                     "the shadow version is not served, and nothing is compared with it"
+                );
+            } else {
+                tracing::warn!(
+                    model,
+                    version,
+                    "no model of the name that --shadow gives is served: if it is misspelt, the version that is \
+                     meant answers requests"
                 );
             }
         }
@@ -156,7 +163,7 @@ impl Registry {
                 }
             };
             if let Some(LoadError::NoBundle(_)) = &error {
-                tracing::warn!(place = %name.display(), "no bundle here yet; others are served");
+                tracing::warn!(place = %name.display(), "no bundle here yet");
             }
             first_error = first_error.or(error);
         }
