@@ -7,9 +7,11 @@ mod common;
 mod store;
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Server, bundle, client, encoded, eventually, http_get, metric, png};
@@ -279,4 +281,41 @@ fn urls_are_those_of_stores_and_need_a_cache() {
         assert!(refusal.starts_with(&expected), "{refusal}");
         assert!(!refusal.contains("password"), "{refusal}");
     }
+}
+
+/// Where a proxy asks for a password, whatever is asked for.
+fn portal() -> String {
+    const PAGE: &str = "<html><body>Sign in</body></html>";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close";
+            let _ = write!(
+                stream,
+                "{head}\r\nContent-Length: {}\r\n\r\n{PAGE}",
+                PAGE.len()
+            );
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn the_page_of_a_proxy_is_no_empty_bucket() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::start();
+    store.upload(&draft(&scratch, 1), "models/first");
+    let running = Server::spawn(server(&store, &scratch), scratch.path());
+    assert!(has_version(&running, 1).await);
+    drop(running);
+    let mut command = server(&store, &scratch);
+    command.env("AWS_ENDPOINT", portal());
+    let restarted = Server::spawn(command, scratch.path());
+    eventually("the place is refused", || {
+        http_get(&restarted, "/healthz").contains("refused: s3://bucket/models")
+    })
+    .await;
+    assert!(has_version(&restarted, 1).await);
 }

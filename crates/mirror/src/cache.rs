@@ -27,7 +27,9 @@ impl Cache {
         let created = builder.recursive(true).mode(0o700).create(folder);
         created.map_err(MirrorError::io(folder))?;
         let path = folder.join(LOCK);
-        let lock = File::create(&path).map_err(MirrorError::io(&path))?;
+        let mut options = File::options();
+        let lock = options.write(true).create(true).truncate(false).open(&path);
+        let lock = lock.map_err(MirrorError::io(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(MirrorError::Locked(folder.to_path_buf())),

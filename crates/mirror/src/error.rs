@@ -60,6 +60,6 @@ impl MirrorError {
 
     /// Whether the same objects may do at another time.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Storage(_) | Self::Full { .. })
+        matches!(self, Self::Storage(_) | Self::Full { .. } | Self::Io { .. })
     }
 }

@@ -3,6 +3,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lfbm_atomic_files::{ScratchDir, write_whole};
 use lfbm_bundle::valid_name;
@@ -12,12 +13,14 @@ use sha2::{Digest, Sha256};
 use crate::MirrorError;
 use crate::cache::Cache;
 use crate::download::{DRAFT, download};
-use crate::remote::{self, Remote, hex};
+use crate::remote::{self, MANIFEST, Remote, hex};
 
 /// The fingerprint of the objects that a bundle was made of is in a file of the bundle's name after this.
 const SOURCE: &str = ".source-";
 /// A bundle that is replaced has its name after this, for a moment.
 const OLD: &str = ".old-";
+/// How long a listing may take: other places wait for it.
+const LISTING_TIME: Duration = Duration::from_secs(60);
 /// As much of a URL is in the name of a folder.
 const SLUG_CHARS: usize = 80;
 
@@ -65,8 +68,16 @@ impl Mirror {
             refused: BTreeMap::new(),
         };
         for name in mirror.entries()? {
+            let path = mirror.folder.join(&name);
+            if let Some(bundle) = name.strip_prefix(OLD) {
+                let target = mirror.folder.join(bundle);
+                if !target.exists() {
+                    // The process ended before the new one was in its place.
+                    fs::rename(&path, &target).map_err(MirrorError::io(&path))?;
+                }
+            }
             if name.starts_with(DRAFT) || name.starts_with(OLD) {
-                remove(&mirror.folder.join(name))?;
+                remove(&path)?;
             }
         }
         Ok(mirror)
@@ -92,10 +103,15 @@ impl Mirror {
     /// # Errors
     /// When the store cannot be listed, which leaves the folder as it was, or the disk fails.
     pub async fn sync(&mut self, retry: bool) -> Result<Vec<Refused>, MirrorError> {
-        let there = remote::find(&self.bucket, &self.place).await?;
+        let listed = remote::find(&self.bucket, &self.place);
+        let there = tokio::time::timeout(LISTING_TIME, listed).await;
+        let there = there.map_err(|_| {
+            let reason = format!("expected a listing within {} s", LISTING_TIME.as_secs());
+            MirrorError::invalid(&self.place, reason)
+        })??;
         self.refused
             .retain(|name, _| there.contains_key(name) && !retry);
-        self.remove_others(&there)?;
+        self.remove_others(&there).await?;
         for (name, remote) in &there {
             let fingerprint = remote.fingerprint();
             if self.has(name, &fingerprint) {
@@ -147,12 +163,29 @@ impl Mirror {
     }
 
     /// Removes bundles that the store does not have any more.
-    fn remove_others(&self, there: &BTreeMap<String, Remote>) -> Result<(), MirrorError> {
+    async fn remove_others(&self, there: &BTreeMap<String, Remote>) -> Result<(), MirrorError> {
         for name in self.entries()? {
-            if !name.starts_with('.') && !there.contains_key(&name) {
-                remove(&self.folder.join(&name))?;
+            let path = self.folder.join(&name);
+            if !name.starts_with('.') && !there.contains_key(&name) && path.is_dir() {
+                self.check_gone(&name).await?;
+                remove(&path)?;
                 // Without its bundle it says nothing.
                 let _ = fs::remove_file(self.source(&name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the manifest of a bundle that a listing does not name. What answers in a store's place, such as the
+    /// page of a proxy, can look like an empty listing, but does not say that an object is missing.
+    async fn check_gone(&self, name: &str) -> Result<(), MirrorError> {
+        let inside = self.place.key().clone().join(name);
+        let itself = (name == self.place.name()).then(|| self.place.key().clone());
+        for bundle in [inside].into_iter().chain(itself) {
+            let manifest = remote::file(&self.place.with_key(bundle), MANIFEST);
+            if self.bucket.has(manifest.key()).await? {
+                let reason = "a listing does not name it, and it is there";
+                return Err(MirrorError::invalid(manifest, reason));
             }
         }
         Ok(())

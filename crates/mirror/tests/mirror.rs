@@ -246,3 +246,20 @@ async fn a_place_may_be_a_bundle() {
     assert!(mirror.sync(false).await.unwrap().is_empty());
     assert_eq!(bundles(&mirror), pairs(&[("models", "1")]));
 }
+
+#[tokio::test]
+async fn what_a_crash_left_is_mended_and_files_of_others_stay() {
+    let scene = Scene::new();
+    scene.publish("models/one", 1).await;
+    let mut mirror = scene.mirror(1 << 20);
+    assert!(mirror.sync(false).await.unwrap().is_empty());
+    let folder = mirror.folder().to_path_buf();
+    drop(mirror);
+    // The process ended when the bundle was to be replaced.
+    fs::rename(folder.join("one"), folder.join(".old-one")).unwrap();
+    let mut mirror = scene.mirror(1 << 20);
+    assert_eq!(bundles(&mirror), pairs(&[("one", "1")]));
+    fs::write(folder.join("README"), "").unwrap();
+    assert!(mirror.sync(false).await.unwrap().is_empty());
+    assert!(folder.join("README").is_file() && folder.join("one").is_dir());
+}

@@ -66,6 +66,18 @@ impl Bucket {
         Ok(objects)
     }
 
+    /// Whether there is an object of this name.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn has(&self, key: &Key) -> Result<bool, StorageError> {
+        match self.store.head(key).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.place.with_key(key.clone()).error(problem(&error))),
+        }
+    }
+
     /// The content of an object.
     ///
     /// # Errors
