@@ -47,7 +47,7 @@ pub(super) struct Registry {
     /// Paths that the last poll could not read, each of which was logged once.
     unseen: BTreeSet<PathBuf>,
     pub(super) unloaded: UnloadedModels,
-    /// Which of the loader's shadow versions were served when it was looked last.
+    /// Which of the loader's shadow versions were served at the last look.
     shadows_served: Option<Vec<bool>>,
 }
 

@@ -122,9 +122,9 @@ fn the_document_lists_every_value_of_the_protos_enumerations() {
     enumerations(&document, &mut listed);
     let files = FileDescriptorSet::decode(lfbm_wire::DESCRIPTORS).unwrap();
     let own = files.file.iter().filter(|file| file.package() == "lfbm.v1");
-    let enumerations: Vec<_> = own.flat_map(|file| &file.enum_type).collect();
-    assert!(enumerations.len() >= 9);
-    for enumeration in enumerations {
+    let of_proto: Vec<_> = own.flat_map(|file| &file.enum_type).collect();
+    assert!(of_proto.len() >= 9);
+    for enumeration in of_proto {
         let names: Vec<_> = enumeration.value.iter().map(|value| value.name()).collect();
         let prefix = names[0].strip_suffix("UNSPECIFIED").unwrap();
         let values = names[1..]
