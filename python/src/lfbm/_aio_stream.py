@@ -12,11 +12,12 @@ import grpc
 
 from ._status import request_id_of
 from ._window import Job, Outcome, Step, Window
-from .errors import LfbmError, UnavailableError
+from .errors import LfbmError, UnavailableError, of_code
 from .results import Score
 from .v1 import anomaly_detector_pb2 as pb
 
 _FAREWELL_S = 1.0
+_STATUS_LOST = of_code(grpc.StatusCode.UNKNOWN, "the stream ended with a status that was lost")
 
 Pulled = pb.ScoreRequest | LfbmError | OSError
 Event = Callable[[float], None]
@@ -73,12 +74,23 @@ class _Stream:
                 request_id = request_id or request_id_of(await self._call.initial_metadata())
                 self._tell(partial(self._owner.window.replied, reply, request_id))
         except grpc.RpcError as error:
-            ended = self._calls.error_of(error, self._owner.timeout)
+            ended = _STATUS_LOST if _is_status_lost(error) else self._calls.error_of(error, self._owner.timeout)
+        # Ends `_sent`, for which grpc waits, too.
+        self._requests.put_nowait(None)
         self._tell(lambda now: self._owner.stream_ended(ended, now))
 
     def _tell(self, event: Event) -> None:
         """An event counts only while this stream is the one in use: its images may have been sent again since."""
         self._inbox.put_nowait(lambda now: event(now) if self._owner.uses(self) else None)
+
+
+def _is_status_lost(error: grpc.RpcError) -> bool:
+    """Whether grpc has put a message of its own in the place of the server's status.
+
+    It does so when the server ends the call while this side writes: https://github.com/grpc/grpc/issues/36066. The
+    server may have refused the whole call, or one image of it.
+    """
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == "Internal error from Core"
 
 
 class Scoring:
