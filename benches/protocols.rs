@@ -19,8 +19,8 @@ use lfbm_wire::ScoreRequest;
 
 const CONNECTIONS: usize = 64;
 /// Of each of the three.
-const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_secs(4);
+const ROUNDS: usize = 31;
+const ROUND: Duration = Duration::from_secs(2);
 
 /// Images a second through gRPC.
 fn grpc(server: &Server, request: &ScoreRequest) -> f64 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, OwnedPermit};
@@ -31,6 +31,7 @@ struct Shared {
     /// Whether a line must have room before its request is worked on.
     required: bool,
     queue: mpsc::Sender<Entry>,
+    writer: Thread,
     failing: Arc<AtomicBool>,
     metrics: AuditMetrics,
     /// Lines whose requests are in flight.
@@ -64,7 +65,7 @@ impl AuditLog {
             metrics: metrics.clone(),
             waiting: Vec::new(),
         };
-        thread::Builder::new()
+        let writer = thread::Builder::new()
             .name("audit-log".to_owned())
             .spawn(|| writer.run())
             .map_err(AuditError::Thread)?;
@@ -72,6 +73,7 @@ impl AuditLog {
             key,
             required: settings.audit_log_required,
             queue,
+            writer: writer.thread().clone(),
             failing,
             metrics,
             open: TaskTracker::new(),
@@ -110,7 +112,12 @@ impl AuditLog {
 
     /// Returns when the lines of all requests that have ended are on the disk, or cannot be written in time.
     pub async fn flush(&self) {
-        let Shared { open, queue, .. } = &*self.0;
+        let Shared {
+            open,
+            queue,
+            writer,
+            ..
+        } = &*self.0;
         open.close();
         if tokio::time::timeout(ABORT_PATIENCE, open.wait())
             .await
@@ -123,6 +130,7 @@ impl AuditLog {
             let (done, flushed) = oneshot::channel();
             // Neither fails while the writer's thread runs.
             let _ = queue.send(Entry::Flush(done)).await;
+            writer.unpark();
             let _ = flushed.await;
         };
         if tokio::time::timeout(FLUSH_PATIENCE, flushed).await.is_err() {
@@ -171,6 +179,9 @@ impl Line {
             Some(room) => drop(room.send(entry)),
             None if shared.queue.try_send(entry).is_err() => shared.metrics.dropped.inc(),
             None => {}
+        }
+        if shared.queue.capacity() <= shared.queue.max_capacity() / 2 {
+            shared.writer.unpark();
         }
     }
 }
