@@ -25,7 +25,7 @@ use crate::service::{Access, Control, Core, Health};
 use crate::shadow::Shadows;
 use crate::shutdown::Stop;
 use crate::telemetry::{Metrics, watch_panics};
-use crate::transport::{Admin, Connections, Tokens, listen};
+use crate::transport::{Admin, Bound, Connections, Tokens};
 
 /// How often the schedulers' threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ struct Tasks {
 }
 
 impl Server {
-    /// Loads the models, then listens; a client that can connect is answered. May be dropped at any
+    /// Takes the addresses, loads the models, then listens; a client that can connect is answered. May be dropped at any
     /// time; a thread that reads a file or loads a model then goes on until the process ends.
     ///
     /// # Errors
@@ -77,14 +77,16 @@ impl Server {
         // A pipe may wait for its reader.
         let open = move || AuditLog::open(&settings, &audited);
         let audit = tokio::task::spawn_blocking(open).await??;
+        // An address that another program has is told before the models take their time.
+        let grpc = Bound::to(&config.endpoint.grpc_address).await?;
+        let http = Bound::to(&config.endpoint.http_address).await?;
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
         let loader = start::loader(&config, runtime, &metrics);
         let sources = config.models.sources()?;
         let (stopped, connections) = (stop.clone(), Handle::current());
         let load = move || Models::load(Places::open(sources, connections)?, loader, &stopped);
         let models = tokio::task::spawn_blocking(load).await??;
-        let grpc = listen(&config.endpoint.grpc_address).await?;
-        let http = listen(&config.endpoint.http_address).await?;
+        let (grpc, http) = (grpc.listen()?, http.listen()?);
         Ok(Self {
             grpc_address: grpc.local_addr()?,
             http_address: http.local_addr()?,

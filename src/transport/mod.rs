@@ -13,7 +13,7 @@ mod tokens;
 pub use admin::{Admin, NotAdmin};
 pub use connection::{Connections, raise_file_limit};
 pub use http::ConnectionLimits;
-pub use listen::listen;
+pub use listen::Bound;
 pub use reload::{Reloaded, reload};
 pub use settings::ConnectionSettings;
 pub use tls::{Tls, TlsFiles, server_config};

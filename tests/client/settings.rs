@@ -102,6 +102,8 @@ fn addresses_are_names_or_ports_or_both() {
             "{setting}"
         );
     }
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
     for (setting, parts) in [
         ("localhost", ["expected HOST:PORT", "\"localhost\""]),
         ("::1:50051", ["[::1]:50051", "\"::1:50051\""]),
@@ -115,6 +117,7 @@ fn addresses_are_names_or_ports_or_both() {
             ["cannot listen on", "no-such-host.invalid"],
         ),
         ("192.0.2.1:0", ["cannot listen on", "192.0.2.1"]),
+        (&taken, ["cannot listen on", &taken]),
     ] {
         let output = server_command().env("LFBM_GRPC_ADDRESS", setting).output();
         let output = output.unwrap();
@@ -123,6 +126,7 @@ fn addresses_are_names_or_ports_or_both() {
         for part in parts {
             assert!(errors.contains(part), "{setting}: {errors}");
         }
+        assert!(!errors.contains("loading models"), "{setting}: {errors}");
     }
     for nonsense in ["", "a b:1", "ftp://a:1", "host", "host:port"] {
         let output = lfbm(&[], &["--server", nonsense, "health"]);

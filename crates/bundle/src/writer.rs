@@ -102,7 +102,9 @@ fn may_replace(out: &Path, overwrite: bool) -> Result<PathBuf, BundleError> {
     match (is_bundle, is_empty, overwrite) {
         (false, true, _) | (true, _, true) => {}
         (true, _, false) => {
-            return taken("holds a bundle already; name another folder or allow to overwrite it");
+            return taken(
+                "holds a bundle already; replace it with --overwrite, or name another folder",
+            );
         }
         (false, ..) => {
             return taken("exists and is no bundle, so it is not replaced; name another folder");
