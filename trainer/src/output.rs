@@ -1,8 +1,8 @@
 //! Output folders and files of a command, created and tested before the work begins.
 
 use std::fs;
-use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::io::{self, Cursor};
+use std::path::{Path, PathBuf, absolute};
 
 use image::{DynamicImage, ImageFormat};
 use lfbm_atomic_files::{ScratchDir, ScratchFile, changing, folder_of};
@@ -21,7 +21,7 @@ pub enum OutputError {
         /// The path.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The path cannot be used.
     #[error("{} {reason}", path.display())]
@@ -33,7 +33,7 @@ pub enum OutputError {
     },
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> OutputError {
+fn unwritable(path: &Path) -> impl Fn(io::Error) -> OutputError {
     let path = path.to_path_buf();
     move |source| OutputError::Io {
         path: path.clone(),
@@ -49,13 +49,32 @@ pub fn prepare_folder(folder: &Path) -> Result<(), OutputError> {
     scratch_in(folder).map(drop)
 }
 
+/// Whether `path` is `folder` or in it, also by links and `..`; neither has to be there.
+///
+/// # Errors
+/// When one is empty, or there is no current folder.
+pub fn is_within(path: &Path, folder: &Path) -> io::Result<bool> {
+    Ok(real(path)?.starts_with(real(folder)?))
+}
+
+/// The path without links, as far as it is there.
+fn real(path: &Path) -> io::Result<PathBuf> {
+    let path = absolute(path)?;
+    let mut ancestors = path.ancestors();
+    let there = ancestors.find_map(|ancestor| {
+        let rest = path.strip_prefix(ancestor).ok()?;
+        Some(ancestor.canonicalize().ok()?.join(rest))
+    });
+    Ok(there.unwrap_or(path))
+}
+
 fn scratch_in(folder: &Path) -> Result<ScratchDir, OutputError> {
-    fs::create_dir_all(folder).map_err(io(folder))?;
-    let scratch = ScratchDir::new_in(folder, TEMPORARY).map_err(io(folder))?;
+    fs::create_dir_all(folder).map_err(unwritable(folder))?;
+    let scratch = ScratchDir::new_in(folder, TEMPORARY).map_err(unwritable(folder))?;
     let probe = scratch.path().join("probe");
     fs::write(&probe, "a disk that is full takes no byte")
         .and_then(|()| fs::remove_file(&probe))
-        .map_err(io(folder))?;
+        .map_err(unwritable(folder))?;
     Ok(scratch)
 }
 
@@ -78,7 +97,9 @@ pub fn prepare_file(file: &Path) -> Result<(), OutputError> {
     }
     prepare_folder(folder_of(file))?;
     // The temporary name is longer: a file system may refuse it.
-    ScratchFile::beside(file).map(drop).map_err(io(file))
+    ScratchFile::beside(file)
+        .map(drop)
+        .map_err(unwritable(file))
 }
 
 /// Takes room for a file of so many bytes beside where it is to be, and gives it back.
@@ -106,7 +127,7 @@ pub fn write_png(path: &Path, picture: impl Into<DynamicImage>) -> Result<(), Ou
     encoded
         .map_err(std::io::Error::other)
         .and_then(|()| fs::write(path, png.into_inner()))
-        .map_err(io(path))
+        .map_err(unwritable(path))
 }
 
 /// Files that appear in a folder all at once, when they are complete.
@@ -143,7 +164,7 @@ impl OutputFolder {
     /// # Errors
     /// When the disk fails.
     pub fn write(&self, name: &str, text: &str) -> Result<(), OutputError> {
-        fs::write(self.file(name), text).map_err(io(&self.folder.join(name)))
+        fs::write(self.file(name), text).map_err(unwritable(&self.folder.join(name)))
     }
 
     /// Moves the files to the destination, over files of the same names.
@@ -152,10 +173,10 @@ impl OutputFolder {
     /// When the disk fails.
     pub fn publish(self) -> Result<(), OutputError> {
         let _changing = changing();
-        for entry in fs::read_dir(self.scratch.path()).map_err(io(&self.folder))? {
-            let entry = entry.map_err(io(&self.folder))?;
+        for entry in fs::read_dir(self.scratch.path()).map_err(unwritable(&self.folder))? {
+            let entry = entry.map_err(unwritable(&self.folder))?;
             let target = self.folder.join(entry.file_name());
-            fs::rename(entry.path(), &target).map_err(io(&target))?;
+            fs::rename(entry.path(), &target).map_err(unwritable(&target))?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod process;
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -135,8 +136,13 @@ fn sites_have_curves_and_no_picture_and_a_bad_place_is_refused_at_once() {
         fit.arg("--tensorboard").arg(events);
         fit
     };
-    let said = refused(&mut fit(&out.join("events")));
-    assert!(said.contains("--tensorboard"), "{said}");
+    let link = folder.path().join("link");
+    symlink(folder.path(), &link).unwrap();
+    for inside in [&out, &link.join("out"), &folder.path().join("set/../out")] {
+        let said = refused(&mut fit(&inside.join("events")));
+        assert!(said.contains("--tensorboard"), "{said}");
+        assert!(said.contains("where the bundle comes to"), "{said}");
+    }
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let said = refused(&mut fit(&file));

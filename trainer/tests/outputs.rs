@@ -32,6 +32,7 @@ fn a_place_of_no_use_is_refused_before_the_first_iteration() {
     fs::write(&file, "mine").unwrap();
     let link = folder.path().join("link");
     symlink(folder.path().join("nowhere"), &link).unwrap();
+    symlink(folder.path(), folder.path().join("here")).unwrap();
     fs::write(folder.path().join("old.checkpoint"), "a fit").unwrap();
     let fit = |out: &str, checkpoint: Option<&str>| {
         let mut command = fit_strokes(out.as_ref(), &[]);
@@ -52,6 +53,11 @@ fn a_place_of_no_use_is_refused_before_the_first_iteration() {
         ("new", Some("new"), "would be where the bundle comes to"),
         (
             "new",
+            Some("here/new/a"),
+            "would be where the bundle comes to",
+        ),
+        (
+            "new",
             Some("./new/checkpoint"),
             "would be where the bundle comes to",
         ),
@@ -62,7 +68,10 @@ fn a_place_of_no_use_is_refused_before_the_first_iteration() {
         assert!(!said.contains("fitting"), "{out} {checkpoint:?}: {said}");
     }
     assert_eq!(fs::read(&file).unwrap(), b"mine");
-    assert_eq!(names(folder.path()), ["file", "link", "old.checkpoint"]);
+    assert_eq!(
+        names(folder.path()),
+        ["file", "here", "link", "old.checkpoint"]
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use lfbm_process::one_line;
 use crate::data::Identity;
 use crate::export::Run;
 use crate::fit::{Learner, write_checkpoint};
-use crate::output::{prepare_file, try_room};
+use crate::output::{is_within, prepare_file, try_room};
 
 /// The checkpoint of a fit.
 pub(super) struct Checkpoints {
@@ -135,9 +135,8 @@ pub(super) fn check_place(
     overwrite: bool,
 ) -> anyhow::Result<()> {
     let place = checkpoint.display();
-    let absolute = |path: &Path| std::path::absolute(path);
     ensure!(
-        !absolute(checkpoint)?.starts_with(absolute(out)?),
+        !is_within(checkpoint, out)?,
         "the checkpoint {place} would be where the bundle comes to; name another place with \
          --checkpoint"
     );

@@ -12,7 +12,7 @@ use crate::evaluate::reconstructions_page;
 use crate::fit::{Learner, Losses};
 use crate::model::Observation;
 use crate::model::host::values;
-use crate::output::prepare_folder;
+use crate::output::{is_within, prepare_folder};
 use crate::tensorboard::EventFile;
 
 /// Iterations from one point of a curve to the next.
@@ -41,9 +41,8 @@ impl FitEvents {
         batch_size: usize,
     ) -> anyhow::Result<Self> {
         let file = folder.map(|folder| {
-            let absolute = |path| std::path::absolute(path);
             ensure!(
-                !absolute(folder)?.starts_with(absolute(out)?),
+                !is_within(folder, out)?,
                 "--tensorboard {} would be where the bundle comes to; name another folder",
                 folder.display()
             );
