@@ -9,7 +9,7 @@
 //! * [`tensorboard`]: event files of a fit;
 //! * [`tasks`]: reconstructions, completions and recovered images;
 //! * [`reproduction`]: the commands that repeat the paper's experiments;
-//! * [`settings`], [`device`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
+//! * [`settings`], [`device`], [`memory`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
 #![deny(unsafe_code)]
 
 pub mod calibrate;
@@ -20,6 +20,7 @@ pub mod evaluate;
 pub mod export;
 pub mod fit;
 pub mod import_check;
+pub mod memory;
 pub mod model;
 pub mod output;
 pub mod principal;

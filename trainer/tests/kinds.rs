@@ -36,6 +36,7 @@ fn every_kind_of_file_is_read_to_the_bit() {
             fit: Fit::Stretch,
             channels: Some(channels),
             skip_damaged: false,
+            pixels_on_disk: true,
             strokes_count: 0,
             strokes_seed: 0,
         };

@@ -163,6 +163,25 @@ fn calibration_and_export_repeat_those_of_the_fit() {
 }
 
 #[test]
+fn pixels_on_disk_give_the_model_of_pixels_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, disk) = (folder.path().join("bundle"), folder.path().join("disk"));
+    let fit = |temporary: &Path| {
+        let mut fit = DRAWN.fit("orientations", &out, &[]);
+        fit.arg("--pixels-on-disk").env("TMPDIR", temporary);
+        fit
+    };
+    let said = refused(&mut fit(&disk));
+    assert!(said.contains("disk"), "{said}");
+    fs::create_dir(&disk).unwrap();
+    let said = done(fit(&disk).arg("--overwrite"));
+    let place = format!("in a temporary file in {}", disk.display());
+    assert!(said.contains(&place), "{said}");
+    assert_equal(&out, &DRAWN.bundle);
+    assert_eq!(fs::read_dir(&disk).unwrap().count(), 0);
+}
+
+#[test]
 fn a_fit_that_was_stopped_goes_on_to_the_result_of_an_unbroken_one() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));

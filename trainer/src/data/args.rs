@@ -90,6 +90,11 @@ pub struct DataArgs {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_damaged: bool,
+    /// Keep the pixels of a folder's images in a temporary file in TMPDIR and not in memory; they are also
+    /// kept there when they would take more than half of the memory that is free
+    #[arg(long)]
+    #[serde(skip)]
+    pub pixels_on_disk: bool,
     /// The number of digits that `strokes` draws
     #[arg(long, default_value_t = 4000, value_parser = strokes_count)]
     pub strokes_count: usize,
@@ -191,13 +196,14 @@ impl DataArgs {
     /// The form of a folder's images: that of the model, or else with defaults for options that were not
     /// given.
     fn form(&self, model: Option<&ImageSpec>, crop: Option<u32>, side: u32, channels: u8) -> Form {
-        let skip_damaged = self.skip_damaged;
+        let (skip_damaged, pixels_on_disk) = (self.skip_damaged, self.pixels_on_disk);
         if let Some(model) = model {
             return Form {
                 intake: model.intake,
                 size: model.size(),
                 channels: model.channels,
                 skip_damaged,
+                pixels_on_disk,
             };
         }
         let side = self.image_size.unwrap_or(side);
@@ -212,6 +218,7 @@ impl DataArgs {
             },
             channels: channels.into(),
             skip_damaged,
+            pixels_on_disk,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lfbm_images::Intake;
 
-use super::{DataError, Dataset, present};
+use super::{DataError, Dataset, Pixels, present};
 
 /// The files, which are read in this order, and where they are published.
 pub(super) const FILES: [&str; 6] = [
@@ -67,7 +67,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         intake: Intake::STRETCH,
         classes: CLASSES.map(str::to_owned).into(),
         labels,
-        bytes,
+        images: Pixels::new(bytes, CHANNELS * SIDE * SIDE),
         files: Vec::new(),
         inspected: Vec::new(),
     })

@@ -15,9 +15,9 @@ pub type Digest = [u8; 8];
 impl Dataset {
     /// The digest of each image.
     pub fn digests(&self) -> Vec<Digest> {
-        let pixels = self.pixels().max(1);
-        let images = self.bytes.par_chunks(pixels);
-        images.map(|image| short(&Sha256::digest(image))).collect()
+        let images = (0..self.len()).into_par_iter();
+        let of = |index| short(&Sha256::digest(self.image(index)));
+        images.map(of).collect()
     }
 }
 
@@ -289,7 +289,7 @@ fn set_digest(dataset: &Dataset, digests: &[Digest]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{split, strokes};
+    use crate::data::{Pixels, split, strokes};
 
     const COUNT: usize = 300;
 
@@ -347,7 +347,8 @@ mod tests {
         let mut changed = dataset.clone();
         changed.reorder(&(10..COUNT).collect::<Vec<_>>());
         let more = strokes::dataset(30, 4);
-        changed.bytes.extend(&more.bytes);
+        let all: Vec<_> = changed.images.iter().chain(more.images.iter()).collect();
+        changed.images = Pixels::new(all.concat(), more.pixels());
         changed.labels.extend(&more.labels);
         let Relation::Changed(split, change) = identity.relation(&mut changed, &classes) else {
             panic!("not told");
@@ -380,10 +381,11 @@ mod tests {
         let (dataset, classes, identity) = fitted();
         let mut other = strokes::dataset(100, 4);
         let shared = &identity.split.train[..20];
-        for &index in shared {
-            other.bytes.extend(dataset.image(index));
-            other.labels.push(dataset.labels[index]);
-        }
+        let shared_images = shared.iter().map(|&index| dataset.image(index));
+        let all: Vec<_> = other.images.iter().chain(shared_images).collect();
+        other.images = Pixels::new(all.concat(), dataset.pixels());
+        let labels = shared.iter().map(|&index| dataset.labels[index]);
+        other.labels.extend(labels);
         let Relation::Other { split, seen } = identity.relation(&mut other, &classes) else {
             panic!("the same set");
         };

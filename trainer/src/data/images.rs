@@ -1,17 +1,25 @@
 //! Folders of images: one folder per class, or one class without folders.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
+use indicatif::ProgressBar;
 use lfbm_images::folder::{self, LeftOut, Reason};
 use lfbm_images::{ImageError, Intake, IntakeError, Size};
 use rayon::prelude::*;
+use rustix::fs::{FsWord, statfs, statvfs};
 
-use super::{DataError, Dataset};
+use super::pixels::PixelsWriter;
+use super::{DataError, Dataset, Pixels};
+use crate::memory::free_bytes;
 
 /// Pixels of an image as it is; decoding takes at most 24 bytes per pixel.
 pub(super) const MAX_PIXELS: u64 = 1 << 27;
+/// What `statfs` calls a file system in memory (linux/magic.h).
+const TMPFS: FsWord = 0x0102_1994;
+/// Decoded images that are in memory beside those that are kept.
+const BYTES_AT_ONCE: usize = 64 << 20;
 /// Inspection data sets have their training images in a folder of this name.
 pub(super) const TRAIN: &str = "train";
 const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
@@ -27,9 +35,16 @@ pub(super) struct Form {
     pub channels: usize,
     /// Whether damaged images are left out.
     pub skip_damaged: bool,
+    /// Whether pixels are kept in a file also where memory has room for them.
+    pub pixels_on_disk: bool,
 }
 
 impl Form {
+    /// Values of an image: C H W.
+    fn pixels(self) -> usize {
+        self.channels * (self.size.height * self.size.width) as usize
+    }
+
     /// A data set without images of this form.
     pub(super) fn empty(self, name: &str) -> Dataset {
         Dataset {
@@ -40,7 +55,7 @@ impl Form {
             intake: self.intake,
             classes: Vec::new(),
             labels: Vec::new(),
-            bytes: Vec::new(),
+            images: Pixels::new(Vec::new(), self.pixels()),
             files: Vec::new(),
             inspected: Vec::new(),
         }
@@ -72,28 +87,35 @@ pub(super) fn read_classes(
         return Err(DataError::Usage("images have 1 or 3 --channels".to_owned()));
     }
     let count: usize = classes.iter().map(|(_, files)| files.len()).sum();
-    fits_into_memory(count, dataset)?;
+    let mut pixels = writer(count, form)?;
+    let at_once = (BYTES_AT_ONCE / form.pixels().max(1)).max(1);
     let mut unreadable = Vec::new();
+    let bar = ProgressBar::new(count as u64);
     for (class, files) in classes {
         let label = dataset.classes.len() as u32;
-        let images: Vec<_> = files.par_iter().map(|file| read(file, form)).collect();
         let before = dataset.len();
-        for (file, image) in files.into_iter().zip(images) {
-            match image {
-                Ok(bytes) => {
-                    dataset.bytes.extend(bytes);
-                    dataset.labels.push(label);
-                    let relative = file.strip_prefix(folder).unwrap_or(&file);
-                    dataset.files.push(relative.to_string_lossy().into_owned());
+        for files in files.chunks(at_once) {
+            let images: Vec<_> = files.par_iter().map(|file| read(file, form)).collect();
+            for (file, image) in files.iter().zip(images) {
+                match image {
+                    Ok(bytes) => {
+                        pixels.push(&bytes).map_err(no_room)?;
+                        dataset.labels.push(label);
+                        let relative = file.strip_prefix(folder).unwrap_or(file);
+                        dataset.files.push(relative.to_string_lossy().into_owned());
+                    }
+                    Err(_) if form.skip_damaged => left_out.add(Reason::Damaged, file),
+                    Err(reason) => unreadable.push((file.clone(), reason)),
                 }
-                Err(_) if form.skip_damaged => left_out.add(Reason::Damaged, &file),
-                Err(reason) => unreadable.push((file, reason)),
             }
+            bar.inc(files.len() as u64);
         }
         if dataset.len() > before {
             dataset.classes.push(class);
         }
     }
+    bar.finish_and_clear();
+    dataset.images = pixels.finish().map_err(no_room)?;
     if !unreadable.is_empty() {
         return Err(DataError::Unreadable { unreadable, count });
     }
@@ -169,25 +191,42 @@ fn classes_in(name: &str, folder: &Path, left_out: &mut LeftOut) -> Result<Vec<C
         .collect())
 }
 
-/// Refuses more images than there is memory for, as the system reports it.
-fn fits_into_memory(count: usize, form: &Dataset) -> Result<(), DataError> {
-    let bytes = (count as u64).saturating_mul(form.pixels() as u64);
-    let report = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let mut lines = report.lines();
-    let free = lines.find_map(|line| line.strip_prefix("MemAvailable:"));
-    let free = free.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    match free.map(|kilobytes| kilobytes << 10) {
-        Some(free) if bytes > free => Err(DataError::Usage(format!(
-            "{count} images of {} x {} x {} take {} MB of memory and {} are free; lower --image-size, or \
-             give fewer images",
-            form.channels,
-            form.height,
-            form.width,
-            bytes >> 20,
-            free >> 20
-        ))),
-        _ => Ok(()),
+/// Where the pixels of `count` images go: into a file where they would take more than half of the memory that
+/// is free, as the system reports it, or where they are to.
+fn writer(count: usize, form: Form) -> Result<PixelsWriter, DataError> {
+    let each = form.pixels();
+    let bytes = (count as u64).saturating_mul(each as u64);
+    let fits = free_bytes().is_none_or(|free| bytes <= free / 2);
+    if fits && !form.pixels_on_disk {
+        return Ok(PixelsWriter::memory(each));
     }
+    let folder = std::env::temp_dir();
+    let refuse = |reason: String| {
+        Err(DataError::Usage(format!(
+            "{count} images of {} x {} pixels take {} MB, and {reason}; name a folder with room on a disk with \
+             TMPDIR, lower --image-size, or give fewer images",
+            form.size.width,
+            form.size.height,
+            bytes >> 20
+        )))
+    };
+    let place = folder.display();
+    if statfs(&folder).is_ok_and(|system| system.f_type == TMPFS) {
+        return refuse(format!("{place} is in memory itself"));
+    }
+    let room = statvfs(&folder).map_or(u64::MAX, |system| system.f_bavail * system.f_frsize);
+    if bytes > room {
+        return refuse(format!("{place} has room for {}", room >> 20));
+    }
+    eprintln!(
+        "the images' pixels, {} MB, are in a temporary file in {place}, not in memory",
+        bytes >> 20
+    );
+    PixelsWriter::file(each).map_err(DataError::io(folder))
+}
+
+fn no_room(error: io::Error) -> DataError {
+    DataError::io(std::env::temp_dir())(error)
 }
 
 /// Folders that are not hidden.
@@ -229,6 +268,7 @@ mod tests {
         },
         channels: 1,
         skip_damaged: false,
+        pixels_on_disk: false,
     };
 
     #[test]
@@ -245,7 +285,10 @@ mod tests {
         let dataset = load("images", folder.path(), FORM).unwrap();
         assert_eq!(dataset.classes, ["bad", "good"]);
         assert_eq!(dataset.labels, [0, 1]);
-        assert_eq!(dataset.bytes, [[0; 16], [255; 16]].concat());
+        assert_eq!(
+            dataset.images,
+            Pixels::new([[0; 16], [255; 16]].concat(), 16)
+        );
         let coloured = Form {
             channels: 3,
             ..FORM
@@ -295,7 +338,8 @@ mod tests {
             ..FORM
         };
         let dataset = load("celeba", folder.path(), form).unwrap();
-        assert_eq!(dataset.bytes, [0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
+        let green = vec![0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0];
+        assert_eq!(dataset.images, Pixels::new(green, 12));
 
         let larger = Form {
             intake: crop(7),
@@ -385,7 +429,7 @@ mod tests {
             ..FORM
         };
         let dataset = load("images", folder.path(), form).unwrap();
-        assert_eq!((dataset.len(), dataset.bytes.len()), (27, 27 * 16));
+        assert_eq!((dataset.len(), dataset.images.len()), (27, 27));
     }
 
     #[test]

@@ -135,6 +135,7 @@ pub fn normal_images(folder: &Path, skip_damaged: bool) -> Result<Dataset, DataE
         },
         channels: 1,
         skip_damaged,
+        pixels_on_disk: false,
     };
     let mut left_out = LeftOut::default();
     let mut classes = classes(folder, &mut left_out)?;

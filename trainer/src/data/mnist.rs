@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use lfbm_images::Intake;
 
 use super::args::data_dir_variable;
-use super::{DataError, Dataset, download};
+use super::{DataError, Dataset, Pixels, download};
 
 const PARTS: [&str; 2] = ["train", "t10k"];
 const CLASSES: u8 = 10;
@@ -54,7 +54,7 @@ pub(super) fn load(data_dir: Option<&Path>) -> Result<Dataset, DataError> {
         intake: Intake::STRETCH,
         classes: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         labels,
-        bytes: images,
+        images: Pixels::new(images, height * width),
         files: Vec::new(),
         inspected: Vec::new(),
     })
@@ -218,7 +218,10 @@ mod tests {
         let dataset = load(Some(folder.path())).unwrap();
         assert_eq!(dataset.labels, [3, 4, 9]);
         assert_eq!((dataset.height, dataset.width), (1, 2));
-        assert_eq!(dataset.bytes, [0, 255, 51, 102, 255, 0]);
+        assert_eq!(
+            dataset.images,
+            Pixels::new(vec![0, 255, 51, 102, 255, 0], 2)
+        );
         assert_eq!(dataset.gather(&[2, 0]), [1.0, 0.0, 0.0, 1.0]);
     }
 

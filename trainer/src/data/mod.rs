@@ -14,6 +14,7 @@ mod mat;
 pub(crate) mod mnist;
 mod near_duplicates;
 mod normals;
+mod pixels;
 mod split;
 pub mod strokes;
 mod svhn;
@@ -32,6 +33,7 @@ pub use inspection::{Inspected, Part, normal_images};
 pub use mask::Mask;
 pub use near_duplicates::{Groups, Leak, leak};
 pub use normals::normals;
+pub use pixels::Pixels;
 pub use split::{CalibrationCount, Split, split};
 
 /// Images of one shape, with labels.
@@ -52,7 +54,7 @@ pub struct Dataset {
     /// The label of each image.
     pub labels: Vec<u32>,
     /// The pixels, n x C H W.
-    pub bytes: Vec<u8>,
+    pub images: Pixels,
     /// The file of each image, relative to the data set's folder; empty if images are not files.
     pub files: Vec<String>,
     /// What an inspection data set says of each image; empty for other data sets.
@@ -77,7 +79,7 @@ impl Dataset {
 
     /// The pixels of one image.
     pub fn image(&self, index: usize) -> &[u8] {
-        &self.bytes[index * self.pixels()..][..self.pixels()]
+        self.images.image(index)
     }
 
     /// The name of an image's class.
@@ -97,8 +99,7 @@ impl Dataset {
 
     /// Keeps the images with the indices in `order`, in that order.
     pub fn reorder(&mut self, order: &[usize]) {
-        let bytes = order.iter().flat_map(|&index| self.image(index));
-        self.bytes = bytes.copied().collect();
+        self.images.reorder(order);
         self.labels = order.iter().map(|&index| self.labels[index]).collect();
         let files = order.iter().filter_map(|&index| self.files.get(index));
         self.files = files.cloned().collect();

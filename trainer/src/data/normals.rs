@@ -28,6 +28,7 @@ pub fn normals(folder: &Path, model: &ImageSpec, skip_damaged: bool) -> Result<D
         size: model.size(),
         channels: model.channels,
         skip_damaged,
+        pixels_on_disk: false,
     };
     let found = folder::find(folder).map_err(DataError::io(folder))?;
     let mut left_out = found.left_out;
@@ -52,6 +53,7 @@ pub fn normals(folder: &Path, model: &ImageSpec, skip_damaged: bool) -> Result<D
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Pixels;
     use image::{GrayImage, Luma};
     use lfbm_images::Intake;
 
@@ -78,7 +80,8 @@ mod tests {
         }
         let dataset = normals(folder.path(), &MODEL, false).unwrap();
         assert_eq!(dataset.files, ["a/c.png", "b.png", "test/d.png"]);
-        assert_eq!((dataset.labels, dataset.bytes), (vec![0; 3], vec![9; 48]));
+        assert_eq!(dataset.labels, [0; 3]);
+        assert_eq!(dataset.images, Pixels::new(vec![9; 48], 16));
     }
 
     #[test]

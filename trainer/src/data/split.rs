@@ -267,13 +267,9 @@ mod tests {
         let mut dataset = strokes::dataset(500, 3);
         let once = split_of(&dataset, 7, CalibrationCount::exactly(60)).unwrap();
         // Each image twice more, and a normal one that is also called an anomaly.
-        for _ in 0..2 {
-            dataset.bytes.extend(strokes::dataset(500, 3).bytes);
-            dataset.labels.extend(strokes::dataset(500, 3).labels);
-        }
-        let normal = dataset.image(0).to_vec();
-        dataset.bytes.extend(normal);
-        dataset.labels.push(4);
+        let order: Vec<_> = (0..500).chain(0..500).chain(0..500).chain([0]).collect();
+        dataset.reorder(&order);
+        dataset.labels[1500] = 4;
         assert_eq!(
             split_of(&dataset, 7, CalibrationCount::exactly(60)).unwrap(),
             once

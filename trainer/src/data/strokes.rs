@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::Dataset;
+use super::{Dataset, Pixels};
 
 /// Rows and columns of an image.
 pub const SIDE: usize = 28;
@@ -143,7 +143,7 @@ pub fn dataset(count: usize, seed: u64) -> Dataset {
         intake: Intake::STRETCH,
         classes: (0..10).map(|digit| digit.to_string()).collect(),
         labels: digits.map(u32::from).collect(),
-        bytes,
+        images: Pixels::new(bytes, SIDE * SIDE),
         files: Vec::new(),
         inspected: Vec::new(),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lfbm_images::Intake;
 
-use super::{DataError, Dataset, mat, present};
+use super::{DataError, Dataset, Pixels, mat, present};
 
 /// The files, which are read in this order, and where they are published.
 pub(super) const FILES: [&str; 2] = ["train_32x32.mat", "test_32x32.mat"];
@@ -57,7 +57,7 @@ pub(super) fn load(folder: &Path) -> Result<Dataset, DataError> {
         intake: Intake::STRETCH,
         classes: (0..CLASSES).map(|digit| digit.to_string()).collect(),
         labels,
-        bytes,
+        images: Pixels::new(bytes, CHANNELS * SIDE * SIDE),
         files: Vec::new(),
         inspected: Vec::new(),
     })
@@ -89,7 +89,7 @@ mod tests {
         write(folder.path(), COMPRESSED, PLAIN);
         let dataset = load(folder.path()).unwrap();
         assert_eq!(dataset.labels, [0, 4, 0, 4]);
-        assert_eq!(dataset.bytes.len(), 4 * dataset.pixels());
+        assert_eq!(dataset.images.len(), 4);
         for first in [0, 2] {
             let image = dataset.image(first);
             let lit: Vec<_> = (0..image.len()).filter(|&index| image[index] > 0).collect();

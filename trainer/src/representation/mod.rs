@@ -5,7 +5,7 @@ mod features;
 mod some_sites;
 mod whitening;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationKind, RepresentationSpec};
 use lfbm_model::{append_whitening, preprocess_graph};
 use lfbm_onnx::Graph;
@@ -13,6 +13,7 @@ use lfbm_runtime::{Runtime, evaluate};
 use tch::{Device, Tensor};
 
 use crate::data::Dataset;
+use crate::memory::free_bytes;
 use crate::model::host;
 use crate::settings::{RepresentationName, RepresentationSettings};
 
@@ -103,6 +104,16 @@ pub fn x_of(
     let [c, h, w] = spec.x_shape(image);
     let values = c * h * w;
     let sites = spec.sites();
+    let bytes = (indices.len() * values * size_of::<f32>()) as u64;
+    if let Some(free) = free_bytes().filter(|free| whole && bytes > *free) {
+        bail!(
+            "x of {} images take {} MB of memory and {} are free; lower --image-size, give fewer images, or fit \
+             a model of sites (--representation tiles or network), which takes some of their sites",
+            indices.len(),
+            bytes >> 20,
+            free >> 20
+        );
+    }
     let some = some_sites(most, indices.len(), sites);
     let mut x = Vec::new();
     let at_once = if whole { WHOLE_AT_ONCE } else { IMAGES_AT_ONCE };

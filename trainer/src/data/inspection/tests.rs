@@ -14,6 +14,7 @@ const FORM: Form = Form {
     },
     channels: 1,
     skip_damaged: false,
+    pixels_on_disk: false,
 };
 
 fn save(root: &Path, name: &str, image: &GrayImage) {
@@ -49,6 +50,7 @@ fn args(folder: &Path) -> DataArgs {
         fit: Fit::Stretch,
         channels: None,
         skip_damaged: false,
+        pixels_on_disk: false,
         strokes_count: 0,
         strokes_seed: 0,
     }
@@ -148,6 +150,7 @@ fn a_mask_of_another_size_is_refused() {
     }
     let form = Form {
         skip_damaged: true,
+        pixels_on_disk: false,
         ..FORM
     };
     let dataset = load("images", folder.path(), form).unwrap();

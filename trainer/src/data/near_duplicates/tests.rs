@@ -2,6 +2,7 @@ use lfbm_images::Intake as DatasetIntake;
 use rand::RngExt;
 
 use super::*;
+use crate::data::Pixels;
 
 const SIDE: usize = 64;
 
@@ -30,7 +31,7 @@ fn dataset(images: &[Vec<u8>]) -> Dataset {
         intake: DatasetIntake::STRETCH,
         classes: vec!["good".to_owned()],
         labels: vec![0; images.len()],
-        bytes: images.concat(),
+        images: Pixels::new(images.concat(), SIDE * SIDE),
         files: (0..images.len())
             .map(|index| format!("{index}.png"))
             .collect(),
