@@ -26,7 +26,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 const FLOW_STEPS: usize = 5;
 const HIDDEN: usize = 64;
 const CALIBRATION_IMAGES: usize = 99;
-const REFERENCE_IMAGES: usize = 200;
+const STORED_IMAGES: usize = 200;
 
 fn normal(rng: &mut ChaCha8Rng, shape: &[usize], deviation: f32) -> Tensor {
     let count = shape.iter().product();
@@ -150,6 +150,10 @@ pub struct RandomModel {
     pub chains: u32,
     /// How they become one.
     pub aggregation: Aggregation,
+    /// Images of the memory bank.
+    pub stored_images: usize,
+    /// The bundle's.
+    pub version: u64,
 }
 
 impl RandomModel {
@@ -165,6 +169,8 @@ impl RandomModel {
             rounded: false,
             chains: 1,
             aggregation: Aggregation::Mean,
+            stored_images: STORED_IMAGES,
+            version: 1,
         }
     }
 }
@@ -205,6 +211,8 @@ pub fn random_bundle_of(
         rounded,
         chains,
         aggregation,
+        stored_images,
+        version,
     } = model;
     let grey = matches!(generator, GeneratorName::Mlp | GeneratorName::Mnist);
     let side = generator.side().unwrap_or(28);
@@ -264,7 +272,7 @@ pub fn random_bundle_of(
         out,
         BundleSpec {
             name: format!("random-{generator}"),
-            version: 1,
+            version,
             image,
             representation: RepresentationSpec::whole_images(&image),
             latent_dim,
@@ -284,7 +292,7 @@ pub fn random_bundle_of(
     let images = calibration_images(&image, seed);
     let scores = inference.score(&images, &langevin, 0, &mut |_| ())?;
     let x = inference.preprocess(&images)?;
-    let memory_bank = inference.preprocess(&random_images(&image, REFERENCE_IMAGES, seed + 3))?;
+    let memory_bank = inference.preprocess(&random_images(&image, stored_images, seed + 3))?;
     let memory_bank = memory_bank_of(&memory_bank, image.shape())?;
     let calibration = Calibration::from_scores(&scores, &x, memory_bank)?;
     Ok(staged.finish(&calibration, 0.05, Decision::Local)?)
