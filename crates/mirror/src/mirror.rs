@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfbm_atomic_files::{ScratchDir, write_whole};
-use lfbm_bundle::valid_name;
+use lfbm_bundle::{Bundle, parse_manifest, valid_name};
 use lfbm_object_storage::{Bucket, Place};
 use sha2::{Digest, Sha256};
 
@@ -52,8 +52,8 @@ pub struct Refused {
 }
 
 impl Mirror {
-    /// A mirror of a place in the bucket, in a folder of the cache, with what an earlier process left there. It
-    /// connects to nothing yet.
+    /// A mirror of a place in the bucket, in a folder of the cache, with what an earlier process left there. A
+    /// bundle that was damaged since is downloaded again by the next [`Self::sync`]. It connects to nothing yet.
     ///
     /// # Errors
     /// When the cache cannot be written to.
@@ -78,6 +78,10 @@ impl Mirror {
             }
             if name.starts_with(DRAFT) || name.starts_with(OLD) {
                 remove(&path)?;
+            }
+            if !name.starts_with('.') && path.is_dir() && is_damaged(&path) {
+                tracing::warn!(bundle = %path.display(), "damaged in the cache; downloading it again");
+                let _ = fs::remove_file(mirror.source(&name));
             }
         }
         Ok(mirror)
@@ -218,6 +222,18 @@ fn folder_name(place: &Place) -> String {
     });
     let digest = hex(&Sha256::digest(&place)[..8]);
     format!("{}-{digest}", slug.collect::<String>())
+}
+
+/// Whether the bundle in a folder is not what its manifest says.
+fn is_damaged(folder: &Path) -> bool {
+    let Ok(text) = fs::read(folder.join(MANIFEST)) else {
+        return true;
+    };
+    let Ok(manifest) = parse_manifest(&text) else {
+        return true;
+    };
+    let mut files = manifest.files.keys();
+    files.any(|name| Bundle::read_file(folder, &manifest, name).is_err())
 }
 
 /// Puts a folder where another may be, which goes to `old` for a moment.

@@ -135,16 +135,35 @@ async fn what_was_mirrored_is_there_at_the_next_start_and_drafts_are_not() {
     for left in [".draft-1", ".old-one"] {
         fs::create_dir(mirror.folder().join(left)).unwrap();
     }
-    // Whoever wrote here would not be written over: the objects are known already.
-    let weights = mirror.folder().join("one").join(WEIGHTS);
-    fs::write(&weights, "kept").unwrap();
+    // It stays unless the bundle is downloaded again.
+    let kept = mirror.folder().join("one/kept");
+    fs::write(&kept, "").unwrap();
     drop(mirror);
     let mut mirror = scene.mirror(1 << 20);
     for left in [".draft-1", ".old-one"] {
         assert!(!mirror.folder().join(left).exists());
     }
     assert!(mirror.sync(false).await.unwrap().is_empty());
-    assert_eq!(bundles(&mirror), pairs(&[("one", "kept")]));
+    assert_eq!(bundles(&mirror), pairs(&[("one", "1")]));
+    assert!(kept.exists());
+}
+
+#[tokio::test]
+async fn a_bundle_that_was_damaged_in_the_cache_is_downloaded_again_at_the_next_start() {
+    let scene = Scene::new();
+    scene.publish("models/one", 1).await;
+    scene.publish("models/two", 2).await;
+    scene.publish("models/three", 3).await;
+    let mut mirror = scene.mirror(1 << 20);
+    mirror.sync(false).await.unwrap();
+    fs::write(mirror.folder().join("one").join(WEIGHTS), "9").unwrap();
+    fs::write(mirror.folder().join("two/manifest.json"), "{").unwrap();
+    fs::remove_file(mirror.folder().join("three").join(WEIGHTS)).unwrap();
+    drop(mirror);
+    let mut mirror = scene.mirror(1 << 20);
+    assert!(mirror.sync(false).await.unwrap().is_empty());
+    let expected = pairs(&[("one", "1"), ("three", "3"), ("two", "2")]);
+    assert_eq!(bundles(&mirror), expected);
 }
 
 #[tokio::test]
