@@ -115,6 +115,43 @@ fn a_sweep_does_what_is_left_and_no_more() {
 }
 
 #[test]
+fn results_beside_the_plan_are_not_computed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sweep(folder.path(), PLAN, &["--cell", "1"]);
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let output = sweep(folder.path(), PLAN, &["--table-only"]);
+    let known = folder.path().join("out/results.jsonl");
+    fs::rename(&known, folder.path().join("known.jsonl")).unwrap();
+    fs::remove_dir_all(folder.path().join("out")).unwrap();
+    let (before, _) = texts(&output);
+    assert!(before.contains("(1)"), "{before}");
+
+    let plan = format!("results = \"known.jsonl\"\n{PLAN}");
+    let output = sweep(folder.path(), &plan, &["--cell", "1"]);
+    assert!(texts(&output).1.contains("not8-seed3: known"));
+    assert!(!folder.path().join("out/small-not8-seed3").exists());
+    let output = sweep(folder.path(), &plan, &["--table-only"]);
+    assert_eq!(texts(&output).0, before);
+    let written = fs::read(known).unwrap();
+    assert_eq!(
+        written,
+        fs::read(folder.path().join("known.jsonl")).unwrap()
+    );
+
+    let other = plan.replace("learning.iterations=20", "learning.iterations=21");
+    let output = sweep(folder.path(), &other, &["--table-only"]);
+    let (_, errors) = texts(&output);
+    assert!(!output.status.success());
+    for part in [
+        "known.jsonl, line 1",
+        "learning.iterations=20",
+        "learning.iterations=21",
+    ] {
+        assert!(errors.contains(part), "{errors}");
+    }
+}
+
+#[test]
 fn a_setting_that_varies_has_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let output = sweep(folder.path(), CURVES, &[]);

@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use lfbm_process::{one_line, print_line};
 
+use super::kept::Kept;
 use super::{Cell, CellResult, Sweep, draw_vary, table};
 use crate::output::prepare_folder;
 use crate::reproduction::steps::{Steps, write_whole};
@@ -38,27 +39,31 @@ pub struct SweepArgs {
     table_only: bool,
 }
 
-/// Fits and evaluates every cell that has no result yet, and prints the table. Interrupted
+/// Fits and evaluates every cell that has no result yet, here or beside the plan, and prints the table. Interrupted
 /// fits resume from their checkpoints.
 ///
 /// # Errors
 /// When the file does not describe a sweep, or a cell fails; the other cells still run.
 pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let sweep = Sweep::read(&args.file)?;
-    let cells = sweep.cells();
+    let (kept, cells) = (Kept::read(&sweep)?, sweep.cells());
     prepare_folder(&args.out)?;
     if let Some(index) = args.cell {
         let cell = cells
             .get(index)
             .with_context(|| format!("there is no cell {index}; there are {}", cells.len()))?;
-        return run_cell(args, &sweep, cell, None);
+        return run_cell(args, &sweep, &kept, cell, None);
     }
     if !args.table_only {
-        run_all(args, &sweep, &cells)?;
+        run_all(args, &sweep, &kept, &cells)?;
     }
+    let result = |cell: &Cell| match kept.of(cell) {
+        Some(result) => Ok(Some(result.clone())),
+        None => steps(args, None).result(&cell.name()),
+    };
     let results = cells
         .iter()
-        .filter_map(|cell| steps(args, None).result(&cell.name()).transpose())
+        .filter_map(|cell| result(cell).transpose())
         .collect::<anyhow::Result<Vec<CellResult>>>()?;
     let lines: Vec<String> = results
         .iter()
@@ -73,7 +78,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_all(args: &SweepArgs, sweep: &Sweep, cells: &[Cell]) -> anyhow::Result<()> {
+fn run_all(args: &SweepArgs, sweep: &Sweep, kept: &Kept, cells: &[Cell]) -> anyhow::Result<()> {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let threads = (cores / args.jobs).max(1);
     let next = AtomicUsize::new(0);
@@ -83,7 +88,7 @@ fn run_all(args: &SweepArgs, sweep: &Sweep, cells: &[Cell]) -> anyhow::Result<()
             if stop::requested().is_some() {
                 break;
             }
-            if let Err(error) = run_cell(args, sweep, cell, Some(threads)) {
+            if let Err(error) = run_cell(args, sweep, kept, cell, Some(threads)) {
                 eprintln!("{}: {}", cell.name(), one_line(error.as_ref()));
                 failed.push(cell.name());
             }
@@ -118,23 +123,25 @@ fn run_all(args: &SweepArgs, sweep: &Sweep, cells: &[Cell]) -> anyhow::Result<()
 fn run_cell(
     args: &SweepArgs,
     sweep: &Sweep,
+    kept: &Kept,
     cell: &Cell,
     threads: Option<u32>,
 ) -> anyhow::Result<()> {
     let name = cell.name();
+    if kept.of(cell).is_some() {
+        eprintln!("{name}: known");
+        return Ok(());
+    }
     let steps = steps(args, threads);
     steps.once(&name, || {
-        let seeds = [
-            format!("seed={}", cell.seed),
-            format!("calibration.split_seed={}", cell.seed),
-        ];
-        let changes = [&sweep.named_settings()[&cell.settings][..], &seeds].concat();
+        let changes = sweep.changes(cell);
         steps.fit(&name, sweep.dataset, &cell.holdout, &changes)?;
         eprintln!("{name}: evaluating");
         Ok(CellResult {
             settings: cell.settings.clone(),
             holdout: cell.holdout.clone(),
             seed: cell.seed,
+            changes,
             evaluation: steps.report(&name, "evaluate", &[])?,
         })
     })?;

@@ -2,6 +2,7 @@
 
 mod chart;
 mod command;
+mod kept;
 mod plan;
 mod table;
 

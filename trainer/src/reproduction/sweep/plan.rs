@@ -1,7 +1,7 @@
 //! The plan of a sweep.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -28,6 +28,9 @@ pub struct Sweep {
     /// By name: published AUPRC by held-out class.
     #[serde(default)]
     pub published: BTreeMap<String, BTreeMap<String, f64>>,
+    /// A file with results of earlier runs, which are not computed again; in a plan beside it.
+    #[serde(default)]
+    pub results: Option<PathBuf>,
 }
 
 /// A curve of detection over one setting, or one curve for each value of another.
@@ -117,7 +120,7 @@ impl Sweep {
     /// # Errors
     /// When it is missing or does not describe a sweep.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
-        read_plan(path, |sweep: &Self| {
+        let mut sweep = read_plan(path, |sweep: &Self| {
             let named = sweep.named_settings();
             for name in named.keys().chain(&sweep.holdouts) {
                 names_files(name)?;
@@ -134,7 +137,20 @@ impl Sweep {
                 return Err("expected at least one of settings, holdouts and seeds each".to_owned());
             }
             Ok(())
-        })
+        })?;
+        sweep.results = sweep.results.map(|results| path.with_file_name(results));
+        Ok(sweep)
+    }
+
+    /// What `trainer fit --set` is given for a cell.
+    pub fn changes(&self, cell: &Cell) -> Vec<String> {
+        let mut changes = self
+            .named_settings()
+            .remove(&cell.settings)
+            .unwrap_or_default();
+        changes.push(format!("seed={}", cell.seed));
+        changes.push(format!("calibration.split_seed={}", cell.seed));
+        changes
     }
 
     /// All settings by name, varied ones included.

@@ -26,6 +26,9 @@ pub struct CellResult {
     pub holdout: String,
     /// The seed.
     pub seed: u64,
+    /// What `trainer fit --set` was given.
+    #[serde(default)]
+    pub changes: Vec<String>,
     /// The output of `trainer evaluate --json`.
     pub evaluation: serde_json::Value,
 }
@@ -116,6 +119,7 @@ mod tests {
             settings: "a".to_owned(),
             holdout: holdout.to_owned(),
             seed,
+            changes: Vec::new(),
             evaluation: serde_json::json!({"metrics": {"local_score": {"auprc": auprc}}}),
         };
         let results = [
