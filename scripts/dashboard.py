@@ -89,6 +89,8 @@ ROWS = {
          "Rows in use."),
         ("Steps", "ops", rate("lfbm_chain_steps_total", *MODEL),
          "Posterior steps a second, summed over chains: the work that is done."),
+        ("Steps by device", "ops", rate("lfbm_device_chain_steps_total", *MODEL, "device"),
+         "The same for each GPU or NUMA node of --device: they share one queue, so equal ones are equally busy."),
         ("Padding", "percentunit",
          share("lfbm_padding_steps_total", "lfbm_chain_steps_total", *MODEL),
          "Share of the work that only filled batches up to a size that is run."),

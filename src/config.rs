@@ -2,18 +2,20 @@
 
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
-use lfbm_runtime::{Device, SessionOptions};
+use lfbm_runtime::{Device, Devices, Nodes, NumaError, Precision, SessionOptions};
 use lfbm_settings::{EndpointSettings, Group, Range, SettingsError, Sources};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditSettings;
-use crate::models::ModelSettings;
+use crate::models::{DeviceFallback, Execution, ModelSettings};
 use crate::request::RequestSettings;
-use crate::scheduler::{BatchSettings, MAX_BATCH_CHAINS, Policy};
+use crate::scheduler::{BatchSettings, MAX_BATCH_CHAINS};
 use crate::shadow::ShadowSettings;
 use crate::telemetry::TelemetrySettings;
 use crate::transport::ConnectionSettings;
@@ -28,6 +30,9 @@ pub enum ConfigError {
     /// A setting is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// A NUMA node that the device names cannot be had.
+    #[error(transparent)]
+    Numa(#[from] NumaError),
     /// No bundle was named.
     #[error("no bundle to serve; name one with --bundle, LFBM_BUNDLE or in the file of --config")]
     NoBundle,
@@ -123,7 +128,7 @@ impl Config {
         self.requests.check()?;
         self.audit.check()?;
         self.shadows.check()?;
-        Ok(self.check_batches()?)
+        self.check_batches()
     }
 
     /// What numbers may be, whatever other settings say.
@@ -142,22 +147,36 @@ impl Config {
         .concat()
     }
 
-    /// Whether batches fit the device that they are for.
-    fn check_batches(&self) -> Result<(), SettingsError> {
-        let device = self.models.device;
-        let threads = self.batches.threads;
-        let most = self.policy(device).capacity;
+    /// Whether batches fit the devices that they are for.
+    fn check_batches(&self) -> Result<(), ConfigError> {
+        let Execution {
+            devices,
+            placements,
+            options,
+            policy,
+        } = self.execution()?;
+        let (threads, most) = (self.batches.threads, policy.capacity);
         Range::whole("max_batch_chains", most as u64, 2..=MAX_BATCH_CHAINS).check()?;
         let refuse = |name, value, expected| {
-            Err(SettingsError::Range {
+            Err(ConfigError::Settings(SettingsError::Range {
                 name,
                 value,
                 expected,
-            })
+            }))
         };
-        if device == Device::Cpu && threads > most {
+        let least = placements.len();
+        if least > most {
+            let expected =
+                format!("at least {least}: each device of {devices} has a batch of its own");
+            return refuse("max_batch_chains", most.to_string(), expected);
+        }
+        if options.device == Device::Cpu && threads > most {
             let expected =
                 format!("at most max_batch_chains, {most}: a thread has a batch of its own");
+            return refuse("threads", threads.to_string(), expected);
+        }
+        if options.device == Device::Cpu && threads > 0 && threads < least {
+            let expected = format!("at least {least}, one for each device of {devices}");
             return refuse("threads", threads.to_string(), expected);
         }
         if let Some(buckets) = &self.batches.batch_buckets
@@ -169,120 +188,49 @@ impl Config {
         Ok(())
     }
 
-    /// How graphs are run.
-    pub fn session_options(&self) -> SessionOptions {
-        self.models.session_options(self.batches.threads)
+    /// How models are to run.
+    ///
+    /// # Errors
+    /// When a NUMA node that the device names cannot be had.
+    pub fn execution(&self) -> Result<Execution, NumaError> {
+        let options = self.models.session_options(self.batches.threads);
+        self.execution_on(&self.models.device, options)
     }
 
-    /// How chains share batches on a device.
-    pub fn policy(&self, device: Device) -> Policy {
-        let threads = self.session_options().threads();
-        self.batches.policy(device, threads)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lfbm_runtime::Precision;
-    use std::fs;
-
-    fn args(flags: &[&str]) -> ArgMatches {
-        Config::command().get_matches_from([&["lfbm-server"], flags].concat())
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("server.toml");
-        let text = "bundle = ['a', 'b']\nmax_steps = 50\nmax_chains = 3\ndevice = 'cuda:1'\n";
-        fs::write(&file, text).unwrap();
-        let file = file.to_str().unwrap();
-        let config = Config::load(&args(&["--config", file, "--max-chains", "5"])).unwrap();
-        let mut expected = Config::parse_from(["lfbm-server", "--config", file]);
-        expected.models.bundle = vec!["a".into(), "b".into()];
-        expected.requests.max_steps = 50;
-        expected.requests.max_chains = 5;
-        expected.models.device = Device::Cuda { id: 1 };
-        assert_eq!(config, expected);
-    }
-
-    #[test]
-    fn precision_is_the_most_exact_that_the_device_has() {
-        for (device, precision) in [
-            ("cpu", Precision::F32),
-            ("cuda", Precision::F32),
-            ("tensorrt", Precision::Tf32),
-        ] {
-            let flags = ["--bundle", "a", "--device", device];
-            let options = Config::load(&args(&flags)).unwrap().session_options();
-            assert_eq!(options.precision, precision, "{device}");
+    /// How models run when one of the GPUs is not available; `None` refuses them.
+    ///
+    /// # Errors
+    /// None: the CPU as a whole needs no NUMA node.
+    pub fn fallback(&self) -> Result<Option<Execution>, NumaError> {
+        let gpu = self.models.session_options(self.batches.threads);
+        match self.models.device_fallback {
+            DeviceFallback::Cpu if gpu.device != Device::Cpu => {
+                let cpu = SessionOptions {
+                    device: Device::Cpu,
+                    precision: Precision::exact(Device::Cpu),
+                    cuda_graphs: false,
+                    ..gpu
+                };
+                self.execution_on(&Devices::default(), cpu).map(Some)
+            }
+            DeviceFallback::Cpu | DeviceFallback::None => Ok(None),
         }
-        let flags = ["--bundle", "a", "--precision", "bf16"];
-        let options = Config::load(&args(&flags)).unwrap().session_options();
-        assert_eq!(options.precision, Precision::Bf16);
     }
 
-    #[test]
-    fn cuda_graphs_are_for_cuda() {
-        let flags = [
-            "--bundle",
-            "a",
-            "--device",
-            "cuda:1",
-            "--cuda-graphs",
-            "true",
-        ];
-        let options = Config::load(&args(&flags)).unwrap().session_options();
-        assert!(options.cuda_graphs);
-        let options = Config::parse_from(["lfbm-server"]).session_options();
-        assert!(!options.cuda_graphs);
-    }
-
-    #[test]
-    fn mistakes_name_the_setting() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("server.toml");
-        let path = file.to_str().unwrap();
-        for (text, part) in [
-            ("max_step = 50", "max_step"),
-            ("max_steps = 'many'", "max_steps"),
-            ("device = 'tpu'", "tpu"),
-            ("precision = 'f16'", "f16"),
-            (
-                "precision = 'tf32'",
-                "expected f32 or bf16 on the device cpu",
-            ),
-            ("max_batch_chains = 1", "max_batch_chains"),
-            ("bulk_share = 1.5", "bulk_share"),
-            ("threads = 8\nmax_batch_chains = 4", "threads is 8"),
-            ("trace_sampling_ratio = -1.0", "trace_sampling_ratio"),
-            ("batch_buckets = [0]", "batch_buckets"),
-            ("device_fallback = 'never'", "never"),
-            ("max_chains_in_flight = 3", "max_chains_in_flight"),
-            ("tls_key = 'key.pem'", "tls_cert is not"),
-            ("max_connections = 0", "max_connections"),
-            ("handshake_timeout_s = 0", "handshake_timeout_s"),
-            ("message_timeout_s = 0", "message_timeout_s"),
-            ("grpc_address = 'localhost'", "expected HOST:PORT"),
-            ("cuda_graphs = true", "cuda_graphs is true"),
-            ("cuda_graphs = true\ndevice = 'tensorrt'", "tensorrt:0"),
-            ("false_alarm_rate = 1.0", "above 0 and below 1"),
-            ("audit_key_file = 'key'", "audit_log is not"),
-            ("audit_log_keep = 0", "audit_log_keep"),
-            ("shadow = ['parts:2']", "MODEL:VERSION=SHARE"),
-            ("shadow = ['parts:2=1', 'parts:2=0.5']", "parts:2 twice"),
-            ("shadow_queue = 0", "shadow_queue"),
-            ("bundle = []", "--bundle"),
-        ] {
-            let flags: &[&str] = if text.starts_with("bundle") {
-                &["--config", path]
-            } else {
-                &["--config", path, "--bundle", "a"]
-            };
-            fs::write(&file, text).unwrap();
-            let error = Config::load(&args(flags)).unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
+    fn execution_on(
+        &self,
+        devices: &Devices,
+        options: SessionOptions,
+    ) -> Result<Execution, NumaError> {
+        let most = self.batches.max_batch_chains.unwrap_or(usize::MAX);
+        let placements = devices.placements(&Nodes::default(), options.threads, most)?;
+        let threads = placements.iter().map(|placement| placement.threads());
+        let policy = self.batches.policy(options.device, threads.sum());
+        Ok(Execution {
+            devices: devices.clone(),
+            placements,
+            options,
+            policy,
+        })
     }
 }

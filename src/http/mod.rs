@@ -115,7 +115,7 @@ async fn models(State(state): State<HttpState>) -> impl IntoResponse {
         json!({
             "name": model.manifest.name,
             "version": model.manifest.version,
-            "device": model.device.to_string(),
+            "device": model.devices.to_string(),
             "shadow": catalog.is_shadow(model),
         })
     });

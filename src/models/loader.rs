@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::ValueEnum;
 use lfbm_bundle::Bundle;
-use lfbm_runtime::{ChainGraphs, Device, Precision, Runtime, Sampler, SessionOptions};
-use serde::{Deserialize, Serialize};
+use lfbm_runtime::{ChainGraphs, Device, Devices, Placement, Runtime, Sampler, SessionOptions};
 
 use super::{LoadError, Model};
 use crate::sampling::Sampling;
@@ -14,29 +12,27 @@ use crate::scheduler::{Policy, Scheduler};
 use crate::shadow::ShadowVersion;
 use crate::telemetry::{Metrics, Registration};
 
-/// What to do when a device is not available.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceFallback {
-    /// Refuse the model.
-    #[default]
-    None,
-    /// Run on the CPU, and log it.
-    Cpu,
+/// How models run: on which devices, by which threads, in which batches.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// The devices.
+    pub devices: Devices,
+    /// The threads of each of them.
+    pub placements: Vec<Placement>,
+    /// How sessions are made; the device is the first.
+    pub options: SessionOptions,
+    /// How chains share batches.
+    pub policy: Policy,
 }
 
 /// What every model is loaded with.
 pub struct Loader {
     /// ONNX Runtime.
     pub runtime: Runtime,
-    /// How sessions are made.
-    pub options: SessionOptions,
-    /// What to do when the device of the options is not available.
-    pub fallback: DeviceFallback,
-    /// How chains share batches on the device of the options.
-    pub policy: Policy,
-    /// The same on the CPU, for models that fall back to it.
-    pub fallback_policy: Policy,
+    /// How they are to run.
+    pub execution: Execution,
+    /// How they run when one of the devices is not available; `None` refuses them.
+    pub fallback: Option<Execution>,
     /// What samplers share.
     pub sampling: Sampling,
     /// The share of normal images that verdicts call anomalous; `None` for each model's own.
@@ -69,25 +65,31 @@ impl Loader {
                 error,
             })?,
         };
-        let open = |options| ChainGraphs::open(&self.runtime, dir, manifest, options);
-        let asked = self.options.device;
-        let (graphs, options) = match open(&self.options) {
-            Err(error) if asked != Device::Cpu && self.fallback == DeviceFallback::Cpu => {
-                tracing::warn!(%error, "falling back to the CPU");
-                let options = SessionOptions {
-                    device: Device::Cpu,
-                    precision: Precision::exact(Device::Cpu),
-                    cuda_graphs: false,
-                    ..self.options
-                };
-                (open(&options)?, options)
-            }
-            result => (result?, self.options),
+        let open = |execution: &Execution| {
+            let Execution {
+                placements,
+                options,
+                ..
+            } = execution;
+            ChainGraphs::open_at(&self.runtime, dir, manifest, placements, options)
         };
-        let device = options.device;
+        let (graphs, execution) = match (open(&self.execution), &self.fallback) {
+            (Err(error), Some(fallback)) => {
+                tracing::warn!(%error, "falling back to the CPU");
+                (open(fallback)?, fallback)
+            }
+            (result, _) => (result?, &self.execution),
+        };
+        let Execution {
+            devices,
+            options,
+            policy,
+            ..
+        } = execution;
+        let asked = &self.execution.devices;
         let opaque = bundle.opaque_graphs().iter();
         // Only the CPU has layers of our own.
-        for graph in opaque.filter(|_| device == Device::Cpu) {
+        for graph in opaque.filter(|_| options.device == Device::Cpu) {
             tracing::warn!(
                 model = name,
                 version,
@@ -99,15 +101,11 @@ impl Loader {
         let sampler = SessionOptions {
             // Samples are rare: threads that wait for them are not worth their stacks.
             threads: 1,
-            ..options
+            ..*options
         };
         let sampler = Sampler::open(&self.runtime, dir, manifest, &sampler)?;
-        let (metrics, registration) = self.metrics.model_metrics(manifest, asked, &options)?;
-        let policy = if device == asked {
-            &self.policy
-        } else {
-            &self.fallback_policy
-        };
+        let (metrics, registration) =
+            (self.metrics).model_metrics(manifest, asked, devices, options)?;
         let background = self.shadows.iter().any(|shadow| shadow.is(name, version));
         let policy = Policy {
             background,
@@ -121,7 +119,7 @@ impl Loader {
             version,
             bundle = %dir.display(),
             %asked,
-            got = %device,
+            got = %devices,
             precision = %options.precision,
             cuda_graphs = options.cuda_graphs,
             seconds,
@@ -130,7 +128,7 @@ impl Loader {
         let model = Model {
             manifest: manifest.clone(),
             thresholds,
-            device,
+            devices: devices.clone(),
             calibration: bundle.calibration().clone(),
             names: bundle.names().clone(),
             scheduler,

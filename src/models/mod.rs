@@ -14,17 +14,17 @@ mod watcher;
 
 pub use catalog::{Catalog, Refused, Unknown};
 pub use error::LoadError;
-pub use loader::{DeviceFallback, Loader};
+pub use loader::{Execution, Loader};
 pub use places::{Places, Sources, Storage};
 pub use serving::{LoadRefused, Models};
-pub use settings::ModelSettings;
+pub use settings::{DeviceFallback, ModelSettings};
 pub use unloaded::Unloaded;
 pub use watcher::{hangup, watch};
 
 use lfbm_bundle::ImageNames;
 use lfbm_bundle::manifest::{CalibrationSummary, Manifest};
 use lfbm_detector::{Calibration, RateError};
-use lfbm_runtime::Device;
+use lfbm_runtime::Devices;
 
 use crate::sampling::ModelSampler;
 use crate::scheduler::Scheduler;
@@ -42,7 +42,7 @@ pub struct Model {
     /// The files that the images of its memory bank came from.
     pub names: ImageNames,
     /// Where it runs.
-    pub device: Device,
+    pub devices: Devices,
     /// Runs its chains; its thread ends with the model.
     pub scheduler: Scheduler,
     /// Draws from its prior.

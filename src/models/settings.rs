@@ -1,12 +1,23 @@
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use lfbm_object_storage::Place;
-use lfbm_runtime::{Device, Precision, SessionOptions};
+use lfbm_runtime::{Device, Devices, Precision, SessionOptions};
 use lfbm_settings::{Group, SettingsError};
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceFallback, Sources, Storage};
+use super::{Sources, Storage};
+
+/// What to do when one of the devices is not available.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceFallback {
+    /// Refuse the model.
+    #[default]
+    None,
+    /// Run on the CPU alone, and log it.
+    Cpu,
+}
 
 /// Which models are served, and how they run.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,11 +39,12 @@ pub struct ModelSettings {
         hide_short_help = true
     )]
     pub bundle_cache_bytes: u64,
-    /// cpu, cuda[:N] or tensorrt[:N]
-    #[arg(long, env = "LFBM_DEVICE", default_value_t = Device::Cpu)]
-    #[serde(with = "lfbm_settings::text")]
-    pub device: Device,
-    /// Where models run when the device is not available: cpu, or none to refuse them
+    /// cpu, cuda[:N] or tensorrt[:N]; or, as a list with commas, several GPUs of a kind or NUMA nodes,
+    /// cpu:N
+    #[arg(long, env = "LFBM_DEVICE", default_value_t)]
+    #[serde(with = "lfbm_settings::text::list")]
+    pub device: Devices,
+    /// Where models run when one of the GPUs is not available: cpu, or none to refuse them
     #[arg(
         long,
         env = "LFBM_DEVICE_FALLBACK",
@@ -85,7 +97,7 @@ impl ModelSettings {
                 expected: "a number above 0 and below 1".to_owned(),
             });
         }
-        let device = self.device;
+        let (devices, device) = (&self.device, self.device.first());
         let refuse = |name, value: String, expected| {
             Err(SettingsError::Range {
                 name,
@@ -96,11 +108,11 @@ impl ModelSettings {
         let precisions = Precision::of(device);
         if let Some(precision) = self.precision.filter(|wanted| !precisions.contains(wanted)) {
             let names: Vec<_> = precisions.iter().map(Precision::to_string).collect();
-            let expected = format!("{} on the device {device}", names.join(" or "));
+            let expected = format!("{} on the device {devices}", names.join(" or "));
             return refuse("precision", precision.to_string(), expected);
         }
         if self.cuda_graphs && !matches!(device, Device::Cuda { .. }) {
-            let expected = format!("false on the device {device}; only cuda has them");
+            let expected = format!("false on the device {devices}; only cuda has them");
             return refuse("cuda_graphs", true.to_string(), expected);
         }
         Ok(())
@@ -145,13 +157,15 @@ impl ModelSettings {
         Ok(Sources { folders, storage })
     }
 
-    /// How graphs are run by `threads` threads, 0 for one per core.
+    /// How graphs are run, on the first device, by `threads` threads, 0 for one per core.
     pub fn session_options(&self, threads: usize) -> SessionOptions {
         SessionOptions {
-            device: self.device,
+            device: self.device.first(),
             threads,
             gpu_memory_limit_bytes: self.gpu_memory_limit_bytes,
-            precision: self.precision.unwrap_or(Precision::exact(self.device)),
+            precision: self
+                .precision
+                .unwrap_or(Precision::exact(self.device.first())),
             cuda_graphs: self.cuda_graphs,
         }
     }

@@ -1,4 +1,4 @@
-use lfbm_runtime::{ChainGraphs, ChainModel, ChainSizes, RuntimeError};
+use lfbm_runtime::{ChainGraphs, ChainModel, ChainSizes, Placement, RuntimeError};
 
 /// The graphs that a worker runs.
 pub(super) trait Graphs: ChainModel + Send + 'static {
@@ -6,6 +6,9 @@ pub(super) trait Graphs: ChainModel + Send + 'static {
 
     /// K of the model's defaults.
     fn default_steps(&self) -> u32;
+
+    /// The device, and the CPUs that the worker's thread keeps to.
+    fn placement(&self) -> &Placement;
 
     /// Records a CUDA graph of a step of `rows` rows for the calling thread, where the device has them.
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError>;
@@ -18,6 +21,10 @@ impl Graphs for ChainGraphs {
 
     fn default_steps(&self) -> u32 {
         self.default_steps
+    }
+
+    fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError> {

@@ -179,9 +179,9 @@ impl Drop for Handle {
 }
 
 impl Scheduler {
-    /// Starts a thread for each of `graphs`, of which there is at least one; more than the policy has rows
-    /// for are not used. Returns when each has run every batch size a few times, which may take
-    /// seconds.
+    /// Starts a thread for each of `graphs`, of which there is at least one, where its placement says; more
+    /// than the policy has rows for are not used. Returns when each has run every batch size a few times,
+    /// which may take seconds.
     ///
     /// # Errors
     /// When a graph does not run, or the system has no thread to give.
@@ -218,17 +218,25 @@ impl Scheduler {
         let mut warm_ups = Vec::with_capacity(workers);
         // All warm up at the same time, as they will step.
         for (number, graphs) in graphs.into_iter().enumerate() {
-            let mut worker = Worker::new(number, graphs, Arc::clone(&handle.shared), room(number));
+            let (shared, room) = (Arc::clone(&handle.shared), room(number));
             let (warm, warm_up) = mpsc::channel();
             let thread = thread::Builder::new().name(format!("worker-{number}-{name}"));
             handle.workers.push(thread.spawn(move || {
                 if background {
                     yield_to_others();
                 }
-                let result = worker.warm_up();
-                let runs = result.is_ok();
-                if warm.send(result).is_ok() && runs {
-                    worker.run();
+                let start = || -> Result<_, RuntimeError> {
+                    // First, so that what the worker writes lies in the memory of its node.
+                    graphs.placement().bind_thread()?;
+                    let mut worker = Worker::new(number, graphs, shared, room);
+                    worker.warm_up()?;
+                    Ok(worker)
+                };
+                match start() {
+                    Ok(worker) if warm.send(Ok(())).is_ok() => worker.run(),
+                    Ok(_) => (),
+                    // Whoever started it is gone too.
+                    Err(error) => drop(warm.send(Err(error))),
                 }
             })?);
             warm_ups.push(warm_up);

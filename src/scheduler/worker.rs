@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lfbm_runtime::{ChainSizes, RuntimeError};
+use prometheus::IntCounter;
 
 use super::SchedulerError;
 use super::batch::{self, Batch, Finished, Tag};
@@ -21,6 +22,8 @@ pub(super) struct Worker<G> {
     graphs: G,
     shared: Arc<Shared>,
     capacity: usize,
+    /// Steps of its device.
+    device_steps: IntCounter,
     batch: Batch,
     /// An image whose sites are to be read before the next step.
     reading: Option<(JobId, Arc<Work>)>,
@@ -35,6 +38,7 @@ impl<G: Graphs> Worker<G> {
     pub(super) fn new(number: usize, graphs: G, shared: Arc<Shared>, capacity: usize) -> Self {
         Self {
             number,
+            device_steps: shared.metrics.steps_on(&graphs.placement().to_string()),
             batch: Batch::new(capacity, &shared.policy.buckets, graphs.sizes()),
             graphs,
             shared,
@@ -218,6 +222,7 @@ impl<G: Graphs> Worker<G> {
         self.shared
             .metrics
             .observe_step(rows, padded, started.elapsed());
+        self.device_steps.inc_by(rows as u64);
         let mut state = self.shared.lock();
         // With what it took to let chains in: estimates are of whole requests.
         state.observe_step(padded, begun.elapsed());

@@ -81,7 +81,7 @@ impl Server {
         let grpc = Bound::to(&config.endpoint.grpc_address).await?;
         let http = Bound::to(&config.endpoint.http_address).await?;
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
-        let loader = start::loader(&config, runtime, &metrics);
+        let loader = start::loader(&config, runtime, &metrics)?;
         let sources = config.models.sources()?;
         let (stopped, connections) = (stop.clone(), Handle::current());
         let load = move || Models::load(Places::open(sources, connections)?, loader, &stopped);

@@ -1,7 +1,7 @@
 //! What a server needs before it listens.
 
 use anyhow::Context;
-use lfbm_runtime::{Device, Runtime};
+use lfbm_runtime::Runtime;
 use lfbm_settings::EndpointSettings;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -85,24 +85,29 @@ pub(super) async fn admin(
 }
 
 /// What models are loaded with.
-pub(super) fn loader(config: &Config, runtime: Runtime, metrics: &Metrics) -> Loader {
-    Loader {
+///
+/// # Errors
+/// When a NUMA node that the settings name cannot be had.
+pub(super) fn loader(
+    config: &Config,
+    runtime: Runtime,
+    metrics: &Metrics,
+) -> anyhow::Result<Loader> {
+    Ok(Loader {
         runtime,
-        options: config.session_options(),
-        fallback: config.models.device_fallback,
-        policy: config.policy(config.models.device),
-        fallback_policy: config.policy(Device::Cpu),
+        execution: config.execution()?,
+        fallback: config.fallback()?,
         sampling: Sampling::new(config.requests.max_samples, config.requests.max_queue()),
         false_alarm_rate: config.models.false_alarm_rate,
         shadows: config.shadows.shadow.as_slice().into(),
         metrics: metrics.clone(),
-    }
+    })
 }
 
 /// Scores the images for a shadow version, with limits and memory of its own: it takes nothing from requests.
 ///
 /// # Errors
-/// When the system has no thread to give.
+/// When a NUMA node that the settings name cannot be had, or the system has no thread to give.
 pub(super) fn shadow_version(
     config: &Config,
     queue: ShadowQueue,
@@ -112,7 +117,7 @@ pub(super) fn shadow_version(
 ) -> anyhow::Result<()> {
     let requests = &config.requests;
     // As many chains as the batches of a model have rows for.
-    let chains = config.policy(config.models.device).capacity;
+    let chains = config.execution()?.policy.capacity;
     let core = Core {
         models: Arc::clone(models),
         admission: Admission::new(chains, Duration::MAX),

@@ -1,7 +1,7 @@
 //! The metrics of the server. Names carry units; every label has few values.
 
 use lfbm_bundle::manifest::Manifest;
-use lfbm_runtime::{Device, SessionOptions};
+use lfbm_runtime::{Devices, SessionOptions};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -126,18 +126,26 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The metrics of a model that was to run on `asked` and runs as `got` says, shown as long as the
-    /// registration lives.
+    /// The metrics of a model that was to run on `asked` and runs on `got` as the options say, shown as long
+    /// as the registration lives.
     ///
     /// # Errors
     /// When those of the same version of the model are still shown.
     pub fn model_metrics(
         &self,
         manifest: &Manifest,
-        asked: Device,
-        got: &SessionOptions,
+        asked: &Devices,
+        got: &Devices,
+        options: &SessionOptions,
     ) -> prometheus::Result<(ModelMetrics, Registration)> {
-        ModelMetrics::register(&self.registry, manifest, asked, got, self.drift_window)
+        let devices = (asked, got);
+        ModelMetrics::register(
+            &self.registry,
+            manifest,
+            devices,
+            options,
+            self.drift_window,
+        )
     }
 
     /// The metrics of a shadow version; its series are there from the first call on.

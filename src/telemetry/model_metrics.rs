@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lfbm_bundle::manifest::{Decision, Manifest, Quantile};
-use lfbm_runtime::{Device, SessionOptions};
+use lfbm_runtime::{Devices, SessionOptions};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -41,6 +41,7 @@ pub struct ModelMetrics {
     /// How its requests ended.
     pub statistics: Arc<Statistics>,
     steps: IntCounter,
+    device_steps: IntCounterVec,
     padding: IntCounter,
     step_chains: Histogram,
     step_seconds: Histogram,
@@ -52,14 +53,14 @@ pub struct ModelMetrics {
 }
 
 impl ModelMetrics {
-    /// Registers the metrics of the model that `manifest` describes, which was to run on `asked`
-    /// and runs as `got` says, with a window of `drift_window` scores; they are there as long as the
-    /// registration lives.
+    /// Registers the metrics of the model that `manifest` describes, which was to run on the first of
+    /// `devices` and runs on the second as the options say, with a window of `drift_window` scores; they are
+    /// there as long as the registration lives.
     pub(super) fn register(
         registry: &Registry,
         manifest: &Manifest,
-        asked: Device,
-        got: &SessionOptions,
+        (asked, got): (&Devices, &Devices),
+        session: &SessionOptions,
         drift_window: usize,
     ) -> prometheus::Result<(Self, Registration)> {
         let options = |name: &str, help: &str| {
@@ -84,9 +85,9 @@ impl ModelMetrics {
         );
         let device = device
             .const_label("asked", asked.to_string())
-            .const_label("got", got.device.to_string())
-            .const_label("precision", got.precision.to_string())
-            .const_label("cuda_graphs", got.cuda_graphs.to_string());
+            .const_label("got", got.to_string())
+            .const_label("precision", session.precision.to_string())
+            .const_label("cuda_graphs", session.cuda_graphs.to_string());
         registered.add(IntGauge::with_opts(device)?)?.set(1);
         let verdicts = registered.add(IntCounterVec::new(
             options("lfbm_verdicts_total", "Scores by verdict."),
@@ -143,6 +144,13 @@ impl ModelMetrics {
                 "lfbm_chain_steps_total",
                 "Posterior steps, summed over chains.",
             )?)?,
+            device_steps: registered.add(IntCounterVec::new(
+                options(
+                    "lfbm_device_chain_steps_total",
+                    "Posterior steps, summed over chains, by the device that ran them.",
+                ),
+                &["device"],
+            )?)?,
             padding: registered.add(counter(
                 "lfbm_padding_steps_total",
                 "Posterior steps of rows that only filled a batch up to a size that is run.",
@@ -169,6 +177,11 @@ impl ModelMetrics {
             drift,
         };
         Ok((metrics, registered))
+    }
+
+    /// Counts the steps of chains on a device; the series is there from now on.
+    pub fn steps_on(&self, device: &str) -> IntCounter {
+        self.device_steps.with_label_values(&[device])
     }
 
     /// Counts a step of `chains` chains that ran `rows` rows, padding included.

@@ -1,6 +1,8 @@
 //! The graphs that a chain passes.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use lfbm_bundle::manifest::Manifest;
 
@@ -12,6 +14,7 @@ use crate::graphs::Preprocess;
 use crate::library::Runtime;
 use crate::noise::ChainNoise;
 use crate::options::SessionOptions;
+use crate::placement::Placement;
 use crate::posterior_step::{PosteriorStep, StepInputs, StepOutputs, rows_per_run};
 
 /// The graphs that a chain passes, from its image to its densities, open for one thread.
@@ -29,6 +32,8 @@ pub struct ChainGraphs {
     pub sizes: ChainSizes,
     /// K of the model's defaults.
     pub default_steps: u32,
+    /// The device, and the CPUs that whoever runs the graphs keeps to: [`Placement::bind_thread`].
+    pub placement: Placement,
 }
 
 impl ChainGraphs {
@@ -47,11 +52,66 @@ impl ChainGraphs {
             Device::Cpu => options.threads(),
             Device::Cuda { .. } | Device::TensorRt { .. } => 1,
         };
-        let rows_per_run = rows_per_run(dir, options.device)?;
+        let placement = Placement::new(options.device, threads);
+        Self::open_at(runtime, dir, manifest, &[placement], options)
+    }
+
+    /// The same, once for each thread of `placements`, in order; the options' own device and threads do not
+    /// count.
+    ///
+    /// What a thread of a NUMA node runs is opened on a thread that keeps to the node's CPUs too, because
+    /// Linux takes memory from the node of the CPU that first writes to it.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses a graph, or one of the devices cannot be had.
+    pub fn open_at(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        placements: &[Placement],
+        options: &SessionOptions,
+    ) -> Result<Vec<Self>, RuntimeError> {
+        let open = &|placement| Self::open_on(runtime, dir, manifest, placement, options);
+        let mut opened = Vec::new();
+        if !placements.iter().any(Placement::is_bound) {
+            for placement in placements {
+                opened.extend(open(placement)?);
+            }
+            return Ok(opened);
+        }
+        thread::scope(|scope| {
+            let mut threads = Vec::with_capacity(placements.len());
+            // All at the same time: a thread that began after the end of another would be given what that one
+            // had freed, in the memory of the other node.
+            for placement in placements {
+                let thread = thread::Builder::new().name(format!("open-{placement}"));
+                let open = move || {
+                    placement.bind_thread()?;
+                    open(placement)
+                };
+                let thread = thread.spawn_scoped(scope, open);
+                threads.push(thread.map_err(RuntimeError::Thread)?);
+            }
+            for thread in threads {
+                opened.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+            }
+            Ok(opened)
+        })
+    }
+
+    fn open_on(
+        runtime: &Runtime,
+        dir: &Path,
+        manifest: &Manifest,
+        placement: &Placement,
+        options: &SessionOptions,
+    ) -> Result<Vec<Self>, RuntimeError> {
         let options = SessionOptions {
+            device: placement.device(),
             threads: 1,
             ..*options
         };
+        let rows_per_run = rows_per_run(dir, options.device)?;
         let open = |_| {
             Ok(Self {
                 preprocess: Preprocess::open(runtime, dir, manifest, &options)?,
@@ -59,9 +119,10 @@ impl ChainGraphs {
                 posterior: PosteriorStep::open_for(runtime, dir, manifest, &options, rows_per_run)?,
                 sizes: ChainSizes::new(manifest),
                 default_steps: manifest.langevin.steps,
+                placement: placement.clone(),
             })
         };
-        (0..threads).map(open).collect()
+        (0..placement.threads()).map(open).collect()
     }
 }
 

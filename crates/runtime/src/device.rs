@@ -1,7 +1,6 @@
 //! Devices.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// Where a graph runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,19 +30,37 @@ impl fmt::Display for Device {
     }
 }
 
-impl FromStr for Device {
-    type Err = String;
+/// A device as people name it: `cpu`, `cpu:1` for the CPUs of a NUMA node, `cuda:0`, `tensorrt:0`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NamedDevice {
+    pub(crate) device: Device,
+    /// Of the CPU, the NUMA node whose CPUs alone are meant.
+    pub(crate) node: Option<u32>,
+}
 
-    /// Reads `cpu`, `cuda`, `cuda:N`, `tensorrt` or `tensorrt:N`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, id) = text.split_once(':').unwrap_or((text, "0"));
-        let wrong = || format!("unknown device {text:?}, expected cpu, cuda[:N] or tensorrt[:N]");
-        let id = id.parse().ok().filter(|id| *id >= 0).ok_or_else(wrong)?;
-        match kind {
-            "cpu" if kind == text => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda { id }),
-            "tensorrt" => Ok(Device::TensorRt { id }),
-            _ => Err(wrong()),
+impl NamedDevice {
+    /// Reads `cpu[:N]`, `cuda[:N]` or `tensorrt[:N]`; a GPU without N is the first.
+    pub(crate) fn read(name: &str) -> Option<Self> {
+        let (kind, number) = match name.split_once(':') {
+            Some((kind, number)) => (kind, Some(number.parse().ok()?)),
+            None => (name, None),
+        };
+        let id = i32::try_from(number.unwrap_or(0)).ok()?;
+        let (device, node) = match kind {
+            "cpu" => (Device::Cpu, number),
+            "cuda" => (Device::Cuda { id }, None),
+            "tensorrt" => (Device::TensorRt { id }, None),
+            _ => return None,
+        };
+        Some(Self { device, node })
+    }
+}
+
+impl fmt::Display for NamedDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.node {
+            Some(node) => write!(f, "{}:{node}", self.device),
+            None => self.device.fmt(f),
         }
     }
 }

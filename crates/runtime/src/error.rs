@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::device::Device;
+use crate::numa::NumaError;
 use crate::precision::Precision;
 
 /// The environment variable that names the library.
@@ -37,6 +38,12 @@ pub enum RuntimeError {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// Threads cannot keep to a NUMA node.
+    #[error(transparent)]
+    Numa(NumaError),
+    /// The system has no thread to give.
+    #[error("no thread to open graphs on: {0}")]
+    Thread(std::io::Error),
     /// Products cannot be computed so.
     #[error("products in {precision} cannot be had: {reason}")]
     Precision {

@@ -1,7 +1,8 @@
 //! Runs the graphs of a bundle with ONNX Runtime.
 //!
 //! * [`Runtime`] is the library, [`SessionOptions`] say where and how exactly graphs run ([`Device`],
-//!   [`Precision`]);
+//!   [`Precision`]), [`Devices`] which of them share chains, [`Placement`] with which threads, which may keep
+//!   to NUMA [`Nodes`];
 //! * [`PosteriorStep`] takes one Langevin step, [`ChainStarts`] says where chains start, and
 //!   [`ChainGraphs`] holds what one thread needs for whole chains;
 //! * [`ChainBatch`] steps chains, for serving, evaluation and calibration alike;
@@ -17,6 +18,7 @@ mod chain_graphs;
 mod chain_start;
 mod cuda;
 mod device;
+mod devices;
 mod error;
 mod evaluate;
 mod executor;
@@ -25,8 +27,10 @@ mod graphs;
 mod inference;
 mod library;
 mod noise;
+mod numa;
 mod operators;
 mod options;
+mod placement;
 mod posterior_step;
 mod precision;
 mod sampler;
@@ -37,6 +41,7 @@ pub use chain_batch::ChainBatch;
 pub use chain_graphs::ChainGraphs;
 pub use chain_start::ChainStarts;
 pub use device::Device;
+pub use devices::{Devices, DevicesError};
 pub use error::{LIBRARY_VARIABLE, RuntimeError};
 pub use evaluate::{evaluate, evaluate_file};
 pub use features::FeatureNetwork;
@@ -44,7 +49,9 @@ pub use graphs::{Generator, Preprocess, PriorSampler, PriorStep};
 pub use inference::{Inference, SCORE_SEED};
 pub use library::{NO_TELEMETRY, Runtime};
 pub use noise::ChainNoise;
+pub use numa::{Nodes, NumaError};
 pub use options::SessionOptions;
+pub use placement::Placement;
 pub use posterior_step::{PosteriorStep, StepInputs, StepOutputs};
 pub use precision::Precision;
 pub use sampler::Sampler;

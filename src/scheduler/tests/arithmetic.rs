@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use lfbm_runtime::{ChainModel, ChainNoise, ChainSizes, RuntimeError, StepInputs, StepOutputs};
+use lfbm_runtime::{
+    ChainModel, ChainNoise, ChainSizes, Placement, RuntimeError, StepInputs, StepOutputs,
+};
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::scheduler::graphs::Graphs;
 
@@ -34,6 +37,9 @@ pub(super) struct Arithmetic {
     pub(super) rows: Arc<Mutex<Vec<(usize, usize)>>>,
     /// What each thread recorded, and that it stepped at all.
     pub(super) recorded: Arc<Mutex<HashMap<ThreadId, Vec<usize>>>>,
+    /// What the thread of a step may use, of each worker.
+    pub(super) cpus: Arc<Mutex<HashMap<usize, CpuSet>>>,
+    pub(super) placement: Placement,
     /// A worker that asks for its default steps panics, which is where nothing catches it.
     pub(super) dies: Arc<AtomicBool>,
 }
@@ -95,6 +101,8 @@ impl ChainModel for Arithmetic {
         self.rows.lock().unwrap().push((self.worker, rows));
         let thread = thread::current().id();
         self.recorded.lock().unwrap().entry(thread).or_default();
+        let cpus = sched_getaffinity(None).unwrap();
+        self.cpus.lock().unwrap().insert(self.worker, cpus);
         thread::sleep(STEP);
         let d = SIZES.latent_dim;
         for row in 0..rows {
@@ -139,6 +147,10 @@ impl Graphs for Arithmetic {
         let dies = self.dies.load(Ordering::Relaxed);
         assert!(!dies, "a panic that the test asked for");
         20
+    }
+
+    fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     fn record(&mut self, rows: usize) -> Result<(), RuntimeError> {

@@ -1,6 +1,7 @@
 //! The scheduler with graphs of arithmetic, so that they can be slow, fail and panic.
 
 mod arithmetic;
+mod placed;
 mod running;
 mod sites;
 

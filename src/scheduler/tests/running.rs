@@ -7,7 +7,8 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::manifest::{Aggregation, Langevin, Manifest};
-use lfbm_runtime::{Device, SessionOptions};
+use lfbm_runtime::{Device, Devices, Placement, SessionOptions};
+use rustix::thread::CpuSet;
 use tokio::task::JoinHandle;
 
 use super::arithmetic::{Arithmetic, PANICS};
@@ -20,6 +21,7 @@ pub(super) struct Running {
     pub(super) scheduler: Scheduler,
     pub(super) rows: Arc<Mutex<Vec<(usize, usize)>>>,
     pub(super) recorded: Arc<Mutex<HashMap<ThreadId, Vec<usize>>>>,
+    pub(super) cpus: Arc<Mutex<HashMap<usize, CpuSet>>>,
     pub(super) dies: Arc<AtomicBool>,
     pub(super) metrics: ModelMetrics,
     pub(super) room: Room,
@@ -36,31 +38,45 @@ impl Running {
     }
 
     pub(super) fn try_start_workers(workers: usize, policy: Policy) -> Result<Self, StartError> {
-        Self::try_start_with(None, workers, policy)
+        Self::try_start_with(None, vec![Placement::new(Device::Cpu, 1); workers], policy)
     }
 
     /// Workers of a model whose images have so many sites.
     pub(super) fn start_with_sites(sites: usize, workers: usize, policy: Policy) -> Self {
-        Self::try_start_with(Some(sites), workers, policy).unwrap()
+        Self::try_start_with(
+            Some(sites),
+            vec![Placement::new(Device::Cpu, 1); workers],
+            policy,
+        )
+        .unwrap()
     }
 
-    pub(super) fn try_start_with(
+    /// A worker for each of these, which have a thread each.
+    pub(super) fn start_at(placements: Vec<Placement>, policy: Policy) -> Self {
+        Self::try_start_with(None, placements, policy).unwrap()
+    }
+
+    fn try_start_with(
         sites: Option<usize>,
-        workers: usize,
+        placements: Vec<Placement>,
         policy: Policy,
     ) -> Result<Self, StartError> {
         let manifest = include_str!("../../../models/mnist-not4/manifest.json");
         let manifest: Manifest = serde_json::from_str(manifest).unwrap();
-        let metrics = Metrics::new(10, "test").unwrap();
+        let (metrics, devices) = (Metrics::new(10, "test").unwrap(), Devices::default());
         let (metrics, registration) = metrics
-            .model_metrics(&manifest, Device::Cpu, &SessionOptions::default())
+            .model_metrics(&manifest, &devices, &devices, &SessionOptions::default())
             .unwrap();
         let rows = Arc::new(Mutex::new(Vec::new()));
         let recorded = Arc::default();
+        let cpus = Arc::default();
         let dies = Arc::new(AtomicBool::new(false));
-        let graphs = (0..workers).map(|worker| Arithmetic {
+        let placed = placements.into_iter().enumerate();
+        let graphs = placed.map(|(worker, placement)| Arithmetic {
             worker,
+            placement,
             sites,
+            cpus: Arc::clone(&cpus),
             rows: Arc::clone(&rows),
             recorded: Arc::clone(&recorded),
             dies: Arc::clone(&dies),
@@ -72,6 +88,7 @@ impl Running {
             scheduler,
             rows,
             recorded,
+            cpus,
             dies,
             metrics,
             room: Room::new(Work::Chains, 4096, Duration::from_secs(60)),

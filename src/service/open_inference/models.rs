@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lfbm_bundle::manifest::{Aggregation, Manifest};
-use lfbm_runtime::Device;
 use lfbm_wire::inference as v2;
 use prometheus::Histogram;
 
@@ -59,10 +58,14 @@ pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig
     // Of the model's size; of smaller ones there may be more.
     let image_bytes = VALUE_BYTES * manifest.image.pixels();
     let images = max_message_bytes.saturating_sub(ENVELOPE_BYTES) / image_bytes.max(1);
-    let (kind, gpus) = match model.device {
-        Device::Cpu => (Kind::Cpu, Vec::new()),
-        Device::Cuda { id } | Device::TensorRt { id } => (Kind::Gpu, vec![id]),
+    let gpus = model.devices.gpus();
+    let kind = if gpus.is_empty() {
+        Kind::Cpu
+    } else {
+        Kind::Gpu
     };
+    // Of each GPU, where there are any.
+    let instances = model.scheduler.workers() / gpus.len().max(1);
     v2::ModelConfig {
         name: manifest.name.clone(),
         platform: PLATFORM.to_owned(),
@@ -86,7 +89,7 @@ pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig
             .collect(),
         instance_group: vec![v2::ModelInstanceGroup {
             name: manifest.name.clone(),
-            count: i32::try_from(model.scheduler.workers()).unwrap_or(i32::MAX),
+            count: i32::try_from(instances).unwrap_or(i32::MAX),
             gpus,
             kind: kind.into(),
         }],
