@@ -339,8 +339,11 @@ async fn files_that_change_under_a_served_version_are_refused_and_what_was_loade
         failures(&server, "changed") == 1.0
     })
     .await;
-    let health = http_get(&server, "/healthz");
-    assert!(health.contains("another version"), "{health}");
+    // Health follows the counter.
+    eventually("health says why", || {
+        http_get(&server, "/healthz").contains("another version")
+    })
+    .await;
     assert_eq!(score(&client, 0).await.log_joint, expected);
 
     // Nor does it matter to what was loaded when its files are cut off.
