@@ -16,6 +16,7 @@ CONSOLE_TEST := third_party/console-test
 PYTHON_SOURCES := $(shell find python/src -name '*.py' -not -name '*_pb2.py') python/hatch_build.py python/pyproject.toml \
   proto/lfbm/v1/anomaly_detector.proto
 DEPLOY_TOOLS := third_party/deploy-tools
+GPU_PACK_TOOLS := third_party/gpu-pack-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
 ONNXRUNTIME ?= onnxruntime
@@ -26,6 +27,8 @@ PACKAGES ?=
 PYTHON_LINTED := python examples
 # Where `make notebook` puts the notebook with what its cells show.
 NOTEBOOK_OUT ?= target/inspect.ipynb
+GPU_CHECK := target/gpu-check
+GPU_PACK ?= target/lfbm-gpu-check.tar.xz
 # Which tests `make test` runs.
 TESTS ?= --workspace
 FUZZ_TARGETS := calibration checkpoint image import manifest onnx request
@@ -223,6 +226,26 @@ bench: onnxruntime ## Time a posterior step, and Score end to end
 .PHONY: bench-scheduling
 bench-scheduling: server ## Measure goodput and latency under load; takes ten minutes
 	$(PYTHON) scripts/bench-scheduling.py
+
+# What `make gpu-pack` packs for a machine with a GPU, but for the code for GPUs, packed and run.
+.PHONY: gpu-check
+gpu-check: native-libs ## Run the check of a GPU with the CPU in its place
+	$(PYTHON) -B scripts/cuda_fatbin_test.py
+	$(PYTHON) -B scripts/gpu_check_test.py
+	cargo build --workspace --bins --example device-check
+	rm -rf $(GPU_CHECK)
+	mkdir -p $(GPU_CHECK)
+	$(PYTHON) -B scripts/gpu-pack.py --without-cuda --fast --bin target/debug $(GPU_CHECK)/pack.tar.xz
+	tar xf $(GPU_CHECK)/pack.tar.xz -C $(GPU_CHECK)
+	PYTHON=$(PYTHON) $(GPU_CHECK)/lfbm-gpu-check/scripts/gpu-check.sh --device cpu --quick --out $(GPU_CHECK)
+
+$(GPU_PACK_TOOLS)/.installed: scripts/requirements-gpu-pack.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target $(GPU_PACK_TOOLS) -r $<
+	touch $@
+
+.PHONY: gpu-pack
+gpu-pack: $(GPU_PACK_TOOLS)/.installed ## Pack what a machine with a GPU needs for that check; fetches 247 MB
+	PYTHONPATH=$(GPU_PACK_TOOLS) $(PYTHON) -B scripts/gpu-pack.py $(GPU_PACK)
 
 .PHONY: install
 install: ## Install the server and its client under PREFIX

@@ -10,39 +10,16 @@ use std::time::Instant;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lfbm_bundle::manifest::Manifest;
 use lfbm_model::GeneratorName;
-use lfbm_runtime::{
-    ChainGraphs, Device, PosteriorStep, Precision, Runtime, SessionOptions, StepInputs, StepOutputs,
-};
-use lfbm_testkit::random_bundle;
+use lfbm_runtime::{ChainGraphs, Device, PosteriorStep, Precision, Runtime, SessionOptions};
+use lfbm_testkit::{StepRows, benchmark_bundle};
 
-const LATENT_DIM: usize = 16;
-const WIDTH: usize = 16;
 /// What a thread of the server has when it is full.
 const FULL: usize = 64;
 
 fn steps(posterior: &mut PosteriorStep, manifest: &Manifest, rows: usize, count: u64) {
-    let (d, pixels) = (manifest.latent_dim, manifest.image.pixels());
-    let (z, noise) = (vec![0.3; rows * d], vec![0.1; rows * d]);
-    let (x, mask) = (vec![0.2; rows * pixels], vec![1.0; rows * pixels]);
-    let (step_size, noise_scale) = (vec![0.1; rows], vec![1.0; rows]);
-    let mut z_next = vec![0.0; rows * d];
-    let (mut log_prior, mut log_likelihood) = (vec![0.0; rows], vec![0.0; rows]);
+    let mut rows = StepRows::new(manifest, rows);
     for _ in 0..count {
-        let inputs = StepInputs {
-            z: &z,
-            x: &x,
-            mask: &mask,
-            noise: &noise,
-            step_size: &step_size,
-            noise_scale: &noise_scale,
-        };
-        let outputs = StepOutputs {
-            z_next: &mut z_next,
-            log_prior: &mut log_prior,
-            log_likelihood: &mut log_likelihood,
-            reconstruction: None,
-        };
-        posterior.run(rows, inputs, outputs).unwrap();
+        rows.step(posterior).unwrap();
     }
 }
 
@@ -52,7 +29,7 @@ fn posterior_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("posterior_step");
     for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
         let out = folder.path().join(generator.to_string());
-        let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, WIDTH, 1).unwrap();
+        let bundle = benchmark_bundle(&out, &runtime, generator).unwrap();
         let manifest = bundle.manifest();
         for &precision in Precision::of(Device::Cpu) {
             if precision.check(Device::Cpu).is_err() {

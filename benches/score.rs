@@ -16,7 +16,7 @@ use criterion::{
 use futures_util::{StreamExt, stream};
 use lfbm_model::GeneratorName;
 use lfbm_runtime::{Device, Precision, Runtime};
-use lfbm_testkit::random_bundle;
+use lfbm_testkit::benchmark_bundle;
 use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
 use lfbm_wire::image::Content;
 use lfbm_wire::inference::ModelInferRequest;
@@ -26,8 +26,6 @@ use lfbm_wire::score_stream_response::Result as Scored;
 use lfbm_wire::{DataType, Image, ScoreRequest, ScoreStreamRequest, Tensor};
 use tonic::transport::Channel;
 
-const LATENT_DIM: usize = 16;
-const WIDTH: usize = 16;
 /// On two cores, as many wait as run.
 const SATURATION: usize = 256;
 /// Images of a call of `ModelInfer`.
@@ -110,7 +108,7 @@ fn score(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for generator in [GeneratorName::Mlp, GeneratorName::Mnist] {
         let out = folder.path().join(generator.to_string());
-        let bundle = random_bundle(&out, &runtime, generator, LATENT_DIM, WIDTH, 1).unwrap();
+        let bundle = benchmark_bundle(&out, &runtime, generator).unwrap();
         for precision in Precision::of(Device::Cpu) {
             if precision.check(Device::Cpu).is_err() {
                 continue;

@@ -1,11 +1,13 @@
 //! What tests and benchmarks share: bundles with random weights, which need no training, and graphs.
 #![forbid(unsafe_code)]
 
+mod benchmark;
 mod checkpoint;
 mod random;
 mod rows;
 mod sites;
 
+pub use benchmark::{BENCHMARK_WIDTH, StepRows, benchmark_bundle};
 pub use checkpoint::checkpoint;
 pub use lfbm_detector::{memory_bank_of, site_calibration_of};
 pub use random::{

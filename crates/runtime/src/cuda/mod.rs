@@ -1,7 +1,8 @@
 //! Graphs on a GPU, and CUDA graphs of the Langevin step.
 //!
 //! Nothing here has ever run on a GPU: tests run the copies, the bindings and the check of replays on the
-//! CPU, which is a device of these executors for that alone.
+//! CPU, which is a device of these executors for that alone. `examples/device-check` compares a GPU with
+//! the CPU where there is one.
 
 mod bound_graph;
 mod executor;
