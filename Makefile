@@ -223,6 +223,10 @@ modules: ## Check that the modules of each crate form no circle
 bench: onnxruntime ## Time a posterior step, and Score end to end
 	cargo bench
 
+.PHONY: growth
+growth: onnxruntime ## Measure how time and memory grow, and draw it: target/growth.svg
+	cargo bench --bench growth
+
 .PHONY: bench-scheduling
 bench-scheduling: server ## Measure goodput and latency under load; takes ten minutes
 	$(PYTHON) scripts/bench-scheduling.py

@@ -19,7 +19,7 @@ pub fn draw(path: &Path, all: &[Growth]) -> Result<(), Box<dyn Error>> {
     root.fill(&WHITE)?;
     let panels = root.split_evenly((2, columns));
     for (column, growth) in all.iter().enumerate() {
-        let time = format!("ms {}", growth.time_of);
+        let time = format!("CPU ms {}", growth.time_of);
         panel(&panels[column], growth.kind, &time, &growth.time)?;
         panel(
             &panels[columns + column],

@@ -19,7 +19,7 @@ use self::chart::draw;
 use self::workload::{Kind, kinds, models};
 
 /// Of every point; the shortest counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 12;
 
 /// Costs against an amount, and the line nearest to them.
 pub struct Series {
@@ -118,7 +118,7 @@ fn print(growth: &Growth) {
             .collect();
         let (start, slope) = series.line;
         println!(
-            "{}: {} {unit}; line {start:.3} + {slope:.5} each, at most {:.1} % off",
+            "{}: {} {unit}; line {start:.3} + {slope:.3e} each, at most {:.1} % off",
             growth.kind,
             points.join(", "),
             100.0 * series.deviation()
