@@ -221,7 +221,7 @@ modules: ## Check that the modules of each crate form no circle
 
 .PHONY: bench
 bench: onnxruntime ## Time a posterior step, and Score end to end
-	cargo bench
+	cargo bench --bench posterior_step --bench score
 
 .PHONY: growth
 growth: onnxruntime ## Measure how time and memory grow, and draw it: target/growth.svg

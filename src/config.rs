@@ -200,7 +200,7 @@ impl Config {
     /// How models run when one of the GPUs is not available; `None` refuses them.
     ///
     /// # Errors
-    /// None: the CPU as a whole needs no NUMA node.
+    /// As [`Self::execution`].
     pub fn fallback(&self) -> Result<Option<Execution>, NumaError> {
         let gpu = self.models.session_options(self.batches.threads);
         match self.models.device_fallback {

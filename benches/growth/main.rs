@@ -1,5 +1,5 @@
 //! How time and memory grow: the CPU time of an image and the peak of memory against images, Langevin
-//! steps, chains, sites and neighbours, and against models. Every point is a server process of its own; the
+//! steps, chains, sites and stored images, and against models. Every point is a server process of its own; the
 //! points of a kind take turns, and the shortest of their rounds counts, so that what else the machine does
 //! meets all of them. Beside each kind stands the straight line through its points, and how far the points
 //! are from it. Writes target/growth.svg.

@@ -124,7 +124,7 @@ const STORED: usize = 200;
 type Make = fn(&Path, &Runtime) -> Kind;
 
 pub fn kinds() -> [Make; 5] {
-    [images, steps, chains, sites, neighbours]
+    [images, steps, chains, sites, stored_images]
 }
 
 fn images(folder: &Path, runtime: &Runtime) -> Kind {
@@ -215,7 +215,7 @@ fn sites(folder: &Path, runtime: &Runtime) -> Kind {
     }
 }
 
-fn neighbours(folder: &Path, runtime: &Runtime) -> Kind {
+fn stored_images(folder: &Path, runtime: &Runtime) -> Kind {
     let points = [4000, 8000, 16_000, 32_000].map(|stored| Point {
         amount: stored as f64,
         server: digits(folder, runtime, stored),
@@ -224,7 +224,7 @@ fn neighbours(folder: &Path, runtime: &Runtime) -> Kind {
         units: (CHAINS / 2) as f64,
     });
     Kind {
-        name: "neighbours",
+        name: "stored images",
         time_of: "an image",
         points: points.into(),
     }

@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import pathlib
+import re
 import sys
 import time
 
@@ -46,7 +47,7 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"--parts: there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    if args.device.partition(":")[0] not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", args.device):
         parser.error(f"--device: expected cpu or cuda[:N], got {args.device}")
     return args
 

@@ -100,6 +100,10 @@ def stream(command: list, environment: dict, deadline: float, on_line, on_error_
     try:
         for line in process.stdout:
             on_line(line.rstrip("\n"))
+    except BaseException:
+        # It is in a session of its own, which Ctrl-C does not reach.
+        end_group(process)
+        raise
     finally:
         process.wait()
         timer.cancel()

@@ -97,7 +97,10 @@ impl AuditLog {
                 return Err(NoRoom);
             }
             let room = shared.queue.clone().try_reserve_owned();
-            Some(room.map_err(|_| NoRoom)?)
+            Some(room.map_err(|_| {
+                shared.writer.unpark();
+                NoRoom
+            })?)
         } else {
             None
         };

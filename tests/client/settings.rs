@@ -128,6 +128,21 @@ fn addresses_are_names_or_ports_or_both() {
         }
         assert!(!errors.contains("loading models"), "{setting}: {errors}");
     }
+    let twice = server_command()
+        .args([
+            "--grpc-address",
+            "127.0.0.1:50051",
+            "--http-address",
+            "127.0.0.1:50051",
+        ])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(twice.stderr).unwrap();
+    assert!(!twice.status.success());
+    assert!(
+        errors.contains("another address than that of grpc_address"),
+        "{errors}"
+    );
     for nonsense in ["", "a b:1", "ftp://a:1", "host", "host:port"] {
         let output = lfbm(&[], &["--server", nonsense, "health"]);
         let errors = String::from_utf8(output.stderr).unwrap();

@@ -54,11 +54,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// The run without the data folder and its list, because data may move between folders.
+    /// The run without where its data is: the folder, the list of test images, and whether pixels are on disk.
     pub fn without_folder(&self) -> Self {
         let mut run = self.clone();
         run.data.data_dir = None;
         run.data.test_list = None;
+        run.data.pixels_on_disk = false;
         run
     }
 }

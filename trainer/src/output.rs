@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Cursor};
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Component, Path, PathBuf, absolute};
 
 use image::{DynamicImage, ImageFormat};
 use lfbm_atomic_files::{ScratchDir, ScratchFile, changing, folder_of};
@@ -57,15 +57,23 @@ pub fn is_within(path: &Path, folder: &Path) -> io::Result<bool> {
     Ok(real(path)?.starts_with(real(folder)?))
 }
 
-/// The path without links, as far as it is there.
+/// The path without links and `..`.
 fn real(path: &Path) -> io::Result<PathBuf> {
     let path = absolute(path)?;
     let mut ancestors = path.ancestors();
-    let there = ancestors.find_map(|ancestor| {
-        let rest = path.strip_prefix(ancestor).ok()?;
-        Some(ancestor.canonicalize().ok()?.join(rest))
-    });
-    Ok(there.unwrap_or(path))
+    let there = ancestors.find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    let Some((there, mut real)) = there else {
+        return Ok(path);
+    };
+    // What is not there has no links.
+    for part in path.strip_prefix(there).unwrap_or(&path).components() {
+        if part == Component::ParentDir {
+            real.pop();
+        } else {
+            real.push(part);
+        }
+    }
+    Ok(real)
 }
 
 fn scratch_in(folder: &Path) -> Result<ScratchDir, OutputError> {

@@ -58,6 +58,11 @@ fn a_place_of_no_use_is_refused_before_the_first_iteration() {
         ),
         (
             "new",
+            Some("no/../new/a"),
+            "would be where the bundle comes to",
+        ),
+        (
+            "new",
             Some("./new/checkpoint"),
             "would be where the bundle comes to",
         ),

@@ -80,8 +80,14 @@ impl Mirror {
                 remove(&path)?;
             }
             if !name.starts_with('.') && path.is_dir() && is_damaged(&path) {
-                tracing::warn!(bundle = %path.display(), "damaged in the cache; downloading it again");
-                let _ = fs::remove_file(mirror.source(&name));
+                tracing::warn!(bundle = %path.display(), "damaged in the cache; to be downloaded again");
+                let source = mirror.source(&name);
+                match fs::remove_file(&source) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(MirrorError::io(&source)(error));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(mirror)

@@ -73,10 +73,11 @@ fn is_host(text: &str) -> bool {
 }
 
 impl EndpointSettings {
-    /// Whether files that need each other are all there.
+    /// Whether the settings agree with each other.
     ///
     /// # Errors
-    /// When one is set without the other.
+    /// When gRPC and HTTP have the same address, an origin or a host is none, or a file or setting is there
+    /// without another that it needs.
     pub fn check(&self) -> Result<(), SettingsError> {
         let pairs = [
             ("tls_cert", &self.tls_cert, "tls_key", &self.tls_key),
@@ -88,6 +89,13 @@ impl EndpointSettings {
                 &self.tls_cert,
             ),
         ];
+        if self.grpc_address == self.http_address && self.grpc_address.port() != 0 {
+            return Err(SettingsError::Range {
+                name: "http_address",
+                value: self.http_address.to_string(),
+                expected: "another address than that of grpc_address".to_owned(),
+            });
+        }
         for origin in &self.cors_origins {
             if !is_origin(origin) {
                 return Err(SettingsError::Range {

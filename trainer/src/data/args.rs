@@ -91,7 +91,8 @@ pub struct DataArgs {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_damaged: bool,
     /// Keep the pixels of a folder's images in a temporary file in TMPDIR and not in memory; they are also
-    /// kept there when they would take more than half of the memory that is free
+    /// kept there when they would take more than half of the memory that is free. Other data sets are
+    /// always in memory
     #[arg(long)]
     #[serde(skip)]
     pub pixels_on_disk: bool,

@@ -191,38 +191,40 @@ fn classes_in(name: &str, folder: &Path, left_out: &mut LeftOut) -> Result<Vec<C
         .collect())
 }
 
-/// Where the pixels of `count` images go: into a file where they would take more than half of the memory that
-/// is free, as the system reports it, or where they are to.
+/// Where the pixels of `count` images go: into a file where they are to, or would take more than half of the
+/// memory that is free, as the system reports it.
 fn writer(count: usize, form: Form) -> Result<PixelsWriter, DataError> {
     let each = form.pixels();
     let bytes = (count as u64).saturating_mul(each as u64);
-    let fits = free_bytes().is_none_or(|free| bytes <= free / 2);
-    if fits && !form.pixels_on_disk {
+    let free = free_bytes().unwrap_or(u64::MAX);
+    if bytes <= free / 2 && !form.pixels_on_disk {
         return Ok(PixelsWriter::memory(each));
     }
     let folder = std::env::temp_dir();
-    let refuse = |reason: String| {
-        Err(DataError::Usage(format!(
-            "{count} images of {} x {} pixels take {} MB, and {reason}; name a folder with room on a disk with \
-             TMPDIR, lower --image-size, or give fewer images",
-            form.size.width,
-            form.size.height,
-            bytes >> 20
-        )))
-    };
     let place = folder.display();
-    if statfs(&folder).is_ok_and(|system| system.f_type == TMPFS) {
-        return refuse(format!("{place} is in memory itself"));
-    }
     let room = statvfs(&folder).map_or(u64::MAX, |system| system.f_bavail * system.f_frsize);
-    if bytes > room {
-        return refuse(format!("{place} has room for {}", room >> 20));
+    let problem = if statfs(&folder).is_ok_and(|system| system.f_type == TMPFS) {
+        format!("{place} is in memory itself")
+    } else if bytes > room {
+        format!("{place} has room for {} MB", room >> 20)
+    } else {
+        eprintln!(
+            "the images' pixels, {} MB, are in a temporary file in {place}, not in memory",
+            bytes >> 20
+        );
+        return PixelsWriter::file(each).map_err(DataError::io(folder));
+    };
+    if bytes <= free && !form.pixels_on_disk {
+        return Ok(PixelsWriter::memory(each));
     }
-    eprintln!(
-        "the images' pixels, {} MB, are in a temporary file in {place}, not in memory",
-        bytes >> 20
-    );
-    PixelsWriter::file(each).map_err(DataError::io(folder))
+    Err(DataError::Usage(format!(
+        "{count} images of {} x {} pixels take {} MB, {} MB of memory are free, and {problem}; name a folder \
+         with room on a disk with TMPDIR, lower --image-size, or give fewer images",
+        form.size.width,
+        form.size.height,
+        bytes >> 20,
+        free >> 20
+    )))
 }
 
 fn no_room(error: io::Error) -> DataError {

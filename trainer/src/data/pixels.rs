@@ -145,8 +145,8 @@ impl PixelsWriter {
 
 #[expect(unsafe_code, reason = "it maps a file into memory")]
 fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: bytes that change while they are borrowed would break Rust's rules. The file has no name, so
-    // no other program can open it, and nothing here writes to it any more.
+    // SAFETY: bytes that change while they are borrowed would break Rust's rules. The file has no name by
+    // which a program could open it, and nothing here writes to it any more.
     unsafe { Mmap::map(file) }
 }
 

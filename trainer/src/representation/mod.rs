@@ -107,7 +107,7 @@ pub fn x_of(
     let bytes = (indices.len() * values * size_of::<f32>()) as u64;
     if let Some(free) = free_bytes().filter(|free| whole && bytes > *free) {
         bail!(
-            "x of {} images take {} MB of memory and {} are free; lower --image-size, give fewer images, or fit \
+            "the values of {} images take {} MB of memory and {} are free; lower --image-size, give fewer images, or fit \
              a model of sites (--representation tiles or network), which takes some of their sites",
             indices.len(),
             bytes >> 20,

@@ -22,6 +22,7 @@ mod trace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use lfbm_runtime::Devices;
 
@@ -31,7 +32,7 @@ use report::Report;
 #[derive(Parser)]
 #[command(about = "Compares a device with the CPU, and times it; a JSON object a line")]
 struct Args {
-    /// cpu, cuda[:N] or tensorrt[:N]; of several, the first
+    /// cpu, cuda[:N] or tensorrt[:N]
     #[arg(long, default_value_t)]
     device: Devices,
     /// A bundle that is compared beside the random models; may be given several times
@@ -64,6 +65,11 @@ enum Part {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    ensure!(
+        args.device.gpus().len() <= 1,
+        "expected one device, got {}",
+        args.device
+    );
     let context = Context::new(args.device.first(), args.bundles, args.quick)?;
     let mut report = Report::default();
     match args.part {

@@ -138,6 +138,7 @@ fn run_cell(
         steps.fit(&name, sweep.dataset, &cell.holdout, &changes)?;
         eprintln!("{name}: evaluating");
         Ok(CellResult {
+            dataset: sweep.dataset.to_string(),
             settings: cell.settings.clone(),
             holdout: cell.holdout.clone(),
             seed: cell.seed,

@@ -30,12 +30,19 @@ impl Kept {
                 holdout: result.holdout.clone(),
                 seed: result.seed,
             };
-            let expected = sweep.changes(&cell);
             ensure!(
-                result.changes == expected,
-                "{}: the result is of {:?}, and the plan says {expected:?}; remove the line to compute it again",
+                sweep.named_settings().contains_key(&cell.settings),
+                "{}: the plan has no settings {:?}; remove the line",
                 place(),
-                result.changes
+                cell.settings
+            );
+            let expected = (sweep.dataset.to_string(), sweep.changes(&cell));
+            let found = (result.dataset.clone(), result.changes.clone());
+            ensure!(
+                found == expected,
+                "{}: the result is of {found:?}, and the plan says {expected:?}; remove the line to compute it \
+                 again",
+                place(),
             );
             kept.insert(cell.name(), result);
         }

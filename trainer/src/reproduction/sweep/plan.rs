@@ -28,7 +28,8 @@ pub struct Sweep {
     /// By name: published AUPRC by held-out class.
     #[serde(default)]
     pub published: BTreeMap<String, BTreeMap<String, f64>>,
-    /// A file with results of earlier runs, which are not computed again; in a plan beside it.
+    /// A file with results of earlier runs, which are not computed again; in the TOML file a path relative to
+    /// its folder.
     #[serde(default)]
     pub results: Option<PathBuf>,
 }

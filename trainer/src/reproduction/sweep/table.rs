@@ -20,6 +20,9 @@ const SCORES: [(&str, &str); 5] = [
 /// A finished cell: a line of the results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
+    /// The data set.
+    #[serde(default)]
+    pub dataset: String,
     /// The name of its settings.
     pub settings: String,
     /// The held-out class.
@@ -116,6 +119,7 @@ mod tests {
         )
         .unwrap();
         let result = |holdout: &str, seed, auprc| CellResult {
+            dataset: "mnist".to_owned(),
             settings: "a".to_owned(),
             holdout: holdout.to_owned(),
             seed,
