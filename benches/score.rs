@@ -6,6 +6,8 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "load/mod.rs"]
+mod load;
 
 use std::future::ready;
 use std::time::{Duration, Instant};
@@ -17,14 +19,14 @@ use futures_util::{StreamExt, stream};
 use lfbm_model::GeneratorName;
 use lfbm_runtime::{Device, Precision, Runtime};
 use lfbm_testkit::benchmark_bundle;
+use lfbm_wire::ScoreRequest;
 use lfbm_wire::anomaly_detector_client::AnomalyDetectorClient;
-use lfbm_wire::image::Content;
 use lfbm_wire::inference::ModelInferRequest;
 use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use lfbm_wire::inference::model_infer_request::InferInputTensor;
-use lfbm_wire::score_stream_response::Result as Scored;
-use lfbm_wire::{DataType, Image, ScoreRequest, ScoreStreamRequest, Tensor};
 use tonic::transport::Channel;
+
+use load::{one_stream, request};
 
 /// On two cores, as many wait as run.
 const SATURATION: usize = 256;
@@ -47,29 +49,8 @@ async fn calls(
     answers.for_each(|_| ready(())).await;
 }
 
-async fn one_stream(
-    mut client: AnomalyDetectorClient<Channel>,
-    request: ScoreRequest,
-    images: u64,
-) {
-    let requests = (0..images).map(move |_| ScoreStreamRequest {
-        id: String::new(),
-        request: Some(request.clone()),
-    });
-    let answers = client.score_stream(stream::iter(requests)).await;
-    let mut answers = answers.unwrap().into_inner();
-    let mut scores = 0;
-    while let Some(answer) = answers.message().await.unwrap() {
-        assert!(
-            matches!(answer.result, Some(Scored::Score(_))),
-            "{answer:?}"
-        );
-        scores += 1;
-    }
-    assert_eq!(scores, images);
-}
-
-async fn batches(client: GrpcInferenceServiceClient<Channel>, image: Vec<u8>, images: u64) {
+async fn batches(client: GrpcInferenceServiceClient<Channel>, images: u64) {
+    let image = vec![100; SHAPE.iter().product()];
     let calls = (0..images as usize).step_by(BATCH).map(|first| {
         let count = BATCH.min(images as usize - first);
         let shape = [count].into_iter().chain(SHAPE);
@@ -120,17 +101,7 @@ fn score(criterion: &mut Criterion) {
             let client = tokio.block_on(connect).unwrap();
             let connect = GrpcInferenceServiceClient::connect(server.url.clone());
             let batch_client = tokio.block_on(connect).unwrap();
-            let image = vec![100; SHAPE.iter().product()];
-            let request = ScoreRequest {
-                image: Some(Image {
-                    content: Some(Content::Tensor(Tensor {
-                        data_type: DataType::Uint8.into(),
-                        shape: SHAPE.map(|size| size as u64).to_vec(),
-                        data: image.clone(),
-                    })),
-                }),
-                ..Default::default()
-            };
+            let request = request(SHAPE);
             for at_once in [1, SATURATION] {
                 let id = BenchmarkId::new(format!("{generator}/{name}"), at_once);
                 group.bench_function(id, |bencher| {
@@ -153,7 +124,7 @@ fn score(criterion: &mut Criterion) {
             group.bench_function(id, |bencher| {
                 bencher.iter_custom(|images| {
                     let started = Instant::now();
-                    tokio.block_on(batches(batch_client.clone(), image.clone(), images));
+                    tokio.block_on(batches(batch_client.clone(), images));
                     started.elapsed()
                 });
             });

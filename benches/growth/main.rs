@@ -9,6 +9,8 @@
 mod chart;
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../load/mod.rs"]
+mod load;
 mod workload;
 
 use std::path::Path;

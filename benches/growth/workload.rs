@@ -3,19 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use futures_util::stream;
 use lfbm_model::GeneratorName;
 use lfbm_runtime::Runtime;
-use lfbm_testkit::{RandomModel, RandomSites, random_bundle_of, random_site_bundle};
-use lfbm_wire::image::Content;
-use lfbm_wire::score_stream_response::Result as Scored;
-use lfbm_wire::{DataType, Image, InferenceParameters, ScoreRequest, ScoreStreamRequest, Tensor};
+use lfbm_testkit::{
+    RandomModel, RandomSites, benchmark_model, random_bundle_of, random_site_bundle,
+};
+use lfbm_wire::{InferenceParameters, ScoreRequest};
 
 use crate::common::{self, Server};
+use crate::load::{one_stream, request};
 use crate::{Growth, Series};
 
-const LATENT_DIM: usize = 16;
-const WIDTH: usize = 16;
 /// Chains of 20 steps that a round of a point has, about: a second of one core.
 const CHAINS: usize = 3000;
 const MIB: f64 = (1 << 20) as f64;
@@ -47,29 +45,16 @@ impl Point {
             .enable_all()
             .build()
             .unwrap();
-        tokio.block_on(self.round());
+        tokio.block_on(async {
+            let client = common::client(&self.server).await;
+            one_stream(client, self.request.clone(), self.images as u64).await;
+        });
         (cpu_ms(&self.server) - before) / self.units
     }
 
     /// Since the server's start.
     pub fn peak_mib(&self) -> f64 {
         common::peak_bytes(&self.server) as f64 / MIB
-    }
-
-    /// One stream of images.
-    async fn round(&self) {
-        let mut client = common::client(&self.server).await;
-        let request = self.request.clone();
-        let requests = (0..self.images).map(move |_| ScoreStreamRequest {
-            id: String::new(),
-            request: Some(request.clone()),
-        });
-        let answers = client.score_stream(stream::iter(requests)).await;
-        let mut answers = answers.unwrap().into_inner();
-        while let Some(answer) = answers.message().await.unwrap() {
-            let is_score = matches!(answer.result, Some(Scored::Score(_)));
-            assert!(is_score, "{answer:?}");
-        }
     }
 }
 
@@ -88,29 +73,13 @@ fn cpu_ms(server: &Server) -> f64 {
     10.0 * (ticks(14) + ticks(15))
 }
 
-fn request(shape: [usize; 3], inference: Option<InferenceParameters>) -> ScoreRequest {
-    let data = vec![100; shape.iter().product()];
-    let tensor = Tensor {
-        data_type: DataType::Uint8.into(),
-        shape: shape.map(|size| size as u64).to_vec(),
-        data,
-    };
-    ScoreRequest {
-        image: Some(Image {
-            content: Some(Content::Tensor(tensor)),
-        }),
-        inference,
-        ..Default::default()
-    }
-}
-
 /// A server of a random model of 28 x 28 pixels.
 fn digits(folder: &Path, runtime: &Runtime, stored: usize) -> Server {
     let out = folder.join(format!("stored-{stored}"));
     if !out.is_dir() {
         let model = RandomModel {
             stored_images: stored,
-            ..RandomModel::new(GeneratorName::Mlp, LATENT_DIM, WIDTH, 1)
+            ..benchmark_model(GeneratorName::Mlp)
         };
         random_bundle_of(&out, runtime, model).unwrap();
     }
@@ -133,7 +102,7 @@ fn images(folder: &Path, runtime: &Runtime) -> Kind {
         Point {
             amount: images as f64,
             server: digits(folder, runtime, STORED),
-            request: request(DIGIT, None),
+            request: request(DIGIT),
             images,
             units: 1.0,
         }
@@ -155,7 +124,10 @@ fn steps(folder: &Path, runtime: &Runtime) -> Kind {
         Point {
             amount: f64::from(steps),
             server: digits(folder, runtime, STORED),
-            request: request(DIGIT, Some(inference)),
+            request: ScoreRequest {
+                inference: Some(inference),
+                ..request(DIGIT)
+            },
             images,
             units: images as f64,
         }
@@ -177,7 +149,10 @@ fn chains(folder: &Path, runtime: &Runtime) -> Kind {
         Point {
             amount: f64::from(chains),
             server: digits(folder, runtime, STORED),
-            request: request(DIGIT, Some(inference)),
+            request: ScoreRequest {
+                inference: Some(inference),
+                ..request(DIGIT)
+            },
             images,
             units: images as f64,
         }
@@ -203,7 +178,7 @@ fn sites(folder: &Path, runtime: &Runtime) -> Kind {
         Point {
             amount: sites as f64,
             server: Server::start(&out, folder, &[]),
-            request: request([1, image.height, image.width], None),
+            request: request([1, image.height, image.width]),
             images,
             units: images as f64,
         }
@@ -219,7 +194,7 @@ fn stored_images(folder: &Path, runtime: &Runtime) -> Kind {
     let points = [4000, 8000, 16_000, 32_000].map(|stored| Point {
         amount: stored as f64,
         server: digits(folder, runtime, stored),
-        request: request(DIGIT, None),
+        request: request(DIGIT),
         images: CHAINS / 2,
         units: (CHAINS / 2) as f64,
     });
@@ -239,7 +214,8 @@ pub fn models(folder: &Path, runtime: &Runtime) -> Growth {
             for version in 1..=count {
                 let model = RandomModel {
                     version,
-                    ..RandomModel::new(GeneratorName::Mlp, LATENT_DIM, WIDTH, version)
+                    seed: version,
+                    ..benchmark_model(GeneratorName::Mlp)
                 };
                 random_bundle_of(&models.join(version.to_string()), runtime, model).unwrap();
             }
@@ -254,18 +230,14 @@ pub fn models(folder: &Path, runtime: &Runtime) -> Growth {
             (count as f64, starts.reduce(least).unwrap())
         })
         .collect();
+    let series = |pick: fn((f64, f64)) -> f64| {
+        let points = all.iter().map(|(count, least)| (*count, pick(*least)));
+        Series::new(points.collect())
+    };
     Growth {
         kind: "models",
-        time: Series::new(
-            all.iter()
-                .map(|(count, (time, _))| (*count, *time))
-                .collect(),
-        ),
+        time: series(|(time, _)| time),
         time_of: "of the start",
-        memory: Series::new(
-            all.iter()
-                .map(|(count, (_, memory))| (*count, *memory))
-                .collect(),
-        ),
+        memory: series(|(_, memory)| memory),
     }
 }

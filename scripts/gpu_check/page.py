@@ -72,9 +72,9 @@ def text(name: str, missing=MISSING):
     return lambda row: MISSING if row.get(name) is None else row[name] or missing
 
 
-def differences(name: str) -> list:
+def differences(name: str, first="z") -> list:
     units = {
-        "z": "z",
+        "z": first,
         "log_prior_nats": "log p(z), nats",
         "log_likelihood_nats": "log p(x|z), nats",
         "score_nats": "score, nats",
@@ -96,14 +96,8 @@ COLUMNS = {
         ("x", field("preprocess")),
         ("g(z)", field("generator")),
         ("z_0", field("start")),
-        ("one step: z", field("one_step", "z")),
-        ("log p(z), nats", field("one_step", "log_prior_nats")),
-        ("log p(x|z), nats", field("one_step", "log_likelihood_nats")),
-        ("score, nats", field("one_step", "score_nats")),
-        ("K steps: z", field("all_steps", "z")),
-        ("log p(z), nats", field("all_steps", "log_prior_nats")),
-        ("log p(x|z), nats", field("all_steps", "log_likelihood_nats")),
-        ("score, nats", field("all_steps", "score_nats")),
+        *differences("one_step", "one step: z"),
+        *differences("all_steps", "K steps: z"),
         ("bound, nats", field("bound_nats")),
         ("largest score, nats", field("largest_score_nats")),
     ],

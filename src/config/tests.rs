@@ -7,6 +7,11 @@ fn args(flags: &[&str]) -> ArgMatches {
     Config::command().get_matches_from([&["lfbm-server"], flags].concat())
 }
 
+fn options(flags: &[&str]) -> SessionOptions {
+    let config = Config::load(&args(flags)).unwrap();
+    config.execution().unwrap().options
+}
+
 #[test]
 fn flags_win_over_the_file_and_the_file_over_defaults() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,20 +93,10 @@ fn precision_is_the_most_exact_that_the_device_has() {
         ("tensorrt", Precision::Tf32),
     ] {
         let flags = ["--bundle", "a", "--device", device];
-        let options = Config::load(&args(&flags))
-            .unwrap()
-            .execution()
-            .unwrap()
-            .options;
-        assert_eq!(options.precision, precision, "{device}");
+        assert_eq!(options(&flags).precision, precision, "{device}");
     }
     let flags = ["--bundle", "a", "--precision", "bf16"];
-    let options = Config::load(&args(&flags))
-        .unwrap()
-        .execution()
-        .unwrap()
-        .options;
-    assert_eq!(options.precision, Precision::Bf16);
+    assert_eq!(options(&flags).precision, Precision::Bf16);
 }
 
 #[test]
@@ -114,12 +109,7 @@ fn cuda_graphs_are_for_cuda() {
         "--cuda-graphs",
         "true",
     ];
-    let options = Config::load(&args(&flags))
-        .unwrap()
-        .execution()
-        .unwrap()
-        .options;
-    assert!(options.cuda_graphs);
+    assert!(options(&flags).cuda_graphs);
     let options = Config::parse_from(["lfbm-server"])
         .execution()
         .unwrap()

@@ -82,12 +82,7 @@ impl Mirror {
             if !name.starts_with('.') && path.is_dir() && is_damaged(&path) {
                 tracing::warn!(bundle = %path.display(), "damaged in the cache; to be downloaded again");
                 let source = mirror.source(&name);
-                match fs::remove_file(&source) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(MirrorError::io(&source)(error));
-                    }
-                    _ => {}
-                }
+                gone(&source, fs::remove_file(&source))?;
             }
         }
         Ok(mirror)
@@ -255,10 +250,13 @@ fn replace(draft: ScratchDir, target: &Path, old: &Path) -> Result<(), MirrorErr
 
 /// Removes a folder, if it is there.
 fn remove(folder: &Path) -> Result<(), MirrorError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(MirrorError::io(folder)(error))
-        }
+    gone(folder, fs::remove_dir_all(folder))
+}
+
+/// What a removal ended with; what was not there is gone, too.
+fn gone(path: &Path, removed: io::Result<()>) -> Result<(), MirrorError> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(MirrorError::io(path)(error)),
         _ => Ok(()),
     }
 }

@@ -8,7 +8,6 @@ use lfbm_bundle::manifest::Manifest;
 
 use crate::chain::{ChainModel, ChainSizes};
 use crate::chain_start::ChainStarts;
-use crate::device::Device;
 use crate::error::RuntimeError;
 use crate::graphs::Preprocess;
 use crate::library::Runtime;
@@ -48,11 +47,7 @@ impl ChainGraphs {
         manifest: &Manifest,
         options: &SessionOptions,
     ) -> Result<Vec<Self>, RuntimeError> {
-        let threads = match options.device {
-            Device::Cpu => options.threads(),
-            Device::Cuda { .. } | Device::TensorRt { .. } => 1,
-        };
-        let placement = Placement::new(options.device, threads);
+        let placement = Placement::new(options.device, options.threads());
         Self::open_at(runtime, dir, manifest, &[placement], options)
     }
 

@@ -28,13 +28,13 @@ impl fmt::Display for Placement {
 }
 
 impl Placement {
-    /// So many threads on a device, which keep to no CPUs.
+    /// So many threads on the CPU, or one on a GPU, which keep to no CPUs.
     pub fn new(device: Device, threads: usize) -> Self {
         let node = None;
         Self {
             named: NamedDevice { device, node },
             cpus: None,
-            threads,
+            threads: threads_of(device, threads),
         }
     }
 
@@ -84,10 +84,7 @@ impl Devices {
             Ok(Placement {
                 named: *named,
                 cpus: named.node.map(|node| nodes.cpus(node)).transpose()?,
-                threads: match named.device {
-                    Device::Cpu => threads_on(usable),
-                    Device::Cuda { .. } | Device::TensorRt { .. } => 1,
-                },
+                threads: threads_of(named.device, threads_on(usable)),
             })
         };
         let mut placements = self
@@ -105,6 +102,14 @@ impl Devices {
             placement.threads = threads;
         }
         Ok(placements)
+    }
+}
+
+/// A GPU computes a whole batch at once, so one thread feeds it.
+fn threads_of(device: Device, on_cpu: usize) -> usize {
+    match device {
+        Device::Cpu => on_cpu,
+        Device::Cuda { .. } | Device::TensorRt { .. } => 1,
     }
 }
 

@@ -7,15 +7,20 @@ use lfbm_bundle::manifest::Manifest;
 use lfbm_model::GeneratorName;
 use lfbm_runtime::{ChainSizes, PosteriorStep, Runtime, RuntimeError, StepInputs, StepOutputs};
 
-use crate::random::{Failure, random_bundle};
+use crate::random::{Failure, RandomModel, random_bundle_of};
 
 const LATENT_DIM: usize = 16;
 /// Width of the generator that benchmarks measure.
 pub const BENCHMARK_WIDTH: usize = 16;
 const SEED: u64 = 1;
 
-/// Writes the model that benchmarks measure: random weights, d = 16, width 16. `benches/peer_pytorch.py`
-/// has the same architecture in PyTorch for `mlp` and `mnist`.
+/// The model that benchmarks measure: random weights, d = 16, width 16. `benches/peer_pytorch.py` has the same
+/// architecture in PyTorch for `mlp` and `mnist`.
+pub fn benchmark_model(generator: GeneratorName) -> RandomModel {
+    RandomModel::new(generator, LATENT_DIM, BENCHMARK_WIDTH, SEED)
+}
+
+/// Writes the bundle of [`benchmark_model`].
 ///
 /// # Errors
 /// When the bundle cannot be written.
@@ -24,7 +29,7 @@ pub fn benchmark_bundle(
     runtime: &Runtime,
     generator: GeneratorName,
 ) -> Result<Bundle, Failure> {
-    random_bundle(out, runtime, generator, LATENT_DIM, BENCHMARK_WIDTH, SEED)
+    random_bundle_of(out, runtime, benchmark_model(generator))
 }
 
 /// What a Langevin step of `rows` rows reads and writes; fields are those of [`StepInputs`] and

@@ -7,7 +7,7 @@ mod random;
 mod rows;
 mod sites;
 
-pub use benchmark::{BENCHMARK_WIDTH, StepRows, benchmark_bundle};
+pub use benchmark::{BENCHMARK_WIDTH, StepRows, benchmark_bundle, benchmark_model};
 pub use checkpoint::checkpoint;
 pub use lfbm_detector::{memory_bank_of, site_calibration_of};
 pub use random::{

@@ -8,16 +8,12 @@ use indicatif::ProgressBar;
 use lfbm_images::folder::{self, LeftOut, Reason};
 use lfbm_images::{ImageError, Intake, IntakeError, Size};
 use rayon::prelude::*;
-use rustix::fs::{FsWord, statfs, statvfs};
 
 use super::pixels::PixelsWriter;
 use super::{DataError, Dataset, Pixels};
-use crate::memory::free_bytes;
 
 /// Pixels of an image as it is; decoding takes at most 24 bytes per pixel.
 pub(super) const MAX_PIXELS: u64 = 1 << 27;
-/// What `statfs` calls a file system in memory (linux/magic.h).
-const TMPFS: FsWord = 0x0102_1994;
 /// Decoded images that are in memory beside those that are kept.
 const BYTES_AT_ONCE: usize = 64 << 20;
 /// Inspection data sets have their training images in a folder of this name.
@@ -87,7 +83,7 @@ pub(super) fn read_classes(
         return Err(DataError::Usage("images have 1 or 3 --channels".to_owned()));
     }
     let count: usize = classes.iter().map(|(_, files)| files.len()).sum();
-    let mut pixels = writer(count, form)?;
+    let mut pixels = PixelsWriter::new(count, form.size, form.pixels(), form.pixels_on_disk)?;
     let at_once = (BYTES_AT_ONCE / form.pixels().max(1)).max(1);
     let mut unreadable = Vec::new();
     let bar = ProgressBar::new(count as u64);
@@ -189,42 +185,6 @@ fn classes_in(name: &str, folder: &Path, left_out: &mut LeftOut) -> Result<Vec<C
     Ok(named
         .map(|(class, files)| (class.to_string_lossy().into_owned(), files))
         .collect())
-}
-
-/// Where the pixels of `count` images go: into a file where they are to, or would take more than half of the
-/// memory that is free, as the system reports it.
-fn writer(count: usize, form: Form) -> Result<PixelsWriter, DataError> {
-    let each = form.pixels();
-    let bytes = (count as u64).saturating_mul(each as u64);
-    let free = free_bytes().unwrap_or(u64::MAX);
-    if bytes <= free / 2 && !form.pixels_on_disk {
-        return Ok(PixelsWriter::memory(each));
-    }
-    let folder = std::env::temp_dir();
-    let place = folder.display();
-    let room = statvfs(&folder).map_or(u64::MAX, |system| system.f_bavail * system.f_frsize);
-    let problem = if statfs(&folder).is_ok_and(|system| system.f_type == TMPFS) {
-        format!("{place} is in memory itself")
-    } else if bytes > room {
-        format!("{place} has room for {} MB", room >> 20)
-    } else {
-        eprintln!(
-            "the images' pixels, {} MB, are in a temporary file in {place}, not in memory",
-            bytes >> 20
-        );
-        return PixelsWriter::file(each).map_err(DataError::io(folder));
-    };
-    if bytes <= free && !form.pixels_on_disk {
-        return Ok(PixelsWriter::memory(each));
-    }
-    Err(DataError::Usage(format!(
-        "{count} images of {} x {} pixels take {} MB, {} MB of memory are free, and {problem}; name a folder \
-         with room on a disk with TMPDIR, lower --image-size, or give fewer images",
-        form.size.width,
-        form.size.height,
-        bytes >> 20,
-        free >> 20
-    )))
 }
 
 fn no_room(error: io::Error) -> DataError {

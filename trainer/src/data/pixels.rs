@@ -5,7 +5,15 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use lfbm_images::Size;
 use memmap2::Mmap;
+use rustix::fs::{FsWord, statfs, statvfs};
+
+use super::DataError;
+use crate::memory::free_bytes;
+
+/// What `statfs` calls a file system in memory (linux/magic.h).
+const TMPFS: FsWord = 0x0102_1994;
 
 /// Pixels of images of one size.
 #[derive(Clone, Debug)]
@@ -94,8 +102,51 @@ enum To {
 }
 
 impl PixelsWriter {
+    /// Takes `count` images of a size, of `each` bytes: into a file if it is to be `on_disk`, or where they would
+    /// take more than half of the memory that is free, as the system reports it.
+    ///
+    /// # Errors
+    /// When neither memory nor the folder for temporary files has room.
+    pub(super) fn new(
+        count: usize,
+        size: Size,
+        each: usize,
+        on_disk: bool,
+    ) -> Result<Self, DataError> {
+        let bytes = (count as u64).saturating_mul(each as u64);
+        let free = free_bytes().unwrap_or(u64::MAX);
+        if bytes <= free / 2 && !on_disk {
+            return Ok(Self::memory(each));
+        }
+        let folder = std::env::temp_dir();
+        let place = folder.display();
+        let room = statvfs(&folder).map_or(u64::MAX, |system| system.f_bavail * system.f_frsize);
+        let problem = if statfs(&folder).is_ok_and(|system| system.f_type == TMPFS) {
+            format!("{place} is in memory itself")
+        } else if bytes > room {
+            format!("{place} has room for {} MB", room >> 20)
+        } else {
+            eprintln!(
+                "the images' pixels, {} MB, are in a temporary file in {place}, not in memory",
+                bytes >> 20
+            );
+            return Self::file(each).map_err(DataError::io(folder));
+        };
+        if bytes <= free && !on_disk {
+            return Ok(Self::memory(each));
+        }
+        Err(DataError::Usage(format!(
+            "{count} images of {} x {} pixels take {} MB, {} MB of memory are free, and {problem}; name a \
+             folder with room on a disk with TMPDIR, lower --image-size, or give fewer images",
+            size.width,
+            size.height,
+            bytes >> 20,
+            free >> 20
+        )))
+    }
+
     /// Keeps images of `each` bytes in memory.
-    pub(super) fn memory(each: usize) -> Self {
+    fn memory(each: usize) -> Self {
         Self {
             to: To::Memory(Vec::new()),
             each,
@@ -107,7 +158,7 @@ impl PixelsWriter {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(super) fn file(each: usize) -> io::Result<Self> {
+    fn file(each: usize) -> io::Result<Self> {
         Ok(Self {
             to: To::File(BufWriter::new(tempfile::tempfile()?)),
             each,

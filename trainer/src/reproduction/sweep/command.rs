@@ -134,7 +134,7 @@ fn run_cell(
     }
     let steps = steps(args, threads);
     steps.once(&name, || {
-        let changes = sweep.changes(cell);
+        let changes = sweep.changes(cell).context("the cell is of another plan")?;
         steps.fit(&name, sweep.dataset, &cell.holdout, &changes)?;
         eprintln!("{name}: evaluating");
         Ok(CellResult {

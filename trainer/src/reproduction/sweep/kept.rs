@@ -30,13 +30,14 @@ impl Kept {
                 holdout: result.holdout.clone(),
                 seed: result.seed,
             };
-            ensure!(
-                sweep.named_settings().contains_key(&cell.settings),
-                "{}: the plan has no settings {:?}; remove the line",
-                place(),
-                cell.settings
-            );
-            let expected = (sweep.dataset.to_string(), sweep.changes(&cell));
+            let changes = sweep.changes(&cell).with_context(|| {
+                let settings = &cell.settings;
+                format!(
+                    "{}: the plan has no settings {settings:?}; remove the line",
+                    place()
+                )
+            })?;
+            let expected = (sweep.dataset.to_string(), changes);
             let found = (result.dataset.clone(), result.changes.clone());
             ensure!(
                 found == expected,

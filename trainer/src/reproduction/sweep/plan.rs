@@ -143,15 +143,12 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// What `trainer fit --set` is given for a cell.
-    pub fn changes(&self, cell: &Cell) -> Vec<String> {
-        let mut changes = self
-            .named_settings()
-            .remove(&cell.settings)
-            .unwrap_or_default();
+    /// What `trainer fit --set` is given for a cell; `None` if the plan has no settings of that name.
+    pub fn changes(&self, cell: &Cell) -> Option<Vec<String>> {
+        let mut changes = self.named_settings().remove(&cell.settings)?;
         changes.push(format!("seed={}", cell.seed));
         changes.push(format!("calibration.split_seed={}", cell.seed));
-        changes
+        Some(changes)
     }
 
     /// All settings by name, varied ones included.
