@@ -201,8 +201,11 @@ class Check:
         self.environment["LIBTORCH"] = str(ROOT / "third_party/libtorch")
         (self.clone / "target").mkdir()
         (self.clone / "target/release").symlink_to(target / "debug")
-        # The programs know where our build has ONNX Runtime; a page that does not fetch it has none in the clone.
-        self.environment["LFBM_ONNXRUNTIME"] = str(self.clone / "third_party/onnxruntime/lib/libonnxruntime.so")
+        # The programs look for these where they were built, which is not the clone; a page that does not fetch
+        # them has none.
+        fetched = self.clone / "third_party"
+        self.environment["LFBM_ONNXRUNTIME"] = str(fetched / "onnxruntime/lib/libonnxruntime.so")
+        self.environment["LFBM_EFFICIENTNET_LITE0"] = str(fetched / "efficientnet-lite0/efficientnet-lite0.pth")
         # Cargo knows crates by their place in the workspace and asks whether files are newer than what it has
         # built of them: with the times of ours, it takes what is built already.
         for ours in tracked():
