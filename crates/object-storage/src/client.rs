@@ -7,6 +7,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
+use crate::bounded::BoundedConnector;
 use crate::place::{Place, Service};
 use crate::reason::reason;
 use crate::{Problem, StorageError};
@@ -40,6 +41,7 @@ pub(crate) fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, StorageError> 
             })
             .with_bucket_name(bucket)
             .with_retry(retry)
+            .with_http_connector(BoundedConnector)
             .build()
             .map(|store| Arc::new(store) as _),
         Service::Google => OPTIONS
@@ -50,6 +52,7 @@ pub(crate) fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, StorageError> 
             )
             .with_bucket_name(bucket)
             .with_retry(retry)
+            .with_http_connector(BoundedConnector)
             .build()
             .map(|store| Arc::new(store) as _),
         Service::Azure => OPTIONS
@@ -60,6 +63,7 @@ pub(crate) fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, StorageError> 
             )
             .with_container_name(bucket)
             .with_retry(retry)
+            .with_http_connector(BoundedConnector)
             .build()
             .map(|store| Arc::new(store) as _),
     };

@@ -6,6 +6,7 @@
 //! Credentials come from the environment, by the variables of each store's own tools, and appear in no error.
 #![forbid(unsafe_code)]
 
+mod bounded;
 mod bucket;
 mod client;
 mod error;
