@@ -20,8 +20,8 @@ GPU_PACK_TOOLS := third_party/gpu-pack-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
 ONNXRUNTIME ?= onnxruntime
-# Which packages are built where only the server and its client are needed. CI says --workspace, because cargo
-# builds dependencies anew for another choice of packages.
+# Which packages are built where only the server and its client are needed. CI says all, because cargo builds
+# dependencies anew for another choice of packages, or of what tests depend on.
 PACKAGES ?=
 # Python that ruff checks: of the package, of its wheels, and what users are shown.
 PYTHON_LINTED := python examples
@@ -103,7 +103,7 @@ wheel-test: onnxruntime $(PYTHON_VENV)/.installed ## Test the wheel, of unoptimi
 # NOTEBOOK_OUT=examples/inspect.ipynb keeps what the cells show beside them.
 .PHONY: notebook
 notebook: native-libs $(PYTHON_VENV)/.client ## Execute the notebook of examples/ into target/inspect.ipynb
-	cargo build --workspace --bins
+	cargo build --workspace --bins --examples
 	PATH=$(CURDIR)/target/debug:$$PATH $(PYTHON_VENV)/bin/python -B scripts/run-notebook.py \
 	  examples/inspect.ipynb $(NOTEBOOK_OUT)
 
@@ -161,7 +161,7 @@ examples: onnxruntime python-client ## Run the programs of examples/ against a s
 # Fits of different tests run side by side, and threads of libtorch that wait for each other spin.
 test: export OMP_NUM_THREADS = 1
 test: native-libs python promtool ## Run every test
-	cargo build --workspace --bins
+	cargo build --workspace --bins --examples
 	cargo test $(TESTS)
 
 .PHONY: deploy-check
@@ -236,7 +236,7 @@ bench-scheduling: server ## Measure goodput and latency under load; takes ten mi
 gpu-check: native-libs ## Run the check of a GPU with the CPU in its place
 	$(PYTHON) -B scripts/cuda_fatbin_test.py
 	$(PYTHON) -B scripts/gpu_check_test.py
-	cargo build --workspace --bins --example device-check
+	cargo build --workspace --bins --examples
 	rm -rf $(GPU_CHECK)
 	mkdir -p $(GPU_CHECK)
 	$(PYTHON) -B scripts/gpu-pack.py --without-cuda --fast --bin target/debug $(GPU_CHECK)/pack.tar.xz
