@@ -172,6 +172,9 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     )?;
     let fitted = &parts.train;
     let most = run.settings.learning.sites;
+    if !representation.spec.is_whole_image() {
+        eprintln!("features of all {} images that are fitted", fitted.len());
+    }
     let x = x_of(&representation, &image, &dataset, fitted, most)?.to_device(device);
     let masks = visible(&run.settings, &dataset, fitted).map(|masks| masks.to_device(device));
     learn(

@@ -6,6 +6,7 @@ mod some_sites;
 mod whitening;
 
 use anyhow::{Context, bail, ensure};
+use indicatif::ProgressBar;
 use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationKind, RepresentationSpec};
 use lfbm_model::{append_whitening, preprocess_graph};
 use lfbm_onnx::Graph;
@@ -25,8 +26,9 @@ pub use some_sites::some_sites;
 const WHOLE_AT_ONCE: usize = 4096;
 /// Images whose sites are in memory at the same time: maps of features are large.
 const IMAGES_AT_ONCE: usize = 32;
-/// Sites that the whitening is made of.
+/// Sites that the whitening is made of, and images that they are taken from: a network takes its time for each.
 const WHITENED: usize = 60_000;
+const WHITENED_IMAGES: usize = 1000;
 
 /// How x is made.
 pub struct Representation {
@@ -64,13 +66,19 @@ pub fn fit_representation(
         },
         preprocess: features.graph,
     };
+    let every = if raw.spec.is_whole_image() {
+        1
+    } else {
+        indices.len().div_ceil(WHITENED_IMAGES).max(1)
+    };
+    let some: Vec<usize> = indices.iter().copied().step_by(every).collect();
     eprintln!(
-        "features of {} images: {} sites of {} values each",
-        indices.len(),
+        "features of {} images, of {} sites with {} values each: their principal components",
+        some.len(),
         grid.sites(),
         grid.values
     );
-    let sample = x_of(&raw, image, dataset, indices, WHITENED)?;
+    let sample = x_of(&raw, image, dataset, &some, WHITENED)?;
     // Digits differ in where their large components are; equal weight of small ones is noise there.
     let scaling = if features.kind == RepresentationKind::Hog {
         Scaling::Proportional
@@ -116,6 +124,7 @@ pub fn x_of(
     }
     let some = some_sites(most, indices.len(), sites);
     let mut x = Vec::new();
+    let bar = ProgressBar::new(indices.len() as u64);
     let at_once = if whole { WHOLE_AT_ONCE } else { IMAGES_AT_ONCE };
     for (number, chunk) in indices.chunks(at_once).enumerate() {
         let shape = [chunk.len(), image.channels, image.height, image.width];
@@ -131,7 +140,9 @@ pub fn x_of(
                 }
             }
         }
+        bar.inc(chunk.len() as u64);
     }
+    bar.finish_and_clear();
     let shape = [(x.len() / values) as i64, c as i64, h as i64, w as i64];
     Ok(host::to_device(&x, &shape, Device::Cpu))
 }
