@@ -355,7 +355,7 @@ fn langevin_climbs_and_cuts_rows_that_run_away() {
         let (prior, likelihood) = posterior.log_densities(z, &seen);
         (prior + likelihood).mean(None).double_value(&[])
     };
-    let end = langevin.run(&posterior, &seen, &noise);
+    let end = langevin.walk(|z| posterior.gradient(z, &seen), &noise);
     assert!(
         joint(&end) > joint(&noise.get(0)),
         "without noise it is gradient ascent"
@@ -367,7 +367,7 @@ fn langevin_climbs_and_cuts_rows_that_run_away() {
         max_gradient_norm: Some(0.5),
         ..langevin
     };
-    let moved = step.run(&posterior, &seen, &noise) - noise.get(0);
+    let moved = step.walk(|z| posterior.gradient(z, &seen), &noise) - noise.get(0);
     let longest = moved
         .norm_scalaropt_dim(2, [1i64].as_slice(), false)
         .max()

@@ -4,7 +4,7 @@ use lfbm_onnx::Graph;
 
 use crate::error::ModelError;
 use crate::generator::{self, GeneratorSpec};
-use crate::prior::PriorWeights;
+use crate::prior::{self, PriorWeights};
 use crate::weights::LayerWeights;
 use crate::{energy, flow};
 
@@ -49,26 +49,16 @@ pub fn forward_graphs(
     prior: &PriorWeights,
 ) -> Result<ForwardGraphs, ModelError> {
     let d = generator.latent_dim;
-    let (flow, prior) = match prior {
-        PriorWeights::Flow(steps) => (
-            flow::normalizing_graph(d, steps)?,
-            flow::sampling_graph(d, steps)?,
-        ),
-        PriorWeights::Ebm(energy) => (
-            energy::density_graph(d, energy)?,
-            energy::step_graph(d, energy)?,
-        ),
-        // No step of a flow.
-        PriorWeights::Gaussian => (
-            flow::normalizing_graph(d, &[])?,
-            flow::sampling_graph(d, &[])?,
-        ),
+    let sampling = match prior {
+        PriorWeights::Flow(steps) => flow::sampling_graph(d, steps)?,
+        PriorWeights::Ebm(energy) => energy::step_graph(d, energy)?,
+        PriorWeights::Gaussian => flow::sampling_graph(d, &[])?,
     };
     Ok(ForwardGraphs {
         preprocess,
         generator: generator::graph(generator, generator_weights)?,
-        flow,
-        prior: Some(prior),
+        flow: prior::density_graph(d, prior)?,
+        prior: Some(sampling),
         encoder: None,
     })
 }

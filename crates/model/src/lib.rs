@@ -30,7 +30,7 @@ pub use lfbm_images::Intake;
 pub use network::{Checkpoint, CheckpointError, efficientnet_lite0, read_checkpoint};
 pub use posterior::posterior_graph;
 pub use preprocess::preprocess_graph;
-pub use prior::{PriorKind, PriorWeights};
+pub use prior::{PriorKind, PriorWeights, prior_gradient_graph};
 pub use representation::{
     FeatureGrid, NetworkFeatures, NetworkRecord, Normalization, Orientations, Representation,
     RepresentationKind, RepresentationSpec, Whitening, append_whitening, features_graph,

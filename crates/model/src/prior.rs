@@ -1,9 +1,11 @@
 //! The prior on latents.
 
+use lfbm_onnx::{Dim, Graph, GraphError, gradient};
 use serde::{Deserialize, Serialize};
 
-use crate::energy::EnergyWeights;
-use crate::flow::FlowStepWeights;
+use crate::energy::{self, EnergyWeights};
+use crate::error::ModelError;
+use crate::flow::{self, FlowStepWeights};
 
 /// Kinds of prior on the latent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,4 +50,31 @@ impl PriorWeights {
             Self::Gaussian => PriorKind::Gaussian,
         }
     }
+}
+
+/// `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`.
+pub(super) fn density_graph(d: usize, prior: &PriorWeights) -> Result<Graph, ModelError> {
+    match prior {
+        PriorWeights::Flow(steps) => flow::normalizing_graph(d, steps),
+        PriorWeights::Ebm(energy) => energy::density_graph(d, energy),
+        // No step of a flow.
+        PriorWeights::Gaussian => flow::normalizing_graph(d, &[]),
+    }
+}
+
+/// Builds the graph from `z: [B,d]` to `gradient: [B,d]`, the gradient of log p(z) in z.
+///
+/// # Errors
+/// When weights are not those of latents of size `d`.
+pub fn prior_gradient_graph(d: usize, prior: &PriorWeights) -> Result<Graph, ModelError> {
+    let mut graph = Graph::new("prior_gradient");
+    let z = graph.input("z", &[Dim::Batch, Dim::Fixed(d)]);
+    let densities = graph.inline(&density_graph(d, prior)?, &[("z", &z)])?;
+    let missing = || GraphError::UnknownValue("log_prob".to_owned());
+    let log_prob = densities.get(1).ok_or_else(missing)?;
+    let slope = gradient(&mut graph, log_prob, &z)?;
+    graph.output("gradient", &slope)?;
+    graph.simplify();
+    graph.fuse_products();
+    Ok(graph)
 }

@@ -33,14 +33,15 @@ impl Adam {
         let _guard = tch::no_grad_guard();
         self.updates += 1;
         let _ = self.first.lerp_(gradient, 1.0 - BETA1);
-        self.second *= BETA2;
-        self.second += gradient.square() * (1.0 - BETA2);
+        let _ = self.second.lerp_(&gradient.square(), 1.0 - BETA2);
 
         let updates = self.updates as f64;
         let (correction1, correction2) = (1.0 - BETA1.powf(updates), 1.0 - BETA2.powf(updates));
-        let denominator = self.second.sqrt() * (1.0 / correction2.sqrt()) + EPSILON;
-        let step = &self.first / denominator * (-learning_rate / correction1);
-        let _ = parameters.shallow_clone().g_add_(&step);
+        let mut denominator = self.second.sqrt();
+        denominator *= 1.0 / correction2.sqrt();
+        denominator += EPSILON;
+        let step = &self.first * (-learning_rate / correction1);
+        let _ = parameters.shallow_clone().addcdiv_(&step, &denominator);
     }
 }
 

@@ -3,6 +3,7 @@
 use lfbm_model::{EncoderSpec, ModelError};
 use tch::{Device, Tensor};
 
+use super::chains;
 use super::network::Network;
 use crate::model::{Encoder, Langevin, Model, Observation};
 
@@ -141,7 +142,7 @@ impl Inference {
                     let (z, _) = learner.encoder.sample(seen, &start);
                     start.copy_(&z);
                 }
-                (langevin.run(&model.freeze(), seen, &noise), None)
+                (chains::run(langevin, model, seen, &noise), None)
             }
             Self::Vae(learner, _) => {
                 let noise = Tensor::randn([rows, latent], (seen.x.kind(), seen.x.device()));

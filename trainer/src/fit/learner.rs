@@ -6,7 +6,7 @@ use tch::{Device, Tensor};
 
 use super::adaptation::{Adaptation, AdaptationSpec};
 use super::inference::{Inference, InferenceSpec};
-use super::losses::{ERROR, Losses, Step, take};
+use super::losses::{ERROR, Losses, Objective, Step, take};
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
@@ -178,6 +178,8 @@ impl Learner {
             (Some((_, nll)), Inference::Langevin(..)) => &prior_loss + &error + nll,
             (None, _) => &prior_loss + &error,
         };
+        // Latents of chains are given, so the networks' graphs have no node in common.
+        let is_apart = z.device() == Device::Cpu && inference.langevin().is_some();
         let share = learning.rate_share(self.iteration);
         let mut steps = Vec::new();
         if let Some(network) = prior {
@@ -204,7 +206,12 @@ impl Learner {
                 learning_rate: learner.learning_rate * share,
             });
         }
-        let losses = take(&loss, steps);
+        let objectives = if is_apart {
+            Objective::of_each(steps)
+        } else {
+            vec![Objective { loss, steps }]
+        };
+        let losses = take(objectives);
         if !losses.are_finite() {
             return losses;
         }

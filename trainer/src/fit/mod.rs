@@ -3,13 +3,16 @@
 mod adam;
 mod adaptation;
 mod batches;
+mod chains;
 mod checkpoint;
 mod inference;
 mod learner;
 mod losses;
 mod network;
+mod prior_gradient;
 mod random;
 mod state;
+mod threads;
 
 pub use adam::Adam;
 pub use adaptation::AdaptationSpec;

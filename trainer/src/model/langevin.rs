@@ -2,8 +2,6 @@
 
 use tch::Tensor;
 
-use super::{Observation, Posterior};
-
 /// `z_{k+1} = z_k + (s^2 / 2) d log p(x, z_k)/dz + s eps_k`, from z_0 ~ N(0, I) or from an encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Langevin {
@@ -30,13 +28,9 @@ impl Langevin {
         )
     }
 
-    /// z_K under the posterior, with the draws of [`Self::draw_noise`].
-    pub fn run(&self, posterior: &Posterior, seen: &Observation, noise: &Tensor) -> Tensor {
-        self.walk(|z| posterior.gradient(z, seen), noise)
-    }
-
-    /// z_K under the density whose logarithm has the given gradient in z.
-    pub fn walk(&self, gradient: impl Fn(&Tensor) -> Tensor, noise: &Tensor) -> Tensor {
+    /// z_K under the density whose logarithm has the given gradient in z, with the draws of
+    /// [`Self::draw_noise`].
+    pub fn walk(&self, mut gradient: impl FnMut(&Tensor) -> Tensor, noise: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
         let mut z = noise.get(0);
         let noise = noise * self.step_size;

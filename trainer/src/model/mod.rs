@@ -30,7 +30,7 @@ pub use frozen_generator::{FrozenGenerator, Generated};
 pub use generator::Generator;
 pub use iaf::IafStep;
 pub use langevin::Langevin;
-pub use posterior::{Observation, Posterior};
+pub use posterior::{Likelihood, Observation, Posterior};
 pub use prior::{FrozenPrior, Prior, PriorSpec};
 
 /// The architecture of a model.
@@ -81,6 +81,13 @@ impl Model {
     pub fn freeze(&self) -> Posterior {
         Posterior {
             prior: self.prior.freeze(),
+            likelihood: self.freeze_likelihood(),
+        }
+    }
+
+    /// The likelihood with the present weights.
+    pub fn freeze_likelihood(&self) -> Likelihood {
+        Likelihood {
             generator: self.generator.freeze(),
             sigma: self.sigma,
         }

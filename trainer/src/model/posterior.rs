@@ -14,29 +14,48 @@ pub struct Observation {
     pub mask: Option<Tensor>,
 }
 
+/// log p(x|z) and its gradient in z.
+#[derive(Debug)]
+pub struct Likelihood {
+    pub(super) generator: FrozenGenerator,
+    pub(super) sigma: f64,
+}
+
+impl Likelihood {
+    /// log p(x|z), of shape (rows).
+    pub fn log_density(&self, z: &Tensor, seen: &Observation) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let image = self.generator.forward(z).image;
+        log_likelihood(&seen.x, &image, seen.mask.as_ref(), self.sigma)
+    }
+
+    /// d log p(x|z) / dz, of shape (rows, latent).
+    pub fn gradient(&self, z: &Tensor, seen: &Observation) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let generated = self.generator.forward(z);
+        let residual = masked(&seen.x - &generated.image, seen.mask.as_ref());
+        self.generator.pull_back(&generated, &residual) * (1.0 / (self.sigma * self.sigma))
+    }
+}
+
 /// log p(x, z) and its gradient in z.
 #[derive(Debug)]
 pub struct Posterior {
     pub(super) prior: FrozenPrior,
-    pub(super) generator: FrozenGenerator,
-    pub(super) sigma: f64,
+    pub(super) likelihood: Likelihood,
 }
 
 impl Posterior {
     /// log p(z) and log p(x|z), each of shape (rows).
     pub fn log_densities(&self, z: &Tensor, seen: &Observation) -> (Tensor, Tensor) {
-        let _guard = tch::no_grad_guard();
-        let image = self.generator.forward(z).image;
-        let likelihood = log_likelihood(&seen.x, &image, seen.mask.as_ref(), self.sigma);
-        (self.prior.log_density(z), likelihood)
+        (
+            self.prior.log_density(z),
+            self.likelihood.log_density(z, seen),
+        )
     }
 
     /// d log p(x, z) / dz, of shape (rows, latent).
     pub fn gradient(&self, z: &Tensor, seen: &Observation) -> Tensor {
-        let _guard = tch::no_grad_guard();
-        let generated = self.generator.forward(z);
-        let residual = masked(&seen.x - &generated.image, seen.mask.as_ref());
-        let likelihood = self.generator.pull_back(&generated, &residual);
-        likelihood * (1.0 / (self.sigma * self.sigma)) + self.prior.gradient(z)
+        self.likelihood.gradient(z, seen) + self.prior.gradient(z)
     }
 }

@@ -12,7 +12,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::program::{Layout, Program};
+use lfbm_onnx::{Constant as Tensor, Graph, Node};
+
+use crate::program::{Layout, Program, compile};
 use crate::shared::shared;
 use crate::vector::Vector;
 use run::Frame;
@@ -25,6 +27,7 @@ const MOST_ROWS: usize = 1 << 10;
 const ROWS_MULTIPLE: usize = 6;
 
 /// What a [`FUSION`](crate::FUSION) node runs.
+#[derive(Clone)]
 pub struct Fusion {
     programs: Arc<[Program]>,
     program: usize,
@@ -49,6 +52,25 @@ impl Fusion {
             program: index,
             programs,
         })
+    }
+
+    /// Runs a whole graph, from its inputs to its outputs. `None` if a node does not work on each row by itself, or
+    /// has so large a matrix that fusions are not the fastest, or if an input is not read.
+    pub fn of(graph: &Graph) -> Option<Self> {
+        let nodes: Vec<&Node> = graph.nodes().iter().collect();
+        let (values, program) = compile(graph, &nodes, graph.outputs())?;
+        let (inputs, constants) = values.split_at(program.inputs.len());
+        if inputs != graph.inputs() {
+            return None;
+        }
+        let constants = constants
+            .iter()
+            .map(|value| match &graph.constants()[value] {
+                Tensor::F32(tensor) => Some(&tensor.data[..]),
+                Tensor::I64 { .. } => None,
+            });
+        let constants = constants.collect::<Option<Vec<_>>>()?;
+        Self::new([program].into(), 0, &constants)
     }
 
     /// What it runs.
@@ -92,6 +114,7 @@ fn rows_at_once(program: &Program) -> usize {
 }
 
 /// A tensor as the program reads it.
+#[derive(Clone)]
 enum Constant {
     Row(Arc<Vec<f32>>),
     Matrix(Arc<Vec<Vector>>),

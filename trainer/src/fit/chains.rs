@@ -1,0 +1,118 @@
+//! The chains of a batch. Its rows do not depend on each other, so each thread takes a block of them through all steps.
+
+use tch::{Device, Tensor};
+
+use super::prior_gradient::PriorGradient;
+use super::threads::beside;
+use crate::model::{Langevin, Likelihood, Model, Observation};
+
+/// Matrix products of fewer rows are slow.
+const FEWEST_ROWS: i64 = 32;
+
+/// z_K of each row under the posterior, by all threads of the CPU. A GPU takes all rows at once.
+pub(super) fn run(
+    langevin: &Langevin,
+    model: &Model,
+    seen: &Observation,
+    noise: &Tensor,
+) -> Tensor {
+    let threads = match noise.device() {
+        Device::Cpu => tch::get_num_threads().into(),
+        _ => 1,
+    };
+    let count = (noise.size()[1] / FEWEST_ROWS).clamp(1, threads);
+    run_in_blocks(count, langevin, model, seen, noise)
+}
+
+fn run_in_blocks(
+    count: i64,
+    langevin: &Langevin,
+    model: &Model,
+    seen: &Observation,
+    noise: &Tensor,
+) -> Tensor {
+    let rows = noise.size()[1];
+    let priors = PriorGradient::several(&model.prior, noise, count as usize);
+    let blocks = (0..count).zip(priors).map(|(index, prior)| {
+        let start = rows * index / count;
+        let length = rows * (index + 1) / count - start;
+        Block {
+            prior,
+            likelihood: model.freeze_likelihood(),
+            seen: Observation {
+                x: seen.x.narrow(0, start, length),
+                mask: (seen.mask.as_ref()).map(|mask| mask.narrow(0, start, length)),
+            },
+            noise: noise.narrow(1, start, length),
+        }
+    });
+    let ends = beside(blocks.collect(), |block| block.run(langevin));
+    Tensor::cat(&ends, 0)
+}
+
+/// Some rows of a batch, with all that their chains need: tensors may move to another thread, and may not be shared
+/// with it.
+struct Block {
+    prior: PriorGradient,
+    likelihood: Likelihood,
+    seen: Observation,
+    noise: Tensor,
+}
+
+impl Block {
+    fn run(mut self, langevin: &Langevin) -> Tensor {
+        let gradient = |z: &Tensor| self.likelihood.gradient(z, &self.seen) + self.prior.at(z);
+        langevin.walk(gradient, &self.noise)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lfbm_model::{GeneratorName, GeneratorSpec};
+    use tch::Kind;
+
+    use super::*;
+    use crate::model::{Architecture, PriorSpec};
+
+    #[test]
+    fn blocks_of_rows_end_where_the_whole_batch_does() {
+        let _guard = tch::no_grad_guard();
+        tch::manual_seed(1);
+        let architecture = Architecture {
+            generator: GeneratorSpec {
+                name: GeneratorName::Mlp,
+                latent_dim: 6,
+                width: 16,
+                channels: 1,
+                height: 4,
+                width_px: 4,
+            },
+            prior: PriorSpec::Flow {
+                steps: 2,
+                hidden: 8,
+            },
+            sigma: 0.3,
+        };
+        let mut model = Model::new(&architecture, Device::Cpu).unwrap();
+        model.set_kind(Kind::Double);
+        let options = (Kind::Double, Device::Cpu);
+        let mask = Tensor::rand([101, 1, 4, 4], options).ge(0.3);
+        let seen = Observation {
+            x: Tensor::rand([101, 1, 4, 4], options),
+            mask: Some(mask.to_kind(Kind::Double)),
+        };
+        let langevin = Langevin {
+            steps: 5,
+            step_size: 0.1,
+            noise_free_steps: 1,
+            max_gradient_norm: None,
+            from_encoder: false,
+        };
+        let noise = langevin.draw_noise(101, 6, &seen.x);
+        let whole = run_in_blocks(1, &langevin, &model, &seen, &noise);
+        for count in [2, 3, 16] {
+            let blocks = run_in_blocks(count, &langevin, &model, &seen, &noise);
+            assert!(blocks.allclose(&whole, 1e-12, 1e-12, false), "{count}");
+        }
+    }
+}
