@@ -20,8 +20,8 @@ GPU_PACK_TOOLS := third_party/gpu-pack-tools
 PROMTOOL := third_party/bin/promtool
 # Which ONNX Runtime `make install` installs: onnxruntime, or onnxruntime-gpu for CUDA.
 ONNXRUNTIME ?= onnxruntime
-# Which packages are built where only the server and its client are needed. CI says all, because cargo builds
-# dependencies anew for another choice of packages, or of what tests depend on.
+# What is built where only the server and its client are needed. CI names every package and the examples, because
+# cargo builds dependencies anew for another choice of packages, or of what tests depend on.
 PACKAGES ?=
 # Python that ruff checks: of the package, of its wheels, and what users are shown.
 PYTHON_LINTED := python examples
@@ -190,7 +190,7 @@ fuzz: ## Fuzz what reads untrusted bytes, FUZZ_S seconds a target; needs cargo-f
 
 .PHONY: soak
 soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer is right
-	LFBM_SOAK_S=$(LFBM_SOAK_S) cargo test $(PACKAGES) --test soak -- --nocapture
+	LFBM_SOAK_S=$(LFBM_SOAK_S) cargo test $(filter-out --examples,$(PACKAGES)) --test soak -- --nocapture
 
 .PHONY: nightly
 nightly: soak batch fuzz ## What takes too long for every change: soak, Ray and Spark, fuzz

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What one would write in PyTorch instead of `trainer fit`: images per second of learning by short-run Langevin
+"""What one would write in PyTorch, eager, instead of `trainer fit`: images per second of learning by short-run Langevin
 inference, with an encoder beside it, of a model of the same shape. Needs torch.
 
     benches/peer_pytorch_fit.py mlp
@@ -29,9 +29,14 @@ def make_encoder(name):
         sizes = [PIXELS, 512, 256]
         body = [part for a, b in zip(sizes, sizes[1:]) for part in (nn.Linear(a, b), nn.LeakyReLU(slope))]
         return nn.Sequential(*body, nn.Linear(256, 2 * LATENT))
-    shapes = [(1, 32, 3, 1, 1), (32, 64, 4, 2, 1), (64, 128, 4, 2, 1)]
+    shapes = [(1, 16, 3, 1, 1), (16, 32, 4, 2, 1), (32, 64, 4, 2, 1), (64, 128, 7, 1, 0)]
     body = [part for i, o, k, s, p in shapes for part in (nn.Conv2d(i, o, k, s, p), nn.LeakyReLU(slope))]
-    return nn.Sequential(nn.Unflatten(1, (1, 28, 28)), *body, nn.Flatten(), nn.Linear(128 * 7 * 7, 2 * LATENT))
+    return nn.Sequential(nn.Unflatten(1, (1, 28, 28)), *body, nn.Flatten(), nn.Linear(128, 2 * LATENT))
+
+
+def log_prior(flow, z):
+    """The frozen flow of peer_pytorch.py leaves out the determinants of its rotations, which learning needs."""
+    return flow(z) + torch.linalg.slogdet(flow.rotation)[1].sum()
 
 
 def main():
@@ -69,7 +74,7 @@ def main():
         mean, log_deviation = encoder(x).chunk(2, 1)
         log_q = -0.5 * ((z - mean) / log_deviation.exp()).square() - log_deviation
         error = (x - generator(z)).square().sum(1) / (2 * SIGMA**2)
-        (error.mean() - flow(z).mean() - log_q.sum(1).mean()).backward()
+        (error.mean() - log_prior(flow, z).mean() - log_q.sum(1).mean()).backward()
         for (network, _), optimiser, averaged in zip(networks, optimisers, averages):
             nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
             optimiser.step()

@@ -320,14 +320,14 @@ async fn the_page_of_a_proxy_is_no_empty_bucket() {
     assert!(has_version(&restarted, 1).await);
 }
 
-/// A store that answers everything without end.
-fn endless() -> String {
+/// A store that answers everything with a status and a body without end.
+fn endless(status: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
             while stream.write_all(&[b' '; 1 << 16]).is_ok() {}
         }
     });
@@ -335,18 +335,20 @@ fn endless() -> String {
 }
 
 #[test]
-fn a_listing_without_end_is_refused_and_not_held() {
+fn a_listing_or_an_error_without_end_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let store = Store::start();
-    let mut command = server(&store, &scratch);
-    command.env("AWS_ENDPOINT", endless());
-    let refusal = refusal(&mut command);
-    assert!(
-        refusal.starts_with("lfbm-server: s3://bucket/models: "),
-        "{refusal}"
-    );
-    assert!(
-        refusal.ends_with("expected an answer of at most 64 MiB, got more"),
-        "{refusal}"
-    );
+    for status in ["200 OK", "403 Forbidden"] {
+        let mut command = server(&store, &scratch);
+        command.env("AWS_ENDPOINT", endless(status));
+        let refusal = refusal(&mut command);
+        assert!(
+            refusal.starts_with("lfbm-server: s3://bucket/models: "),
+            "{refusal}"
+        );
+        assert!(
+            refusal.ends_with("expected an answer of at most 64 MiB, got more"),
+            "{refusal}"
+        );
+    }
 }

@@ -294,7 +294,7 @@ async fn a_message_that_does_not_arrive_is_given_up() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let grown = peak_bytes(&server) - before;
-    assert!(grown < MOST / 4, "{grown} bytes");
+    assert!(grown < 25_000_000, "{grown} bytes");
     let started = Instant::now();
     for mut begun in silent {
         let response = (&mut begun.reply).await.unwrap().unwrap();

@@ -2,16 +2,25 @@
 
 use async_trait::async_trait;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService, ReqwestConnector,
 };
+use object_store::{ClientOptions, GetOptions};
 
 /// A page of a listing has 5,000 objects at most, whose names have 1 KiB at most, and six times that when escaped.
 const MAX_BYTES: usize = 64 << 20;
-/// In the queries of listings of S3 and Google, and of Azure.
-const LISTINGS: [&str; 2] = ["list-type=", "comp=list"];
+
+/// Marks a request for an object's content, which is passed on as it comes: whoever reads it counts.
+#[derive(Clone, Copy)]
+struct Content;
+
+/// How the content of an object is asked for.
+pub(crate) fn content() -> GetOptions {
+    let mut options = GetOptions::default();
+    options.extensions.insert(Content);
+    options
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("expected an answer of at most {} MiB, got more", MAX_BYTES >> 20)]
@@ -34,11 +43,9 @@ struct BoundedClient(HttpClient);
 #[async_trait]
 impl HttpService for BoundedClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let query = request.uri().query().unwrap_or_default();
-        let is_listing = LISTINGS.iter().any(|listing| query.contains(listing));
+        let is_content = request.extensions().get::<Content>().is_some();
         let response = self.0.execute(request).await?;
-        if response.status().is_success() && !is_listing {
-            // It is passed on as it comes, and whoever reads it counts.
+        if response.status().is_success() && is_content {
             return Ok(response);
         }
         let (head, body) = response.into_parts();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
+use crate::bounded::content;
 use crate::client;
 use crate::reason::problem;
 use crate::{Key, Place, Problem, StorageError};
@@ -103,7 +104,7 @@ impl Bucket {
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<u64, E> {
         let failed = |problem| self.place.with_key(key.clone()).error(problem);
-        let got = self.store.get(key).await;
+        let got = self.store.get_opts(key, content()).await;
         let got = got.map_err(|error| failed(problem(&error)))?;
         if got.meta.size > max_bytes {
             return Err(failed(Problem::TooLarge(max_bytes)).into());

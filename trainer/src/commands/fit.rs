@@ -50,7 +50,7 @@ pub struct FitArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
-    /// Threads of libtorch; by default OMP_NUM_THREADS, or one per core
+    /// Threads of the CPU; by default OMP_NUM_THREADS, or one per core
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// The model's name; by default that of the data set

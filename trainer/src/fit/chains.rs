@@ -1,9 +1,9 @@
-//! The chains of a batch. Its rows do not depend on each other, so each thread takes a block of them through all steps.
+//! The chains of a batch. Its rows are independent, so each thread takes a block of them through all steps.
 
 use tch::{Device, Tensor};
 
 use super::prior_gradient::PriorGradient;
-use super::threads::beside;
+use super::threads;
 use crate::model::{Langevin, Likelihood, Model, Observation};
 
 /// Matrix products of fewer rows are slow.
@@ -46,7 +46,7 @@ fn run_in_blocks(
             noise: noise.narrow(1, start, length),
         }
     });
-    let ends = beside(blocks.collect(), |block| block.run(langevin));
+    let ends = threads::map(blocks.collect(), |block| block.run(langevin));
     Tensor::cat(&ends, 0)
 }
 
@@ -109,10 +109,23 @@ mod tests {
             from_encoder: false,
         };
         let noise = langevin.draw_noise(101, 6, &seen.x);
+        // More than the tests are started with, so that blocks run beside each other.
+        let threads = tch::get_num_threads();
+        tch::set_num_threads(3);
         let whole = run_in_blocks(1, &langevin, &model, &seen, &noise);
         for count in [2, 3, 16] {
             let blocks = run_in_blocks(count, &langevin, &model, &seen, &noise);
             assert!(blocks.allclose(&whole, 1e-12, 1e-12, false), "{count}");
         }
+        // In single precision the prior's gradient is a program.
+        model.set_kind(Kind::Float);
+        let single = |tensor: &Tensor| tensor.to_kind(Kind::Float);
+        let seen = Observation {
+            x: single(&seen.x),
+            mask: seen.mask.as_ref().map(single),
+        };
+        let blocks = run_in_blocks(3, &langevin, &model, &seen, &single(&noise));
+        assert!(single(&whole).allclose(&blocks, 1e-3, 1e-3, false));
+        tch::set_num_threads(threads);
     }
 }

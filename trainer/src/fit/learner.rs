@@ -179,7 +179,7 @@ impl Learner {
             (None, _) => &prior_loss + &error,
         };
         // Latents of chains are given, so the networks' graphs have no node in common.
-        let is_apart = z.device() == Device::Cpu && inference.langevin().is_some();
+        let are_disjoint = z.device() == Device::Cpu && inference.langevin().is_some();
         let share = learning.rate_share(self.iteration);
         let mut steps = Vec::new();
         if let Some(network) = prior {
@@ -206,7 +206,7 @@ impl Learner {
                 learning_rate: learner.learning_rate * share,
             });
         }
-        let objectives = if is_apart {
+        let objectives = if are_disjoint {
             Objective::of_each(steps)
         } else {
             vec![Objective { loss, steps }]

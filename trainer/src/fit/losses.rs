@@ -5,7 +5,7 @@ use std::fmt;
 use tch::{Device, Kind, Tensor};
 
 use super::network::Network;
-use super::threads::beside;
+use super::threads;
 use crate::model::parameters::gradients;
 
 /// The name of the generator's loss, the mean of |x - g(z)|^2 / (2 sigma^2).
@@ -92,7 +92,7 @@ impl<'a> Objective<'a> {
 /// Takes the steps along the negative gradients of objectives whose graphs have no node in common, beside each other;
 /// if a loss or a gradient is not finite, takes none of them.
 pub(super) fn take(objectives: Vec<Objective<'_>>) -> Losses {
-    let differentiated = beside(objectives, |objective| {
+    let differentiated = threads::map(objectives, |objective| {
         let (gradients, numbers) = objective.differentiate();
         (objective.steps, gradients, numbers)
     });
@@ -115,7 +115,7 @@ pub(super) fn take(objectives: Vec<Objective<'_>>) -> Losses {
             let steps = steps.into_iter().zip(gradients).zip(&mut norms);
             steps.collect::<Vec<_>>()
         });
-        beside(updates.collect(), |steps| {
+        threads::map(updates.collect(), |steps| {
             for ((step, gradient), norm) in steps {
                 step.network.update(gradient, norm, step.learning_rate);
             }

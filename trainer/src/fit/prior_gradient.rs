@@ -11,7 +11,7 @@ pub(super) enum PriorGradient {
     /// All layers of a flow in one program, a seventh of the time: on matrices of this size, each of libtorch's
     /// operations takes longer to start than to compute.
     Fused(Fusion),
-    /// By libtorch: on a GPU, in double precision, and where layers are large.
+    /// By libtorch: of other priors, on a GPU, in double precision, and where layers are large.
     Layers(FrozenPrior),
 }
 

@@ -1,20 +1,64 @@
-//! Work that several threads of the CPU do beside each other, each by libtorch.
+//! Work that is independent, on several threads of the CPU, each with libtorch.
 //!
-//! libtorch shares single operations among its threads; those of a fit end sooner than threads meet.
+//! libtorch splits single operations among its threads; those of a fit take less time than synchronising threads does.
+
+use std::collections::VecDeque;
 
 use rayon::prelude::*;
 
-/// Does the work on all items at once, on as many threads as libtorch may use; in the order of the items.
-pub(super) fn beside<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+/// Maps all items, on as many threads as libtorch may use; results are in the order of the items.
+pub(super) fn map<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let threads = tch::get_num_threads();
-    if threads < 2 || items.len() < 2 {
+    let workers = (threads.max(1) as usize).min(items.len());
+    if workers < 2 {
         return items.into_iter().map(work).collect();
     }
-    let each = (threads as usize / items.len()).max(1) as i32;
-    let shared = items.into_par_iter().map(|item| {
-        // Of the thread that does it; the one that waits here keeps its number.
-        tch::set_num_threads(each);
-        work(item)
-    });
-    shared.collect()
+    let parts = shares(items, workers).into_par_iter().enumerate();
+    let mapped: Vec<Vec<R>> = parts
+        .map(|(worker, part)| {
+            let rest = worker < threads as usize % workers;
+            // Of this thread, and the default of threads that have not used libtorch yet.
+            tch::set_num_threads(threads / workers as i32 + i32::from(rest));
+            part.into_iter().map(&work).collect()
+        })
+        .collect();
+    tch::set_num_threads(threads);
+    mapped.into_iter().flatten().collect()
+}
+
+/// Neighbours together, as evenly as that is possible.
+fn shares<T>(items: Vec<T>, workers: usize) -> Vec<Vec<T>> {
+    let count = items.len();
+    let mut items = VecDeque::from(items);
+    let ends = (1..=workers).map(|worker| (worker * count).div_ceil(workers));
+    let lengths: Vec<usize> = ends
+        .scan(0, |start, end| Some(end - std::mem::replace(start, end)))
+        .collect();
+    (lengths.into_iter())
+        .map(|length| items.drain(..length).collect())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_the_order_and_no_thread_is_added() {
+        let before = tch::get_num_threads();
+        for threads in [1, 2, 3, 5] {
+            tch::set_num_threads(threads);
+            let used = map((0..4).collect(), |item| (item, tch::get_num_threads()));
+            assert!(used.iter().map(|(item, _)| *item).eq(0..4));
+            let workers = threads.min(4) as usize;
+            let of_each = used.iter().map(|(_, own)| *own);
+            assert!(of_each.clone().all(|own| own >= 1));
+            if workers == 4 {
+                assert_eq!(of_each.sum::<i32>(), threads);
+            }
+            assert_eq!(tch::get_num_threads(), threads, "of the caller");
+        }
+        tch::set_num_threads(before);
+        assert_eq!(shares(vec![1, 2, 3], 2), [vec![1, 2], vec![3]]);
+    }
 }

@@ -26,8 +26,9 @@ pub use some_sites::some_sites;
 const WHOLE_AT_ONCE: usize = 4096;
 /// Images whose sites are in memory at the same time: maps of features are large.
 const IMAGES_AT_ONCE: usize = 32;
-/// Sites that the whitening is made of, and images that they are taken from: a network takes its time for each.
+/// Sites that the whitening is made of.
 const WHITENED: usize = 60_000;
+/// Images that they are taken from, where a network takes its time for each.
 const WHITENED_IMAGES: usize = 1000;
 
 /// How x is made.
@@ -66,15 +67,15 @@ pub fn fit_representation(
         },
         preprocess: features.graph,
     };
-    let every = if raw.spec.is_whole_image() {
-        1
-    } else {
-        indices.len().div_ceil(WHITENED_IMAGES).max(1)
+    let count = match features.kind {
+        RepresentationKind::Network => indices.len().min(WHITENED_IMAGES),
+        _ => indices.len(),
     };
-    let some: Vec<usize> = indices.iter().copied().step_by(every).collect();
+    let some: Vec<usize> = (0..count)
+        .map(|index| indices[index * indices.len() / count])
+        .collect();
     eprintln!(
-        "features of {} images, of {} sites with {} values each: their principal components",
-        some.len(),
+        "principal components of the features of {count} images: {} sites of {} values each",
         grid.sites(),
         grid.values
     );
