@@ -173,13 +173,13 @@ impl Learner {
             }
             (None, None) => None,
         };
-        let loss = match (&encoder_loss, &*inference) {
+        // Latents of chains are given, so the networks' graphs have no node in common; threads of a CPU share them.
+        let are_disjoint = z.device() == Device::Cpu && inference.langevin().is_some();
+        let loss = (!are_disjoint).then(|| match (&encoder_loss, &*inference) {
             (Some((_, divergence)), Inference::Vae(..)) => divergence + &error,
             (Some((_, nll)), Inference::Langevin(..)) => &prior_loss + &error + nll,
             (None, _) => &prior_loss + &error,
-        };
-        // Latents of chains are given, so the networks' graphs have no node in common.
-        let are_disjoint = z.device() == Device::Cpu && inference.langevin().is_some();
+        });
         let share = learning.rate_share(self.iteration);
         let mut steps = Vec::new();
         if let Some(network) = prior {
@@ -206,10 +206,9 @@ impl Learner {
                 learning_rate: learner.learning_rate * share,
             });
         }
-        let objectives = if are_disjoint {
-            Objective::of_each(steps)
-        } else {
-            vec![Objective { loss, steps }]
+        let objectives = match loss {
+            Some(loss) => vec![Objective { loss, steps }],
+            None => Objective::of_each(steps),
         };
         let losses = take(objectives);
         if !losses.are_finite() {

@@ -4,7 +4,7 @@ use lfbm_kernels::Fusion;
 use lfbm_model::{PriorWeights, prior_gradient_graph};
 use tch::{Device, Kind, Tensor};
 
-use crate::model::{FrozenPrior, Prior};
+use crate::model::{FrozenPrior, Prior, host};
 
 /// d log p(z) / dz with fixed weights.
 pub(super) enum PriorGradient {
@@ -49,12 +49,10 @@ fn fused(prior: &Prior, like: &Tensor) -> Option<Fusion> {
 }
 
 fn run(fusion: &mut Fusion, z: &Tensor) -> Tensor {
-    let values = z.numel();
-    let mut latents = vec![0.0_f32; values];
-    z.contiguous().copy_data(&mut latents, values);
-    let mut gradient = vec![0.0_f32; values];
+    let latents = host::values(z);
+    let mut gradient = vec![0.0; latents.len()];
     fusion.run(z.size()[0] as usize, &[&latents], &mut [&mut gradient]);
-    Tensor::from_slice(&gradient).view_as(z)
+    host::to_device(&gradient, &z.size(), z.device())
 }
 
 #[cfg(test)]

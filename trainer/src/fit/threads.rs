@@ -2,8 +2,6 @@
 //!
 //! libtorch splits single operations among its threads; those of a fit take less time than synchronising threads does.
 
-use std::collections::VecDeque;
-
 use rayon::prelude::*;
 
 /// Maps all items, on as many threads as libtorch may use; results are in the order of the items.
@@ -29,13 +27,11 @@ pub(super) fn map<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync)
 /// Neighbours together, as evenly as that is possible.
 fn shares<T>(items: Vec<T>, workers: usize) -> Vec<Vec<T>> {
     let count = items.len();
-    let mut items = VecDeque::from(items);
-    let ends = (1..=workers).map(|worker| (worker * count).div_ceil(workers));
-    let lengths: Vec<usize> = ends
-        .scan(0, |start, end| Some(end - std::mem::replace(start, end)))
-        .collect();
-    (lengths.into_iter())
-        .map(|length| items.drain(..length).collect())
+    let start = |worker: usize| (worker * count).div_ceil(workers);
+    let mut items = items.into_iter();
+    (0..workers)
+        .map(|worker| start(worker + 1) - start(worker))
+        .map(|length| items.by_ref().take(length).collect())
         .collect()
 }
 
