@@ -4,12 +4,15 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{log_integral, plane, seeded, shake};
-use lfbm_model::{EncoderSpec, GeneratorName, GeneratorSpec, encoder_graph};
+use lfbm_model::{EncoderLayer, EncoderSpec, GeneratorName, GeneratorSpec, encoder_graph};
 use lfbm_runtime::{Runtime, evaluate};
 use lfbm_trainer::model::density::{log_likelihood, log_standard_normal};
 use lfbm_trainer::model::parameters::{Parameters, convert};
 use lfbm_trainer::model::{Encoder, Flow, Generator, IafStep, Observation, host};
+use lfbm_trainer::settings::Settings;
 use tch::{Device, Kind, Tensor};
 
 const CPU: Device = Device::Cpu;
@@ -227,11 +230,16 @@ fn the_exported_encoder_is_this_one() {
         iaf_steps: 0,
         ..spec(GeneratorName::Mlp, 6, 28)
     };
-    let flows = [GeneratorName::Mlp, GeneratorName::Mnist].map(|name| spec(name, 6, 28));
+    let flows = [
+        spec(GeneratorName::Mlp, 6, 28),
+        spec(GeneratorName::Mnist, 6, 28),
+        spec(GeneratorName::Svhn, 6, 32),
+    ];
     for spec in flows.into_iter().chain([gaussian]) {
         let mut encoder = Encoder::new(&spec, CPU).unwrap();
         shake(&mut encoder, 0.02);
-        let x = Tensor::rand([7, 1, 28, 28], (Kind::Float, CPU)) * 2.0 - 1.0;
+        let side = spec.generator.height as i64;
+        let x = Tensor::rand([7, 1, side, side], (Kind::Float, CPU)) * 2.0 - 1.0;
         let noise = Tensor::randn([7, 6], (Kind::Float, CPU));
         let graph = encoder_graph(&spec, &encoder.weights()).unwrap();
         let inputs = [host::to_host(&x), host::to_host(&noise)];
@@ -244,4 +252,63 @@ fn the_exported_encoder_is_this_one() {
             assert!(off < 1e-5 * expected.abs().max(1.0), "{got} {expected}");
         }
     }
+}
+
+/// Channels read and written, kernel, stride and padding, the first layer to the last.
+fn convolutions(spec: &EncoderSpec) -> Vec<[usize; 5]> {
+    let layers = spec.features().unwrap().into_iter();
+    layers
+        .map(|layer| match layer {
+            EncoderLayer::Conv {
+                in_channels,
+                out_channels,
+                geometry,
+            } => {
+                assert_eq!(geometry.pads[0], geometry.pads[1]);
+                let [kernel, stride] = [geometry.kernel, geometry.stride];
+                [in_channels, out_channels, kernel, stride, geometry.pads[0]]
+            }
+            EncoderLayer::Linear { .. } => panic!("{layer:?} is no convolution"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_papers_table_8() {
+    for (config, name, width) in [
+        ("svhn-vae", GeneratorName::Svhn, 10),
+        ("cifar10-vae", GeneratorName::Cifar10, 64),
+    ] {
+        let settings = shipped(config);
+        let spec = settings.encoder([3, 32, 32]);
+        assert_eq!((spec.generator.name, spec.width), (name, width));
+        assert_eq!(
+            convolutions(&spec),
+            [
+                [3, width, 3, 1, 1],
+                [width, 2 * width, 4, 2, 1],
+                [2 * width, 4 * width, 4, 2, 1],
+                [4 * width, 8 * width, 4, 2, 1],
+            ],
+            "{config}"
+        );
+        // The last convolution is 4 x 4 on 4 x 4 positions.
+        assert_eq!(spec.head_inputs().unwrap(), 8 * width * 4 * 4, "{config}");
+    }
+    let spec = shipped("celeba-vae").encoder([3, 64, 64]);
+    assert_eq!(
+        convolutions(&spec),
+        [
+            [3, 64, 4, 2, 1],
+            [64, 128, 4, 2, 1],
+            [128, 256, 4, 2, 1],
+            [256, 256, 4, 2, 1],
+        ]
+    );
+    assert_eq!(spec.head_inputs().unwrap(), 256 * 4 * 4);
+}
+
+fn shipped(name: &str) -> Settings {
+    let file = format!("{}/configs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+    Settings::load(Some(Path::new(&file)), &[]).unwrap()
 }

@@ -12,13 +12,17 @@
 use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor, Value};
 
 use crate::error::ModelError;
-use crate::generator::{GeneratorSpec, LEAKY_SLOPE, Layer};
+use crate::generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
 use crate::weights::{LayerWeights, expect_shape};
+
+/// Kernel, stride and padding of the convolutions of 32 x 32 images, which are those of the paper (Table 8, SVHN
+/// and CIFAR-10). The last convolution of that table, 4 x 4 on 4 x 4 positions, is the head.
+const TABLE_8: [[usize; 3]; 4] = [[3, 1, 1], [4, 2, 1], [4, 2, 1], [4, 2, 1]];
 
 /// An encoder's architecture and sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncoderSpec {
-    /// The generator that it mirrors.
+    /// The generator of the images that it reads.
     pub generator: GeneratorSpec,
     /// Channels of its first convolution; the encoder of a fully connected generator has none.
     pub width: usize,
@@ -66,8 +70,9 @@ impl EncoderLayer {
 }
 
 impl EncoderSpec {
-    /// Layers of the features, first to last: those of the generator backwards, a convolution for
-    /// a transposed one.
+    /// Layers of the features, first to last. For `svhn` and `cifar10` they are those of the paper's Table 8: a
+    /// 3 x 3 convolution of stride 1, and three of 4 x 4 and stride 2. For other generators they are those of the
+    /// generator backwards, a convolution for a transposed one.
     ///
     /// The channels are 1, 2, 4 and 8 times the width. Large images (more than four layers) have 4
     /// times in the place of 8, and the head in the place of the last layer.
@@ -83,26 +88,51 @@ impl EncoderSpec {
             return Err(ModelError::Spec(reason));
         }
         let large = layers.len() > 4;
-        let most = if large { 4 } else { 8 };
         let replaced = usize::from(large || !convolutional);
-        let mut channels = self.generator.channels;
-        let mirrored = layers.iter().skip(replaced).rev().enumerate();
-        let mirrored = mirrored.map(|(index, layer)| match *layer {
-            Layer::Linear { inputs, outputs } => EncoderLayer::Linear {
-                inputs: outputs,
-                outputs: inputs,
-            },
-            Layer::ConvTranspose { geometry, .. } => {
-                let in_channels = channels;
-                channels = self.width * most.min(1 << index);
-                EncoderLayer::Conv {
-                    in_channels,
-                    out_channels: channels,
-                    geometry,
-                }
+        let mirrored = layers.iter().skip(replaced).rev();
+        let features = match self.generator.name {
+            GeneratorName::Svhn | GeneratorName::Cifar10 => {
+                let table = TABLE_8.iter();
+                self.convolutions(table.map(|&[k, s, p]| ConvGeometry::new(k, s, p)), 8)
             }
+            _ if convolutional => {
+                let geometries = mirrored.filter_map(|layer| match *layer {
+                    Layer::ConvTranspose { geometry, .. } => Some(geometry),
+                    Layer::Linear { .. } => None,
+                });
+                self.convolutions(geometries, if large { 4 } else { 8 })
+            }
+            _ => mirrored
+                .filter_map(|layer| match *layer {
+                    Layer::Linear { inputs, outputs } => Some(EncoderLayer::Linear {
+                        inputs: outputs,
+                        outputs: inputs,
+                    }),
+                    Layer::ConvTranspose { .. } => None,
+                })
+                .collect(),
+        };
+        Ok(features)
+    }
+
+    /// Convolutions whose channels double from the width on, up to `most` times it.
+    fn convolutions(
+        &self,
+        geometries: impl Iterator<Item = ConvGeometry>,
+        most: usize,
+    ) -> Vec<EncoderLayer> {
+        let mut in_channels = self.generator.channels;
+        let layers = geometries.enumerate().map(|(index, geometry)| {
+            let out_channels = self.width * most.min(1 << index);
+            let layer = EncoderLayer::Conv {
+                in_channels,
+                out_channels,
+                geometry,
+            };
+            in_channels = out_channels;
+            layer
         });
-        Ok(mirrored.collect())
+        layers.collect()
     }
 
     /// Inputs of the head: what the last of the [features](Self::features) puts out, flattened.

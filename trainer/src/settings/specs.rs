@@ -154,12 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_settings_make_its_encoders() {
+    fn the_papers_settings_make_encoders_of_their_widths() {
         for (name, expected) in [
-            ("mnist-vae", [10, 20, 40, 80]),
-            ("svhn-vae", [10, 20, 40, 80]),
-            ("cifar10-vae", [64, 128, 256, 512]),
-            ("celeba-vae", [64, 128, 256, 256]),
+            ("mnist-vae", &[10, 20, 40, 80][..]),
+            ("svhn-vae", &[10, 20, 40, 80]),
+            ("cifar10-vae", &[64, 128, 256, 512]),
+            ("celeba-vae", &[64, 128, 256, 256]),
+            ("celeba-hq-vae", &[64, 128, 256, 256, 256, 256]),
         ] {
             let (settings, image) = shipped(name);
             assert_eq!(settings.learning.inference, InferenceName::Vae, "{name}");
@@ -171,15 +172,55 @@ mod tests {
 
     #[test]
     fn the_papers_settings_make_its_generators() {
-        for name in ["svhn", "cifar10", "celeba", "celeba-hq"] {
-            let (settings, image) = shipped(name);
-            assert_eq!(settings.model.generator.to_string(), name);
+        for (file, name) in [
+            ("svhn", "svhn"),
+            ("cifar10", "cifar10"),
+            ("celeba", "celeba"),
+            ("celeba-hq", "celeba-hq"),
+            ("celeba-hq-lebm", "celeba-hq"),
+            ("celeba-hq-vae", "celeba-hq"),
+        ] {
+            let (settings, image) = shipped(file);
+            assert_eq!(settings.model.generator.to_string(), name, "{file}");
             let layers = settings
                 .architecture(image.shape())
                 .generator
                 .layers()
                 .unwrap();
-            assert_eq!(layers.last().map(Layer::outputs), Some(3), "{name}");
+            assert_eq!(layers.last().map(Layer::outputs), Some(3), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_papers_numbers_of_tables_9_and_10_and_of_large_faces() {
+        for (name, steps, rate) in [
+            ("svhn", [20, 400], 4e-4),
+            ("cifar10", [40, 800], 3.8e-4),
+            ("celeba", [20, 400], 3e-4),
+            ("celeba-hq", [60, 400], 3e-4),
+            ("celeba-hq-lebm", [60, 400], 3e-4),
+        ] {
+            let (settings, _) = shipped(name);
+            let learning = &settings.learning;
+            let found = [learning.langevin.steps, settings.inference.steps as usize];
+            assert_eq!(found, steps, "{name}");
+            assert_eq!(learning.generator_learning_rate, rate, "{name}");
+            assert_eq!(learning.batch_size, 100, "{name}");
+            assert!(!learning.langevin.encoder, "{name}");
+        }
+        let (lebm, image) = shipped("celeba-hq-lebm");
+        let prior = lebm.architecture(image.shape()).prior;
+        assert!(matches!(prior, PriorSpec::Ebm { hidden: 1000, .. }));
+        for (name, batch_size, sigma, iaf) in [
+            ("svhn-vae", 100, 0.5, [20, 200]),
+            ("cifar10-vae", 100, 0.25, [5, 256]),
+            ("celeba-vae", 256, 0.25, [5, 200]),
+        ] {
+            let (settings, image) = shipped(name);
+            let encoder = settings.encoder(image.shape());
+            assert_eq!([encoder.iaf_steps, encoder.iaf_hidden], iaf, "{name}");
+            assert_eq!(settings.learning.batch_size, batch_size, "{name}");
+            assert_eq!(settings.model.sigma, sigma, "{name}");
         }
     }
 }
