@@ -176,17 +176,16 @@ docs-check: ## Run the commands of README and docs in a fresh clone
 	$(PYTHON) scripts/check-docs.py $(DOCS_CHECK_ARGS)
 
 .PHONY: fuzz-check
-fuzz-check: ## Compile the fuzz targets, without the fuzzer
-	cargo check --manifest-path fuzz/Cargo.toml --target-dir target
+fuzz-check: clippy ## Compile the fuzz targets, without the fuzzer
 
 # Stable Rust lets the fuzzer in only by RUSTC_BOOTSTRAP.
 .PHONY: fuzz
 fuzz: export RUSTC_BOOTSTRAP = 1
 fuzz: ## Fuzz what reads untrusted bytes, FUZZ_S seconds a target; needs cargo-fuzz
-	cargo fuzz build
-	fuzz/target/*/release/seeds fuzz/corpus
+	cargo fuzz build --features libfuzzer
+	target/*/release/seeds fuzz/corpus
 	for target in $(FUZZ_TARGETS); do \
-	  cargo fuzz run $$target -- -max_total_time=$(FUZZ_S) || exit; done
+	  cargo fuzz run --features libfuzzer $$target -- -max_total_time=$(FUZZ_S) || exit; done
 
 .PHONY: soak
 soak: onnxruntime ## Load a server for ten minutes: memory is flat, every answer is right
@@ -204,11 +203,10 @@ deploy/kubernetes/base/prometheusrule.yaml: deploy/prometheus/alerts.yml
 .PHONY: fmt
 fmt: ## Check the formatting
 	cargo fmt --all --check
-	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 .PHONY: clippy
-clippy: native-libs ## Lint, warnings denied
-	cargo clippy --workspace --all-targets -- -D warnings
+clippy: native-libs ## Lint, warnings denied; the fuzz targets, too
+	cargo clippy --workspace --all-targets --features lfbm-fuzz/libfuzzer -- -D warnings
 
 .PHONY: deny
 deny: ## Check licences, sources and forbidden dependencies

@@ -190,15 +190,16 @@ class Check:
         real = shutil.which("cargo")
         shim = self.scratch / "bin/cargo"
         shim.parent.mkdir()
-        # All programs at once, because cargo builds dependencies anew for another choice of packages.
+        # In our checkout: cargo takes the same crate of another checkout for the one that it has built, and what
+        # is compiled into that, as paths are, would stay the clone's. All programs at once, because cargo builds
+        # dependencies anew for another choice of packages.
         shim.write_text('#!/usr/bin/env bash\n'
+                        f'cd {ROOT}\n'
                         f'[[ "$*" != "build --release"* ]] || exec {real} build --workspace --bins --examples\n'
                         f'exec {real} "$@"\n')
         shim.chmod(0o755)
         self.environment["PATH"] = f"{shim.parent}{os.pathsep}{self.environment['PATH']}"
         self.environment["CARGO_TARGET_DIR"] = str(target)
-        # Another path to the same files would compile torch-sys again.
-        self.environment["LIBTORCH"] = str(ROOT / "third_party/libtorch")
         (self.clone / "target").mkdir()
         (self.clone / "target/release").symlink_to(target / "debug")
         # The programs look for these where they were built, which is not the clone; a page that does not fetch
@@ -206,13 +207,7 @@ class Check:
         fetched = self.clone / "third_party"
         self.environment["LFBM_ONNXRUNTIME"] = str(fetched / "onnxruntime/lib/libonnxruntime.so")
         self.environment["LFBM_EFFICIENTNET_LITE0"] = str(fetched / "efficientnet-lite0/efficientnet-lite0.pth")
-        # Cargo knows crates by their place in the workspace and asks whether files are newer than what it has
-        # built of them: with the times of ours, it takes what is built already.
-        for ours in tracked():
-            theirs = self.clone / ours.relative_to(ROOT)
-            if ours.exists() and theirs.exists():
-                shutil.copystat(ours, theirs)
-        print(f"check-docs: builds are unoptimised, in {target}")
+        print(f"check-docs: builds are unoptimised, of {ROOT}, in {target}")
 
     def file(self, name: pathlib.Path):
         try:
@@ -331,18 +326,6 @@ def subcommands(program: pathlib.Path) -> dict[str, str]:
     return {"": text} | {name: text + help_of(name) for name in names if name != "help"}
 
 
-def listed(*arguments: str) -> list[pathlib.Path]:
-    """Files that git names."""
-    names = subprocess.run(["git", *arguments, "-z"], cwd=ROOT, check=True, capture_output=True).stdout
-    return [ROOT / os.fsdecode(name) for name in names.split(b"\0") if name]
-
-
-def tracked() -> list[pathlib.Path]:
-    """What git knows, and then the folders of it."""
-    files = listed("ls-files")
-    return [*files, *{folder for file in files for folder in file.parents if folder.is_relative_to(ROOT)}]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=pathlib.Path,
@@ -368,16 +351,12 @@ def main():
     finally:
         if subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=ROOT,
                           capture_output=True, text=True).stdout:
-            print("check-docs: what was checked is the last commit; there are changes since")
+            programs = "; programs are of the working tree" if args.shared_target else ""
+            print(f"check-docs: pages are of the last commit, and there are changes since{programs}")
         if args.keep:
             print(f"check-docs: the clone is in {scratch}")
         else:
             shutil.rmtree(scratch)
-        if args.shared_target:
-            # What was built there of files that are changed here is not ours: the next build makes it anew.
-            for path in listed("diff", "--name-only", "HEAD"):
-                if path.is_file():
-                    path.touch()
     print(f"check-docs: of {len(names)} files, {check.run_count} blocks ran, {check.data_count} were read, "
           f"{len(check.skipped)} skipped")
     for line in check.skipped:
