@@ -122,6 +122,16 @@ fn completions_come_from_visible_pixels_alone() {
     assert_ne!(incomplete, whole);
 }
 
+/// Names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 fn trainer(args: &[&str], bundle: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
     command.args(args).arg(bundle).output().unwrap()
@@ -181,9 +191,56 @@ fn a_fit_on_incomplete_images_recovers_them() {
     assert_eq!(reconstructed["mask"], Value::Null);
     assert!(error(&reconstructed) < error(&recovered), "{reconstructed}");
     let inpainted = task("inpaint");
-    assert_eq!(inpainted["inference"]["chains"], 4);
+    assert_eq!(inpainted["mask"], "centre:0.625");
+    assert_eq!(inpainted["inference"]["chains"], 10);
     let all = inpainted["mean_squared_error"]["all_chains"]
         .as_f64()
         .unwrap();
     assert!(error(&inpainted) != all, "{inpainted}");
+}
+
+#[test]
+fn every_completion_is_an_image_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle");
+    let output = fit(&bundle, &["learning.iterations=20"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let completions = folder.path().join("completions");
+    let inpaint = || {
+        let args = ["inpaint", "--count", "4", "--chains", "3", "--steps", "2"];
+        let png = ["--png", completions.to_str().unwrap()];
+        trainer(&[&args[..], &png].concat(), &bundle)
+    };
+    let output = inpaint();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let names = names(&completions);
+    assert_eq!(names.len(), 4 * 3, "{names:?}");
+    assert_eq!(names[4], "00001-01.png");
+    let read = |name: &str| {
+        let image = image::open(completions.join(name)).unwrap();
+        assert_eq!(image.color(), image::ColorType::L8, "{name}");
+        image.to_luma8().into_raw()
+    };
+    // Two completions of an image differ where it was hidden, a square of 17 pixels.
+    let (one, other) = (read("00001-00.png"), read("00001-01.png"));
+    let differ = |range: std::ops::Range<usize>| {
+        let places =
+            (0..28 * 28).filter(|i| range.contains(&(i / 28)) && range.contains(&(i % 28)));
+        places.filter(|&i| one[i] != other[i]).count()
+    };
+    assert!(differ(5..22) > 0);
+    assert_eq!(differ(0..28), differ(5..22));
+
+    let data = ["--dataset", "strokes", "--strokes-count", "40", "--json"];
+    let output = trainer(&[&["fid"], &data[..]].concat(), &completions);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["generated_images"], 12);
+    assert!(report["fid"].as_f64().unwrap() > 0.0, "{report}");
+
+    let output = inpaint();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(errors.contains("is not empty"), "{errors}");
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use image::imageops::{FilterType, resize};
-use image::{Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 use lfbm_bundle::manifest::ImageSpec;
 
 use crate::output::write_png;
@@ -85,6 +85,16 @@ pub fn shown(spec: &ImageSpec, x: &[f32]) -> Vec<f32> {
     let intensity: Vec<f32> = x.iter().map(|v| (v - low) / (high - low)).collect();
     let brightest = intensity.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
     intensity.iter().map(|v| v / brightest).collect()
+}
+
+/// An image of intensities in [0, 1], C H W: grey if it has one channel.
+pub fn picture(spec: &ImageSpec, intensity: &[f32]) -> DynamicImage {
+    let tile = tile(spec, intensity);
+    if spec.channels > 1 {
+        return tile.into();
+    }
+    let (width, height) = tile.dimensions();
+    GrayImage::from_fn(width, height, |x, y| image::Luma([tile[(x, y)][0]])).into()
 }
 
 pub(super) fn tile(spec: &ImageSpec, intensity: &[f32]) -> RgbImage {

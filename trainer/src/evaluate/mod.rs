@@ -14,7 +14,9 @@ pub use baseline::{Baseline, baselines, nearest_neighbour};
 pub use chart::draw_charts;
 pub use edge_features::edge_features;
 pub use frechet::Moments;
-pub use gallery::{draw_reconstructions, draw_rows, draw_samples, reconstructions_page, shown};
+pub use gallery::{
+    draw_reconstructions, draw_rows, draw_samples, picture, reconstructions_page, shown,
+};
 pub use maps::{MappedImage, draw_maps, enlarged};
 pub use metrics::{Curves, Detection, curves, detection, detection_by_class, f1_max};
 pub use pixel_metrics::{

@@ -12,11 +12,11 @@ pub struct InpaintArgs {
     #[command(flatten)]
     task: TaskArgs,
     /// The mask, as in learning.incomplete.mask: centre:SHARE, region:SHARE, lower:SHARE or
-    /// salt-and-pepper:SHARE
-    #[arg(long, default_value = "centre:0.5")]
+    /// salt-and-pepper:SHARE; by default that of the paper, 40 of 64 pixels along both axes
+    #[arg(long, default_value = "centre:0.625")]
     mask: Mask,
-    /// Completions per image, each from a chain of its own
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Completions per image, each from a chain of its own; by default as many as in the paper
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     chains: u32,
 }
 

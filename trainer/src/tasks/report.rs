@@ -1,17 +1,19 @@
 //! The arguments and the report that `trainer reconstruct`, `inpaint` and `recover` share.
 
+use std::fs;
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::Args;
 use indicatif::ProgressBar;
 use lfbm_bundle::Bundle;
-use lfbm_bundle::manifest::{ChainStart, ImageSpec, Langevin, Manifest, PriorKind};
-use lfbm_model::pixels;
+use lfbm_bundle::manifest::{ChainStart, Langevin, Manifest, PriorKind};
 use lfbm_process::print_line;
 use lfbm_runtime::{Inference, Runtime, SCORE_SEED, SessionOptions};
 use serde::Serialize;
 
-use super::completions::{Completions, MeanSquaredError, complete};
+use super::completions::{MeanSquaredError, complete};
+use super::pictures::{rows, write_each};
 use crate::data::{ChangedDataArg, Dataset, SkipDamagedArg};
 use crate::evaluate::draw_rows;
 use crate::output::OutputFolder;
@@ -19,10 +21,6 @@ use crate::representation::check_makes_images;
 
 /// Langevin steps: the paper's number for testing.
 const STEPS: u32 = 400;
-/// Images in the picture.
-const SHOWN: usize = 16;
-/// Chains in the picture.
-const CHAINS_SHOWN: usize = 4;
 
 /// Arguments of tasks on a bundle's images.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +46,10 @@ pub struct TaskArgs {
     /// Step size s; by default the bundle's
     #[arg(long)]
     step_size: Option<f32>,
+    /// A new folder for every image that the model makes, as IMAGE-CHAIN.png, an image's chain with the highest
+    /// log joint first; `trainer fid` compares them with real images
+    #[arg(long, value_name = "FOLDER")]
+    png: Option<PathBuf>,
     /// The seed of the chains' starts and noise
     #[arg(long, default_value_t = SCORE_SEED)]
     seed: u64,
@@ -76,8 +78,16 @@ impl TaskArgs {
     /// The bundle, for the task of that name.
     ///
     /// # Errors
-    /// When it cannot be read, or its model makes no images.
+    /// When it cannot be read, or its model makes no images, or the folder for images has files.
     pub fn open(&self, task: &str) -> anyhow::Result<Bundle> {
+        if let Some(folder) = &self.png {
+            // Images of another run would count among these.
+            ensure!(
+                fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none()),
+                "{} is not empty; name a new folder with --png",
+                folder.display()
+            );
+        }
         let bundle = Bundle::open(&self.bundle)?;
         check_makes_images(bundle.manifest(), task)?;
         Ok(bundle)
@@ -100,6 +110,7 @@ impl TaskArgs {
     ) -> anyhow::Result<()> {
         let own_report = || self.bundle.join("report");
         let out = OutputFolder::prepare(&self.out.clone().unwrap_or_else(own_report))?;
+        let png = self.png.as_deref().map(OutputFolder::prepare).transpose()?;
         let runtime = Runtime::load(None)?;
         let options = SessionOptions::default();
         let mut inference = Inference::open(&runtime, &self.bundle, manifest, &options)?;
@@ -153,40 +164,16 @@ impl TaskArgs {
         }
         out.write(&format!("{task}.json"), &format!("{json}\n"))?;
 
-        let rows = picture(&truth, seen, &made, spec);
+        let rows = rows(&truth, seen, &made, spec);
         draw_rows(&out.file(&format!("{task}.png")), spec, &rows)?;
-        let folder = out.folder().to_path_buf();
-        out.publish()?;
-        eprintln!("wrote {}", folder.display());
-
+        if let Some(png) = &png {
+            write_each(png, &truth, seen, &made, spec)?;
+        }
+        for out in [Some(out), png].into_iter().flatten() {
+            let folder = out.folder().to_path_buf();
+            out.publish()?;
+            eprintln!("wrote {}", folder.display());
+        }
         Ok(())
     }
-}
-
-/// Rows of the picture: visible parts of incomplete images, the chains' images, and the truth.
-fn picture(
-    truth: &[f32],
-    masks: Option<&[f32]>,
-    made: &Completions,
-    spec: &ImageSpec,
-) -> Vec<Vec<f32>> {
-    let made = &made.generated[..SHOWN.min(made.generated.len())];
-    let truth = &truth[..made.len() * spec.pixels()];
-    let chains = made.first().map_or(0, Vec::len).min(CHAINS_SHOWN);
-    let of_chain = |chain: usize| made.iter().map(move |of_image| &of_image[chain]);
-    let Some(masks) = masks else {
-        let reconstructed = (0..chains).map(|chain| of_chain(chain).flatten().copied().collect());
-        return reconstructed.chain([truth.to_vec()]).collect();
-    };
-    let completed = (0..chains).map(|chain| {
-        let images = truth
-            .chunks(spec.pixels())
-            .zip(masks.chunks(spec.positions()));
-        let complete = |((truth, mask), made): (_, &Vec<f32>)| pixels::complete(truth, mask, made);
-        images.zip(of_chain(chain)).flat_map(complete).collect()
-    });
-    let mut seen = truth.to_vec();
-    pixels::hide_all(&mut seen, masks, spec);
-    let rows = [seen].into_iter().chain(completed);
-    rows.chain([truth.to_vec()]).collect()
 }
