@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod process;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Decision;
+use process::{done, trainer};
+use tempfile::TempDir;
 
 const PLAN: &str = r#"
-dataset = "strokes"
+dataset = "mnist"
 holdouts = ["1", "8"]
 seeds = [3]
 [settings]
@@ -28,9 +32,11 @@ small = [
 "#;
 
 const CURVES: &str = r#"
-dataset = "strokes"
+dataset = "mnist"
 holdouts = ["1"]
 seeds = [3]
+images = 5
+samples = 20
 [[vary]]
 name = "depth"
 settings = [
@@ -46,6 +52,15 @@ settings = [
 along = { setting = "model.flow_steps", values = [1, 2] }
 by = { setting = "learning.langevin.step_size", values = [0.05] }
 "#;
+const MEASURES: &str = "measures = [\"auprc\", \"fid\", \"squared_error\"]\n";
+
+/// A new folder with digits.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draw = trainer(["draw", "--idx", "--count", "800", "--out"]);
+    done(draw.arg(folder.path().join("digits")));
+    folder
+}
 
 fn sweep(folder: &Path, plan: &str, more: &[&str]) -> Output {
     fs::write(folder.join("plan.toml"), plan).unwrap();
@@ -54,6 +69,8 @@ fn sweep(folder: &Path, plan: &str, more: &[&str]) -> Output {
         .arg(folder.join("plan.toml"))
         .arg("--out")
         .arg(folder.join("out"))
+        .arg("--data-dir")
+        .arg(folder.join("digits"))
         .args(["--device", "cpu"])
         .args(more)
         .output()
@@ -67,7 +84,7 @@ fn texts(output: &Output) -> (String, String) {
 
 #[test]
 fn a_sweep_does_what_is_left_and_no_more() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let out = folder.path().join("out");
     // One cell alone, as a job of a cluster would run it.
     let output = sweep(folder.path(), PLAN, &["--cell", "1"]);
@@ -116,7 +133,7 @@ fn a_sweep_does_what_is_left_and_no_more() {
 
 #[test]
 fn results_beside_the_plan_are_not_computed_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let output = sweep(folder.path(), PLAN, &["--cell", "1"]);
     assert!(output.status.success(), "{}", texts(&output).1);
     let output = sweep(folder.path(), PLAN, &["--table-only"]);
@@ -153,7 +170,7 @@ fn results_beside_the_plan_are_not_computed_again() {
 
 #[test]
 fn a_setting_that_varies_has_a_picture() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let output = sweep(folder.path(), CURVES, &[]);
     let (table, errors) = texts(&output);
     assert!(output.status.success(), "{errors}");
@@ -167,19 +184,60 @@ fn a_setting_that_varies_has_a_picture() {
         assert!(text.contains(&format!("\"flow_steps\":{depth}")), "{text}");
         assert!(table.contains(&name), "{table}");
     }
-    let picture = fs::read_to_string(out.join("depth.svg")).unwrap();
-    for words in [
+    let holds = |file: &str, words: &[&str]| {
+        let picture = fs::read_to_string(out.join(file)).unwrap();
+        for words in words {
+            assert!(picture.contains(words), "{words}: {picture}");
+        }
+    };
+    let axes = [
         "model.flow_steps",
         "learning.langevin.step_size = 0.05",
         "without 1",
+    ];
+    holds("depth.svg", &axes);
+    holds("depth.svg", &["AUPRC of the log joint"]);
+
+    // Measures that join later are measured of the same fits.
+    let plan = format!("{CURVES}{MEASURES}");
+    let output = sweep(folder.path(), &plan, &[]);
+    let (table, errors) = texts(&output);
+    assert!(output.status.success(), "{errors}");
+    assert!(!errors.contains("fitting"), "{errors}");
+    assert!(!errors.contains("evaluating"), "{errors}");
+    for (file, title) in [
+        ("depth-fid.svg", "Fréchet distance of edges"),
+        ("depth-squared_error.svg", "squared error of reconstruction"),
     ] {
-        assert!(picture.contains(words), "{words}: {picture}");
+        holds(file, &axes);
+        holds(file, &[title]);
+        assert!(table.contains(&format!("| {title} ")), "{table}");
     }
+    let results = fs::read_to_string(out.join("results.jsonl")).unwrap();
+    for line in results.lines() {
+        let result: serde_json::Value = serde_json::from_str(line).unwrap();
+        for measure in ["fid", "squared_error"] {
+            assert!(
+                result["measures"][measure].as_f64().unwrap() > 0.0,
+                "{line}"
+            );
+        }
+    }
+
+    // Without one of them a result beside the plan is not enough.
+    let known = results.replace("\"fid\"", "\"auprc\"");
+    fs::write(folder.path().join("known.jsonl"), known).unwrap();
+    let plan = format!("results = \"known.jsonl\"\n{plan}");
+    let (_, errors) = texts(&sweep(folder.path(), &plan, &["--table-only"]));
+    assert!(
+        errors.contains("known.jsonl, line 1: the result has no fid"),
+        "{errors}"
+    );
 }
 
 #[test]
 fn a_bundle_is_calibrated_anew_without_fitting() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let output = sweep(folder.path(), PLAN, &["--cell", "0"]);
     assert!(output.status.success(), "{}", texts(&output).1);
     let old = folder.path().join("out/small-not1-seed3");
@@ -189,6 +247,8 @@ fn a_bundle_is_calibrated_anew_without_fitting() {
         .arg(&old)
         .arg("--out")
         .arg(&new)
+        .arg("--data-dir")
+        .arg(folder.path().join("digits"))
         .args(["--set", "calibration.false_positive_rate=0.1"])
         .args(["--set", "calibration.decision=log_joint"])
         .output()

@@ -1,16 +1,20 @@
 //! The experiments of the paper: commands that fit, measure and draw what its tables and figures show.
 //!
 //! [`sweep`] and [`compare`] run many fits and gather the results; [`plan`] reads the files that
-//! describe them, and `steps` runs each fit as a process of its own.
+//! describe them, `steps` runs each fit as a process of its own, `measurement` measures it, and `kept` reads the
+//! results of earlier runs.
 
 pub mod baselines;
 pub mod compare;
 pub mod fid;
 pub mod inpaint;
+mod kept;
+mod measurement;
 pub mod plan;
 pub mod reconstruct;
 pub mod recover;
 mod steps;
+mod summary;
 pub mod sweep;
 pub mod synthesize;
 

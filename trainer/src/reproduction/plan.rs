@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use crate::settings::Settings;
+
 /// Why a plan cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
@@ -39,4 +41,15 @@ pub fn names_files(name: &str) -> Result<(), String> {
     Err(format!(
         "{name:?} names files: expected letters, digits, '-', '_' or '.'"
     ))
+}
+
+/// Checks that a model makes images, which all measures but those of detection need.
+pub fn makes_images(settings: &Settings) -> Result<(), String> {
+    let kind = settings.representation.kind;
+    if kind.has_sites() {
+        return Err(format!(
+            "representation.kind is {kind}, expected pixels: the images that the model makes are measured"
+        ));
+    }
+    Ok(())
 }

@@ -117,8 +117,13 @@ impl Steps<'_> {
             return Ok(result);
         }
         let result = make()?;
-        write_whole(&self.result_file(name), &serde_json::to_string(&result)?)?;
+        self.keep(name, &result)?;
         Ok(result)
+    }
+
+    /// Writes the result in `NAME.json`.
+    pub(super) fn keep<T: Serialize>(&self, name: &str, result: &T) -> anyhow::Result<()> {
+        write_whole(&self.result_file(name), &serde_json::to_string(result)?)
     }
 
     /// The result in `NAME.json`, if it exists.

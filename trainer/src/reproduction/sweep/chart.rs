@@ -1,18 +1,16 @@
-//! Curves of detection over a setting.
+//! Curves of a measure over a setting.
 
 use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::{CellResult, Curve, Sweep, Vary};
+use super::{CellResult, Curve, Measure, Sweep, Vary};
 
 const FONT: &str = "sans-serif";
 const GRID: RGBColor = RGBColor(225, 225, 225);
-/// The score that depends on the model most.
-const SCORE: &str = "log_joint";
 
-/// Draws the AUPRC of the log joint over the values of `vary` as SVG: the mean over seeds and
-/// held-out classes of the available `results`, a curve for each value of its `by`.
+/// Draws a measure over the values of `vary` as SVG: the mean over seeds and held-out classes of the available
+/// `results`, a curve for each value of its `by`.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -20,22 +18,24 @@ pub fn draw_vary(
     path: &Path,
     sweep: &Sweep,
     vary: &Vary,
+    measure: Measure,
     results: &[CellResult],
 ) -> anyhow::Result<()> {
     let curves: Vec<_> = (vary.curves().into_iter())
-        .map(|curve| (points(&curve, results), curve.name))
+        .map(|curve| (points(&curve, measure, results), curve.name))
         .collect();
     let values = curves
         .iter()
         .flat_map(|(points, _)| points)
-        .map(|(_, auprc)| *auprc);
+        .map(|(_, value)| *value);
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
         (low.min(value), high.max(value))
     });
     if low > high {
         return Ok(());
     }
-    let margin = 0.05_f64.max((high - low) * 0.2);
+    // A difference that is small beside the values is drawn small.
+    let margin = (0.05 * high.abs()).max((high - low) * 0.2);
     let last = vary.along.values.len() as f64 - 1.0;
     let draw = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let root = SVGBackend::new(path, (560, 400)).into_drawing_area();
@@ -44,7 +44,7 @@ pub fn draw_vary(
             .caption(&vary.name, (FONT, 20))
             .margin(14)
             .x_label_area_size(44)
-            .y_label_area_size(60)
+            .y_label_area_size(70)
             .build_cartesian_2d(-0.3..last + 0.3, low - margin..high + margin)?;
         let label = |at: &f64| {
             let value = vary.along.values.get(at.round() as usize);
@@ -62,7 +62,8 @@ pub fn draw_vary(
             .x_label_formatter(&label)
             .x_desc(&vary.along.setting)
             .y_desc(format!(
-                "AUPRC of the log joint without {}",
+                "{} without {}",
+                measure.title(),
                 sweep.holdouts.join(", ")
             ))
             .label_style((FONT, 14))
@@ -92,11 +93,11 @@ pub fn draw_vary(
     draw().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
-/// The points of a curve that have results: which value, and the mean AUPRC.
-fn points(curve: &Curve, results: &[CellResult]) -> Vec<(f64, f64)> {
+/// The points of a curve that have results: which value, and the mean of the measure.
+fn points(curve: &Curve, measure: Measure, results: &[CellResult]) -> Vec<(f64, f64)> {
     let mean = |settings: &str| {
         let cells = results.iter().filter(|result| result.settings == settings);
-        let values: Vec<f64> = cells.filter_map(|cell| cell.auprc(SCORE)).collect();
+        let values: Vec<f64> = cells.filter_map(|cell| cell.value(measure)).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let means = curve.settings.iter().map(|(name, _)| mean(name));

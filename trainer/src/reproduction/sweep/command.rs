@@ -1,5 +1,6 @@
 //! `trainer sweep`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -8,9 +9,10 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use lfbm_process::{one_line, print_line};
 
-use super::kept::Kept;
-use super::{Cell, CellResult, Sweep, draw_vary, table};
+use super::{Cell, CellResult, Sweep, draw_vary, kept, tables};
 use crate::output::prepare_folder;
+use crate::reproduction::kept::Kept;
+use crate::reproduction::measurement::Measurement;
 use crate::reproduction::steps::{Steps, write_whole};
 use crate::stop;
 
@@ -46,7 +48,7 @@ pub struct SweepArgs {
 /// When the file does not describe a sweep, or a cell fails; the other cells still run.
 pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let sweep = Sweep::read(&args.file)?;
-    let (kept, cells) = (Kept::read(&sweep)?, sweep.cells());
+    let (kept, cells) = (kept::read(&sweep)?, sweep.cells());
     prepare_folder(&args.out)?;
     if let Some(index) = args.cell {
         let cell = cells
@@ -57,7 +59,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     if !args.table_only {
         run_all(args, &sweep, &kept, &cells)?;
     }
-    let result = |cell: &Cell| match kept.of(cell) {
+    let result = |cell: &Cell| match kept.of(&cell.name()) {
         Some(result) => Ok(Some(result.clone())),
         None => steps(args, None).result(&cell.name()),
     };
@@ -71,14 +73,23 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         .collect::<Result<_, _>>()?;
     write_whole(&args.out.join("results.jsonl"), &(lines.join("\n") + "\n"))?;
     for vary in &sweep.vary {
-        let path = args.out.join(&vary.name).with_added_extension("svg");
-        draw_vary(&path, &sweep, vary, &results)?;
+        for measure in &vary.measures {
+            let path = args.out.join(vary.picture(*measure));
+            draw_vary(&path, &sweep, vary, *measure, &results)?;
+        }
     }
-    print_line(table(&sweep, &results))?;
+    let tables = tables(&sweep, &results);
+    let tables: Vec<_> = tables.iter().map(ToString::to_string).collect();
+    print_line(tables.join("\n\n"))?;
     Ok(())
 }
 
-fn run_all(args: &SweepArgs, sweep: &Sweep, kept: &Kept, cells: &[Cell]) -> anyhow::Result<()> {
+fn run_all(
+    args: &SweepArgs,
+    sweep: &Sweep,
+    kept: &Kept<CellResult>,
+    cells: &[Cell],
+) -> anyhow::Result<()> {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let threads = (cores / args.jobs).max(1);
     let next = AtomicUsize::new(0);
@@ -123,29 +134,48 @@ fn run_all(args: &SweepArgs, sweep: &Sweep, kept: &Kept, cells: &[Cell]) -> anyh
 fn run_cell(
     args: &SweepArgs,
     sweep: &Sweep,
-    kept: &Kept,
+    kept: &Kept<CellResult>,
     cell: &Cell,
     threads: Option<u32>,
 ) -> anyhow::Result<()> {
     let name = cell.name();
-    if kept.of(cell).is_some() {
+    if kept.of(&name).is_some() {
         eprintln!("{name}: known");
         return Ok(());
     }
     let steps = steps(args, threads);
-    steps.once(&name, || {
-        let changes = sweep.changes(cell).context("the cell is of another plan")?;
-        steps.fit(&name, sweep.dataset, &cell.holdout, &changes)?;
+    let changes = sweep.changes(cell).context("the cell is of another plan")?;
+    let fit = || steps.fit(&name, sweep.dataset, &cell.holdout, &changes);
+    let mut result = steps.once(&name, || {
+        fit()?;
         eprintln!("{name}: evaluating");
         Ok(CellResult {
             dataset: sweep.dataset.to_string(),
             settings: cell.settings.clone(),
             holdout: cell.holdout.clone(),
             seed: cell.seed,
-            changes,
+            changes: changes.clone(),
             evaluation: steps.report(&name, "evaluate", &[])?,
+            measures: BTreeMap::new(),
         })
     })?;
+    let measurement = Measurement {
+        steps: &steps,
+        dataset: sweep.dataset,
+        holdout: &cell.holdout,
+        images: sweep.images,
+        samples: sweep.samples,
+        langevin_steps: None,
+    };
+    for measure in sweep.measures(&cell.settings) {
+        if result.value(measure).is_none() {
+            // Of an earlier run only the result may be left.
+            fit()?;
+            let value = measure.measured(&measurement, &name)?;
+            result.measures.extend(value.map(|value| (measure, value)));
+            steps.keep(&name, &result)?;
+        }
+    }
     eprintln!("{name}: finished");
     Ok(())
 }

@@ -3,10 +3,14 @@
 mod chart;
 mod command;
 mod kept;
+mod measure;
 mod plan;
 mod table;
+mod vary;
 
 pub use chart::draw_vary;
 pub use command::{SweepArgs, run};
-pub use plan::{Axis, Cell, Curve, Sweep, Vary};
-pub use table::{CellResult, table};
+pub use measure::Measure;
+pub use plan::{Cell, Sweep};
+pub use table::{CellResult, tables};
+pub use vary::{Axis, Curve, Vary};

@@ -1,12 +1,13 @@
 //! The plan of a sweep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::{Measure, Vary};
 use crate::data::DatasetName;
-use crate::reproduction::plan::{PlanError, names_files, read_plan};
+use crate::reproduction::plan::{PlanError, makes_images, names_files, read_plan};
 use crate::settings::Settings;
 
 /// The file of a sweep.
@@ -22,9 +23,15 @@ pub struct Sweep {
     /// By name: settings as `trainer fit --set` takes them.
     #[serde(default)]
     pub settings: BTreeMap<String, Vec<String>>,
-    /// Settings that are varied, with a picture each.
+    /// Settings that are varied, with a picture for each of their measures.
     #[serde(default)]
     pub vary: Vec<Vary>,
+    /// The number of test images whose reconstruction is measured, where a measure is `squared_error`.
+    #[serde(default = "images")]
+    pub images: u32,
+    /// The number of samples, compared with as many real images, where a measure is `fid`.
+    #[serde(default = "samples")]
+    pub samples: u32,
     /// By name: published AUPRC by held-out class.
     #[serde(default)]
     pub published: BTreeMap<String, BTreeMap<String, f64>>,
@@ -34,37 +41,12 @@ pub struct Sweep {
     pub results: Option<PathBuf>,
 }
 
-/// A curve of detection over one setting, or one curve for each value of another.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Vary {
-    /// Names its files and its picture.
-    pub name: String,
-    /// Settings that all of its fits share.
-    #[serde(default)]
-    pub settings: Vec<String>,
-    /// The setting along a curve.
-    pub along: Axis,
-    /// The setting that differs between curves.
-    pub by: Option<Axis>,
+fn images() -> u32 {
+    1000
 }
 
-/// A setting and its values.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Axis {
-    /// As in `section.key`.
-    pub setting: String,
-    /// In their order.
-    pub values: Vec<toml::Value>,
-}
-
-/// Fits that differ in the value of one setting.
-pub struct Curve {
-    /// The value of the other setting that all share, as `section.key = value`.
-    pub name: Option<String>,
-    /// The names of their settings and the settings, value by value.
-    pub settings: Vec<(String, Vec<String>)>,
+fn samples() -> u32 {
+    5000
 }
 
 /// One fit of a sweep.
@@ -85,36 +67,6 @@ impl Cell {
     }
 }
 
-impl Vary {
-    /// Every fit.
-    pub fn curves(&self) -> Vec<Curve> {
-        match &self.by {
-            None => vec![self.curve(None)],
-            Some(by) => (by.values.iter())
-                .map(|value| self.curve(Some((&by.setting, value))))
-                .collect(),
-        }
-    }
-
-    fn curve(&self, by: Option<(&String, &toml::Value)>) -> Curve {
-        let of_curve = by.map(|(setting, value)| format!("{setting}={value}"));
-        let settings = self.along.values.iter().map(|along| {
-            let name = match by {
-                None => format!("{}-{along}", self.name),
-                Some((_, by)) => format!("{}-{along}-{by}", self.name),
-            };
-            let mut changes = self.settings.clone();
-            changes.push(format!("{}={along}", self.along.setting));
-            changes.extend(of_curve.clone());
-            (name, changes)
-        });
-        Curve {
-            name: by.map(|(setting, value)| format!("{setting} = {value}")),
-            settings: settings.collect(),
-        }
-    }
-}
-
 impl Sweep {
     /// Reads a file.
     ///
@@ -127,12 +79,28 @@ impl Sweep {
                 names_files(name)?;
             }
             for (name, changes) in &named {
-                Settings::load(None, changes).map_err(|error| format!("{name}: {error}"))?;
+                let settings = Settings::load(None, changes);
+                let settings = settings.map_err(|error| format!("{name}: {error}"))?;
+                if sweep.measures(name).iter().any(|m| *m != Measure::Auprc) {
+                    makes_images(&settings).map_err(|reason| format!("{name}: {reason}"))?;
+                }
             }
             let varied = sweep.vary.iter().flat_map(Vary::curves);
             let varied: usize = varied.map(|curve| curve.settings.len()).sum();
             if named.len() < sweep.settings.len() + varied {
                 return Err("two of settings and vary make the same name".to_owned());
+            }
+            let mut pictures = BTreeSet::new();
+            for vary in &sweep.vary {
+                if vary.measures.is_empty() {
+                    return Err(format!("{}: expected at least one of measures", vary.name));
+                }
+                for measure in &vary.measures {
+                    let picture = vary.picture(*measure);
+                    if !pictures.insert(picture.clone()) {
+                        return Err(format!("two pictures would be {picture}"));
+                    }
+                }
             }
             if sweep.cells().is_empty() {
                 return Err("expected at least one of settings, holdouts and seeds each".to_owned());
@@ -156,6 +124,15 @@ impl Sweep {
         let varied = self.vary.iter().flat_map(Vary::curves);
         let varied = varied.flat_map(|curve| curve.settings);
         self.settings.clone().into_iter().chain(varied).collect()
+    }
+
+    /// What is measured of fits with the settings of that name, besides their evaluation.
+    pub fn measures(&self, settings: &str) -> BTreeSet<Measure> {
+        let of_it = self.vary.iter().filter(|vary| {
+            let mut names = vary.curves().into_iter().flat_map(|curve| curve.settings);
+            names.any(|(name, _)| name == settings)
+        });
+        of_it.flat_map(|vary| vary.measures.clone()).collect()
     }
 
     /// Every cell, seeds outermost, so that an interrupted sweep covers all classes equally.
@@ -225,6 +202,7 @@ mod tests {
              [[vary]]\nname = \"steps\"\nsettings = [\"model.sigma=0.3\"]\n\
              along = { setting = \"learning.langevin.steps\", values = [5, 10] }\n\
              by = { setting = \"learning.langevin.step_size\", values = [0.05] }\n\
+             measures = [\"squared_error\", \"fid\"]\n\
              [[vary]]\nname = \"depth\"\n\
              along = { setting = \"model.flow_steps\", values = [1] }",
         )
@@ -241,6 +219,12 @@ mod tests {
             ]
         );
         assert_eq!(sweep.cells().len(), 3);
+        let measures = |settings: &str| Vec::from_iter(sweep.measures(settings));
+        assert_eq!(measures("depth-1"), [Measure::Auprc]);
+        assert_eq!(
+            measures("steps-5-0.05"),
+            [Measure::Fid, Measure::SquaredError]
+        );
     }
 
     #[test]
@@ -267,6 +251,27 @@ mod tests {
                 "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[settings]\na-1 = []\n\
                  [[vary]]\nname = \"a\"\nalong = { setting = \"seed\", values = [1] }",
                 "the same name",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a\"\n\
+                 measures = [\"mse\"]\nalong = { setting = \"seed\", values = [1] }",
+                "squared_error",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a\"\n\
+                 measures = [\"fid\", \"fid\"]\nalong = { setting = \"seed\", values = [1] }",
+                "two pictures would be a-fid.svg",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a\"\n\
+                 measures = [\"fid\"]\nsettings = [\"representation.kind=tiles\"]\n\
+                 along = { setting = \"seed\", values = [1] }",
+                "a-1: representation.kind is tiles, expected pixels",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a\"\n\
+                 measures = []\nalong = { setting = \"seed\", values = [1] }",
+                "a: expected at least one of measures",
             ),
             (
                 "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = []\n[settings]\na = []",

@@ -1,11 +1,12 @@
 //! Means and standard deviations over seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
-use super::Sweep;
+use super::{Measure, Sweep};
+use crate::reproduction::summary::{Summary, decimals};
 
 /// Rows per settings: the score's name in a report, and in the table. Models of whole images have a local
 /// score, models of sites a site score.
@@ -34,45 +35,103 @@ pub struct CellResult {
     pub changes: Vec<String>,
     /// The output of `trainer evaluate --json`.
     pub evaluation: serde_json::Value,
+    /// What was measured besides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measures: BTreeMap<Measure, f64>,
 }
 
 impl CellResult {
     /// The AUPRC of a score, by its name in a report.
-    pub(super) fn auprc(&self, score: &str) -> Option<f64> {
+    fn auprc(&self, score: &str) -> Option<f64> {
         self.evaluation["metrics"][score]["auprc"].as_f64()
+    }
+
+    /// The number of a measure, if it is known.
+    pub(super) fn value(&self, measure: Measure) -> Option<f64> {
+        match measure {
+            Measure::Auprc => self.auprc("log_joint"),
+            _ => self.measures.get(&measure).copied(),
+        }
     }
 }
 
-/// AUPRC by score that a model has and held-out class: the mean over seeds, the standard deviation where there are
-/// two or more, and the number of seeds; published rows below.
-pub fn table(sweep: &Sweep, results: &[CellResult]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    let header = ["AUPRC".to_owned()].into_iter();
-    table.set_header(header.chain(sweep.holdouts.iter().cloned()));
-    for settings in sweep.named_settings().keys() {
-        let known = |score: &str| {
-            let mut of_settings = results.iter().filter(|r| r.settings == *settings);
-            of_settings.any(|result| result.auprc(score).is_some())
-        };
-        for (score, title) in SCORES.into_iter().filter(|(score, _)| known(score)) {
-            let cells = sweep.holdouts.iter().map(|holdout| {
-                let of = |result: &&CellResult| {
-                    result.settings == *settings && result.holdout == *holdout
-                };
-                let values = results.iter().filter(of).filter_map(|r| r.auprc(score));
-                summary(&values.collect::<Vec<_>>())
-            });
-            table.add_row([format!("{settings}: {title}")].into_iter().chain(cells));
+/// A table of AUPRC, and one of each other measure that a result has, by held-out class: the mean over seeds, the
+/// standard deviation where there are two or more, and the number of seeds.
+pub fn tables(sweep: &Sweep, results: &[CellResult]) -> Vec<Table> {
+    let measures: BTreeSet<_> = results.iter().flat_map(|r| r.measures.keys()).collect();
+    let others = measures.into_iter().map(|&measure| {
+        let mut table = empty(measure.title(), sweep);
+        for settings in sweep.named_settings().into_keys() {
+            let value = |result: &CellResult| result.value(measure);
+            row(&mut table, sweep, results, (&settings, None), value);
+        }
+        aligned(table)
+    });
+    [detection(sweep, results)]
+        .into_iter()
+        .chain(others)
+        .collect()
+}
+
+/// AUPRC by score that a model has; published rows below.
+fn detection(sweep: &Sweep, results: &[CellResult]) -> Table {
+    let mut table = empty("AUPRC", sweep);
+    for settings in sweep.named_settings().into_keys() {
+        for (score, title) in SCORES {
+            let value = |result: &CellResult| result.auprc(score);
+            row(&mut table, sweep, results, (&settings, Some(title)), value);
         }
     }
     for (name, values) in &sweep.published {
         table.add_row([name.clone()].into_iter().chain(published(sweep, values)));
     }
+    aligned(table)
+}
+
+fn empty(title: &str, sweep: &Sweep) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    let header = [title.to_owned()].into_iter();
+    table.set_header(header.chain(sweep.holdouts.iter().cloned()));
+    table
+}
+
+fn aligned(mut table: Table) -> Table {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Adds the row of the settings of that name and their score, if any of the results has a value.
+fn row(
+    table: &mut Table,
+    sweep: &Sweep,
+    results: &[CellResult],
+    (settings, score): (&str, Option<&str>),
+    value: impl Fn(&CellResult) -> Option<f64>,
+) {
+    let of_settings = || results.iter().filter(|r| r.settings == settings);
+    if !of_settings().any(|result| value(result).is_some()) {
+        return;
+    }
+    let cells = sweep.holdouts.iter().map(|holdout| {
+        let values = of_settings().filter(|result| result.holdout == *holdout);
+        let values: Vec<f64> = values.filter_map(&value).collect();
+        Summary::of(&values).map_or_else(
+            || "-".to_owned(),
+            |summary| {
+                // AUPRC are compared with each other; other numbers have any size.
+                let decimals = score.map_or_else(|| decimals(summary.mean), |_| 3);
+                format!("{} ({})", summary.text(decimals), values.len())
+            },
+        )
+    });
+    let title = score.map_or_else(
+        || settings.to_owned(),
+        |score| format!("{settings}: {score}"),
+    );
+    table.add_row([title].into_iter().chain(cells));
 }
 
 fn published<'a>(
@@ -86,30 +145,9 @@ fn published<'a>(
     })
 }
 
-fn summary(values: &[f64]) -> String {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    match values {
-        [] => "-".to_owned(),
-        [only] => format!("{only:.3} (1)"),
-        _ => {
-            let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-            let deviation = (squares / (n - 1.0)).sqrt();
-            format!("{mean:.3} ±{deviation:.3} ({n})")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn means_and_deviations_by_hand() {
-        assert_eq!(summary(&[]), "-");
-        assert_eq!(summary(&[0.5]), "0.500 (1)");
-        assert_eq!(summary(&[0.8, 0.9, 1.0]), "0.900 ±0.100 (3)");
-    }
 
     #[test]
     fn a_row_a_score_and_a_row_a_publication() {
@@ -125,13 +163,15 @@ mod tests {
             seed,
             changes: Vec::new(),
             evaluation: serde_json::json!({"metrics": {"local_score": {"auprc": auprc}}}),
+            measures: BTreeMap::from([(Measure::SquaredError, 0.1 * auprc)]),
         };
         let results = [
             result("4", 0, 0.9),
             result("4", 1, 0.8),
             result("1", 0, 0.7),
         ];
-        let text = table(&sweep, &results).to_string();
+        let tables = tables(&sweep, &results);
+        let text = tables[0].to_string();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2 + 1 + 1, "{text}");
         assert!(
@@ -142,5 +182,14 @@ mod tests {
             lines[3].contains("paper") && lines[3].contains("0.812"),
             "{text}"
         );
+        assert_eq!(tables.len(), 2);
+        let text = tables[1].to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].contains("squared error of"), "{text}");
+        assert!(
+            lines[2].starts_with("| a") && lines[2].contains("0.07000 (1)"),
+            "{text}"
+        );
+        assert!(lines[2].contains("0.08500 ±0.00707 (2)"), "{text}");
     }
 }

@@ -1,0 +1,78 @@
+//! What a fitted bundle is measured by, for commands of many fits: each report is made once.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::steps::Steps;
+use crate::data::DatasetName;
+
+/// How the bundles of a plan are measured.
+pub(super) struct Measurement<'a> {
+    pub(super) steps: &'a Steps<'a>,
+    pub(super) dataset: DatasetName,
+    pub(super) holdout: &'a str,
+    /// The number of images to reconstruct or recover.
+    pub(super) images: u32,
+    /// The number of samples of the prior, compared with as many real images.
+    pub(super) samples: u32,
+    /// Langevin steps of reconstruction and recovery; by default the task's.
+    pub(super) langevin_steps: Option<u32>,
+}
+
+/// The task that measures a squared error.
+#[derive(Clone, Copy)]
+pub(super) enum Task {
+    /// Of reconstructed test images.
+    Reconstruct,
+    /// Of the hidden values of images that were fitted incomplete.
+    Recover,
+}
+
+impl Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reconstruct => "reconstruct",
+            Self::Recover => "recover",
+        }
+    }
+}
+
+impl Measurement<'_> {
+    /// Areas under the precision-recall curve, by score.
+    pub(super) fn auprc(&self, bundle: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+        let report = self.report(bundle, "evaluate", &[])?;
+        let metrics = report["metrics"].as_object().into_iter().flatten();
+        let auprc = metrics
+            .filter_map(|(score, metrics)| Some((score.clone(), metrics["auprc"].as_f64()?)));
+        Ok(auprc.collect())
+    }
+
+    /// The mean squared error of intensities in [0, 1].
+    pub(super) fn squared_error(&self, bundle: &str, task: Task) -> anyhow::Result<f64> {
+        let images = self.images.to_string();
+        let steps = self.langevin_steps.map(|steps| steps.to_string());
+        let mut more = vec!["--count", &images];
+        more.extend(steps.iter().flat_map(|steps| ["--steps", steps]));
+        let report = self.report(bundle, task.name(), &more)?;
+        let error = report["mean_squared_error"]["best_chain"].as_f64();
+        error.context("a report has no mean squared error")
+    }
+
+    /// The Fréchet distance of samples to real images, by `trainer fid` without a network.
+    pub(super) fn frechet(&self, bundle: &str) -> anyhow::Result<f64> {
+        let (dataset, samples) = (self.dataset.to_string(), self.samples.to_string());
+        let mut more = vec!["--dataset", &dataset, "--holdout", self.holdout];
+        more.extend(["--count", &samples]);
+        let report = self.report(bundle, "fid", &more)?;
+        report["fid"].as_f64().context("a report has no fid")
+    }
+
+    fn report(&self, bundle: &str, task: &str, more: &[&str]) -> anyhow::Result<Value> {
+        self.steps.once(&format!("{bundle}.{task}"), || {
+            eprintln!("{bundle}: {task}");
+            self.steps.report(bundle, task, more)
+        })
+    }
+}
