@@ -110,6 +110,23 @@ impl Learner {
         self.inference.langevin().map(|langevin| langevin.step_size)
     }
 
+    /// Learned parameters by the name of the part: `prior`, unless it has none, `generator` and, if there is one,
+    /// `encoder`.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let parts = [
+            ("prior", self.prior.as_ref()),
+            ("generator", Some(&self.generator)),
+            (
+                "encoder",
+                self.inference.encoder().map(|learner| &learner.network),
+            ),
+        ];
+        let known = parts
+            .into_iter()
+            .filter_map(|(part, network)| Some((part, network?)));
+        known.map(|(part, network)| (part, network.parameters.flat().numel() as u64))
+    }
+
     /// One iteration on a batch. All randomness comes from the seed and the iteration's number, so
     /// that a run can be resumed at any iteration.
     ///

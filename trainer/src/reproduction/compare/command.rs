@@ -1,18 +1,21 @@
 //! `trainer compare`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use lfbm_bundle::Bundle;
 use lfbm_process::print_line;
-use serde_json::Value;
 
-use super::{Comparison, ModelPlan, ModelResult, Report, Timing, time_models};
+use super::result::{FitResult, kept};
+use super::{Comparison, Costs, Fit, Report, costs};
 use crate::commands::fitted::fitted_images;
-use crate::data::{ChangedDataArg, Mask, SkipDamagedArg};
+use crate::data::{ChangedDataArg, SkipDamagedArg};
 use crate::device::DeviceChoice;
 use crate::output::prepare_folder;
+use crate::reproduction::kept::Kept;
+use crate::reproduction::measurement::{Measurement, Task};
 use crate::reproduction::steps::{Steps, write_whole};
 use crate::settings::InferenceName;
 
@@ -32,13 +35,15 @@ pub struct CompareArgs {
     device: DeviceChoice,
 }
 
-/// Fits every model on whole images and under every mask, measures its images, and reports the
-/// models side by side: `report.json` and `report.md`. Existing results are kept.
+/// Fits every model on whole images and under every mask with every seed, measures its images, and reports the
+/// models side by side: `report.json`, `report.md`, and `results.jsonl` with a line a fit. Existing results, there
+/// or beside the plan, are kept.
 ///
 /// # Errors
 /// When the file does not describe a comparison, or a step fails.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let plan = Comparison::read(&args.file)?;
+    let kept = kept(&plan)?;
     prepare_folder(&args.out)?;
     let device = args.device.to_string();
     let steps = Steps {
@@ -47,12 +52,21 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
         device: &device,
         threads: None,
     };
-    let mut measured = Vec::with_capacity(plan.models.len());
-    for model in &plan.models {
-        measured.push(measure(&steps, &plan, model)?);
+    let mut fits = Vec::new();
+    for fit in plan.fits() {
+        fits.push(match kept.of(&fit.name()) {
+            Some(result) => result.clone(),
+            None => measure(&steps, &plan, &fit)?,
+        });
     }
-    let timings: Vec<Timing> = steps.once("timing", || time(args, &plan))?;
-    let models = measured.into_iter().zip(timings);
+    let mut costs = known_costs(args, &plan, &steps, &kept)?;
+    for fit in &mut fits {
+        let is_first = fit.mask.is_none() && plan.seeds.first() == Some(&fit.seed);
+        fit.costs = is_first.then(|| costs.remove(&fit.model)).flatten();
+    }
+    let lines = fits.iter().map(serde_json::to_string);
+    let lines = lines.collect::<Result<Vec<_>, _>>()?.join("\n") + "\n";
+    write_whole(&args.out.join("results.jsonl"), &lines)?;
     let report = Report {
         title: format!(
             "{} without {}, {} models",
@@ -60,8 +74,10 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
             plan.holdout,
             plan.models.len()
         ),
-        masks: plan.masks.iter().map(Mask::to_string).collect(),
-        models: models.map(|(measured, timing)| measured(timing)).collect(),
+        models: plan.models.into_iter().map(|model| model.name).collect(),
+        seeds: plan.seeds,
+        masks: plan.masks,
+        fits,
     };
     let json = serde_json::to_string_pretty(&report)? + "\n";
     write_whole(&args.out.join("report.json"), &json)?;
@@ -71,82 +87,82 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All results of a model but its costs.
-fn measure(
-    steps: &Steps,
-    plan: &Comparison,
-    model: &ModelPlan,
-) -> anyhow::Result<impl FnOnce(Timing) -> ModelResult + use<>> {
-    let fit = |mask: Option<&Mask>| -> anyhow::Result<String> {
-        let name = plan.bundle_name(model, mask);
-        steps.fit(
-            &name,
-            plan.dataset,
-            &plan.holdout,
-            &plan.changes(model, mask),
-        )?;
-        Ok(name)
+/// All results of a fit but its costs.
+fn measure(steps: &Steps, plan: &Comparison, fit: &Fit) -> anyhow::Result<FitResult> {
+    let (name, changes) = (fit.name(), plan.changes(fit));
+    steps.fit(&name, plan.dataset, &plan.holdout, &changes)?;
+    let inference = plan.settings(fit)?.learning.inference;
+    let measurement = Measurement {
+        steps,
+        dataset: plan.dataset,
+        holdout: &plan.holdout,
+        images: plan.images,
+        samples: plan.samples,
+        langevin_steps: (inference == InferenceName::Langevin).then_some(plan.steps),
     };
-    let (images, langevin) = (plan.images.to_string(), plan.steps.to_string());
-    let mut size = vec!["--count", &images];
-    if plan.load(model, None)?.learning.inference == InferenceName::Langevin {
-        size.extend(["--steps", &langevin]);
-    }
-    let report = |name: &str, task: &str, more: &[&str]| -> anyhow::Result<Value> {
-        steps.once(&format!("{name}.{task}"), || {
-            eprintln!("{name}: {task}");
-            steps.report(name, task, more)
-        })
+    let (auprc, task) = match fit.mask {
+        None => (measurement.auprc(&name)?, Task::Reconstruct),
+        Some(_) => (BTreeMap::new(), Task::Recover),
     };
-    let error = |report: &Value| {
-        let error = report["mean_squared_error"]["best_chain"].as_f64();
-        error.context("a report has no mean squared error")
-    };
-
-    let whole = fit(None)?;
-    let evaluation = report(&whole, "evaluate", &[])?;
-    let metrics = evaluation["metrics"].as_object();
-    let auprc = metrics
-        .into_iter()
-        .flatten()
-        .filter_map(|(score, metrics)| Some((score.clone(), metrics["auprc"].as_f64()?)))
-        .collect();
-    let reconstruction_mse = error(&report(&whole, "reconstruct", &size)?)?;
-    let (dataset, samples) = (plan.dataset.to_string(), plan.samples.to_string());
-    let real = [
-        "--dataset",
-        &dataset,
-        "--holdout",
-        &plan.holdout,
-        "--count",
-        &samples,
-    ];
-    let synthesis = report(&whole, "fid", &real)?;
-    let frechet = synthesis["fid"].as_f64().context("a report has no fid")?;
-    let mut recovery_mse = Vec::with_capacity(plan.masks.len());
-    for mask in &plan.masks {
-        let incomplete = fit(Some(mask))?;
-        recovery_mse.push(error(&report(&incomplete, "recover", &size)?)?);
-    }
-    let name = model.name.clone();
-    Ok(move |timing| ModelResult {
-        name,
+    Ok(FitResult {
+        dataset: plan.dataset.to_string(),
+        holdout: plan.holdout.clone(),
+        model: fit.model.name.clone(),
+        seed: fit.seed,
+        mask: fit.mask,
+        changes,
+        steps: plan.steps,
+        images: plan.images,
+        samples: plan.samples,
         auprc,
-        reconstruction_mse,
-        recovery_mse,
-        frechet,
-        timing,
+        squared_error: measurement.squared_error(&name, task)?,
+        frechet: measurement.frechet(&name)?,
+        costs: None,
     })
 }
 
-fn time(args: &CompareArgs, plan: &Comparison) -> anyhow::Result<Vec<Timing>> {
-    eprintln!("timing all models in turns");
-    let mut models = Vec::with_capacity(plan.models.len());
-    let bundles: Vec<PathBuf> = (plan.models.iter())
-        .map(|model| args.out.join(plan.bundle_name(model, None)))
+/// Costs by model: those of earlier runs if they are of all models and of the plan's batches, because times compare
+/// only within one run; measured otherwise.
+fn known_costs(
+    args: &CompareArgs,
+    plan: &Comparison,
+    steps: &Steps,
+    kept: &Kept<FitResult>,
+) -> anyhow::Result<BTreeMap<String, Costs>> {
+    let of_plan = |known: &BTreeMap<String, Costs>| {
+        let mut models = plan.models.iter().map(|model| known.get(&model.name));
+        models.all(|costs| costs.is_some_and(|costs| costs.batch == plan.timing_batch))
+    };
+    let beside: BTreeMap<_, _> = (plan.models.iter())
+        .filter_map(|model| Some((model.name.clone(), kept.of(&plan.timed(model).name())?)))
+        .filter_map(|(name, result)| Some((name, result.costs.clone()?)))
         .collect();
-    for (model, bundle) in plan.models.iter().zip(&bundles) {
-        models.push((plan.load(model, None)?, bundle.as_path()));
+    if of_plan(&beside) {
+        return Ok(beside);
+    }
+    if let Some(known) = steps.result("costs")?.filter(of_plan) {
+        return Ok(known);
+    }
+    let measured = measure_costs(args, plan, steps)?;
+    steps.keep("costs", &measured)?;
+    Ok(measured)
+}
+
+fn measure_costs(
+    args: &CompareArgs,
+    plan: &Comparison,
+    steps: &Steps,
+) -> anyhow::Result<BTreeMap<String, Costs>> {
+    let fits: Vec<Fit> = plan.models.iter().map(|model| plan.timed(model)).collect();
+    let mut bundles = Vec::with_capacity(fits.len());
+    for fit in &fits {
+        // A result beside the plan has no bundle.
+        bundles.push(steps.fit(&fit.name(), plan.dataset, &plan.holdout, &plan.changes(fit))?);
+    }
+    eprintln!("timing all models in turns");
+    let mut models = Vec::with_capacity(fits.len());
+    for (fit, bundle) in fits.iter().zip(&bundles) {
+        models.push((plan.settings(fit)?, bundle.as_path()));
     }
     let first = bundles.first().context("there is no model")?;
     let manifest = Bundle::open(first)?.manifest().clone();
@@ -158,5 +174,8 @@ fn time(args: &CompareArgs, plan: &Comparison) -> anyhow::Result<Vec<Timing>> {
         SkipDamagedArg::default(),
         ChangedDataArg::default(),
     )?;
-    time_models(&models, &dataset, &split, args.device.resolve()?)
+    let device = args.device.resolve()?;
+    let costs = costs(&models, &dataset, &split, plan.timing_batch, device)?;
+    let names = fits.iter().map(|fit| fit.model.name.clone());
+    Ok(names.zip(costs).collect())
 }

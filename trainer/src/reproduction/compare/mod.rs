@@ -1,11 +1,13 @@
-//! Models side by side: the plan, the costs and the report.
+//! Models side by side: the plan, the results of fits, the costs and the report.
 
 mod command;
+mod costs;
 mod plan;
 mod report;
-mod timing;
+mod result;
 
 pub use command::{CompareArgs, run};
-pub use plan::{Comparison, ModelPlan};
-pub use report::{ModelResult, Report};
-pub use timing::{Timing, time_models};
+pub use costs::{Costs, costs};
+pub use plan::{Comparison, Fit, ModelPlan};
+pub use report::Report;
+pub use result::FitResult;

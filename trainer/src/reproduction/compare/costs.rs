@@ -1,6 +1,7 @@
-//! The costs of learning and sampling, measured in turns, so that other work on the machine slows all
-//! models alike.
+//! The costs of models: numbers of parameters, and times of learning and sampling, which are measured in turns, so
+//! that other work on the machine slows all models alike.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,29 +17,31 @@ use crate::settings::Settings;
 
 /// Rounds with one turn per model; the median is reported.
 const ROUNDS: usize = 9;
-/// Images in a sampled batch: the paper's.
-pub const SAMPLED: usize = 100;
-
 /// The costs of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timing {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Images in a batch; fewer in learning where the fit has fewer.
+    pub batch: u32,
     /// Seconds of an epoch: those of an iteration times the number of batches.
     pub epoch_s: f64,
-    /// Sampling a batch of [`SAMPLED`] latents of the prior and generating their images, in
-    /// milliseconds.
+    /// Sampling a batch of latents of the prior and generating their images, in milliseconds.
     pub sample_batch_ms: f64,
+    /// Learned parameters, by the name of the part: `prior`, `generator` and, if there is one, `encoder`.
+    pub parameters: BTreeMap<String, u64>,
 }
 
-/// Times fresh learners under each of `settings`, and the sampler of the bundle beside it.
+/// Times fresh learners under each of `settings`, and the sampler of the bundle beside it, on batches of `batch`
+/// images.
 ///
 /// # Errors
 /// When a bundle cannot be opened or a run fails.
-pub fn time_models(
+pub fn costs(
     models: &[(Settings, &Path)],
     dataset: &Dataset,
     split: &Split,
+    batch: u32,
     device: Device,
-) -> anyhow::Result<Vec<Timing>> {
+) -> anyhow::Result<Vec<Costs>> {
     let runtime = Runtime::load(None)?;
     let options = SessionOptions::default();
     let mut subjects = Vec::with_capacity(models.len());
@@ -51,11 +54,11 @@ pub fn time_models(
             settings.seed,
             device,
         )?;
-        let size = settings.learning.batch_size.min(split.train.len());
+        let size = (batch as usize).min(split.train.len());
         let shape = [size, image.channels, image.height, image.width].map(|v| v as i64);
-        let batch = dataset.gather(&split.train[..size]);
+        let images = dataset.gather(&split.train[..size]);
         let seen = Observation {
-            x: host::to_device(&batch, &shape, device) * 2.0 - 1.0,
+            x: host::to_device(&images, &shape, device) * 2.0 - 1.0,
             mask: None,
         };
         let bundle = Bundle::open(bundle)?;
@@ -73,7 +76,7 @@ pub fn time_models(
             learner.iterate(seen);
             let iteration = started.elapsed().as_secs_f64();
             let started = Instant::now();
-            sampler.sample(SAMPLED, round as u64)?;
+            sampler.sample(batch as usize, round as u64)?;
             let sample = started.elapsed().as_secs_f64();
             if round > 0 {
                 iterations.push(iteration);
@@ -83,9 +86,14 @@ pub fn time_models(
     }
     let timings = subjects.iter().zip(rounds);
     Ok(timings
-        .map(|((.., batches), (iterations, samples))| Timing {
+        .map(|((learner, .., batches), (iterations, samples))| Costs {
+            batch,
             epoch_s: batches * median(iterations),
             sample_batch_ms: 1e3 * median(samples),
+            parameters: learner
+                .parameters()
+                .map(|(part, count)| (part.to_owned(), count))
+                .collect(),
         })
         .collect())
 }
