@@ -258,6 +258,7 @@ install: ## Install the server and its client under PREFIX
 	install -m 644 third_party/$(ONNXRUNTIME)/lib/*.so $(PREFIX)/lib/lfbm/
 	install -D -m 644 -t $(PREFIX)/share/doc/lfbm/onnxruntime \
 	  third_party/$(ONNXRUNTIME)/LICENSE third_party/$(ONNXRUNTIME)/ThirdPartyNotices.txt
+	$(PYTHON) scripts/crate-licences.py $(PREFIX)/share/doc/lfbm/crates.txt
 
 .PHONY: clean
 clean: ## Remove what was built and fetched

@@ -1,4 +1,4 @@
-"""Puts the programs, ONNX Runtime and the shipped models into the wheel of `lfbm-server`.
+"""Puts the programs, ONNX Runtime, the shipped models and the licences into the wheel of `lfbm-server`.
 
 `LFBM_BINARIES` names the folder of the programs, by default target/release. Files go below the prefix of the Python
 environment as `make install` puts them below its own: `bin/`, and `lib/lfbm/`, where the server looks for ONNX Runtime.
@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -33,6 +34,9 @@ class AddPrograms(BuildHookInterface):  # type: ignore[type-arg]
         for program in PROGRAMS:
             stripped = self._stripped(_existing(binaries / program, "`make server` builds it"))
             build_data["shared_scripts"][str(stripped)] = program
+        licences = self._scratch / "crates.txt"
+        subprocess.run([sys.executable, repository / "scripts" / "crate-licences.py", licences], check=True)
+        build_data["shared_data"][str(licences)] = "share/doc/lfbm/crates.txt"
         for source, place in _data(repository):
             build_data["shared_data"][str(source)] = place
 

@@ -116,6 +116,7 @@ def test_the_wheel_holds_what_it_should_and_no_more(wheel: Path) -> None:
         manifest = json.loads((REPOSITORY / "models" / model / "manifest.json").read_text())
         for name in ["manifest.json", *manifest["files"]]:
             expected.add(f"data/{MODELS / model / name}")
+    expected.add("data/share/doc/lfbm/crates.txt")
     assert data == expected
     assert "licenses/LICENSE" in {name for folder, name in names if folder.endswith(".dist-info")}
     # The index takes no larger files.
@@ -130,3 +131,10 @@ def test_it_is_removed_without_a_trace(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([*pip, "install", "--no-index", wheel], check=True)
     subprocess.run([*pip, "uninstall", "--yes", "lfbm-server"], check=True)
     assert {path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"} == before
+
+
+def test_the_licences_of_what_is_linked_go_along(environment: Path) -> None:
+    licences = (environment / "share" / "doc" / "lfbm" / "crates.txt").read_text()
+    # A crate of either program, one that brings code in C, and the notice that MIT asks to keep.
+    for part in ["\ntonic ", "\ncomfy-table ", "\nzstd-sys ", "Permission is hereby granted", "Meta Platforms"]:
+        assert part in licences, part
