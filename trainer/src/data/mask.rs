@@ -22,6 +22,9 @@ pub struct Mask {
 enum Kind {
     /// The share of the pixels, at random places.
     SaltAndPepper,
+    /// The share of the pixels, by squares at random places that may overlap, whose side is an eighth of the
+    /// image's shorter one. The code that the paper's authors published hides 8 x 8 of 64 x 64 pixels so.
+    Patches,
     /// A square at a random place, whose side is that share of the image's shorter one.
     Region,
     /// The same square in the centre.
@@ -30,8 +33,12 @@ enum Kind {
     Lower,
 }
 
-const KINDS: [(&str, Kind); 4] = [
+/// Sides of a square of [`Kind::Patches`] in the image's shorter side.
+const PATCHES: usize = 8;
+
+const KINDS: [(&str, Kind); 5] = [
     ("salt-and-pepper", Kind::SaltAndPepper),
+    ("patches", Kind::Patches),
     ("region", Kind::Region),
     ("centre", Kind::Centre),
     ("lower", Kind::Lower),
@@ -102,6 +109,23 @@ impl Mask {
                 mask[..hidden].fill(0.0);
                 mask.shuffle(&mut rng);
             }
+            Kind::Patches => {
+                let side = (height.min(width) / PATCHES).max(1);
+                let mut left_over = part(mask.len());
+                while left_over > 0 {
+                    let top = rng.random_range(0..=height - side);
+                    let left = rng.random_range(0..=width - side);
+                    for row in top..top + side {
+                        for pixel in &mut mask[row * width + left..][..side] {
+                            // The last square stops at the share.
+                            if *pixel > 0.0 && left_over > 0 {
+                                *pixel = 0.0;
+                                left_over -= 1;
+                            }
+                        }
+                    }
+                }
+            }
             Kind::Region => {
                 let top = rng.random_range(0..=height - side);
                 let left = rng.random_range(0..=width - side);
@@ -131,6 +155,7 @@ mod tests {
         let hidden = |mask: &[f32]| mask.iter().filter(|v| **v == 0.0).count();
         for (text, count) in [
             ("salt-and-pepper:0.5", 32 * 48),
+            ("patches:0.5", 32 * 48),
             ("region:0.5", 24 * 24),
             ("centre:0.5", 24 * 24),
             ("lower:0.25", 16 * 48),
@@ -138,13 +163,35 @@ mod tests {
             let mask = draw(text, 1, 2);
             assert_eq!(hidden(&mask), count, "{text}");
             assert_eq!(mask, draw(text, 1, 2), "{text}");
-            let random = text.starts_with("salt") || text.starts_with("region");
+            let random = !text.starts_with("centre") && !text.starts_with("lower");
             assert_eq!(mask != draw(text, 1, 3), random, "{text}");
             assert_eq!(mask != draw(text, 2, 2), random, "{text}");
         }
         let centre = draw("centre:0.5", 0, 0);
         assert_eq!((centre[20 * 48 + 12], centre[19 * 48 + 12]), (0.0, 1.0));
         assert_eq!((centre[43 * 48 + 35], centre[43 * 48 + 36]), (0.0, 1.0));
+    }
+
+    #[test]
+    fn patches_are_squares_and_leave_a_pixel() {
+        let draw = |text: &str, height, width| {
+            let mask: Mask = text.parse().unwrap();
+            mask.draw(height, width, 0, 0)
+        };
+        // Less than the 6 x 6 of a square: the first rows of one.
+        let mask = draw("patches:0.005", 64, 48);
+        let hidden: Vec<usize> = (0..mask.len()).filter(|&i| mask[i] == 0.0).collect();
+        let rows = [&hidden[..6], &hidden[6..12], &hidden[12..]];
+        for (index, row) in rows.into_iter().enumerate() {
+            let first = hidden[0] + index * 48;
+            assert_eq!(row, Vec::from_iter(first..first + row.len()));
+        }
+        assert_eq!(hidden.len(), 15);
+        for (height, width) in [(28, 28), (5, 7), (1, 2)] {
+            let mask = draw("patches:0.9999", height, width);
+            let visible = mask.iter().filter(|v| **v > 0.0).count();
+            assert_eq!(visible, 1, "{height} x {width}");
+        }
     }
 
     #[test]
@@ -158,7 +205,10 @@ mod tests {
             "lower:x",
         ] {
             let error = text.parse::<Mask>().unwrap_err().to_string();
-            assert!(error.contains("salt-and-pepper, region"), "{error}");
+            assert!(
+                error.contains("salt-and-pepper, patches, region"),
+                "{error}"
+            );
         }
     }
 }

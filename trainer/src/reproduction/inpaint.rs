@@ -11,7 +11,7 @@ use crate::tasks::TaskArgs;
 pub struct InpaintArgs {
     #[command(flatten)]
     task: TaskArgs,
-    /// The mask, as in learning.incomplete.mask: centre:SHARE, region:SHARE, lower:SHARE or
+    /// The mask, as in learning.incomplete.mask: centre:SHARE, region:SHARE, lower:SHARE, patches:SHARE or
     /// salt-and-pepper:SHARE; by default that of the paper, 40 of 64 pixels along both axes
     #[arg(long, default_value = "centre:0.625")]
     mask: Mask,

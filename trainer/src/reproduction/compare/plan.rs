@@ -166,10 +166,10 @@ mod tests {
     fn the_shipped_comparison_is_one() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/compare-mnist.toml");
         let plan = Comparison::read(&path).unwrap();
-        assert_eq!((plan.models.len(), plan.masks.len()), (4, 4));
+        assert_eq!((plan.models.len(), plan.masks.len()), (4, 5));
         assert_eq!(plan.timing_batch, 256);
         let fits = plan.fits();
-        assert_eq!(fits.len(), 4 * (1 + 4) * plan.seeds.len());
+        assert_eq!(fits.len(), 4 * (1 + 5) * plan.seeds.len());
         assert_eq!(fits[1].name(), "LFBM-MCMC-seed0-salt-and-pepper-0.3");
     }
 
