@@ -131,9 +131,12 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fit::Learner;
     use lfbm_bundle::manifest::Intake;
     use lfbm_model::{GeneratorName, Layer};
+    use std::collections::BTreeMap;
     use std::path::Path;
+    use tch::Device;
 
     /// The settings of `configs/NAME.toml`, and the images that their generator makes.
     fn shipped(name: &str) -> (Settings, ImageSpec) {
@@ -222,5 +225,37 @@ mod tests {
             assert_eq!(settings.learning.batch_size, batch_size, "{name}");
             assert_eq!(settings.model.sigma, sigma, "{name}");
         }
+    }
+
+    /// Layer by layer, with biases; docs/reproduction.md shows them.
+    #[test]
+    fn parameters_of_svhns_generator_and_encoder() {
+        let (settings, image) = shipped("svhn-vae");
+        let learner = Learner::new(
+            &settings.architecture(image.shape()),
+            &settings.inference(image.shape()),
+            settings.learning(),
+            0,
+            Device::Cpu,
+        );
+        let parameters: BTreeMap<_, _> = learner.unwrap().parameters().collect();
+        let transposed = |from: u64, to: u64| from * to * 16 + to;
+        let generator = [(100, 512), (512, 256), (256, 128), (128, 3)];
+        let generator: u64 = generator
+            .map(|(from, to)| transposed(from, to))
+            .iter()
+            .sum();
+        assert_eq!(parameters["generator"], generator);
+        let convolutions = 3 * 10 * 9
+            + 10
+            + [10, 20, 40]
+                .map(|n| 2 * n * n * 16 + 2 * n)
+                .iter()
+                .sum::<u64>();
+        let head = (80 * 4 * 4 + 1) * (2 * 100 + 32);
+        // Each of 20 steps reads z and the context.
+        let step = 200 * (100 + 1) + 200 * 32 + 200 * (200 + 1) + 2 * 100 * (200 + 1);
+        assert_eq!(parameters["encoder"], convolutions + head + 20 * step);
+        assert_eq!(parameters["prior"], 121_120);
     }
 }
