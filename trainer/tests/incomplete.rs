@@ -168,8 +168,8 @@ fn a_fit_on_incomplete_images_recovers_them() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
 
-    let task = |name: &str| -> Value {
-        let args = [name, "--json", "--count", "100", "--steps", "60"];
+    let task = |name: &str, count: &str| -> Value {
+        let args = [name, "--json", "--count", count, "--steps", "60"];
         let output = trainer(&args, &bundle);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{errors}");
@@ -177,7 +177,7 @@ fn a_fit_on_incomplete_images_recovers_them() {
         serde_json::from_slice(&output.stdout).unwrap()
     };
     let error = |report: &Value| report["mean_squared_error"]["best_chain"].as_f64().unwrap();
-    let recovered = task("recover");
+    let recovered = task("recover", "100");
     assert_eq!(recovered["mask"], "salt-and-pepper:0.5");
     assert_eq!(recovered["images"], 100);
 
@@ -187,10 +187,10 @@ fn a_fit_on_incomplete_images_recovers_them() {
     let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / x.len() as f32;
     assert!(error(&recovered) < 0.6 * f64::from(variance), "{recovered}");
 
-    let reconstructed = task("reconstruct");
+    let reconstructed = task("reconstruct", "100");
     assert_eq!(reconstructed["mask"], Value::Null);
     assert!(error(&reconstructed) < error(&recovered), "{reconstructed}");
-    let inpainted = task("inpaint");
+    let inpainted = task("inpaint", "20");
     assert_eq!(inpainted["mask"], "centre:0.625");
     assert_eq!(inpainted["inference"]["chains"], 10);
     let all = inpainted["mean_squared_error"]["all_chains"]

@@ -47,7 +47,8 @@ impl Report {
             let summaries: Vec<_> = (self.models.iter())
                 .map(|model| self.summary(model, &row))
                 .collect();
-            let first = summaries[0].map(|first| first.mean).filter(|v| *v != 0.0);
+            let first = summaries.first().copied().flatten();
+            let first = first.map(|first| first.mean).filter(|mean| *mean != 0.0);
             let cells = summaries.iter().enumerate().map(|(index, summary)| {
                 let Some(summary) = summary else {
                     return "-".to_owned();

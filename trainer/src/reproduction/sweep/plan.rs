@@ -81,7 +81,7 @@ impl Sweep {
             for (name, changes) in &named {
                 let settings = Settings::load(None, changes);
                 let settings = settings.map_err(|error| format!("{name}: {error}"))?;
-                if sweep.measures(name).iter().any(|m| *m != Measure::Auprc) {
+                if !sweep.measures(name).is_empty() {
                     makes_images(&settings).map_err(|reason| format!("{name}: {reason}"))?;
                 }
             }
@@ -132,7 +132,8 @@ impl Sweep {
             let mut names = vary.curves().into_iter().flat_map(|curve| curve.settings);
             names.any(|(name, _)| name == settings)
         });
-        of_it.flat_map(|vary| vary.measures.clone()).collect()
+        let measures = of_it.flat_map(|vary| vary.measures.iter().copied());
+        measures.filter(|m| *m != Measure::Auprc).collect()
     }
 
     /// Every cell, seeds outermost, so that an interrupted sweep covers all classes equally.
@@ -220,7 +221,7 @@ mod tests {
         );
         assert_eq!(sweep.cells().len(), 3);
         let measures = |settings: &str| Vec::from_iter(sweep.measures(settings));
-        assert_eq!(measures("depth-1"), [Measure::Auprc]);
+        assert_eq!(measures("depth-1"), []);
         assert_eq!(
             measures("steps-5-0.05"),
             [Measure::Fid, Measure::SquaredError]
