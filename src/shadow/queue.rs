@@ -33,8 +33,8 @@ pub struct Candidate {
     metrics: Arc<ShadowMetrics>,
     id: ImageId,
     live_version: u64,
-    draft: Draft,
-    room: Reservation,
+    /// Nothing where there is no room for the image.
+    held: Option<(Draft, Reservation)>,
 }
 
 /// Where the images for one shadow version come out, in the order in which they went in.
@@ -83,21 +83,14 @@ impl Shadows {
         }
         let of_model = shadows.iter().filter(|shadow| shadow.of.model == model);
         let picked = of_model.filter(|shadow| shadow.share.picks());
-        let candidate = |shadow: &Shadow| {
-            let Ok(room) = memory.take(draft.size()) else {
-                shadow.metrics.dropped.inc();
-                return None;
-            };
-            Some(Candidate {
-                queue: shadow.queue.clone(),
-                metrics: Arc::clone(&shadow.metrics),
-                id: id.clone(),
-                live_version: version,
-                draft: draft_of(draft),
-                room,
-            })
+        let candidate = |shadow: &Shadow| Candidate {
+            queue: shadow.queue.clone(),
+            metrics: Arc::clone(&shadow.metrics),
+            id: id.clone(),
+            live_version: version,
+            held: (memory.take(draft.size()).ok()).map(|room| (draft_of(draft), room)),
         };
-        picked.filter_map(candidate).collect()
+        picked.map(candidate).collect()
     }
 }
 
@@ -121,19 +114,20 @@ fn draft_of(live: &Draft) -> Draft {
 }
 
 impl Candidate {
-    /// Puts the image into the queue, with what the version that answers says of it.
+    /// Puts the image into the queue, with what the version that answers says of it. Where there is no room, it is
+    /// counted as dropped; an image that has no score, because it was refused, is not.
     pub fn compare_with(self, live: Judged) {
-        let image = ShadowImage {
-            draft: self.draft,
+        let image = self.held.map(|(draft, room)| ShadowImage {
+            draft,
             comparison: Comparison {
                 metrics: Arc::clone(&self.metrics),
                 id: self.id,
                 live_version: self.live_version,
                 live,
-                _room: self.room,
+                _room: room,
             },
-        };
-        if self.queue.try_send(image).is_err() {
+        });
+        if image.is_none_or(|image| self.queue.try_send(image).is_err()) {
             self.metrics.dropped.inc();
         }
     }
@@ -223,10 +217,22 @@ mod tests {
         let image = queues[0].images.try_recv().unwrap();
         image.comparison.end(None);
         assert_eq!(metrics.failed.get(), 1);
+        let compare = |picked: Vec<Candidate>| {
+            assert_eq!(picked.len(), 1);
+            for candidate in picked {
+                candidate.compare_with(LIVE);
+            }
+        };
         let large = pick(800 << 10);
-        assert!(pick(800 << 10).is_empty(), "a mebibyte is all there is");
+        // A mebibyte is all there is. Whether an image is dropped is known once it has a score.
+        let without_room = pick(800 << 10);
+        drop(pick(800 << 10));
+        assert_eq!(metrics.dropped.get(), 1);
+        compare(without_room);
         assert_eq!(metrics.dropped.get(), 2);
         drop(large);
-        assert_eq!(pick(800 << 10).len(), 1);
+        compare(pick(800 << 10));
+        assert_eq!(metrics.dropped.get(), 2);
+        assert!(queues[0].images.try_recv().is_ok());
     }
 }
