@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use lfbm_bundle::check_out;
 use lfbm_process::{one_line, print_line};
+use lfbm_runtime::Precision;
 use tch::Device;
 
 use super::checkpoints::{Checkpoints, check_place};
@@ -18,7 +19,7 @@ use crate::data::{
 };
 use crate::device::DeviceChoice;
 use crate::export::{FittedImages, Run, export};
-use crate::fit::{Checkpoint, Learner, read_checkpoint};
+use crate::fit::{ChainPrecision, Checkpoint, Learner, read_checkpoint};
 use crate::representation::{fit_representation, x_of};
 use crate::settings::{RepresentationName, Settings};
 
@@ -105,6 +106,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         tch::set_num_threads(threads.into());
     }
     let device = args.device.resolve()?;
+    check_precision(&settings, device)?;
     args.classes.check(&args.data)?;
     let mut dataset = args.data.load()?;
     let classes = args.classes.select_in(&dataset)?;
@@ -234,6 +236,17 @@ fn images_of(
     let seed = calibration.split_seed;
     let split = split(dataset, &digests, classes, seed, calibration.images())?;
     Ok((Identity::new(dataset, &digests, &split), split))
+}
+
+/// Rejects chains in a precision that the device has only by emulation, which is slower.
+fn check_precision(settings: &Settings, device: Device) -> anyhow::Result<()> {
+    if settings.learning.langevin.precision == ChainPrecision::Bf16 && device == Device::Cpu {
+        let checked = Precision::Bf16.check(lfbm_runtime::Device::Cpu);
+        checked.map_err(|reason| {
+            anyhow!("learning.langevin.precision = \"bf16\": {reason}; use \"f32\"")
+        })?;
+    }
+    Ok(())
 }
 
 /// A learner with the run's random weights.

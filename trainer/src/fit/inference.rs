@@ -3,7 +3,7 @@
 use lfbm_model::{EncoderSpec, ModelError};
 use tch::{Device, Tensor};
 
-use super::chains;
+use super::chains::{self, ChainPrecision};
 use super::network::Network;
 use crate::model::{Encoder, Langevin, Model, Observation};
 
@@ -12,7 +12,14 @@ use crate::model::{Encoder, Langevin, Model, Observation};
 pub enum InferenceSpec {
     /// By short-run Langevin dynamics: Algorithm 1 of the paper. The optional encoder is fitted to the
     /// ends of the chains by maximum likelihood; the chains do not use it.
-    Langevin(Langevin, Option<EncoderLearning>),
+    Langevin {
+        /// The chains.
+        langevin: Langevin,
+        /// What the generator computes in, in them.
+        precision: ChainPrecision,
+        /// The encoder.
+        encoder: Option<EncoderLearning>,
+    },
     /// By an encoder that is learned with the model: LFBM-VAE.
     Vae {
         /// The encoder.
@@ -26,7 +33,7 @@ impl InferenceSpec {
     /// The step size of chains; 0 where there are none.
     pub(super) fn step_size(&self) -> f64 {
         match self {
-            Self::Langevin(langevin, _) => langevin.step_size,
+            Self::Langevin { langevin, .. } => langevin.step_size,
             Self::Vae { .. } => 0.0,
         }
     }
@@ -46,7 +53,7 @@ pub struct EncoderLearning {
 /// Inference by an [`InferenceSpec`].
 #[derive(Debug)]
 pub(super) enum Inference {
-    Langevin(Langevin, Option<Box<EncoderLearner>>),
+    Langevin(Langevin, ChainPrecision, Option<Box<EncoderLearner>>),
     Vae(Box<EncoderLearner>, u64),
 }
 
@@ -81,8 +88,13 @@ impl Inference {
     ) -> Result<Self, ModelError> {
         let learner = |learning| EncoderLearner::new(learning, average_decay, device);
         Ok(match spec {
-            InferenceSpec::Langevin(langevin, encoder) => {
-                Self::Langevin(*langevin, encoder.as_ref().map(learner).transpose()?)
+            InferenceSpec::Langevin {
+                langevin,
+                precision,
+                encoder,
+            } => {
+                let encoder = encoder.as_ref().map(learner).transpose()?;
+                Self::Langevin(*langevin, *precision, encoder)
             }
             InferenceSpec::Vae { encoder, updates } => Self::Vae(learner(encoder)?, *updates),
         })
@@ -98,28 +110,28 @@ impl Inference {
 
     pub(super) fn langevin(&self) -> Option<&Langevin> {
         match self {
-            Self::Langevin(langevin, _) => Some(langevin),
+            Self::Langevin(langevin, ..) => Some(langevin),
             Self::Vae(..) => None,
         }
     }
 
     pub(super) fn langevin_mut(&mut self) -> Option<&mut Langevin> {
         match self {
-            Self::Langevin(langevin, _) => Some(langevin),
+            Self::Langevin(langevin, ..) => Some(langevin),
             Self::Vae(..) => None,
         }
     }
 
     pub(super) fn encoder(&self) -> Option<&EncoderLearner> {
         match self {
-            Self::Langevin(_, encoder) => encoder.as_deref(),
+            Self::Langevin(.., encoder) => encoder.as_deref(),
             Self::Vae(encoder, _) => Some(encoder),
         }
     }
 
     pub(super) fn encoder_mut(&mut self) -> Option<&mut EncoderLearner> {
         match self {
-            Self::Langevin(_, encoder) => encoder.as_deref_mut(),
+            Self::Langevin(.., encoder) => encoder.as_deref_mut(),
             Self::Vae(encoder, _) => Some(encoder),
         }
     }
@@ -134,7 +146,7 @@ impl Inference {
     ) -> (Tensor, Option<Tensor>) {
         let rows = seen.x.size()[0];
         match self {
-            Self::Langevin(langevin, encoder) => {
+            Self::Langevin(langevin, precision, encoder) => {
                 let noise = langevin.draw_noise(rows, latent, &seen.x);
                 if let (true, Some(learner)) = (langevin.from_encoder, encoder) {
                     let _guard = tch::no_grad_guard();
@@ -142,7 +154,7 @@ impl Inference {
                     let (z, _) = learner.encoder.sample(seen, &start);
                     start.copy_(&z);
                 }
-                (chains::run(langevin, model, seen, &noise), None)
+                (chains::run(langevin, *precision, model, seen, &noise), None)
             }
             Self::Vae(learner, _) => {
                 let noise = Tensor::randn([rows, latent], (seen.x.kind(), seen.x.device()));

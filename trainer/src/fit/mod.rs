@@ -17,6 +17,7 @@ mod threads;
 pub use adam::Adam;
 pub use adaptation::AdaptationSpec;
 pub use batches::Batches;
+pub use chains::ChainPrecision;
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use inference::{EncoderLearning, InferenceSpec};
 pub use learner::{Learner, Learning};

@@ -1,6 +1,6 @@
 //! A generator with fixed weights, and the gradient in z written out.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::generator::NEGATIVE_SLOPE;
 use super::operator::Operator;
@@ -39,11 +39,23 @@ impl FrozenGenerator {
         }
     }
 
+    /// The same generator with layers of another kind. z, g(z) and gradients keep theirs.
+    pub(super) fn to_kind(&self, kind: Kind) -> Self {
+        let _guard = tch::no_grad_guard();
+        let layers = self.layers.iter();
+        Self {
+            layers: layers.map(|layer| layer.map(|t| t.to_kind(kind))).collect(),
+            slope: self.slope.to_kind(kind),
+            image: self.image,
+            is_bounded: self.is_bounded,
+        }
+    }
+
     /// g(z) for z of shape (rows, latent).
     pub fn forward(&self, z: &Tensor) -> Generated {
         let _guard = tch::no_grad_guard();
         let mut activations: Vec<Tensor> = Vec::with_capacity(self.layers.len());
-        let mut x = z.shallow_clone();
+        let mut x = z.to_kind(self.slope.kind());
         for (index, layer) in self.layers.iter().enumerate() {
             if index > 0 {
                 x = x.prelu(&self.slope);
@@ -51,6 +63,7 @@ impl FrozenGenerator {
             }
             x = layer.forward(&x);
         }
+        let mut x = x.to_kind(z.kind());
         let [channels, height, width] = self.image;
         Generated {
             image: if self.is_bounded { x.tanh_() } else { x }.view([-1, channels, height, width]),
@@ -61,11 +74,13 @@ impl FrozenGenerator {
     /// From the gradient in the image to the gradient in z, of shape (rows, latent).
     pub fn pull_back(&self, generated: &Generated, gradient: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
+        let kind = gradient.kind();
         let mut gradient = if self.is_bounded {
             Tensor::tanh_backward(gradient, &generated.image)
         } else {
             gradient.shallow_clone()
-        };
+        }
+        .to_kind(self.slope.kind());
         if let Some(Operator::Linear { .. }) = self.layers.last() {
             gradient = gradient.flatten(1, -1);
         }
@@ -76,6 +91,6 @@ impl FrozenGenerator {
                 gradient = input.leaky_relu_backward(&gradient, NEGATIVE_SLOPE, true);
             }
         }
-        gradient
+        gradient.to_kind(kind)
     }
 }

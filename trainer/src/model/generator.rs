@@ -70,7 +70,7 @@ impl Generator {
         let layers = self
             .layers
             .iter()
-            .map(|layer| layer.operator().detach())
+            .map(|layer| layer.operator().map(Tensor::detach))
             .collect();
         FrozenGenerator::new(
             layers,

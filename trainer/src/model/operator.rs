@@ -76,12 +76,12 @@ impl Operator {
         }
     }
 
-    /// The same operator, detached from autograd.
-    pub(super) fn detach(self) -> Self {
+    /// The same operator with tensors made of its own.
+    pub(super) fn map(&self, make: impl Fn(&Tensor) -> Tensor) -> Self {
         match self {
             Self::Linear { weight, bias } => Self::Linear {
-                weight: weight.detach(),
-                bias: bias.detach(),
+                weight: make(weight),
+                bias: make(bias),
             },
             Self::Project {
                 matrix,
@@ -89,10 +89,10 @@ impl Operator {
                 channels,
                 kernel,
             } => Self::Project {
-                matrix: matrix.detach(),
-                bias: bias.detach(),
-                channels,
-                kernel,
+                matrix: make(matrix),
+                bias: make(bias),
+                channels: *channels,
+                kernel: *kernel,
             },
             Self::Convolve {
                 weight,
@@ -100,19 +100,19 @@ impl Operator {
                 bias,
                 geometry,
             } => Self::Convolve {
-                weight: weight.detach(),
-                flipped: flipped.detach(),
-                bias: bias.detach(),
-                geometry,
+                weight: make(weight),
+                flipped: make(flipped),
+                bias: make(bias),
+                geometry: *geometry,
             },
             Self::ConvTranspose {
                 weight,
                 bias,
                 geometry,
             } => Self::ConvTranspose {
-                weight: weight.detach(),
-                bias: bias.detach(),
-                geometry,
+                weight: make(weight),
+                bias: make(bias),
+                geometry: *geometry,
             },
         }
     }

@@ -1,6 +1,6 @@
 //! The posterior p(z|x), up to its constant, with fixed weights.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::density::{log_likelihood, masked};
 use super::{FrozenGenerator, FrozenPrior};
@@ -22,6 +22,14 @@ pub struct Likelihood {
 }
 
 impl Likelihood {
+    /// The same with a generator that computes in `kind`. Images, residuals and latents keep theirs.
+    pub fn to_kind(&self, kind: Kind) -> Self {
+        Self {
+            generator: self.generator.to_kind(kind),
+            sigma: self.sigma,
+        }
+    }
+
     /// log p(x|z), of shape (rows).
     pub fn log_density(&self, z: &Tensor, seen: &Observation) -> Tensor {
         let _guard = tch::no_grad_guard();

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::IncompleteSettings;
+use crate::fit::ChainPrecision;
 
 /// Settings of learning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +90,9 @@ pub struct LangevinSettings {
     /// Whether chains start at a sample of that encoder while learning, too.
     #[serde(default)]
     pub from_encoder: bool,
+    /// What the generator computes in, in chains.
+    #[serde(default)]
+    pub precision: ChainPrecision,
 }
 
 /// The encoder, of `learning.inference = "vae"` or fitted beside Langevin chains.

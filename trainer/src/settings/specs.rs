@@ -87,16 +87,17 @@ impl Settings {
             max_gradient_norm: encoder.max_gradient_norm,
         };
         match self.learning.inference {
-            InferenceName::Langevin => InferenceSpec::Langevin(
-                Langevin {
+            InferenceName::Langevin => InferenceSpec::Langevin {
+                langevin: Langevin {
                     steps: langevin.steps,
                     step_size: langevin.step_size,
                     noise_free_steps: langevin.noise_free_steps,
                     max_gradient_norm: None,
                     from_encoder: langevin.from_encoder,
                 },
-                langevin.encoder.then_some(encoder),
-            ),
+                precision: langevin.precision,
+                encoder: langevin.encoder.then_some(encoder),
+            },
             InferenceName::Vae => InferenceSpec::Vae {
                 encoder,
                 updates: vae.updates_per_iteration,
