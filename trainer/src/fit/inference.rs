@@ -4,6 +4,7 @@ use lfbm_model::{EncoderSpec, ModelError};
 use tch::{Device, Tensor};
 
 use super::chains::{self, ChainPrecision};
+use super::learner::Learning;
 use super::network::Network;
 use crate::model::{Encoder, Langevin, Model, Observation};
 
@@ -66,15 +67,15 @@ pub(super) struct EncoderLearner {
 
 impl EncoderLearner {
     fn new(
-        learning: &EncoderLearning,
-        average_decay: f64,
+        encoder_learning: &EncoderLearning,
+        learning: &Learning,
         device: Device,
     ) -> Result<Box<Self>, ModelError> {
-        let mut encoder = Encoder::new(&learning.spec, device)?;
+        let mut encoder = Encoder::new(&encoder_learning.spec, device)?;
         Ok(Box::new(Self {
-            network: Network::new(&mut encoder, learning.max_gradient_norm, average_decay),
+            network: Network::new(&mut encoder, encoder_learning.max_gradient_norm, learning),
             encoder,
-            learning_rate: learning.learning_rate,
+            learning_rate: encoder_learning.learning_rate,
         }))
     }
 }
@@ -83,10 +84,10 @@ impl Inference {
     /// The weights of an encoder are drawn from torch's random number generator.
     pub(super) fn new(
         spec: &InferenceSpec,
-        average_decay: f64,
+        learning: &Learning,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let learner = |learning| EncoderLearner::new(learning, average_decay, device);
+        let learner = |encoder| EncoderLearner::new(encoder, learning, device);
         Ok(match spec {
             InferenceSpec::Langevin {
                 langevin,

@@ -27,6 +27,8 @@ pub struct Learning {
     pub prior_max_gradient_norm: f64,
     /// Gradients of the generator's loss are clipped to this norm.
     pub generator_max_gradient_norm: f64,
+    /// Decay of Adam's average of gradients.
+    pub adam_beta1: f64,
     /// Decay of the running average of weights per update; 0 keeps no average.
     pub average_decay: f64,
     /// What follows the data.
@@ -69,13 +71,12 @@ impl Learner {
     ) -> Result<Self, ModelError> {
         random::seed_torch(seed, random::Purpose::Weights, 0);
         let mut model = Model::new(architecture, device)?;
-        let average = learning.average_decay;
         let prior = match &mut model.prior {
             Prior::Gaussian => None,
             prior => Some(Network::new(
                 prior,
                 learning.prior_max_gradient_norm,
-                average,
+                &learning,
             )),
         };
         Ok(Self {
@@ -83,12 +84,12 @@ impl Learner {
             generator: Network::new(
                 &mut model.generator,
                 learning.generator_max_gradient_norm,
-                average,
+                &learning,
             ),
             model,
             iteration: 0,
             adaptation: Adaptation::new(learning.adaptation, inference.step_size()),
-            inference: Inference::new(inference, average, device)?,
+            inference: Inference::new(inference, &learning, device)?,
             learning,
             latent: architecture.generator.latent_dim as i64,
             seed,
@@ -262,6 +263,7 @@ mod tests {
             iterations: 100,
             prior_max_gradient_norm: 1.0,
             generator_max_gradient_norm: 1.0,
+            adam_beta1: 0.9,
             average_decay: 0.0,
             adaptation: AdaptationSpec::default(),
         };

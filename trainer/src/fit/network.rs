@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::adam::Adam;
+use super::learner::Learning;
 use crate::model::parameters::{FlatParameters, Parameters};
 
 /// A network's weights, its optimiser, and the running average of its weights.
@@ -18,14 +19,14 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// An `average_decay` of 0 turns averaging off.
     pub(super) fn new(
         network: &mut dyn Parameters,
         max_gradient_norm: f64,
-        average_decay: f64,
+        learning: &Learning,
     ) -> Self {
+        let average_decay = learning.average_decay;
         let parameters = FlatParameters::bind(network);
-        let adam = Adam::new(parameters.flat());
+        let adam = Adam::new(parameters.flat(), learning.adam_beta1);
         let average = (average_decay > 0.0).then(|| parameters.flat().copy());
         Self {
             parameters,

@@ -85,6 +85,7 @@ impl Settings {
                 learning.final_learning_rate_share,
                 true,
             ),
+            ("learning.adam_beta1", learning.adam_beta1, false),
             ("learning.average_decay", learning.average_decay, false),
             (
                 "calibration.false_positive_rate",

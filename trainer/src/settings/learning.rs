@@ -32,6 +32,9 @@ pub struct LearningSettings {
     /// Gradients of the energy are clipped to this norm.
     #[serde(default = "ebm_max_gradient_norm")]
     pub ebm_max_gradient_norm: f64,
+    /// Decay of Adam's average of gradients.
+    #[serde(default = "adam_beta1")]
+    pub adam_beta1: f64,
     /// Decay of the running average of weights per iteration.
     pub average_decay: f64,
     /// Where latents come from while learning.
@@ -58,6 +61,11 @@ fn ebm_learning_rate() -> f64 {
 /// The default, for runs that were recorded before this setting existed.
 fn ebm_max_gradient_norm() -> f64 {
     10.0
+}
+
+/// The default, for runs that were recorded before this setting existed.
+fn adam_beta1() -> f64 {
+    0.9
 }
 
 /// Where latents come from while learning.

@@ -120,6 +120,7 @@ impl Settings {
             final_learning_rate_share: learning.final_learning_rate_share,
             prior_max_gradient_norm,
             generator_max_gradient_norm: learning.generator_max_gradient_norm,
+            adam_beta1: learning.adam_beta1,
             average_decay: learning.average_decay,
             adaptation: AdaptationSpec {
                 learn_sigma: self.model.learn_sigma,
