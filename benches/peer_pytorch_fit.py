@@ -4,7 +4,7 @@ inference, with an encoder beside it, of a model of the same shape. Needs torch.
 
     benches/peer_pytorch_fit.py mlp
     trainer fit --dataset mnist --holdout 4 --set model.latent_dim=16 --out runs/fit    # in turns with it
-    benches/peer_pytorch_fit.py mnist
+    benches/peer_pytorch_fit.py mnist --bfloat16    # learning.langevin.precision=bf16
     trainer fit --dataset mnist --holdout 4 --set model.latent_dim=16 --set model.generator=mnist --out runs/fit
 """
 
@@ -44,6 +44,7 @@ def main():
     parser.add_argument("generator", choices=["mlp", "mnist"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--bfloat16", action="store_true", help="the generator's products in bfloat16, in chains")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -58,7 +59,9 @@ def main():
         z = torch.randn(len(x), LATENT)
         for _ in range(STEPS):
             z.requires_grad_()
-            log_joint = flow(z).sum() - (x - generator(z)).square().sum() / (2 * SIGMA**2)
+            with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+                image = generator(z)
+            log_joint = flow(z).sum() - (x - image).square().sum() / (2 * SIGMA**2)
             (gradient,) = torch.autograd.grad(log_joint, z)
             z = (z + STEP_SIZE**2 / 2 * gradient + STEP_SIZE * torch.randn_like(z)).detach()
         return z
