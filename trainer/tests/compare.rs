@@ -122,7 +122,7 @@ fn a_comparison_does_what_is_left_and_reports_models_side_by_side() {
     assert_eq!(row(&markdown, "parameters, encoder")[0], "-");
 
     // Again, with one result lost: it is made anew, and nothing is fitted or timed.
-    fs::remove_file(out.join("vae-seed3.reconstruct.json")).unwrap();
+    fs::remove_file(out.join("vae-seed3.reconstruct-20.json")).unwrap();
     let (succeeded, errors) = compare(folder.path(), PLAN);
     assert!(succeeded, "{errors}");
     assert_eq!(errors.trim(), "vae-seed3: reconstruct");

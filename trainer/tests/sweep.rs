@@ -169,6 +169,35 @@ fn results_beside_the_plan_are_not_computed_again() {
 }
 
 #[test]
+fn what_another_plan_left_behind_is_not_taken_for_this_ones() {
+    let folder = folder();
+    let output = sweep(folder.path(), PLAN, &["--cell", "1"]);
+    assert!(output.status.success(), "{}", texts(&output).1);
+    let other = PLAN.replace("learning.iterations=20", "learning.iterations=21");
+    let refused = |plan: &str, more: &[&str], expected: &str| {
+        let output = sweep(folder.path(), plan, more);
+        let (_, errors) = texts(&output);
+        assert!(!output.status.success());
+        assert!(errors.contains(expected), "{errors}");
+    };
+    refused(
+        &other,
+        &["--table-only"],
+        "small-not8-seed3.json: remove it",
+    );
+    fs::remove_file(folder.path().join("out/small-not8-seed3.json")).unwrap();
+    refused(
+        &other,
+        &["--cell", "1"],
+        "fitted on other data or with other settings",
+    );
+
+    let inside = format!("results = \"out/results.jsonl\"\n{PLAN}");
+    fs::write(folder.path().join("out/results.jsonl"), "").unwrap();
+    refused(&inside, &["--table-only"], "results.jsonl is in --out");
+}
+
+#[test]
 fn a_setting_that_varies_has_a_picture() {
     let folder = folder();
     let output = sweep(folder.path(), CURVES, &[]);

@@ -3,20 +3,27 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::steps::Steps;
 use crate::data::DatasetName;
+
+/// Of how many images a bundle's measures are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Images that are reconstructed or recovered.
+    pub images: u32,
+    /// Samples of the prior, compared with as many real images.
+    pub samples: u32,
+}
 
 /// How the bundles of a plan are measured.
 pub(super) struct Measurement<'a> {
     pub(super) steps: &'a Steps<'a>,
     pub(super) dataset: DatasetName,
     pub(super) holdout: &'a str,
-    /// The number of images to reconstruct or recover.
-    pub(super) images: u32,
-    /// The number of samples of the prior, compared with as many real images.
-    pub(super) samples: u32,
+    pub(super) counts: Counts,
     /// Langevin steps of reconstruction and recovery; by default the task's.
     pub(super) langevin_steps: Option<u32>,
 }
@@ -42,7 +49,7 @@ impl Task {
 impl Measurement<'_> {
     /// Areas under the precision-recall curve, by score.
     pub(super) fn auprc(&self, bundle: &str) -> anyhow::Result<BTreeMap<String, f64>> {
-        let report = self.report(bundle, "evaluate", &[])?;
+        let report = self.report(bundle, "evaluate", "evaluate", &[])?;
         let metrics = report["metrics"].as_object().into_iter().flatten();
         let auprc = metrics
             .filter_map(|(score, metrics)| Some((score.clone(), metrics["auprc"].as_f64()?)));
@@ -51,26 +58,31 @@ impl Measurement<'_> {
 
     /// The mean squared error of intensities in [0, 1].
     pub(super) fn squared_error(&self, bundle: &str, task: Task) -> anyhow::Result<f64> {
-        let images = self.images.to_string();
+        let images = self.counts.images.to_string();
         let steps = self.langevin_steps.map(|steps| steps.to_string());
         let mut more = vec!["--count", &images];
-        more.extend(steps.iter().flat_map(|steps| ["--steps", steps]));
-        let report = self.report(bundle, task.name(), &more)?;
+        let mut kind = format!("{}-{images}", task.name());
+        if let Some(steps) = &steps {
+            more.extend(["--steps", steps]);
+            kind = format!("{kind}-{steps}");
+        }
+        let report = self.report(bundle, &kind, task.name(), &more)?;
         let error = report["mean_squared_error"]["best_chain"].as_f64();
         error.context("a report has no mean squared error")
     }
 
     /// The Fréchet distance of samples to real images, by `trainer fid` without a network.
     pub(super) fn frechet(&self, bundle: &str) -> anyhow::Result<f64> {
-        let (dataset, samples) = (self.dataset.to_string(), self.samples.to_string());
+        let (dataset, samples) = (self.dataset.to_string(), self.counts.samples.to_string());
         let mut more = vec!["--dataset", &dataset, "--holdout", self.holdout];
         more.extend(["--count", &samples]);
-        let report = self.report(bundle, "fid", &more)?;
+        let report = self.report(bundle, &format!("fid-{samples}"), "fid", &more)?;
         report["fid"].as_f64().context("a report has no fid")
     }
 
-    fn report(&self, bundle: &str, task: &str, more: &[&str]) -> anyhow::Result<Value> {
-        self.steps.once(&format!("{bundle}.{task}"), || {
+    /// The report of a task, made once for each `kind`, which names its file with all that it depends on.
+    fn report(&self, bundle: &str, kind: &str, task: &str, more: &[&str]) -> anyhow::Result<Value> {
+        self.steps.once(&format!("{bundle}.{kind}"), || {
             eprintln!("{bundle}: {task}");
             self.steps.report(bundle, task, more)
         })

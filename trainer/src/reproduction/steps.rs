@@ -7,10 +7,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
+use lfbm_bundle::Bundle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::data::DatasetName;
+use crate::record::TrainingRecord;
+use crate::settings::Settings;
 use crate::stop::{self, Follower};
 
 /// The folder of the steps, and their shared options.
@@ -26,6 +29,9 @@ pub(super) struct Steps<'a> {
 
 impl Steps<'_> {
     /// Fits the bundle `name` under `changes`, unless it exists; an interrupted fit is resumed.
+    ///
+    /// # Errors
+    /// When the fit fails, or what exists was fitted otherwise.
     pub(super) fn fit(
         &self,
         name: &str,
@@ -35,6 +41,7 @@ impl Steps<'_> {
     ) -> anyhow::Result<PathBuf> {
         let bundle = self.out.join(name);
         if bundle.is_dir() {
+            check_fit(&bundle, dataset, holdout, changes)?;
             return Ok(bundle);
         }
         eprintln!("{name}: fitting");
@@ -140,6 +147,26 @@ impl Steps<'_> {
     fn result_file(&self, name: &str) -> PathBuf {
         self.out.join(name).with_added_extension("json")
     }
+}
+
+/// Rejects a bundle that was fitted otherwise: a plan may have changed since.
+fn check_fit(
+    bundle: &Path,
+    dataset: DatasetName,
+    holdout: &str,
+    changes: &[String],
+) -> anyhow::Result<()> {
+    let opened = Bundle::open(bundle)?;
+    let record = TrainingRecord::read(opened.manifest())?;
+    let is_same = record.data.dataset == dataset
+        && opened.manifest().classes.held_out == [holdout]
+        && record.settings == Some(Settings::load(None, changes)?);
+    ensure!(
+        is_same,
+        "{} was fitted on other data or with other settings than the plan's; remove it, or name another --out",
+        bundle.display()
+    );
+    Ok(())
 }
 
 /// Writes under a temporary name first, so that incomplete files never appear.

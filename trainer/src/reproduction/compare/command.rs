@@ -14,8 +14,8 @@ use crate::commands::fitted::fitted_images;
 use crate::data::{ChangedDataArg, SkipDamagedArg};
 use crate::device::DeviceChoice;
 use crate::output::prepare_folder;
-use crate::reproduction::kept::Kept;
-use crate::reproduction::measurement::{Measurement, Task};
+use crate::reproduction::kept::{Kept, check_place};
+use crate::reproduction::measurement::{Counts, Measurement, Task};
 use crate::reproduction::steps::{Steps, write_whole};
 use crate::settings::InferenceName;
 
@@ -45,6 +45,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let plan = Comparison::read(&args.file)?;
     let kept = kept(&plan)?;
     prepare_folder(&args.out)?;
+    check_place(plan.results.as_deref(), &args.out)?;
     let device = args.device.to_string();
     let steps = Steps {
         out: &args.out,
@@ -96,8 +97,10 @@ fn measure(steps: &Steps, plan: &Comparison, fit: &Fit) -> anyhow::Result<FitRes
         steps,
         dataset: plan.dataset,
         holdout: &plan.holdout,
-        images: plan.images,
-        samples: plan.samples,
+        counts: Counts {
+            images: plan.images,
+            samples: plan.samples,
+        },
         langevin_steps: (inference == InferenceName::Langevin).then_some(plan.steps),
     };
     let (auprc, task) = match fit.mask {

@@ -11,7 +11,7 @@ use lfbm_process::{one_line, print_line};
 
 use super::{Cell, CellResult, Sweep, draw_vary, kept, tables};
 use crate::output::prepare_folder;
-use crate::reproduction::kept::Kept;
+use crate::reproduction::kept::{Kept, check_place};
 use crate::reproduction::measurement::Measurement;
 use crate::reproduction::steps::{Steps, write_whole};
 use crate::stop;
@@ -50,6 +50,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let sweep = Sweep::read(&args.file)?;
     let (kept, cells) = (kept::read(&sweep)?, sweep.cells());
     prepare_folder(&args.out)?;
+    check_place(sweep.results.as_deref(), &args.out)?;
     if let Some(index) = args.cell {
         let cell = cells
             .get(index)
@@ -61,7 +62,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     }
     let result = |cell: &Cell| match kept.of(&cell.name()) {
         Some(result) => Ok(Some(result.clone())),
-        None => steps(args, None).result(&cell.name()),
+        None => known(&steps(args, None), &sweep, &cell.name()),
     };
     let results = cells
         .iter()
@@ -146,38 +147,58 @@ fn run_cell(
     let steps = steps(args, threads);
     let changes = sweep.changes(cell).context("the cell is of another plan")?;
     let fit = || steps.fit(&name, sweep.dataset, &cell.holdout, &changes);
-    let mut result = steps.once(&name, || {
-        fit()?;
-        eprintln!("{name}: evaluating");
-        Ok(CellResult {
-            dataset: sweep.dataset.to_string(),
-            settings: cell.settings.clone(),
-            holdout: cell.holdout.clone(),
-            seed: cell.seed,
-            changes: changes.clone(),
-            evaluation: steps.report(&name, "evaluate", &[])?,
-            measures: BTreeMap::new(),
-        })
-    })?;
+    let mut result = match known(&steps, sweep, &name)? {
+        Some(result) => result,
+        None => {
+            fit()?;
+            eprintln!("{name}: evaluating");
+            let result = CellResult {
+                dataset: sweep.dataset.to_string(),
+                settings: cell.settings.clone(),
+                holdout: cell.holdout.clone(),
+                seed: cell.seed,
+                changes: changes.clone(),
+                evaluation: steps.report(&name, "evaluate", &[])?,
+                counts: None,
+                measures: BTreeMap::new(),
+            };
+            steps.keep(&name, &result)?;
+            result
+        }
+    };
     let measurement = Measurement {
         steps: &steps,
         dataset: sweep.dataset,
         holdout: &cell.holdout,
-        images: sweep.images,
-        samples: sweep.samples,
+        counts: sweep.counts(),
         langevin_steps: None,
     };
     for measure in sweep.measures(&cell.settings) {
-        if result.value(measure).is_none() {
+        if result.value_of(measure, sweep.counts()).is_none() {
             // Of an earlier run only the result may be left.
             fit()?;
             let value = measure.measured(&measurement, &name)?;
+            if result.counts.replace(sweep.counts()) != Some(sweep.counts()) {
+                result.measures.clear();
+            }
             result.measures.extend(value.map(|value| (measure, value)));
             steps.keep(&name, &result)?;
         }
     }
     eprintln!("{name}: finished");
     Ok(())
+}
+
+/// The result of an earlier run into the same folder.
+fn known(steps: &Steps, sweep: &Sweep, name: &str) -> anyhow::Result<Option<CellResult>> {
+    let result = steps.result(name)?;
+    if let Some(result) = &result {
+        kept::check(sweep, result).with_context(|| {
+            let place = steps.out.join(name).with_added_extension("json");
+            format!("{}: remove it, or name another --out", place.display())
+        })?;
+    }
+    Ok(result)
 }
 
 fn steps(args: &SweepArgs, threads: Option<u32>) -> Steps<'_> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Measure, Vary};
 use crate::data::DatasetName;
+use crate::reproduction::measurement::Counts;
 use crate::reproduction::plan::{PlanError, makes_images, names_files, read_plan};
 use crate::settings::Settings;
 
@@ -68,6 +69,14 @@ impl Cell {
 }
 
 impl Sweep {
+    /// Of how many images measures are.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            images: self.images,
+            samples: self.samples,
+        }
+    }
+
     /// Reads a file.
     ///
     /// # Errors

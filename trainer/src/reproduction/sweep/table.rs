@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
 use super::{Measure, Sweep};
+use crate::reproduction::measurement::Counts;
 use crate::reproduction::summary::{Summary, decimals};
 
 /// Rows per settings: the score's name in a report, and in the table. Models of whole images have a local
@@ -35,6 +36,9 @@ pub struct CellResult {
     pub changes: Vec<String>,
     /// The output of `trainer evaluate --json`.
     pub evaluation: serde_json::Value,
+    /// Of how many images `measures` are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     /// What was measured besides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measures: BTreeMap<Measure, f64>,
@@ -52,6 +56,12 @@ impl CellResult {
             Measure::Auprc => self.auprc("log_joint"),
             _ => self.measures.get(&measure).copied(),
         }
+    }
+
+    /// The number of a measure, if it is known of so many images.
+    pub(super) fn value_of(&self, measure: Measure, counts: Counts) -> Option<f64> {
+        let is_of_them = measure == Measure::Auprc || self.counts == Some(counts);
+        self.value(measure).filter(|_| is_of_them)
     }
 }
 
@@ -163,6 +173,7 @@ mod tests {
             seed,
             changes: Vec::new(),
             evaluation: serde_json::json!({"metrics": {"local_score": {"auprc": auprc}}}),
+            counts: None,
             measures: BTreeMap::from([(Measure::SquaredError, 0.1 * auprc)]),
         };
         let results = [
