@@ -1,11 +1,16 @@
 //! The exact search for the nearest of many vectors.
 
+use std::array;
+
 use multiversion::multiversion;
 
-/// Vectors that are looked at together: numbers in the widest register.
-const LANES: usize = 16;
-/// Queries that share each read of a vector: as many as have room in registers.
+/// Vectors that are looked at together, which is a loop that compilers turn into instructions on many numbers: one
+/// over as many numbers as a register has is unrolled to single ones instead.
+const LANES: usize = 64;
+/// Queries that share each read of a vector.
 const TILE: usize = 4;
+/// Values that are added to a product between a read and a write of it.
+const STEP: usize = 4;
 /// Queries that the vectors are read once for; they stay in the second cache.
 const BATCH: usize = 64;
 
@@ -127,12 +132,17 @@ impl Best {
 fn compare(tiles: &[[f32; TILE]], panel: &Panel, number: u32, best: &mut [[Best; TILE]]) {
     for (tile, best) in tiles.chunks(panel.columns.len()).zip(best) {
         let mut products = [[0.0; LANES]; TILE];
-        for (queries, column) in tile.iter().zip(&panel.columns) {
-            for (products, query) in products.iter_mut().zip(queries) {
-                for (product, value) in products.iter_mut().zip(column) {
-                    *product += query * value;
-                }
-            }
+        let (queries, last_queries) = tile.as_chunks::<STEP>();
+        let (columns, last_columns) = panel.columns.as_chunks::<STEP>();
+        for (queries, columns) in queries.iter().zip(columns) {
+            add(&mut products, queries, columns);
+        }
+        for (queries, columns) in last_queries.iter().zip(last_columns) {
+            add(
+                &mut products,
+                array::from_ref(queries),
+                array::from_ref(columns),
+            );
         }
         for (products, best) in products.iter().zip(best) {
             let pairs = panel.half_squares.iter().zip(products);
@@ -144,6 +154,24 @@ fn compare(tiles: &[[f32; TILE]], panel: &Panel, number: u32, best: &mut [[Best;
                 *least = if nearer { value } else { *least };
                 *nearest = if nearer { number } else { *nearest };
             }
+        }
+    }
+}
+
+/// Adds to the products of queries and vectors what some of their values are.
+#[inline(always)]
+fn add<const N: usize>(
+    products: &mut [[f32; LANES]; TILE],
+    queries: &[[f32; TILE]; N],
+    columns: &[[f32; LANES]; N],
+) {
+    for lane in 0..LANES {
+        for (query, products) in products.iter_mut().enumerate() {
+            let mut product = products[lane];
+            for (queries, column) in queries.iter().zip(columns) {
+                product += queries[query] * column[lane];
+            }
+            products[lane] = product;
         }
     }
 }
