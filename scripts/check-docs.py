@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -194,7 +195,7 @@ class Check:
         # is compiled into that, as paths are, would stay the clone's. All programs at once, because cargo builds
         # dependencies anew for another choice of packages.
         shim.write_text('#!/usr/bin/env bash\n'
-                        f'cd {ROOT}\n'
+                        f'cd {shlex.quote(str(ROOT))}\n'
                         f'[[ "$*" != "build --release"* ]] || exec {real} build --workspace --bins --examples\n'
                         f'exec {real} "$@"\n')
         shim.chmod(0o755)

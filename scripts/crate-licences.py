@@ -13,8 +13,9 @@ from collections import defaultdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = ["lfbm-server", "lfbm"]
-# How the files begin that licences, names of authors and notices are in.
+# How the files begin that licences, names of authors and notices are in, and how they do not end.
 BEGINNINGS = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE")
+SOURCES = {".rs", ".py", ".sh", ".toml", ".json"}
 # Crates whose package has no text: Apache-2.0 is the same for all, and MIT names the authors.
 TEXT_OF = {
     "opentelemetry": ROOT / "LICENSE",
@@ -41,7 +42,8 @@ def linked() -> list[dict]:
 def texts(package: dict, packages: dict[str, dict]) -> list[str]:
     """The files of a package that have to be passed on."""
     folder = pathlib.Path(package["manifest_path"]).parent
-    files = {file for file in folder.rglob("*") if file.is_file() and file.name.upper().startswith(BEGINNINGS)}
+    named = (file for file in folder.rglob("*") if file.name.upper().startswith(BEGINNINGS))
+    files = {file for file in named if file.is_file() and file.suffix not in SOURCES}
     if package["license_file"]:
         files.add(folder / package["license_file"])
     if files:

@@ -38,6 +38,9 @@ settings = []
 [[models]]
 name = "vae"
 settings = ["learning.inference=vae"]
+[[models]]
+name = "energy"
+settings = ["model.prior=ebm", "model.ebm.hidden=8", "model.ebm.sampling.steps=2"]
 "#;
 
 /// Whether the comparison succeeds, and what it says on standard error.
@@ -79,6 +82,8 @@ fn a_comparison_does_what_is_left_and_reports_models_side_by_side() {
         "flow-seed3-region-0.5",
         "vae-seed3",
         "vae-seed3-region-0.5",
+        "energy-seed3",
+        "energy-seed3-region-0.5",
     ] {
         assert!(out.join(bundle).join("manifest.json").is_file());
         assert!(errors.contains(&format!("{bundle}: fitting")), "{errors}");
@@ -86,9 +91,12 @@ fn a_comparison_does_what_is_left_and_reports_models_side_by_side() {
     }
     let json = fs::read(out.join("report.json")).unwrap();
     let report: Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(report["models"], serde_json::json!(["flow", "vae"]));
+    assert_eq!(
+        report["models"],
+        serde_json::json!(["flow", "vae", "energy"])
+    );
     let fits = report["fits"].as_array().unwrap();
-    assert_eq!(fits.len(), 4);
+    assert_eq!(fits.len(), 6);
     for fit in fits {
         for number in [&fit["squared_error"], &fit["frechet"]] {
             assert!(number.as_f64().unwrap() > 0.0, "{fit}");

@@ -133,7 +133,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fit::Learner;
+    use crate::fit::{ChainPrecision, Learner};
     use lfbm_bundle::manifest::Intake;
     use lfbm_model::{GeneratorName, Layer};
     use std::collections::BTreeMap;
@@ -156,6 +156,20 @@ mod tests {
             intake: Intake::STRETCH,
         };
         (settings, image)
+    }
+
+    #[test]
+    fn the_precision_of_chains_is_that_of_the_settings() {
+        let (_, image) = shipped("mnist-vae");
+        for (setting, expected) in [("f32", ChainPrecision::F32), ("bf16", ChainPrecision::Bf16)] {
+            let change = format!("learning.langevin.precision={setting}");
+            let settings = Settings::load(None, &[change]).unwrap();
+            let InferenceSpec::Langevin { precision, .. } = settings.inference(image.shape())
+            else {
+                panic!("chains are the default");
+            };
+            assert_eq!(precision, expected);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::settings::Settings;
 
 /// Rounds with one turn per model; the median is reported.
 const ROUNDS: usize = 9;
+
 /// The costs of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
