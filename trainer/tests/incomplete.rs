@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod process;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -14,6 +16,7 @@ use lfbm_trainer::fit::{Learner, LearnerState};
 use lfbm_trainer::model::Observation;
 use lfbm_trainer::settings::Settings;
 use lfbm_trainer::tasks::complete;
+use process::names;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -120,16 +123,6 @@ fn completions_come_from_visible_pixels_alone() {
     let incomplete = made(&images, Some(&mask));
     assert_eq!(made(&changed, Some(&mask)), incomplete);
     assert_ne!(incomplete, whole);
-}
-
-/// Names in a folder.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 fn trainer(args: &[&str], bundle: &Path) -> Output {
