@@ -253,6 +253,13 @@ fn a_setting_that_varies_has_a_picture() {
         }
     }
 
+    // Measures of fewer samples are not those of the plan.
+    let fewer = plan.replace("samples = 20", "samples = 10");
+    assert_ne!(fewer, plan);
+    let (table, errors) = texts(&sweep(folder.path(), &fewer, &["--table-only"]));
+    assert!(table.contains("AUPRC"), "{errors}");
+    assert!(!table.contains("Fréchet distance"), "{table}");
+
     // Without one of them a result beside the plan is not enough.
     let known = results.replace("\"fid\"", "\"auprc\"");
     fs::write(folder.path().join("known.jsonl"), known).unwrap();

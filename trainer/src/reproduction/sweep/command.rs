@@ -174,13 +174,11 @@ fn run_cell(
         langevin_steps: None,
     };
     for measure in sweep.measures(&cell.settings) {
-        if result.value_of(measure, sweep.counts()).is_none() {
+        if result.value(measure).is_none() {
             // Of an earlier run only the result may be left.
             fit()?;
             let value = measure.measured(&measurement, &name)?;
-            if result.counts.replace(sweep.counts()) != Some(sweep.counts()) {
-                result.measures.clear();
-            }
+            result.counts = Some(sweep.counts());
             result.measures.extend(value.map(|value| (measure, value)));
             steps.keep(&name, &result)?;
         }
@@ -189,14 +187,17 @@ fn run_cell(
     Ok(())
 }
 
-/// The result of an earlier run into the same folder.
+/// The result of an earlier run into the same folder, without measures of other numbers of images.
 fn known(steps: &Steps, sweep: &Sweep, name: &str) -> anyhow::Result<Option<CellResult>> {
-    let result = steps.result(name)?;
-    if let Some(result) = &result {
+    let mut result: Option<CellResult> = steps.result(name)?;
+    if let Some(result) = &mut result {
         kept::check(sweep, result).with_context(|| {
             let place = steps.out.join(name).with_added_extension("json");
             format!("{}: remove it, or name another --out", place.display())
         })?;
+        if result.counts != Some(sweep.counts()) {
+            result.measures.clear();
+        }
     }
     Ok(result)
 }
