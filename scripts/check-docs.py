@@ -191,9 +191,9 @@ class Check:
         real = shutil.which("cargo")
         shim = self.scratch / "bin/cargo"
         shim.parent.mkdir()
-        # In our checkout: cargo takes the same crate of another checkout for the one that it has built, and what
-        # is compiled into that, as paths are, would stay the clone's. All programs at once, because cargo builds
-        # dependencies anew for another choice of packages.
+        # Cargo works in our checkout. In the clone it would take our crates for the clone's and build over them, and
+        # our tests would then look for files in the clone. All programs at once, because cargo builds dependencies
+        # anew for another choice of packages.
         shim.write_text('#!/usr/bin/env bash\n'
                         f'cd {shlex.quote(str(ROOT))}\n'
                         f'[[ "$*" != "build --release"* ]] || exec {real} build --workspace --bins --examples\n'

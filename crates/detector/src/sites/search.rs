@@ -4,12 +4,12 @@ use std::array;
 
 use multiversion::multiversion;
 
-/// Vectors that are looked at together, which is a loop that compilers turn into instructions on many numbers: one
-/// over as many numbers as a register has is unrolled to single ones instead.
+/// Vectors that are compared together, as many as four registers hold. The compiler unrolls a loop over one register's
+/// width into scalar instructions before it looks for vectors, which takes 30 times as long.
 const LANES: usize = 64;
 /// Queries that share each read of a vector.
 const TILE: usize = 4;
-/// Values that are added to a product between a read and a write of it.
+/// Values that are multiplied between reading a sum from memory and writing it back.
 const STEP: usize = 4;
 /// Queries that the vectors are read once for; they stay in the second cache.
 const BATCH: usize = 64;
@@ -158,7 +158,7 @@ fn compare(tiles: &[[f32; TILE]], panel: &Panel, number: u32, best: &mut [[Best;
     }
 }
 
-/// Adds to the products of queries and vectors what some of their values are.
+/// Adds the products of N values of each query and vector.
 #[inline(always)]
 fn add<const N: usize>(
     products: &mut [[f32; LANES]; TILE],
