@@ -26,21 +26,14 @@ fn the_density_of_descriptors_detects() {
         "4",
     ]);
     fit.args(["--strokes-count", "1500", "--representation", "hog"]);
-    for change in [
-        "model.width=64",
-        "model.flow_steps=2",
-        "learning.iterations=150",
-        "inference.steps=4",
-        "inference.noise_free_steps=4",
-        "calibration.sites=400",
-    ] {
+    for change in ["learning.iterations=150", "calibration.sites=400"] {
         fit.args(["--set", change]);
     }
     done(fit.arg("--out").arg(&bundle));
     let loaded = Bundle::open(&bundle).unwrap();
     let representation = &loaded.manifest().representation;
     assert_eq!(representation.kind, RepresentationKind::Hog);
-    assert_eq!((representation.sites(), representation.values), (1, 64));
+    assert_eq!((representation.sites(), representation.values), (1, 40));
 
     let mut evaluate = trainer(["evaluate"]);
     done(evaluate.arg(&bundle).arg("--out").arg(&report));

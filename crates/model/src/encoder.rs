@@ -135,13 +135,20 @@ impl EncoderSpec {
         layers.collect()
     }
 
-    /// Inputs of the head: what the last of the [features](Self::features) puts out, flattened.
+    /// Inputs of the head: what the last of the [features](Self::features) puts out, flattened; x, where there are
+    /// none, as for the generator `linear`.
     ///
     /// # Errors
     /// As [`features`](Self::features).
     pub fn head_inputs(&self) -> Result<usize, ModelError> {
-        let mut side = self.generator.height;
-        let mut outputs = 0;
+        let GeneratorSpec {
+            channels,
+            height: mut side,
+            width_px,
+            ..
+        } = self.generator;
+        // Of x itself, which is all that a head without features sees.
+        let mut outputs = channels * side * width_px;
         for layer in self.features()? {
             outputs = match layer {
                 EncoderLayer::Linear { outputs, .. } => outputs,

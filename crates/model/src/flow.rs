@@ -9,13 +9,25 @@
 //! out = (h[..half], (h[half..] + shift) * exp(log_s)) affine coupling
 //! log|det| = sum(log_scale) + log|det matrix| + sum(log_s)
 //! ```
+//!
+//! What the steps make of a latent is z0, whose density is the base: N(0, I), or a [mixture](crate::mixture).
 
 use std::f64::consts::PI;
 
 use lfbm_onnx::{Dim, Gemm, Graph, Op, Tensor, Value};
 
 use crate::error::ModelError;
+use crate::mixture::{self, MixtureWeights};
 use crate::weights::{LayerWeights, expect_shape};
+
+/// Weights of a flow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FlowWeights {
+    /// Its steps, first step first.
+    pub steps: Vec<FlowStepWeights>,
+    /// The density of z0; `None` for N(0, I).
+    pub base: Option<MixtureWeights>,
+}
 
 /// Weights of one flow step on latents of size d.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,11 +182,12 @@ impl WholeStep {
     }
 }
 
-/// `z` to `z0` and `log_prob = log N(z0; 0, I) + log|det dz0/dz|`.
-pub(super) fn normalizing_graph(d: usize, steps: &[FlowStepWeights]) -> Result<Graph, ModelError> {
+/// `z` to `z0` and `log_prob = log p(z0) + log|det dz0/dz|`, p(z0) being the base.
+pub(super) fn normalizing_graph(d: usize, weights: &FlowWeights) -> Result<Graph, ModelError> {
+    let FlowWeights { steps, base } = weights;
     let mut graph = Graph::new("flow");
     let mut z = graph.input("z", &[Dim::Batch, Dim::Fixed(d)]);
-    let mut constant = -0.5 * d as f64 * (2.0 * PI).ln();
+    let mut constant = 0.0;
     let mut log_scales = Vec::with_capacity(steps.len());
     for (step, weights) in steps.iter().enumerate() {
         weights.validate(step, d)?;
@@ -205,16 +218,24 @@ pub(super) fn normalizing_graph(d: usize, steps: &[FlowStepWeights]) -> Result<G
         log_scales.push(log_s);
         constant += weights.constant_log_det();
     }
-    let square = graph.reduce_sum_square(&z, &[1], false)?;
-    let mut log_prob = graph.scale(&square, -0.5)?;
+    let mut log_prob = match base {
+        Some(mixture) => mixture::log_density(&mut graph, &z, d, mixture)?,
+        None => {
+            constant -= 0.5 * d as f64 * (2.0 * PI).ln();
+            let square = graph.reduce_sum_square(&z, &[1], false)?;
+            graph.scale(&square, -0.5)?
+        }
+    };
     if !log_scales.is_empty() {
         let all: Vec<_> = log_scales.iter().collect();
         let joined = graph.concat(&all, 1)?;
         let log_det = graph.reduce_sum(&joined, &[1], false)?;
         log_prob = graph.add(&log_prob, &log_det)?;
     }
-    let constant = graph.scalar(constant as f32);
-    log_prob = graph.add(&log_prob, &constant)?;
+    if constant != 0.0 {
+        let constant = graph.scalar(constant as f32);
+        log_prob = graph.add(&log_prob, &constant)?;
+    }
     graph.output("z0", &z)?;
     graph.output("log_prob", &log_prob)?;
     graph.simplify();

@@ -3,6 +3,7 @@
 use lfbm_onnx::Graph;
 
 use crate::error::ModelError;
+use crate::flow::FlowWeights;
 use crate::generator::{self, GeneratorSpec};
 use crate::prior::{self, PriorWeights};
 use crate::weights::LayerWeights;
@@ -50,15 +51,17 @@ pub fn forward_graphs(
 ) -> Result<ForwardGraphs, ModelError> {
     let d = generator.latent_dim;
     let sampling = match prior {
-        PriorWeights::Flow(steps) => flow::sampling_graph(d, steps)?,
-        PriorWeights::Ebm(energy) => energy::step_graph(d, energy)?,
-        PriorWeights::Gaussian => flow::sampling_graph(d, &[])?,
+        // z0 ~ N(0, I) are no samples of another base.
+        PriorWeights::Flow(FlowWeights { base: Some(_), .. }) => None,
+        PriorWeights::Flow(FlowWeights { steps, .. }) => Some(flow::sampling_graph(d, steps)?),
+        PriorWeights::Ebm(energy) => Some(energy::step_graph(d, energy)?),
+        PriorWeights::Gaussian => Some(flow::sampling_graph(d, &[])?),
     };
     Ok(ForwardGraphs {
         preprocess,
         generator: generator::graph(generator, generator_weights)?,
         flow: prior::density_graph(d, prior)?,
-        prior: Some(sampling),
+        prior: sampling,
         encoder: None,
     })
 }

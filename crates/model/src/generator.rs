@@ -20,6 +20,8 @@ pub enum GeneratorName {
     Mlp,
     /// Three fully connected layers, `d -> n -> 2 n -> D`, for vectors of features of any range.
     Features,
+    /// One fully connected layer, `d -> D`, for the same.
+    Linear,
     /// 28 x 28, the MNIST generator of this model family: d 8 or 16, n up to 128.
     Mnist,
     /// 32 x 32; the paper's d is 100 and its n 64 (Table 7).
@@ -79,9 +81,10 @@ const CONVOLUTIONAL: &[(GeneratorName, &[Row])] = &[
 
 impl GeneratorName {
     /// Every architecture.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Mlp,
         Self::Features,
+        Self::Linear,
         Self::Mnist,
         Self::Svhn,
         Self::Cifar10,
@@ -99,7 +102,12 @@ impl GeneratorName {
 
     /// Whether values end within -1 and 1, as pixels do.
     pub fn is_bounded(self) -> bool {
-        self != Self::Features
+        !matches!(self, Self::Features | Self::Linear)
+    }
+
+    /// Whether channels or hidden layers are multiples of a width.
+    fn has_width(self) -> bool {
+        !matches!(self, Self::Mlp | Self::Linear)
     }
 
     fn rows(self) -> Option<&'static [Row]> {
@@ -167,7 +175,7 @@ pub struct GeneratorSpec {
     pub name: GeneratorName,
     /// Size d of the latent.
     pub latent_dim: usize,
-    /// Width n, which channels and hidden layers are multiples of; `mlp` has none.
+    /// Width n, which channels and hidden layers are multiples of; `mlp` and `linear` have none.
     pub width: usize,
     /// Channels of the image.
     pub channels: usize,
@@ -185,18 +193,19 @@ impl GeneratorSpec {
     pub fn layers(&self) -> Result<Vec<Layer>, ModelError> {
         let sizes = [self.latent_dim, self.channels, self.height, self.width_px];
         let rows = self.name.rows();
-        if sizes.contains(&0) || (self.name != GeneratorName::Mlp && self.width == 0) {
+        if sizes.contains(&0) || (self.name.has_width() && self.width == 0) {
             return Err(ModelError::Spec(format!(
                 "a size of the generator is zero: {self:?}"
             )));
         }
         let Some(rows) = rows else {
             let pixels = self.channels * self.height * self.width_px;
-            let hidden = match self.name {
-                GeneratorName::Features => [self.width, 2 * self.width],
-                _ => [256, 512],
+            let hidden: &[usize] = match self.name {
+                GeneratorName::Linear => &[],
+                GeneratorName::Features => &[self.width, 2 * self.width],
+                _ => &[256, 512],
             };
-            let widths = [self.latent_dim, hidden[0], hidden[1], pixels];
+            let widths = [&[self.latent_dim], hidden, &[pixels]].concat();
             let pairs = widths.windows(2);
             return Ok(pairs
                 .map(|w| Layer::Linear {

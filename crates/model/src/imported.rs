@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use lfbm_onnx::{Dim, Graph, Imported, Shape, Value, import, import_of_images};
 
 use crate::error::ModelError;
-use crate::flow;
+use crate::flow::{self, FlowWeights};
 use crate::forward::ForwardGraphs;
 use lfbm_images::Intake;
 
@@ -60,7 +60,7 @@ pub fn imported_graphs(
     };
     let generator = with_outputs(path, generator, &[("x", x)])?;
     let flow = match &files.flow {
-        None => flow::normalizing_graph(latent_dim, &[])?,
+        None => flow::normalizing_graph(latent_dim, &FlowWeights::default())?,
         Some(path) => imported_flow(path, latent_dim)?,
     };
     let prior = match (&files.prior, &files.flow) {

@@ -10,6 +10,7 @@ mod forward;
 mod generator;
 mod image;
 mod imported;
+mod mixture;
 mod network;
 pub mod pixels;
 mod posterior;
@@ -21,16 +22,17 @@ mod weights;
 pub use encoder::{EncoderLayer, EncoderSpec, EncoderWeights, IafStepWeights, encoder_graph};
 pub use energy::EnergyWeights;
 pub use error::ModelError;
-pub use flow::FlowStepWeights;
+pub use flow::{FlowStepWeights, FlowWeights};
 pub use forward::{ForwardGraphs, forward_graphs};
 pub use generator::{GeneratorName, GeneratorSpec, LEAKY_SLOPE, Layer};
 pub use image::{Contrast, ImageSpec};
 pub use imported::{ModelFiles, imported_graphs, imported_network};
 pub use lfbm_images::Intake;
+pub use mixture::MixtureWeights;
 pub use network::{Checkpoint, CheckpointError, efficientnet_lite0, read_checkpoint};
 pub use posterior::posterior_graph;
 pub use preprocess::preprocess_graph;
-pub use prior::{PriorKind, PriorWeights, prior_gradient_graph};
+pub use prior::{PriorKind, PriorWeights, density_graph, prior_gradient_graph};
 pub use representation::{
     FeatureGrid, NetworkFeatures, NetworkRecord, Normalization, Orientations, Representation,
     RepresentationKind, RepresentationSpec, Whitening, append_whitening, features_graph,

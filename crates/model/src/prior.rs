@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::energy::{self, EnergyWeights};
 use crate::error::ModelError;
-use crate::flow::{self, FlowStepWeights};
+use crate::flow::{self, FlowWeights};
 
 /// Kinds of prior on the latent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ impl PriorKind {
 /// Weights of the prior on latents.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PriorWeights {
-    /// The steps of a flow, first step first.
-    Flow(Vec<FlowStepWeights>),
+    /// A flow.
+    Flow(FlowWeights),
     /// An energy.
     Ebm(Box<EnergyWeights>),
     /// The standard Gaussian has none.
@@ -52,13 +52,16 @@ impl PriorWeights {
     }
 }
 
-/// `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`.
-pub(super) fn density_graph(d: usize, prior: &PriorWeights) -> Result<Graph, ModelError> {
+/// Builds the graph from `z: [B,d]` to `z0: [B,d]` and `log_prob: [B]`.
+///
+/// # Errors
+/// When weights are not those of latents of size `d`.
+pub fn density_graph(d: usize, prior: &PriorWeights) -> Result<Graph, ModelError> {
     match prior {
-        PriorWeights::Flow(steps) => flow::normalizing_graph(d, steps),
+        PriorWeights::Flow(flow) => flow::normalizing_graph(d, flow),
         PriorWeights::Ebm(energy) => energy::density_graph(d, energy),
         // No step of a flow.
-        PriorWeights::Gaussian => flow::normalizing_graph(d, &[]),
+        PriorWeights::Gaussian => flow::normalizing_graph(d, &FlowWeights::default()),
     }
 }
 

@@ -187,6 +187,14 @@ impl Graph {
         self.apply(Op::ReduceSumSquare(Reduction::along(axes, keep)), &[x])
     }
 
+    /// The largest over `axes`.
+    ///
+    /// # Errors
+    /// When an axis does not exist.
+    pub fn reduce_max(&mut self, x: &Value, axes: &[i64], keep: bool) -> Result<Value, GraphError> {
+        self.apply(Op::ReduceMax(Reduction::along(axes, keep)), &[x])
+    }
+
     /// Reshapes; `-1` stands for the rest and `0` for the input's size, as in ONNX.
     ///
     /// # Errors

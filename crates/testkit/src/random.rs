@@ -13,9 +13,9 @@ use lfbm_bundle::manifest::{
 use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
 use lfbm_detector::{Calibration, memory_bank_of};
 use lfbm_model::{
-    EncoderSpec, EncoderWeights, EnergyWeights, FlowStepWeights, GeneratorName, GeneratorSpec,
-    IafStepWeights, LayerWeights, ModelError, PriorWeights, RepresentationSpec, encoder_graph,
-    forward_graphs, preprocess_graph,
+    EncoderSpec, EncoderWeights, EnergyWeights, FlowStepWeights, FlowWeights, GeneratorName,
+    GeneratorSpec, IafStepWeights, LayerWeights, ModelError, PriorWeights, RepresentationSpec,
+    encoder_graph, forward_graphs, preprocess_graph,
 };
 use lfbm_onnx::Tensor;
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
@@ -55,10 +55,10 @@ pub fn random_generator(spec: &GeneratorSpec, seed: u64) -> Result<Vec<LayerWeig
 }
 
 /// Random weights of a flow; the linear maps are reflections, which are their own inverses.
-pub fn random_flow(d: usize, steps: usize, hidden: usize, seed: u64) -> Vec<FlowStepWeights> {
+pub fn random_flow(d: usize, steps: usize, hidden: usize, seed: u64) -> FlowWeights {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let half = d / 2;
-    (0..steps)
+    let steps = (0..steps)
         .map(|_| {
             let axis = normal(&mut rng, &[d], 1.0).data;
             let square: f32 = axis.iter().map(|v| v * v).sum();
@@ -79,7 +79,8 @@ pub fn random_flow(d: usize, steps: usize, hidden: usize, seed: u64) -> Vec<Flow
                 ],
             }
         })
-        .collect()
+        .collect();
+    FlowWeights { steps, base: None }
 }
 
 /// Random weights of an energy.

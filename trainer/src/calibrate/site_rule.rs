@@ -18,9 +18,6 @@ const FAULTS: usize = 160;
 /// Images with faults that are scored at the same time.
 const AT_ONCE: usize = 16;
 
-/// What log joint and distance weigh where x is the whole image, whose map is one value: on validation digits
-/// (docs/detection.md) an AUPRC of .971 against .968 with equal weights.
-const WEIGHTS_OF_ONE_SITE: [f64; 2] = [1.0, 2.0];
 /// Images that the scales of each place need. With fewer, the scales are mostly noise, and drawn faults do not
 /// show it.
 const FEWEST_BY_PLACE: usize = 20;
@@ -67,10 +64,8 @@ pub(super) fn choose_rule(
     let (first, others) = normal.split_at(n - ranked(n));
     let candidates = candidates(first.len());
     if grid.sites() == 1 {
-        return Ok(Rule {
-            weights: WEIGHTS_OF_ONE_SITE,
-            ..candidates[0]
-        });
+        // A map of one value: there is nothing to choose.
+        return Ok(candidates[0]);
     }
     let images = &split.calibration[..first.len()];
     let each = FAULTS.div_ceil(images.len().max(1)).min(4);

@@ -8,7 +8,7 @@ use lfbm_bundle::check_out;
 use lfbm_process::print_line;
 use tch::Device;
 
-use super::fit::new_learner;
+use super::fit::{fit_base, fitted, new_learner};
 use super::fitted::split_of_the_fit;
 use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, SkipDamagedArg, split};
 use crate::export::{FittedImages, Run, export};
@@ -93,6 +93,10 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     )?;
     let mut learner = new_learner(&run, Device::Cpu)?;
     learner.restore(&state)?;
+    if run.settings.model.flow_components > 0 {
+        let fitted = fitted(&run, &representation, &dataset, &parts.train, Device::Cpu)?;
+        fit_base(&mut learner, &run.settings, &fitted);
+    }
     let bundle = export(
         &mut learner,
         &run,

@@ -20,7 +20,8 @@ use crate::data::{
 use crate::device::DeviceChoice;
 use crate::export::{FittedImages, Run, export};
 use crate::fit::{ChainPrecision, Checkpoint, Learner, read_checkpoint};
-use crate::representation::{fit_representation, x_of};
+use crate::model::Observation;
+use crate::representation::{Representation, fit_representation, x_of};
 use crate::settings::{RepresentationName, Settings};
 
 /// Arguments of `trainer fit`.
@@ -172,22 +173,16 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         learner.iteration(),
         batch_size,
     )?;
-    let fitted = &parts.train;
-    let most = run.settings.learning.sites;
-    if !representation.spec.is_whole_image() {
-        eprintln!("features of all {} images that are fitted", fitted.len());
-    }
-    let x = x_of(&representation, &image, &dataset, fitted, most)?.to_device(device);
-    let masks = visible(&run.settings, &dataset, fitted).map(|masks| masks.to_device(device));
+    let fitted = fitted(&run, &representation, &dataset, &parts.train, device)?;
     learn(
         &mut learner,
         &mut run,
-        &x,
-        masks.as_ref(),
+        &fitted,
         &mut checkpoints,
         &mut events,
         &args.out,
     )?;
+    fit_base(&mut learner, &run.settings, &fitted);
     let bundle = export(
         &mut learner,
         &run,
@@ -247,6 +242,35 @@ fn check_precision(settings: &Settings, device: Device) -> anyhow::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The images `indices`, as a model of the run learns from them.
+pub(super) fn fitted(
+    run: &Run,
+    representation: &Representation,
+    dataset: &Dataset,
+    indices: &[usize],
+    device: Device,
+) -> anyhow::Result<Observation> {
+    let most = run.settings.learning.sites;
+    if !representation.spec.is_whole_image() {
+        eprintln!("features of all {} images that are fitted", indices.len());
+    }
+    let x = x_of(representation, &run.image, dataset, indices, most)?;
+    let mask = visible(&run.settings, dataset, indices);
+    Ok(Observation {
+        x: x.to_device(device),
+        mask: mask.map(|mask| mask.to_device(device)),
+    })
+}
+
+/// Fits the base of the flow, where the settings ask for a mixture: the last part of learning.
+pub(super) fn fit_base(learner: &mut Learner, settings: &Settings, fitted: &Observation) {
+    let components = settings.model.flow_components;
+    if components > 0 {
+        eprintln!("fitting a mixture of at most {components} Gaussians to the latents");
+        learner.fit_base(fitted, components);
+    }
 }
 
 /// A learner with the run's random weights.

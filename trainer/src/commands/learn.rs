@@ -25,16 +25,16 @@ const NOTHING_LEARNED: f64 = 0.97;
 /// Rows that the mean image is made of.
 const JUDGED_ROWS: i64 = 4096;
 
-/// Learns to the end; fails when a signal stopped it.
+/// Learns from the fitted images, whose masks are of bytes, to the end; fails when a signal stopped it.
 pub(super) fn learn(
     learner: &mut Learner,
     run: &mut Run,
-    x: &Tensor,
-    masks: Option<&Tensor>,
+    fitted: &Observation,
     checkpoints: &mut Checkpoints,
     events: &mut FitEvents,
     out: &Path,
 ) -> anyhow::Result<()> {
+    let (x, masks) = (&fitted.x, fitted.mask.as_ref());
     let device = x.device();
     let settings = run.settings.clone();
     let total = settings.learning.iterations;

@@ -2,15 +2,21 @@
 //! Algorithm 1 of the paper; as a VAE it maximises the evidence lower bound, Eq. 24.
 
 use lfbm_model::ModelError;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::adaptation::{Adaptation, AdaptationSpec};
 use super::inference::{Inference, InferenceSpec};
 use super::losses::{ERROR, Losses, Objective, Step, take};
+use super::mixture;
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
-use crate::model::{Architecture, Model, Observation, Prior};
+use crate::model::{Architecture, Model, Observation, Prior, Transform};
+
+/// Latents that the base of a flow is fitted to, at most.
+const MOST_LATENTS: i64 = 65_536;
+/// Latents that are inferred at the same time for it.
+const LATENTS_AT_ONCE: usize = 1024;
 
 /// How the networks are optimised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,6 +79,7 @@ impl Learner {
         let mut model = Model::new(architecture, device)?;
         let prior = match &mut model.prior {
             Prior::Gaussian => None,
+            Prior::Flow(flow) if flow.steps.is_empty() => None,
             prior => Some(Network::new(
                 prior,
                 learning.prior_max_gradient_norm,
@@ -155,6 +162,39 @@ impl Learner {
         random::seed_torch(self.seed, random::Purpose::Noise, self.iteration);
         let (z, _) = self.inference.infer(&self.model, seen, self.latent);
         self.model.generator.forward(&z)
+    }
+
+    /// Fits the base of the flow to the latents that are inferred of fitted x: a mixture of at most `components`
+    /// Gaussians. Without a flow nothing is fitted.
+    pub fn fit_base(&mut self, fitted: &Observation, components: usize) {
+        let _guard = tch::no_grad_guard();
+        let Prior::Flow(flow) = &mut self.model.prior else {
+            return;
+        };
+        // Latents are inferred under the prior that was learned, also where a base was fitted before.
+        flow.base = None;
+        let current = self.show_averages();
+        random::seed_torch(self.seed, random::Purpose::Base, 0);
+        let rows = fitted.x.size()[0];
+        let count = rows.min(MOST_LATENTS);
+        let spread: Vec<i64> = (0..count).map(|index| index * rows / count).collect();
+        let z = spread.chunks(LATENTS_AT_ONCE).map(|some| {
+            let indices = Tensor::from_slice(some).to_device(fitted.x.device());
+            let of_some = |tensor: &Tensor| tensor.index_select(0, &indices);
+            let seen = Observation {
+                x: of_some(&fitted.x),
+                mask: (fitted.mask.as_ref()).map(|mask| of_some(mask).to_kind(Kind::Float)),
+            };
+            self.inference.infer(&self.model, &seen, self.latent).0
+        });
+        let z = Tensor::cat(&z.collect::<Vec<_>>(), 0);
+        // No latent is known better than x is.
+        let least_variance = self.model.sigma * self.model.sigma;
+        if let Prior::Flow(flow) = &mut self.model.prior {
+            let z0 = flow.forward(&z).0;
+            flow.base = Some(mixture::fit(&z0, components, least_variance));
+        }
+        self.hide_averages(current);
     }
 
     /// Infers latents and updates the networks on them, the generator only if asked.

@@ -8,6 +8,7 @@ mod checkpoint;
 mod inference;
 mod learner;
 mod losses;
+mod mixture;
 mod network;
 mod prior_gradient;
 mod random;

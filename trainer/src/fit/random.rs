@@ -11,6 +11,8 @@ pub(super) enum Purpose {
     Order = 2,
     /// Starts and steps of Langevin chains in an iteration.
     Noise = 3,
+    /// Latents that the base of a flow is fitted to, and where that starts.
+    Base = 4,
 }
 
 /// A seed for the `counter`-th use for `purpose`.

@@ -100,19 +100,33 @@ impl Learner {
 
     /// The weights to export: the running averages, if there are any.
     pub fn export_weights(&mut self) -> (Vec<LayerWeights>, PriorWeights, Option<EncoderWeights>) {
-        let mut networks: Vec<&Network> = self.prior.iter().chain([&self.generator]).collect();
+        let current = self.show_averages();
         let encoder = self.inference.encoder();
-        networks.extend(encoder.map(|learner| &learner.network));
-        let current: Vec<Tensor> = networks.iter().map(|n| n.show_average()).collect();
         let weights = (
             self.model.generator.weights(),
             self.model.prior.weights(),
             encoder.map(|learner| learner.encoder.weights()),
         );
-        for (network, current) in networks.into_iter().zip(current) {
+        self.hide_averages(current);
+        weights
+    }
+
+    /// Replaces all weights by their running averages, if there are any, and returns the old ones.
+    pub(super) fn show_averages(&self) -> Vec<Tensor> {
+        self.networks().map(Network::show_average).collect()
+    }
+
+    /// Puts back what [`Self::show_averages`] replaced.
+    pub(super) fn hide_averages(&self, current: Vec<Tensor>) {
+        for (network, current) in self.networks().zip(current) {
             network.set_parameters(&current);
         }
-        weights
+    }
+
+    fn networks(&self) -> impl Iterator<Item = &Network> {
+        let encoder = self.inference.encoder();
+        let encoder = encoder.map(|learner| &learner.network);
+        self.prior.iter().chain([&self.generator]).chain(encoder)
     }
 
     fn visit_state(&mut self, visitor: &mut dyn FnMut(&str, &mut Tensor)) {

@@ -1,6 +1,6 @@
 //! The generator g: latents to images.
 
-use lfbm_model::{GeneratorSpec, Layer, LayerWeights, ModelError};
+use lfbm_model::{GeneratorName, GeneratorSpec, Layer, LayerWeights, ModelError};
 use lfbm_onnx::ConvGeometry;
 use tch::{Device, Kind, Tensor};
 
@@ -36,10 +36,17 @@ impl Generator {
     /// A generator of the architecture of `spec`, drawn from torch's generator of random numbers.
     pub fn new(spec: &GeneratorSpec, device: Device) -> Result<Self, ModelError> {
         let layers = spec.layers()?.into_iter().enumerate();
+        let mut layers: Vec<_> = layers
+            .map(|(index, shape)| GeneratorLayer::new(shape, index == 0, device))
+            .collect();
+        if let (GeneratorName::Linear, [layer]) = (spec.name, layers.as_mut_slice()) {
+            // The first values of x, which tell most of it where they are principal components.
+            let [outputs, inputs] = [layer.weight.size()[0], layer.weight.size()[1]];
+            layer.weight = Tensor::eye_m(outputs, inputs, (Kind::Float, device));
+            layer.bias = layer.bias.zeros_like();
+        }
         Ok(Self {
-            layers: layers
-                .map(|(index, shape)| GeneratorLayer::new(shape, index == 0, device))
-                .collect(),
+            layers,
             slope: negative_slope(Kind::Float, device),
             image: [
                 spec.channels as i64,

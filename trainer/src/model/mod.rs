@@ -25,7 +25,7 @@ use tch::{Device, Kind};
 
 pub use encoder::Encoder;
 pub use energy::{Energy, FrozenEnergy};
-pub use flow::{ActNorm, Coupling, Flow, FlowStep, FrozenFlow, LuLinear, Transform};
+pub use flow::{ActNorm, Coupling, Flow, FlowStep, FrozenFlow, LuLinear, Mixture, Transform};
 pub use frozen_generator::{FrozenGenerator, Generated};
 pub use generator::Generator;
 pub use iaf::IafStep;

@@ -5,7 +5,7 @@ use lfbm_model::PriorWeights;
 use tch::{Device, Kind, Tensor};
 
 use super::density::log_standard_normal;
-use super::parameters::{Parameters, Role, convert};
+use super::parameters::{Parameters, Role};
 use super::{Energy, Flow, FrozenEnergy, FrozenFlow};
 
 /// The architecture of a prior.
@@ -94,7 +94,7 @@ impl Prior {
     /// Converts all tensors to `kind`: double precision, for numerical checks.
     pub fn set_kind(&mut self, kind: Kind) {
         match self {
-            Self::Flow(flow) => convert(flow, kind),
+            Self::Flow(flow) => flow.set_kind(kind),
             Self::Ebm(energy) => energy.set_kind(kind),
             Self::Gaussian => {}
         }

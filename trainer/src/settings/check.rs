@@ -2,7 +2,7 @@
 
 use lfbm_detector::{Decision, NEIGHBOURS};
 
-use lfbm_model::GeneratorName;
+use lfbm_bundle::manifest::PriorKind;
 
 use super::{InferenceName, Settings, SettingsError};
 
@@ -169,8 +169,14 @@ impl Settings {
         range(
             "model.generator",
             model.generator,
-            (model.generator == GeneratorName::Features) == of_sites,
-            "features where images have sites, and another one where x is the whole image",
+            model.generator.is_bounded() != of_sites,
+            "features or linear where x are features, and another one where x is the pixels of the whole image",
+        )?;
+        range(
+            "model.flow_components",
+            model.flow_components as f64,
+            model.flow_components == 0 || model.prior == PriorKind::Flow,
+            "0 with another model.prior than flow: the mixture is the base of a flow",
         )?;
         range(
             "learning.incomplete",

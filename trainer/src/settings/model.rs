@@ -26,6 +26,9 @@ pub struct ModelSettings {
     pub flow_steps: usize,
     /// Hidden units in a coupling's layers.
     pub flow_hidden: usize,
+    /// Gaussians in the mixture that is the base of the flow, at most; 0 for N(0, I).
+    #[serde(default)]
+    pub flow_components: usize,
     /// L2 norm that images are scaled to; 0 turns scaling off.
     pub contrast_norm: f32,
     /// The energy of the prior ebm.

@@ -7,13 +7,13 @@
 
 use tch::Tensor;
 
-use super::{Flow, FlowStep};
-use crate::model::density::log_standard_normal;
+use super::{Flow, FlowStep, Mixture, base_log_density};
 
 /// See the module's text. Made by [`Flow::freeze`].
 #[derive(Debug)]
 pub struct FrozenFlow {
     steps: Vec<FrozenStep>,
+    base: Option<Mixture>,
 }
 
 impl Flow {
@@ -22,6 +22,7 @@ impl Flow {
         let _guard = tch::no_grad_guard();
         FrozenFlow {
             steps: self.steps.iter().map(FrozenStep::new).collect(),
+            base: self.base.as_ref().map(Mixture::shallow_clone),
         }
     }
 }
@@ -44,7 +45,7 @@ impl FrozenFlow {
             });
             z = trace.out;
         }
-        let base = log_standard_normal(&z);
+        let base = base_log_density(self.base.as_ref(), &z);
         match log_det {
             Some(log_det) => base + log_det,
             None => base,
@@ -59,7 +60,11 @@ impl FrozenFlow {
             let trace = step.forward(traces.last().map_or(z, |last| &last.out));
             traces.push(trace);
         }
-        let mut gradient = traces.last().map_or(z, |last| &last.out).neg();
+        let z0 = traces.last().map_or(z, |last| &last.out);
+        let mut gradient = match &self.base {
+            Some(mixture) => mixture.gradient(z0),
+            None => z0.neg(),
+        };
         for (step, trace) in self.steps.iter().zip(&traces).rev() {
             gradient = step.pull_back(trace, &gradient);
         }

@@ -4,18 +4,21 @@ mod actnorm;
 mod coupling;
 mod frozen;
 mod lu_linear;
+mod mixture;
 mod transform;
 mod weights;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 pub use actnorm::ActNorm;
 pub use coupling::Coupling;
 pub use frozen::FrozenFlow;
 pub use lu_linear::LuLinear;
+pub use mixture::Mixture;
 pub use transform::Transform;
 
-use super::parameters::{Parameters, Role, visit_part};
+use super::density::log_standard_normal;
+use super::parameters::{Parameters, Role, convert, visit_part};
 
 /// One step of Glow on vectors: activation normalisation, linear map, affine coupling.
 #[derive(Debug)]
@@ -59,10 +62,12 @@ impl Parameters for FlowStep {
     }
 }
 
-/// A flow: `forward` takes latents z to z0 ~ N(0, I), `inverse` takes z0 to z.
+/// A flow: `forward` takes latents z to z0, `inverse` takes z0 to z.
 #[derive(Debug)]
 pub struct Flow {
     pub(crate) steps: Vec<FlowStep>,
+    /// The density of z0; `None` for N(0, I).
+    pub(crate) base: Option<Mixture>,
 }
 
 impl Flow {
@@ -72,6 +77,7 @@ impl Flow {
             steps: (0..steps)
                 .map(|_| FlowStep::new(dim, hidden, device))
                 .collect(),
+            base: None,
         }
     }
 
@@ -85,10 +91,16 @@ impl Flow {
         }
     }
 
-    /// log p(z) = log N(f^-1(z); 0, I) + log |det d f^-1 / dz|, of shape (rows).
+    /// log p(z) = log p(z0) + log |det dz0 / dz|, of shape (rows).
     pub fn log_density(&self, z: &Tensor) -> Tensor {
         let (z0, log_det) = self.forward(z);
-        super::density::log_standard_normal(&z0) + log_det
+        base_log_density(self.base.as_ref(), &z0) + log_det
+    }
+
+    /// Converts all tensors to `kind`: double precision, for numerical checks.
+    pub fn set_kind(&mut self, kind: Kind) {
+        convert(self, kind);
+        self.base = self.base.as_ref().map(|base| base.to_kind(kind));
     }
 }
 
@@ -107,6 +119,13 @@ impl Parameters for Flow {
         for (index, step) in self.steps.iter_mut().enumerate() {
             visit_part(&format!("steps.{index}"), step, visitor);
         }
+    }
+}
+
+fn base_log_density(base: Option<&Mixture>, z0: &Tensor) -> Tensor {
+    match base {
+        Some(mixture) => mixture.log_density(z0),
+        None => log_standard_normal(z0),
     }
 }
 

@@ -1,17 +1,20 @@
 //! A flow's weights in the layout of the bundle.
 
-use lfbm_model::FlowStepWeights;
+use lfbm_model::{FlowStepWeights, FlowWeights};
 use tch::Kind;
 
-use super::{Flow, FlowStep};
+use super::{Flow, FlowStep, Mixture};
 use crate::model::host::{to_host, values};
 use crate::model::linear::Linear;
 
 impl Flow {
-    /// The weights, first step first.
-    pub fn weights(&self) -> Vec<FlowStepWeights> {
+    /// The weights of the steps and of the base.
+    pub fn weights(&self) -> FlowWeights {
         let _guard = tch::no_grad_guard();
-        self.steps.iter().map(FlowStep::weights).collect()
+        FlowWeights {
+            steps: self.steps.iter().map(FlowStep::weights).collect(),
+            base: self.base.as_ref().map(Mixture::weights),
+        }
     }
 }
 
