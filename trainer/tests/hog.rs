@@ -35,6 +35,19 @@ fn the_density_of_descriptors_detects() {
     assert_eq!(representation.kind, RepresentationKind::Hog);
     assert_eq!((representation.sites(), representation.values), (1, 40));
 
+    // The mixture is no part of a checkpoint: it is fitted again, on the same device to the same latents.
+    let (checkpoint, exported) = (
+        folder.path().join("bundle.checkpoint"),
+        folder.path().join("exported"),
+    );
+    let mut export = trainer(["export"]);
+    done(export.arg(checkpoint).arg("--out").arg(&exported));
+    for file in ["weights.bin", "flow.onnx", "calibration.bin"] {
+        let [fitted, exported] =
+            [&bundle, &exported].map(|folder| fs::read(folder.join(file)).unwrap());
+        assert!(fitted == exported, "{file}");
+    }
+
     let mut evaluate = trainer(["evaluate"]);
     done(evaluate.arg(&bundle).arg("--out").arg(&report));
     let json = fs::read_to_string(report.join("evaluation.json")).unwrap();

@@ -30,7 +30,7 @@ pub struct ForwardGraphs {
 impl ForwardGraphs {
     /// Rounds the matrices and kernels of generator and encoder to values of half precision, in
     /// which a bundle then stores them. Flow and prior stay in single precision: the flow's log-det
-    /// and inverse belong to its matrices as they are, and they are small.
+    /// and inverse belong to its matrices as they are, and a mixture's products and offsets cancel.
     pub fn round_weights(&mut self) {
         self.generator.round_weights();
         if let Some(encoder) = &mut self.encoder {

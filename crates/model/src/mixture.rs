@@ -8,7 +8,7 @@
 
 use std::f64::consts::PI;
 
-use lfbm_onnx::{Gemm, Graph, Op, Tensor, Value};
+use lfbm_onnx::{Graph, Tensor, Value};
 
 use crate::error::ModelError;
 use crate::weights::expect_shape;
@@ -84,11 +84,13 @@ pub(super) fn log_density(
     let matrix = graph.weights("flow.base.matrix", matrix);
     let offset = graph.weights("flow.base.offset", offset);
     let peaks = graph.weights("flow.base.peaks", weights.peaks(d));
-    let white = graph.apply(Op::Gemm(Gemm::default()), &[z0, &matrix, &offset])?;
+    // No Gemm, which bfloat16 may replace: product and offset cancel where z0 is near a narrow component's mean.
+    let white = graph.matmul(z0, &matrix)?;
+    let white = graph.add(&white, &offset)?;
     let white = graph.reshape(&white, &[-1, weights.components() as i64, d as i64])?;
     let square = graph.reduce_sum_square(&white, &[2], false)?;
-    let fall = graph.scale(&square, -0.5)?;
-    let joint = graph.add(&fall, &peaks)?;
+    let kernels = graph.scale(&square, -0.5)?;
+    let joint = graph.add(&kernels, &peaks)?;
     // The sum of exponentials of what is left over the largest, which neither overflows nor is 0.
     let largest = graph.reduce_max(&joint, &[1], true)?;
     let relative = graph.sub(&joint, &largest)?;

@@ -101,10 +101,10 @@ pub enum RuntimeError {
         /// What is wrong.
         reason: String,
     },
-    /// The prior is to be sampled, and the model was imported without the graph for it.
+    /// The prior is to be sampled, and the model has no graph for it.
     #[error(
-        "the model was imported without prior.onnx, the inverse of its flow, so exact samples of its \
-         prior are not available; import it again with --prior"
+        "the model has no prior.onnx, the inverse of its flow, so exact samples of its prior are not \
+         available; import it with --prior, or fit it with model.flow_components=0"
     )]
     NoPriorGraph,
     /// A buffer has the wrong length.

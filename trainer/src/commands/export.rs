@@ -8,7 +8,7 @@ use lfbm_bundle::check_out;
 use lfbm_process::print_line;
 use tch::Device;
 
-use super::fit::{fit_base, fitted, new_learner};
+use super::fit::{fit_base, new_learner, observed};
 use super::fitted::split_of_the_fit;
 use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, SkipDamagedArg, split};
 use crate::export::{FittedImages, Run, export};
@@ -26,7 +26,7 @@ pub struct ExportArgs {
     /// The bundle's folder
     #[arg(long)]
     out: PathBuf,
-    /// The folder of the data set that was fitted: calibration needs its images
+    /// The folder of the data set that was fitted: calibration, and a mixture, need its images
     #[arg(long)]
     data_dir: Option<PathBuf>,
     /// One setting of inference, calibration or export: calibration.count=100
@@ -94,8 +94,8 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let mut learner = new_learner(&run, Device::Cpu)?;
     learner.restore(&state)?;
     if run.settings.model.flow_components > 0 {
-        let fitted = fitted(&run, &representation, &dataset, &parts.train, Device::Cpu)?;
-        fit_base(&mut learner, &run.settings, &fitted);
+        let fitted = observed(&run, &representation, &dataset, &parts.train, Device::Cpu)?;
+        fit_base(&mut learner, &run.settings, &fitted)?;
     }
     let bundle = export(
         &mut learner,

@@ -173,7 +173,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         learner.iteration(),
         batch_size,
     )?;
-    let fitted = fitted(&run, &representation, &dataset, &parts.train, device)?;
+    let fitted = observed(&run, &representation, &dataset, &parts.train, device)?;
     learn(
         &mut learner,
         &mut run,
@@ -182,7 +182,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         &mut events,
         &args.out,
     )?;
-    fit_base(&mut learner, &run.settings, &fitted);
+    fit_base(&mut learner, &run.settings, &fitted)?;
     let bundle = export(
         &mut learner,
         &run,
@@ -244,8 +244,8 @@ fn check_precision(settings: &Settings, device: Device) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The images `indices`, as a model of the run learns from them.
-pub(super) fn fitted(
+/// What a model of the run sees of the images `indices`, with masks of bytes.
+pub(super) fn observed(
     run: &Run,
     representation: &Representation,
     dataset: &Dataset,
@@ -265,12 +265,20 @@ pub(super) fn fitted(
 }
 
 /// Fits the base of the flow, where the settings ask for a mixture: the last part of learning.
-pub(super) fn fit_base(learner: &mut Learner, settings: &Settings, fitted: &Observation) {
+///
+/// # Errors
+/// When the latents have no mixture.
+pub(super) fn fit_base(
+    learner: &mut Learner,
+    settings: &Settings,
+    fitted: &Observation,
+) -> anyhow::Result<()> {
     let components = settings.model.flow_components;
     if components > 0 {
         eprintln!("fitting a mixture of at most {components} Gaussians to the latents");
-        learner.fit_base(fitted, components);
+        learner.fit_base(fitted, components)?;
     }
+    Ok(())
 }
 
 /// A learner with the run's random weights.

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::adaptation::{Adaptation, AdaptationSpec};
 use super::inference::{Inference, InferenceSpec};
 use super::losses::{ERROR, Losses, Objective, Step, take};
-use super::mixture;
+use super::mixture::{self, MixtureError};
 use super::network::Network;
 use super::random;
 use crate::model::density::squared_error;
@@ -164,37 +164,70 @@ impl Learner {
         self.model.generator.forward(&z)
     }
 
-    /// Fits the base of the flow to the latents that are inferred of fitted x: a mixture of at most `components`
-    /// Gaussians. Without a flow nothing is fitted.
-    pub fn fit_base(&mut self, fitted: &Observation, components: usize) {
+    /// Fits the base of the flow to the latents that are inferred of the fitted x, whose masks may be of any kind: a
+    /// mixture of at most `components` Gaussians. The step size of chains follows, where it adapts. Without a flow
+    /// nothing is fitted.
+    ///
+    /// # Errors
+    /// When the latents have no mixture.
+    pub fn fit_base(
+        &mut self,
+        fitted: &Observation,
+        components: usize,
+    ) -> Result<(), MixtureError> {
+        let current = self.show_averages();
+        let fit = self.fit_base_of_these_weights(fitted, components);
+        self.hide_averages(current);
+        fit
+    }
+
+    fn fit_base_of_these_weights(
+        &mut self,
+        fitted: &Observation,
+        components: usize,
+    ) -> Result<(), MixtureError> {
         let _guard = tch::no_grad_guard();
         let Prior::Flow(flow) = &mut self.model.prior else {
-            return;
+            return Ok(());
         };
         // Latents are inferred under the prior that was learned, also where a base was fitted before.
         flow.base = None;
-        let current = self.show_averages();
         random::seed_torch(self.seed, random::Purpose::Base, 0);
         let rows = fitted.x.size()[0];
         let count = rows.min(MOST_LATENTS);
         let spread: Vec<i64> = (0..count).map(|index| index * rows / count).collect();
-        let z = spread.chunks(LATENTS_AT_ONCE).map(|some| {
+        let seen = |some: &[i64]| {
             let indices = Tensor::from_slice(some).to_device(fitted.x.device());
             let of_some = |tensor: &Tensor| tensor.index_select(0, &indices);
-            let seen = Observation {
+            Observation {
                 x: of_some(&fitted.x),
                 mask: (fitted.mask.as_ref()).map(|mask| of_some(mask).to_kind(Kind::Float)),
-            };
-            self.inference.infer(&self.model, &seen, self.latent).0
-        });
-        let z = Tensor::cat(&z.collect::<Vec<_>>(), 0);
-        // No latent is known better than x is.
-        let least_variance = self.model.sigma * self.model.sigma;
+            }
+        };
+        let latents = |some| {
+            self.inference
+                .infer(&self.model, &seen(some), self.latent)
+                .0
+        };
+        let z: Vec<_> = spread.chunks(LATENTS_AT_ONCE).map(latents).collect();
+        // Regularises: the noise of x, which latents have, too, where the generator is near the identity.
+        let added_variance = self.model.sigma * self.model.sigma;
         if let Prior::Flow(flow) = &mut self.model.prior {
-            let z0 = flow.forward(&z).0;
-            flow.base = Some(mixture::fit(&z0, components, least_variance));
+            let z0 = flow.forward(&Tensor::cat(&z, 0)).0;
+            flow.base = Some(mixture::fit(&z0, components, added_variance)?);
         }
-        self.hide_averages(current);
+        // Narrow components curve the posterior more than N(0, I) does.
+        let first = spread.chunks(LATENTS_AT_ONCE).next().zip(z.first());
+        if let (Some((some, z)), true, Some(langevin)) = (
+            first,
+            self.adaptation.spec.adapt_step_size,
+            self.inference.langevin_mut(),
+        ) {
+            let posterior = self.model.freeze();
+            langevin.step_size =
+                (self.adaptation).step_size(langevin.step_size, &posterior, z, &seen(some));
+        }
+        Ok(())
     }
 
     /// Infers latents and updates the networks on them, the generator only if asked.

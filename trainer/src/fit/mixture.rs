@@ -6,113 +6,146 @@ use crate::model::Mixture;
 
 /// A component stands for at least so many latents on average: fewer say little about a covariance.
 const FEWEST_LATENTS: i64 = 100;
-/// A component's covariance is drawn to the mean one of all components as if that had been seen in so many latents.
-const SHARED_LATENTS: f64 = 100.0;
-/// Steps of k-means, from latents drawn at random, to the first shares.
-const START_STEPS: usize = 8;
+/// A component's covariance is shrunk to the pooled one, as if that had been seen in so many latents.
+const SHRINKAGE_LATENTS: f64 = 100.0;
+/// Steps of k-means, from latents drawn at random, to the first responsibilities.
+const K_MEANS_STEPS: usize = 8;
 /// Steps of expectation maximisation, at most.
 const STEPS: usize = 20;
 /// It ends where a step raises the mean log-density by less than this, in nats.
 const SMALLEST_GAIN: f64 = 1e-3;
-/// Latents whose shares are computed at the same time.
+/// Latents whose responsibilities are computed at the same time.
 const AT_ONCE: i64 = 1024;
-/// A smaller share of a latent is left out of covariances.
-const SMALLEST_SHARE: f64 = 1e-6;
+/// A smaller responsibility is left out of covariances.
+const SMALLEST_RESPONSIBILITY: f64 = 1e-6;
 
-/// A mixture of at most `components` Gaussians, with the largest likelihood of the rows of `z0` that is found from a
-/// start that torch's generator draws. Variances in any direction are at least `least_variance`.
-pub(super) fn fit(z0: &Tensor, components: usize, least_variance: f64) -> Mixture {
+/// No mixture can be fitted to the latents.
+#[derive(Debug, thiserror::Error)]
+pub enum MixtureError {
+    /// A latent is not a number.
+    #[error(
+        "some latents are not finite, so no mixture can be fitted to them: their chains diverged; lower \
+         learning.langevin.step_size or raise model.sigma"
+    )]
+    NotFinite,
+    /// A covariance is not positive definite.
+    #[error(
+        "a Gaussian of the mixture has no positive definite covariance: some latents lie far from all others; raise \
+         model.sigma, or fit fewer model.flow_components"
+    )]
+    Covariance,
+}
+
+/// A mixture of at most `components` Gaussians of the rows of `z0`, by expectation maximisation with covariances that
+/// are shrunk to the pooled one, from a start that torch's generator draws. `added_variance` is added to the variance
+/// in every direction.
+///
+/// # Errors
+/// When latents are not finite, or a covariance is not positive definite.
+pub(super) fn fit(
+    z0: &Tensor,
+    components: usize,
+    added_variance: f64,
+) -> Result<Mixture, MixtureError> {
     let _guard = tch::no_grad_guard();
     let z0 = z0.to_kind(Kind::Float);
+    if z0.isfinite().all().int64_value(&[]) == 0 {
+        return Err(MixtureError::NotFinite);
+    }
     let rows = z0.size()[0];
     let components = (components as i64).clamp(1, (rows / FEWEST_LATENTS).max(1));
-    let mut shares = by_nearest_mean(&z0, components);
     let mut before = f64::NEG_INFINITY;
-    let mut mixture = most_likely(&z0, &shares, least_variance);
+    let mut mixture = maximise(&z0, &k_means(&z0, components), added_variance)?;
     for _ in 0..STEPS {
         let chunks = z0.split(AT_ONCE, 0);
         let joint = chunks.iter().map(|chunk| mixture.joint_log_density(chunk));
         let joint = Tensor::cat(&joint.collect::<Vec<_>>(), 0);
         let log_density = joint.logsumexp([1i64].as_slice(), true);
-        shares = (joint - &log_density).exp();
-        mixture = most_likely(&z0, &shares, least_variance);
+        mixture = maximise(&z0, &(joint - &log_density).exp(), added_variance)?;
         let mean = log_density.mean(Kind::Double).double_value(&[]);
         if mean - before < SMALLEST_GAIN {
             break;
         }
         before = mean;
     }
-    mixture
+    Ok(mixture)
 }
 
-/// 1 for the component whose mean is nearest, 0 for others, of shape (rows, components), by k-means.
-fn by_nearest_mean(z0: &Tensor, components: i64) -> Tensor {
+/// Responsibilities of shape (rows, components): 1 for the component whose mean is nearest, 0 for others.
+fn k_means(z0: &Tensor, components: i64) -> Tensor {
     let (rows, device) = (z0.size()[0], z0.device());
     let drawn = Tensor::randperm(rows, (Kind::Int64, Device::Cpu)).narrow(0, 0, components);
     let mut means = z0.index_select(0, &drawn.to_device(device));
-    let mut shares = Tensor::new();
-    for _ in 0..START_STEPS {
+    let mut nearest = Tensor::new();
+    for _ in 0..K_MEANS_STEPS {
         let squares = means
             .square()
             .sum_dim_intlist([1i64].as_slice(), false, None);
         let distance = squares - z0.matmul(&means.tr()) * 2.0;
-        shares = distance
+        nearest = distance
             .argmin(1, false)
             .one_hot(components)
             .to_kind(Kind::Float);
-        let counts = shares
-            .sum_dim_intlist([0i64].as_slice(), false, None)
-            .clamp_min(1.0);
-        means = shares.tr().matmul(z0) / counts.unsqueeze(1);
+        let counts = nearest.sum_dim_intlist([0i64].as_slice(), false, None);
+        means = nearest.tr().matmul(z0) / counts.clamp_min(1.0).unsqueeze(1);
     }
-    shares
+    nearest
 }
 
-/// The mixture with the largest likelihood if each latent belongs to components by its `shares`; without components
-/// that have less than one latent.
-fn most_likely(z0: &Tensor, shares: &Tensor, least_variance: f64) -> Mixture {
+/// The M step: the mixture of `responsibilities`, of shape (rows, components), without components that have less than
+/// one latent.
+fn maximise(
+    z0: &Tensor,
+    responsibilities: &Tensor,
+    added_variance: f64,
+) -> Result<Mixture, MixtureError> {
     let [rows, dim] = [z0.size()[0], z0.size()[1]];
-    let counts = shares.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+    let counts = responsibilities.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
     let kept = counts.ge(1.0).nonzero().squeeze_dim(1);
     let counts = counts.index_select(0, &kept);
-    let shares = shares.index_select(1, &kept);
-    let means = shares.tr().matmul(z0) / counts.to_kind(Kind::Float).unsqueeze(1);
+    let responsibilities = responsibilities.index_select(1, &kept);
+    let means = responsibilities.tr().matmul(z0) / counts.to_kind(Kind::Float).unsqueeze(1);
     let scatter = (0..means.size()[0]).map(|component| {
-        let share = shares.select(1, component);
-        let members = share.gt(SMALLEST_SHARE).nonzero().squeeze_dim(1);
-        let from_mean = z0.index_select(0, &members) - means.get(component);
-        let weighted = &from_mean * share.index_select(0, &members).unsqueeze(1);
+        let of_component = responsibilities.select(1, component);
+        let members = of_component
+            .gt(SMALLEST_RESPONSIBILITY)
+            .nonzero()
+            .squeeze_dim(1);
+        let from_mean = (z0.index_select(0, &members) - means.get(component)).to_kind(Kind::Double);
+        let weighted = &from_mean * of_component.index_select(0, &members).unsqueeze(1);
         weighted.tr().matmul(&from_mean)
     });
-    let scatter = Tensor::stack(&scatter.collect::<Vec<_>>(), 0).to_kind(Kind::Double);
-    let shared = scatter.sum_dim_intlist([0i64].as_slice(), true, None) / rows as f64;
+    let scatter = Tensor::stack(&scatter.collect::<Vec<_>>(), 0);
+    let pooled = scatter.sum_dim_intlist([0i64].as_slice(), true, None) / rows as f64;
     let identity = Tensor::eye(dim, (Kind::Double, z0.device()));
-    let covariances = (scatter + shared * SHARED_LATENTS)
-        / (&counts + SHARED_LATENTS).view([-1, 1, 1])
-        + &identity * least_variance;
-    let factors = covariances.linalg_cholesky(false);
+    let covariances = (scatter + pooled * SHRINKAGE_LATENTS)
+        / (&counts + SHRINKAGE_LATENTS).view([-1, 1, 1])
+        + &identity * added_variance;
+    let factors = covariances
+        .f_linalg_cholesky(false)
+        .map_err(|_| MixtureError::Covariance)?;
     let whitening = factors.linalg_solve_triangular(&identity, false, true, false);
-    Mixture {
+    Ok(Mixture {
         log_weights: (&counts / counts.sum(Kind::Double))
             .log()
             .to_kind(Kind::Float),
         means,
         whitening: whitening.to_kind(Kind::Float),
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind, Tensor};
 
-    use super::fit;
+    use super::{MixtureError, fit};
 
     const OPTIONS: (Kind, Device) = (Kind::Float, Device::Cpu);
 
     /// Latents of three Gaussians far from each other: so many of each, their means and a factor of their covariance.
     fn latents() -> (Tensor, [(i64, [f32; 2]); 3], Tensor) {
         let parts = [(1500, [0.0, 0.0]), (3000, [20.0, 0.0]), (4500, [0.0, 30.0])];
-        let factor = Tensor::from_slice(&[2.0_f32, 0.0, 1.5, 0.5]).view([2, 2]);
+        let factor = Tensor::from_slice(&[2.0_f32, 0.0, 1.5, 0.7]).view([2, 2]);
         let z = parts.map(|(count, mean)| {
             Tensor::randn([count, 2], OPTIONS).matmul(&factor.tr()) + Tensor::from_slice(&mean)
         });
@@ -124,7 +157,7 @@ mod tests {
     fn a_mixture_is_as_likely_as_the_one_that_latents_are_of() {
         tch::manual_seed(1);
         let (z, parts, factor) = latents();
-        let mixture = fit(&z, 12, 1e-6);
+        let mixture = fit(&z, 12, 1e-6).unwrap();
         let whitening = factor.inverse();
         let log_det = whitening
             .diagonal(0, 0, 1)
@@ -152,7 +185,7 @@ mod tests {
     fn one_gaussian_has_the_mean_and_covariance_of_all() {
         tch::manual_seed(2);
         let (z, ..) = latents();
-        let mixture = fit(&z, 1, 0.25);
+        let mixture = fit(&z, 1, 25.0).unwrap();
         assert!(mixture.means.get(0).allclose(
             &z.mean_dim([0i64].as_slice(), false, None),
             1e-4,
@@ -165,7 +198,7 @@ mod tests {
             .tr()
             .matmul(&mixture.whitening.get(0));
         let expected =
-            z.tr().cov(0, None::<Tensor>, None::<Tensor>) + Tensor::eye(2, OPTIONS) * 0.25;
+            z.tr().cov(0, None::<Tensor>, None::<Tensor>) + Tensor::eye(2, OPTIONS) * 25.0;
         assert!(
             precision
                 .matmul(&expected)
@@ -179,9 +212,44 @@ mod tests {
         tch::manual_seed(3);
         let line = Tensor::randn([150, 1], OPTIONS) * Tensor::from_slice(&[1.0_f32, 0.0]);
         for z in [line.narrow(0, 0, 1), line.narrow(0, 0, 40), line] {
-            let mixture = fit(&z, 240, 0.01);
+            let mixture = fit(&z, 240, 0.01).unwrap();
             assert_eq!(mixture.means.size(), [1, 2]);
             assert!(bool::try_from(mixture.log_density(&z).isfinite().all()).unwrap());
         }
+    }
+
+    /// Of two Gaussians of 20 and 20,000 latents, the shape of the small one is mostly that of the large one.
+    #[test]
+    fn a_component_of_few_latents_is_shrunk_to_the_pooled_covariance() {
+        tch::manual_seed(4);
+        let stretched = |count, factors: [f32; 2]| {
+            Tensor::randn([count, 2], OPTIONS) * Tensor::from_slice(&factors)
+        };
+        let far = Tensor::from_slice(&[1000.0_f32, 0.0]);
+        let z = Tensor::cat(
+            &[
+                stretched(20_000, [1.0, 3.0]),
+                stretched(20, [3.0, 1.0]) + far,
+            ],
+            0,
+        );
+        let mixture = fit(&z, 2, 1e-6).unwrap();
+        let small = mixture.log_weights.argmin(0, false).int64_value(&[]);
+        let whitening = mixture.whitening.get(small);
+        let covariance = whitening.tr().matmul(&whitening).inverse();
+        let [wide, high] = [0, 1].map(|axis| covariance.double_value(&[axis, axis]));
+        // (20 * 9 + 100 * 1) / 120 and (20 * 1 + 100 * 9) / 120.
+        assert!(
+            (1.5..3.5).contains(&wide) && (6.5..9.0).contains(&high),
+            "{wide} {high}"
+        );
+    }
+
+    #[test]
+    fn latents_that_diverged_are_refused() {
+        tch::manual_seed(5);
+        let z = Tensor::randn([300, 2], OPTIONS);
+        let _ = z.get(7).fill_(f64::NAN);
+        assert!(matches!(fit(&z, 3, 0.01), Err(MixtureError::NotFinite)));
     }
 }

@@ -23,4 +23,5 @@ pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpo
 pub use inference::{EncoderLearning, InferenceSpec};
 pub use learner::{Learner, Learning};
 pub use losses::{ERROR, Loss, Losses};
+pub use mixture::MixtureError;
 pub use state::{LearnerState, StateError};

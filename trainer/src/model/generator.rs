@@ -33,14 +33,15 @@ struct GeneratorLayer {
 }
 
 impl Generator {
-    /// A generator of the architecture of `spec`, drawn from torch's generator of random numbers.
+    /// A generator of the architecture of `spec`, drawn from torch's generator of random numbers; `linear` begins as
+    /// the identity.
     pub fn new(spec: &GeneratorSpec, device: Device) -> Result<Self, ModelError> {
         let layers = spec.layers()?.into_iter().enumerate();
         let mut layers: Vec<_> = layers
             .map(|(index, shape)| GeneratorLayer::new(shape, index == 0, device))
             .collect();
         if let (GeneratorName::Linear, [layer]) = (spec.name, layers.as_mut_slice()) {
-            // The first values of x, which tell most of it where they are principal components.
+            // So that g(z) begins as z: the largest of principal components.
             let [outputs, inputs] = [layer.weight.size()[0], layer.weight.size()[1]];
             layer.weight = Tensor::eye_m(outputs, inputs, (Kind::Float, device));
             layer.bias = layer.bias.zeros_like();

@@ -59,6 +59,15 @@ impl Settings {
             let defaults = parse("the defaults without an encoder", NOISE_START_DEFAULTS)?;
             merge(&mut table, defaults);
         }
+        let model = changed.get("model");
+        let prior = model.and_then(|model| model.get("prior")?.as_str());
+        if prior.is_some_and(|prior| prior != "flow") {
+            // The mixture of hog is the base of a flow.
+            merge(
+                &mut table,
+                parse("the defaults without a flow", "model.flow_components = 0")?,
+            );
+        }
         let inference = changed.get("inference");
         let chosen = inference.is_some_and(|inference| inference.get("noise_free_steps").is_some());
         merge(&mut table, changed);
@@ -195,6 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn the_mixture_of_hog_is_the_base_of_a_flow_alone() {
+        let of = |changes: &[&str]| {
+            let changes: Vec<_> = changes.iter().map(|change| (*change).to_owned()).collect();
+            Settings::load(None, &changes)
+                .unwrap()
+                .model
+                .flow_components
+        };
+        assert!(of(&["representation.kind=hog"]) > 0);
+        assert_eq!(of(&["representation.kind=hog", "model.prior=gaussian"]), 0);
+    }
+
+    #[test]
     fn mistakes_name_the_setting() {
         for (text, named) in [
             ("learning.batchsize=32", "batchsize"),
@@ -219,6 +241,11 @@ mod tests {
                 "at most learning.langevin.steps, 20",
             ),
             ("learning.inference=mcmc", "mcmc"),
+            (
+                "model={prior='ebm', flow_components=3}",
+                "model.flow_components is 3, expected 0",
+            ),
+            ("model.generator=linear", "model.generator"),
             (
                 "learning={inference='vae'}\nmodel={prior='ebm'}",
                 "model.prior",
