@@ -53,13 +53,7 @@ pub(super) fn learn(
     while learner.iteration() < total {
         let iteration = learner.iteration();
         let indices = Tensor::from_slice(batches.batch(iteration)).to_device(device);
-        let seen = Observation {
-            x: x.index_select(0, &indices),
-            mask: masks.map(|masks| {
-                let of_batch = masks.index_select(0, &indices);
-                of_batch.to_kind(Kind::Float)
-            }),
-        };
+        let seen = fitted.rows(&indices);
         let losses = learner.iterate(&seen);
         if !losses.are_finite() {
             bail!(

@@ -2,7 +2,7 @@
 //! Algorithm 1 of the paper; as a VAE it maximises the evidence lower bound, Eq. 24.
 
 use lfbm_model::ModelError;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::adaptation::{Adaptation, AdaptationSpec};
 use super::inference::{Inference, InferenceSpec};
@@ -196,14 +196,8 @@ impl Learner {
         let rows = fitted.x.size()[0];
         let count = rows.min(MOST_LATENTS);
         let spread: Vec<i64> = (0..count).map(|index| index * rows / count).collect();
-        let seen = |some: &[i64]| {
-            let indices = Tensor::from_slice(some).to_device(fitted.x.device());
-            let of_some = |tensor: &Tensor| tensor.index_select(0, &indices);
-            Observation {
-                x: of_some(&fitted.x),
-                mask: (fitted.mask.as_ref()).map(|mask| of_some(mask).to_kind(Kind::Float)),
-            }
-        };
+        let device = fitted.x.device();
+        let seen = |some: &[i64]| fitted.rows(&Tensor::from_slice(some).to_device(device));
         let latents = |some| {
             self.inference
                 .infer(&self.model, &seen(some), self.latent)

@@ -22,7 +22,7 @@ const SMALLEST_RESPONSIBILITY: f64 = 1e-6;
 /// No mixture can be fitted to the latents.
 #[derive(Debug, thiserror::Error)]
 pub enum MixtureError {
-    /// A latent is not a number.
+    /// A latent is not finite.
     #[error(
         "some latents are not finite, so no mixture can be fitted to them: their chains diverged; lower \
          learning.langevin.step_size or raise model.sigma"
@@ -152,7 +152,7 @@ mod tests {
         (Tensor::cat(&z, 0), parts, factor)
     }
 
-    /// A start with two of the means in one Gaussian may end there; more components than Gaussians leave none out.
+    /// With more components than Gaussians, because k-means may start with two of few means in one Gaussian and stay there.
     #[test]
     fn a_mixture_is_as_likely_as_the_one_that_latents_are_of() {
         tch::manual_seed(1);

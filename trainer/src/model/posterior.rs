@@ -14,6 +14,17 @@ pub struct Observation {
     pub mask: Option<Tensor>,
 }
 
+impl Observation {
+    /// The rows `indices`; masks of another kind become numbers of single precision.
+    pub fn rows(&self, indices: &Tensor) -> Self {
+        let of_rows = |tensor: &Tensor| tensor.index_select(0, indices);
+        Self {
+            x: of_rows(&self.x),
+            mask: (self.mask.as_ref()).map(|mask| of_rows(mask).to_kind(Kind::Float)),
+        }
+    }
+}
+
 /// log p(x|z) and its gradient in z.
 #[derive(Debug)]
 pub struct Likelihood {
