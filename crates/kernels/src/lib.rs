@@ -4,13 +4,15 @@
 //! * [`offload`] rewrites a graph: nodes that are faster here get a domain of their own;
 //! * [`convolution`] has convolutions in single precision with fewer products (Winograd), and in
 //!   bfloat16, for which ONNX Runtime has no kernels on x86-64;
-//! * [`linear`] has fully connected layers in bfloat16;
+//! * [`linear`] has fully connected layers in bfloat16, in AMX's matrix registers where the CPU has them;
 //! * [`Fusion`] runs what lies between layers, a block of rows at a time, in single precision.
 //!
 //! Nothing here depends on ONNX Runtime. All unsafe code of the workspace is here, but for what loads
 //! a library.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod bf16;
 mod convolution;
 mod fusion;

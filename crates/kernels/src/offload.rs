@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use lfbm_onnx::DecodeError;
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::convolution::Convolution;
 use crate::layer::{Finish, Layer};
 use crate::program::Program;
@@ -22,16 +24,18 @@ pub struct Offloaded {
 }
 
 /// The graph with every node in [`DOMAIN`] that is faster there on this CPU; `None` if there is none.
-/// With `bf16`, large layers are multiplied in bfloat16.
+/// With `bf16`, large layers are multiplied in bfloat16 where that is faster.
 ///
 /// # Errors
 /// When `graph` is not an `.onnx` file that [`lfbm_onnx`] can read.
 pub fn offload(graph: &[u8], bf16: bool) -> Result<Option<Offloaded>, DecodeError> {
     let mut rewriter = Rewriter::read(graph, DOMAIN)?;
     rewriter.offload_layers(|layer| match layer {
-        _ if bf16 => true,
-        Offloadable::Linear => false,
-        Offloadable::Convolution(convolution) => winograd::suits(convolution),
+        Offloadable::Linear => bf16,
+        // Vectors of bfloat16 numbers are slower than ONNX Runtime on CPUs that have registers for matrices.
+        Offloadable::Convolution(convolution) => {
+            winograd::suits(convolution) || bf16 && !matrix_registers()
+        }
     })?;
     let programs = rewriter.fuse().into();
     Ok(rewriter.finish().map(|graph| Offloaded { graph, programs }))
@@ -44,7 +48,19 @@ pub fn linear(
     weight: impl Fn(usize, usize) -> f32,
     finish: Finish,
 ) -> Box<dyn Layer> {
+    #[cfg(target_arch = "x86_64")]
+    if matrix_registers() {
+        return Box::new(amx::Linear::new(inputs, outputs, weight, finish));
+    }
     Box::new(bf16::Linear::new(inputs, outputs, weight, finish))
+}
+
+/// Whether this CPU has registers for matrices.
+fn matrix_registers() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// A convolution whose `weights` are laid out as in ONNX: with fewer products if that suits it, else in

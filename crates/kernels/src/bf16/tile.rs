@@ -1,5 +1,7 @@
 //! The inner product: bfloat16 pairs, added up in single precision.
 
+use super::nearest;
+
 /// Numbers in a vector register.
 pub(super) const LANES: usize = 16;
 /// Rows of the largest tile. With [`TILE_VECTORS`] its sums take 24 of the 32 registers.
@@ -20,14 +22,7 @@ pub fn available() -> bool {
 
 /// Two neighbours along the sum, the first in the lower half.
 pub(super) fn pair(first: f32, second: f32) -> u32 {
-    bits(first) | bits(second) << 16
-}
-
-/// The nearest bfloat16, to even; NaN stays NaN.
-fn bits(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if value.is_nan() { 0x7fc0 } else { rounded }
+    u32::from(nearest(first)) | u32::from(nearest(second)) << 16
 }
 
 /// The rows of the left factor that a tile takes.

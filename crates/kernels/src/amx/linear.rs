@@ -1,0 +1,168 @@
+//! Fully connected layers.
+
+use std::sync::Arc;
+
+use multiversion::multiversion;
+
+use super::registers::{BLOCK, PAIRED, ROWS, Registers, Sums, Tile};
+use crate::bf16::nearest;
+use crate::layer::{Finish, Layer, rectify};
+use crate::shared::shared;
+
+/// Rows that are multiplied with a tile of weights before the next one is.
+const MANY_ROWS: usize = 4 * BLOCK;
+
+/// y = finish(x W + bias), rows x inputs to rows x outputs.
+pub(crate) struct Linear {
+    inputs: usize,
+    outputs: usize,
+    /// For every block of outputs the tiles of its first and of its last 16, summand after summand.
+    weights: Arc<Vec<Tile>>,
+    finish: Finish,
+    /// Rows likewise, as many as there were at once.
+    left: Vec<Tile>,
+    sums: Box<Sums>,
+}
+
+impl Linear {
+    /// Packs the weights; `weight(i, o)` leads from input i to output o.
+    pub(crate) fn new(
+        inputs: usize,
+        outputs: usize,
+        weight: impl Fn(usize, usize) -> f32,
+        finish: Finish,
+    ) -> Self {
+        let places = (0..inputs).flat_map(|i| (0..outputs).map(move |o| (i, o)));
+        let weights: Vec<f32> = places.map(|(i, o)| weight(i, o)).collect();
+        let layout = format!("AMX, {inputs} x {outputs}");
+        let weights = shared(&layout, &weights, || pack(&weights, inputs, outputs));
+        Self {
+            inputs,
+            outputs,
+            weights,
+            finish,
+            left: Vec::new(),
+            sums: Box::default(),
+        }
+    }
+}
+
+/// Tiles of the weights, which are inputs x outputs.
+fn pack(weights: &[f32], inputs: usize, outputs: usize) -> Vec<Tile> {
+    let along_inputs = inputs.div_ceil(PAIRED);
+    let firsts = (0..outputs.next_multiple_of(BLOCK)).step_by(ROWS);
+    let mut tiles = vec![Tile::ZERO; firsts.len() * along_inputs];
+    for (tiles, first) in tiles.chunks_exact_mut(along_inputs).zip(firsts) {
+        for o in first..outputs.min(first + ROWS) {
+            for i in 0..inputs {
+                // Two summands of a column lie side by side.
+                let [row, column] = [i % PAIRED / 2, 2 * (o - first) + i % 2];
+                tiles[i / PAIRED].0[row * PAIRED + column] = nearest(weights[i * outputs + o]);
+            }
+        }
+    }
+    tiles
+}
+
+impl Layer for Linear {
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn outputs(&self) -> Vec<usize> {
+        vec![self.outputs]
+    }
+
+    fn run(&mut self, x: &[f32], y: &mut [f32]) {
+        let registers = Registers::configure();
+        let tiles = self.inputs.div_ceil(PAIRED);
+        let many = x.chunks(MANY_ROWS * self.inputs);
+        for (x, y) in many.zip(y.chunks_mut(MANY_ROWS * self.outputs)) {
+            // What earlier rows left in a tile beyond these is multiplied, too, and not read.
+            let needed = (x.len() / self.inputs).div_ceil(ROWS) * tiles;
+            if self.left.len() < needed {
+                self.left.resize(needed, Tile::ZERO);
+            }
+            let x = x.chunks(ROWS * self.inputs);
+            for (x, tiles) in x.zip(self.left.chunks_exact_mut(tiles)) {
+                round(x, self.inputs, tiles);
+            }
+            // The weights do not fit the first cache: each is read once for all these rows.
+            let panels = self.weights.chunks_exact(2 * tiles);
+            for (right, first) in panels.zip((0..self.outputs).step_by(BLOCK)) {
+                let outputs = first..self.outputs.min(first + BLOCK);
+                let bias = &self.finish.bias[outputs.clone()];
+                let left = self.left[..needed].chunks(2 * tiles);
+                for (left, y) in left.zip(y.chunks_mut(BLOCK * self.outputs)) {
+                    registers.multiply(left, right, &mut self.sums);
+                    let y = y.chunks_exact_mut(self.outputs);
+                    let y = y.map(|row| &mut row[outputs.clone()]);
+                    finish(&self.sums, bias, self.finish.slope, y);
+                }
+            }
+        }
+    }
+}
+
+/// Rounds rows into tiles.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl"))]
+fn round(x: &[f32], inputs: usize, tiles: &mut [Tile]) {
+    for (row, x) in x.chunks_exact(inputs).enumerate() {
+        for (x, tile) in x.chunks(PAIRED).zip(tiles.iter_mut()) {
+            let numbers = &mut tile.0[row * PAIRED..][..PAIRED];
+            for (number, &value) in numbers.iter_mut().zip(x) {
+                *number = nearest(value);
+            }
+        }
+    }
+}
+
+/// Writes the rows of a block.
+#[multiversion(targets("x86_64+avx512f"))]
+fn finish<'a>(sums: &Sums, bias: &[f32], slope: f32, rows: impl Iterator<Item = &'a mut [f32]>) {
+    for (row, sums) in rows.zip(&sums.0) {
+        for ((y, sum), bias) in row.iter_mut().zip(sums).zip(bias) {
+            *y = rectify(sum + bias, slope);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::amx::available;
+    use crate::testing::{assert_close, rounded};
+    use lfbm_testkit::noise;
+
+    proptest! {
+        #[test]
+        fn a_layer_is_the_sum_of_rounded_products_whatever_else_is_in_the_batch(
+            inputs in 1_usize..140,
+            outputs in 1_usize..110,
+            rows in 1_usize..300,
+        ) {
+            if !available() {
+                return Ok(());
+            }
+            let (weights, x) = (noise(inputs * outputs, 1), noise(rows * inputs, 2));
+            let bias = noise(outputs, 3);
+            let finish = Finish { bias: bias.clone(), slope: 0.2 };
+            let mut layer = Linear::new(inputs, outputs, |i, o| weights[i * outputs + o], finish);
+            let mut y = vec![f32::NAN; rows * outputs];
+            layer.run(&x, &mut y);
+            for row in [0, rows / 2, rows - 1] {
+                let (x, y) = (&x[row * inputs..][..inputs], &y[row * outputs..][..outputs]);
+                for (o, &got) in y.iter().enumerate() {
+                    let product = |i| rounded(x[i]) * rounded(weights[i * outputs + o]);
+                    let sum: f64 = (0..inputs).map(product).sum();
+                    assert_close(got, sum + f64::from(bias[o]), 0.2, 1e-4);
+                }
+                let mut alone = vec![f32::NAN; outputs];
+                layer.run(x, &mut alone);
+                prop_assert_eq!(&alone[..], y);
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The matrix registers, and what the operating system wants before they are used.
+
+use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
+use std::marker::PhantomData;
+use std::sync::LazyLock;
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 16;
+/// Numbers in a row of a tile of factors: summands of the left factor; pairs of summands of the right
+/// factor's 16 columns.
+pub(super) const PAIRED: usize = 32;
+/// Rows and columns of what is multiplied at once: two tiles of either factor.
+pub(super) const BLOCK: usize = 2 * ROWS;
+
+/// A tile of bfloat16 numbers, row after row.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Tile(pub(super) [u16; ROWS * PAIRED]);
+
+impl Tile {
+    pub(super) const ZERO: Self = Self([0; ROWS * PAIRED]);
+}
+
+/// Sums of a block, row after row.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub(super) struct Sums(pub(super) [[f32; BLOCK]; BLOCK]);
+
+/// Whether this CPU and the operating system let this process multiply bfloat16 tiles.
+pub(crate) fn available() -> bool {
+    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| in_cpu() && permitted());
+    *AVAILABLE
+}
+
+/// AMX-TILE and AMX-BF16, bits 24 and 22 of EDX of leaf 7 (Intel's Software Developer's Manual, volume 2A, CPUID).
+fn in_cpu() -> bool {
+    const BITS: u32 = 1 << 24 | 1 << 22;
+    is_x86_feature_detected!("avx512f") && __cpuid_count(7, 0).edx & BITS == BITS
+}
+
+/// Asks Linux for the registers' state, which a process does not have unasked
+/// (`Documentation/arch/x86/xstate.rst`).
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call reads no memory of ours; it only allows this process to use the registers.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_arch_prctl,
+            ARCH_REQ_XCOMP_PERM,
+            XFEATURE_XTILEDATA,
+        )
+    };
+    answer == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// What `ldtilecfg` reads.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// Eight whole tiles.
+static CONFIGURATION: Configuration = {
+    let mut configuration = Configuration {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        row_bytes: [0; 16],
+        rows: [0; 16],
+    };
+    let mut register = 0;
+    while register < 8 {
+        configuration.row_bytes[register] = 64;
+        configuration.rows[register] = ROWS as u8;
+        register += 1;
+    }
+    configuration
+};
+
+/// The registers of this thread, ready for use until they are dropped. Until then they are part of what
+/// the operating system saves when it switches threads.
+pub(super) struct Registers(PhantomData<*const ()>);
+
+impl Registers {
+    /// # Panics
+    /// Where AMX is not [`available`].
+    pub(super) fn configure() -> Self {
+        assert!(available(), "AMX is not available");
+        // SAFETY: the CPU has the instruction, and the process may use the registers.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly))
+        };
+        Self(PhantomData)
+    }
+
+    /// The products of up to 32 rows of the left factor and 32 columns of the right one. `right` has the
+    /// tiles of the first 16 columns, summand after summand, then as many of the others; so has `left` of its
+    /// rows, or those of the first 16 alone, and then both halves of the sums are the same.
+    ///
+    /// # Panics
+    /// When the factors have different numbers of summands, or none.
+    pub(super) fn multiply(&self, left: &[Tile], right: &[Tile], sums: &mut Sums) {
+        let tiles = right.len() / 2;
+        let both = left.len() == 2 * tiles;
+        assert!(tiles > 0 && right.len() == 2 * tiles && (both || left.len() == tiles));
+        // SAFETY: the registers are configured as `self` exists; the loop reads `tiles` tiles from where either
+        // half of the factors begins, which they have; `sums` has two times two tiles.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm4, [{left} + {stride}*1]",
+                "tileloadd tmm5, [{right} + {stride}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm5",
+                "tileloadd tmm6, [{right_half} + {stride}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm6",
+                "tileloadd tmm7, [{left_half} + {stride}*1]",
+                "tdpbf16ps tmm2, tmm7, tmm5",
+                "tdpbf16ps tmm3, tmm7, tmm6",
+                "add {left}, 1024",
+                "add {right}, 1024",
+                "add {left_half}, 1024",
+                "add {right_half}, 1024",
+                "dec {tiles}",
+                "jnz 2b",
+                "mov {stride:e}, 128",
+                "tilestored [{sums} + {stride}*1], tmm0",
+                "tilestored [{sums} + {stride}*1 + 64], tmm1",
+                "tilestored [{sums} + {stride}*1 + 2048], tmm2",
+                "tilestored [{sums} + {stride}*1 + 2112], tmm3",
+                left = inout(reg) left.as_ptr() => _,
+                left_half = inout(reg) left[left.len() - tiles..].as_ptr() => _,
+                right = inout(reg) right.as_ptr() => _,
+                right_half = inout(reg) right[tiles..].as_ptr() => _,
+                tiles = inout(reg) tiles => _,
+                stride = inout(reg) 64_usize => _,
+                sums = in(reg) sums,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Drop for Registers {
+    fn drop(&mut self) {
+        // SAFETY: the CPU has the instruction, since the registers were configured.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
