@@ -31,10 +31,9 @@ pub struct Offloaded {
 pub fn offload(graph: &[u8], bf16: bool) -> Result<Option<Offloaded>, DecodeError> {
     let mut rewriter = Rewriter::read(graph, DOMAIN)?;
     rewriter.offload_layers(|layer| match layer {
-        Offloadable::Linear => bf16,
-        // Vectors of bfloat16 numbers are slower than ONNX Runtime on CPUs that have registers for matrices.
+        Offloadable::Linear => bf16 && (matrix_registers() || fast_vectors()),
         Offloadable::Convolution(convolution) => {
-            winograd::suits(convolution) || bf16 && !matrix_registers()
+            winograd::suits(convolution) || bf16 && fast_vectors()
         }
     })?;
     let programs = rewriter.fuse().into();
@@ -55,12 +54,21 @@ pub fn linear(
     Box::new(bf16::Linear::new(inputs, outputs, weight, finish))
 }
 
-/// Whether this CPU has registers for matrices.
+/// Whether this process may multiply in registers for matrices.
 fn matrix_registers() -> bool {
     #[cfg(target_arch = "x86_64")]
     return amx::available();
     #[cfg(not(target_arch = "x86_64"))]
     return false;
+}
+
+/// Whether products of bfloat16 vectors are faster than ONNX Runtime's in single precision: CPUs with registers for
+/// matrices, whether a process may use those or not, have few multipliers for such vectors.
+fn fast_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return !amx::in_cpu();
+    #[cfg(not(target_arch = "x86_64"))]
+    return true;
 }
 
 /// A convolution whose `weights` are laid out as in ONNX: with fewer products if that suits it, else in
@@ -83,5 +91,31 @@ pub fn convolution(
         )))
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lfbm_onnx::{ConvGeometry, Dim, Graph, GraphError, Tensor, encode};
+    use lfbm_testkit::noise;
+
+    use super::*;
+
+    #[test]
+    fn bfloat16_moves_what_it_makes_faster() -> Result<(), GraphError> {
+        let mut graph = Graph::new("layers");
+        let x = graph.input(
+            "x",
+            &[Dim::Batch, Dim::Fixed(32), Dim::Fixed(9), Dim::Fixed(9)],
+        );
+        // Five taps: more than Winograd's filtering takes.
+        let kernel = Tensor::new([32, 32, 5, 5], noise(32 * 32 * 25, 1));
+        let kernel = graph.weights("kernel", kernel);
+        let y = graph.conv(&x, &kernel, None, ConvGeometry::new(5, 1, 2))?;
+        graph.output("y", &y)?;
+        let bytes = encode(&graph, None).unwrap();
+        assert!(offload(&bytes, false).unwrap().is_none());
+        assert_eq!(offload(&bytes, true).unwrap().is_some(), fast_vectors());
+        Ok(())
     }
 }

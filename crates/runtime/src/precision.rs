@@ -13,8 +13,8 @@ pub enum Precision {
     F32,
     /// Factors with 10 bits after the point, on a GPU.
     Tf32,
-    /// Factors with 7 bits after the point, on a CPU with AVX512-BF16, where that is faster than
-    /// single precision.
+    /// Factors with 7 bits after the point, on a CPU with AVX512-BF16, in the layers that this makes
+    /// faster.
     Bf16,
 }
 

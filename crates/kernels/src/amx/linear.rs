@@ -136,6 +136,32 @@ mod tests {
     use crate::testing::{assert_close, rounded};
     use lfbm_testkit::noise;
 
+    #[test]
+    fn what_is_not_finite_stays_in_its_row() {
+        if !available() {
+            return;
+        }
+        let (inputs, outputs) = (40, 33);
+        let finish = Finish {
+            bias: vec![0.0; outputs],
+            slope: 1.0,
+        };
+        let mut layer = Linear::new(inputs, outputs, |i, o| (i + o) as f32, finish);
+        let row = noise(inputs, 1);
+        let mut expected = vec![0.0; outputs];
+        layer.run(&row, &mut expected);
+        let bad = [vec![f32::NAN; inputs], vec![f32::INFINITY; inputs]].concat();
+        let x = [&bad[..], &row, &bad].concat();
+        let mut y = vec![0.0; x.len() / inputs * outputs];
+        layer.run(&x, &mut y);
+        assert_eq!(y[2 * outputs..3 * outputs], expected);
+        assert!(y[..2 * outputs].iter().all(|value| !value.is_finite()));
+        // What is left of them lies in the rows after this one.
+        let mut alone = vec![0.0; outputs];
+        layer.run(&row, &mut alone);
+        assert_eq!(alone, expected);
+    }
+
     proptest! {
         #[test]
         fn a_layer_is_the_sum_of_rounded_products_whatever_else_is_in_the_batch(

@@ -8,4 +8,4 @@ mod linear;
 mod registers;
 
 pub(super) use linear::Linear;
-pub(super) use registers::available;
+pub(super) use registers::{available, in_cpu};

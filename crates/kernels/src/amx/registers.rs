@@ -33,8 +33,9 @@ pub(crate) fn available() -> bool {
     *AVAILABLE
 }
 
-/// AMX-TILE and AMX-BF16, bits 24 and 22 of EDX of leaf 7 (Intel's Software Developer's Manual, volume 2A, CPUID).
-fn in_cpu() -> bool {
+/// Whether this CPU has AMX-TILE and AMX-BF16: bits 24 and 22 of EDX of leaf 7 (Intel's Software Developer's
+/// Manual, volume 2A, CPUID).
+pub(crate) fn in_cpu() -> bool {
     const BITS: u32 = 1 << 24 | 1 << 22;
     is_x86_feature_detected!("avx512f") && __cpuid_count(7, 0).edx & BITS == BITS
 }
@@ -89,8 +90,8 @@ static CONFIGURATION: Configuration = {
     configuration
 };
 
-/// The registers of this thread, ready for use until they are dropped. Until then they are part of what
-/// the operating system saves when it switches threads.
+/// The registers of this thread, ready for use until they are dropped; a thread has one at a time. Until then
+/// they are part of what the operating system saves when it switches threads.
 pub(super) struct Registers(PhantomData<*const ()>);
 
 impl Registers {
@@ -162,5 +163,17 @@ impl Drop for Registers {
     fn drop(&mut self) {
         // SAFETY: the CPU has the instruction, since the registers were configured.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_are_used_where_linux_names_them() {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        assert_eq!(in_cpu(), cpu.contains("amx_bf16"));
+        assert_eq!(available(), in_cpu());
     }
 }
