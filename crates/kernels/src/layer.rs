@@ -1,5 +1,7 @@
 //! What every layer is.
 
+use multiversion::multiversion;
+
 /// Rows of inputs to as many of outputs.
 pub trait Layer: Send {
     /// Values in a row of the input.
@@ -24,4 +26,19 @@ pub(crate) fn rectify(value: f32, slope: f32) -> f32 {
     // Infinity times 0 is NaN.
     let negative = if slope == 0.0 { 0.0 } else { value * slope };
     if value < 0.0 { negative } else { value }
+}
+
+/// Finishes the sums of a block, row after row; `bias` is that of the block's columns.
+#[multiversion(targets("x86_64+avx512f"))]
+pub(crate) fn finish_rows<'a, const COLUMNS: usize>(
+    sums: &[[f32; COLUMNS]],
+    bias: &[f32],
+    slope: f32,
+    rows: impl Iterator<Item = &'a mut [f32]>,
+) {
+    for (row, sums) in rows.zip(sums) {
+        for ((y, sum), bias) in row.iter_mut().zip(sums).zip(bias) {
+            *y = rectify(sum + bias, slope);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use multiversion::multiversion;
 
 use super::registers::{BLOCK, PAIRED, ROWS, Registers, Sums, Tile};
 use crate::bf16::nearest;
-use crate::layer::{Finish, Layer, rectify};
+use crate::layer::{Finish, Layer, finish_rows};
 use crate::shared::shared;
 
 /// Rows that are multiplied with a tile of weights before the next one is.
@@ -97,7 +97,7 @@ impl Layer for Linear {
                     registers.multiply(left, right, &mut self.sums);
                     let y = y.chunks_exact_mut(self.outputs);
                     let y = y.map(|row| &mut row[outputs.clone()]);
-                    finish(&self.sums, bias, self.finish.slope, y);
+                    finish_rows(&self.sums.0, bias, self.finish.slope, y);
                 }
             }
         }
@@ -113,16 +113,6 @@ fn round(x: &[f32], inputs: usize, tiles: &mut [Tile]) {
             for (number, &value) in numbers.iter_mut().zip(x) {
                 *number = nearest(value);
             }
-        }
-    }
-}
-
-/// Writes the rows of a block.
-#[multiversion(targets("x86_64+avx512f"))]
-fn finish<'a>(sums: &Sums, bias: &[f32], slope: f32, rows: impl Iterator<Item = &'a mut [f32]>) {
-    for (row, sums) in rows.zip(&sums.0) {
-        for ((y, sum), bias) in row.iter_mut().zip(sums).zip(bias) {
-            *y = rectify(sum + bias, slope);
         }
     }
 }

@@ -1,9 +1,7 @@
 //! Fully connected layers.
 
-use multiversion::multiversion;
-
 use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
-use crate::layer::{Finish, Layer, rectify};
+use crate::layer::{Finish, Layer, finish_rows};
 
 /// y = finish(x W + bias), rows x inputs to rows x outputs.
 pub(crate) struct Linear {
@@ -92,18 +90,8 @@ impl Layer for Linear {
                 let bias = &self.finish.bias[first..first + columns];
                 let y = y.chunks_exact_mut(self.outputs);
                 let y = y.map(|row| &mut row[first..first + columns]);
-                finish(&sums, bias, self.finish.slope, y);
+                finish_rows(&sums, bias, self.finish.slope, y);
             }
-        }
-    }
-}
-
-/// Writes the rows of a tile.
-#[multiversion(targets("x86_64+avx512f"))]
-fn finish<'a>(sums: &Sums, bias: &[f32], slope: f32, rows: impl Iterator<Item = &'a mut [f32]>) {
-    for (row, sums) in rows.zip(sums) {
-        for ((y, sum), bias) in row.iter_mut().zip(sums).zip(bias) {
-            *y = rectify(sum + bias, slope);
         }
     }
 }
