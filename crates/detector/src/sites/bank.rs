@@ -1,8 +1,9 @@
 //! Sites of normal images that others are compared with.
 
+use lfbm_kernels::Vectors;
+
 use super::coreset::coreset;
 use super::scorer::Parts;
-use super::search::Vectors;
 use crate::bytes::Reader;
 use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
 use crate::nearest::Nearest;
@@ -79,7 +80,7 @@ impl SiteBank {
         let centre: Vec<f32> = mean.collect();
         let centred: Vec<f32> = rows().flat_map(|row| subtract(row, &centre)).collect();
         let images = chosen.iter().map(|&index| images[index]).collect();
-        Self::assemble(centre, &centred, images)
+        Self::assemble(centre, centred, images)
     }
 
     /// With the sites x (n x D) of further normal images, and the index of the image of each (n). At most
@@ -109,9 +110,7 @@ impl SiteBank {
             });
         }
         // The centre stays, so that stored sites are not rounded again.
-        let stored: Vec<f32> = (0..self.len())
-            .flat_map(|index| self.sites.row(index))
-            .collect();
+        let stored = self.sites.rows();
         let new: Vec<f32> = x
             .chunks_exact(values)
             .flat_map(|row| subtract(row, &self.centre))
@@ -120,17 +119,17 @@ impl SiteBank {
         check_finite("sites less their centre", finite)?;
         let room = most_sites.saturating_sub(self.len()).max(most_sites / 2);
         let added = some(&new, values, room, seed);
-        let kept = some(&stored, values, most_sites - added.len(), seed);
+        let kept = some(stored, values, most_sites - added.len(), seed);
         let row = |of: &'_ [f32], index: usize| of[index * values..][..values].to_vec();
-        let centred = kept.iter().flat_map(|&index| row(&stored, index));
+        let centred = kept.iter().flat_map(|&index| row(stored, index));
         let centred: Vec<f32> = centred
             .chain(added.iter().flat_map(|&index| row(&new, index)))
             .collect();
         let of_image = kept.iter().map(|&index| self.images[index]);
         let of_image = of_image.chain(added.iter().map(|&index| images[index]));
-        let bank = Self::assemble(self.centre.clone(), &centred, of_image.collect())?;
+        let bank = Self::assemble(self.centre.clone(), centred, of_image.collect())?;
         let dropped = (0..self.len()).filter(|index| kept.binary_search(index).is_err());
-        let dropped: Vec<f32> = dropped.flat_map(|index| row(&stored, index)).collect();
+        let dropped: Vec<f32> = dropped.flat_map(|index| row(stored, index)).collect();
         let distances = bank.sites.nearest(&dropped).into_iter();
         Ok(ExtendedBank {
             added: added.len(),
@@ -141,7 +140,7 @@ impl SiteBank {
     }
 
     /// From sites (n x D) whose centre (D) is subtracted.
-    fn assemble(centre: Vec<f32>, centred: &[f32], images: Vec<u32>) -> Result<Self, FitError> {
+    fn assemble(centre: Vec<f32>, centred: Vec<f32>, images: Vec<u32>) -> Result<Self, FitError> {
         check_finite("the centre of sites", centre.iter().map(|v| v.is_finite()))?;
         // Of huge sites the difference to the centre overflows.
         check_finite(
@@ -217,9 +216,8 @@ impl SiteBank {
         for size in [self.values(), self.len()] {
             out.extend((size as u64).to_le_bytes());
         }
-        let sites = (0..self.len()).flat_map(|index| self.sites.row(index));
-        let floats = self.centre.iter().copied().chain(sites);
-        out.extend(floats.flat_map(f32::to_le_bytes));
+        let floats = self.centre.iter().chain(self.sites.rows());
+        out.extend(floats.flat_map(|value| value.to_le_bytes()));
         out.extend(self.images.iter().flat_map(|image| image.to_le_bytes()));
     }
 
@@ -239,7 +237,7 @@ impl SiteBank {
         if rows == 0 {
             return Err(CalibrationError::Size);
         }
-        Ok(Self::assemble(centre, &centred, images)?)
+        Ok(Self::assemble(centre, centred, images)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A few of many vectors that all others are near to.
 
-use multiversion::multiversion;
+use lfbm_kernels::squared_distance;
 use rayon::prelude::*;
 
 use crate::sample::some_of;
@@ -59,20 +59,6 @@ pub(super) fn coreset(x: &[f32], values: usize, most: usize, seed: u64) -> Vec<u
 fn farther(a: (f32, usize), b: (f32, usize)) -> (f32, usize) {
     let order = a.0.total_cmp(&b.0).then(b.1.cmp(&a.1));
     if order.is_ge() { a } else { b }
-}
-
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-    let mut sums = [0.0; 16];
-    for (a, b) in a.iter().zip(b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            let difference = a - b;
-            *sum += difference * difference;
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b));
-    sums.iter().sum::<f32>() + rest.sum::<f32>()
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ mod regions;
 mod rule;
 mod scale;
 mod scorer;
-mod search;
 mod sum;
 
 pub use bank::{ExtendedBank, SiteBank};

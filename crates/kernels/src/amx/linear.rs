@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use multiversion::multiversion;
-
-use super::registers::{BLOCK, PAIRED, ROWS, Registers, Sums, Tile};
-use crate::bf16::nearest;
+use super::packing::{pack_columns, pack_rows, tiles_of};
+use super::registers::{BLOCK, ROWS, Registers, Sums, Tile};
 use crate::layer::{Finish, Layer, finish_rows};
 use crate::shared::shared;
 
@@ -35,7 +33,9 @@ impl Linear {
         let places = (0..inputs).flat_map(|i| (0..outputs).map(move |o| (i, o)));
         let weights: Vec<f32> = places.map(|(i, o)| weight(i, o)).collect();
         let layout = format!("AMX, {inputs} x {outputs}");
-        let weights = shared(&layout, &weights, || pack(&weights, inputs, outputs));
+        let weights = shared(&layout, &weights, || {
+            pack_columns(inputs, outputs, |i, o| weights[i * outputs + o])
+        });
         Self {
             inputs,
             outputs,
@@ -45,23 +45,6 @@ impl Linear {
             sums: Box::default(),
         }
     }
-}
-
-/// Tiles of the weights, which are inputs x outputs.
-fn pack(weights: &[f32], inputs: usize, outputs: usize) -> Vec<Tile> {
-    let along_inputs = inputs.div_ceil(PAIRED);
-    let firsts = (0..outputs.next_multiple_of(BLOCK)).step_by(ROWS);
-    let mut tiles = vec![Tile::ZERO; firsts.len() * along_inputs];
-    for (tiles, first) in tiles.chunks_exact_mut(along_inputs).zip(firsts) {
-        for o in first..outputs.min(first + ROWS) {
-            for i in 0..inputs {
-                // Two summands of a column lie side by side.
-                let [row, column] = [i % PAIRED / 2, 2 * (o - first) + i % 2];
-                tiles[i / PAIRED].0[row * PAIRED + column] = nearest(weights[i * outputs + o]);
-            }
-        }
-    }
-    tiles
 }
 
 impl Layer for Linear {
@@ -75,7 +58,7 @@ impl Layer for Linear {
 
     fn run(&mut self, x: &[f32], y: &mut [f32]) {
         let registers = Registers::configure();
-        let tiles = self.inputs.div_ceil(PAIRED);
+        let tiles = tiles_of(self.inputs);
         let many = x.chunks(MANY_ROWS * self.inputs);
         for (x, y) in many.zip(y.chunks_mut(MANY_ROWS * self.outputs)) {
             // What earlier rows left in a tile beyond these is multiplied, too, and not read.
@@ -83,10 +66,7 @@ impl Layer for Linear {
             if self.left.len() < needed {
                 self.left.resize(needed, Tile::ZERO);
             }
-            let x = x.chunks(ROWS * self.inputs);
-            for (x, tiles) in x.zip(self.left.chunks_exact_mut(tiles)) {
-                round(x, self.inputs, tiles);
-            }
+            pack_rows(x, self.inputs, &mut self.left);
             // The weights do not fit the first cache: each is read once for all these rows.
             let panels = self.weights.chunks_exact(2 * tiles);
             for (right, first) in panels.zip((0..self.outputs).step_by(BLOCK)) {
@@ -99,19 +79,6 @@ impl Layer for Linear {
                     let y = y.map(|row| &mut row[outputs.clone()]);
                     finish_rows(&self.sums.0, bias, self.finish.slope, y);
                 }
-            }
-        }
-    }
-}
-
-/// Rounds rows into tiles.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl"))]
-fn round(x: &[f32], inputs: usize, tiles: &mut [Tile]) {
-    for (row, x) in x.chunks_exact(inputs).enumerate() {
-        for (x, tile) in x.chunks(PAIRED).zip(tiles.iter_mut()) {
-            let numbers = &mut tile.0[row * PAIRED..][..PAIRED];
-            for (number, &value) in numbers.iter_mut().zip(x) {
-                *number = nearest(value);
             }
         }
     }

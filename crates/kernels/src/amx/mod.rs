@@ -5,7 +5,10 @@
 //! gaps, which loads several times as fast as rows that lie apart.
 
 mod linear;
+mod packing;
 mod registers;
+mod rows;
 
 pub(super) use linear::Linear;
 pub(super) use registers::{available, in_cpu};
+pub(super) use rows::Rows;

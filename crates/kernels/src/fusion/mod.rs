@@ -5,7 +5,6 @@
 //! results do not depend on the other rows, to the last bit. It runs on one thread, as chains do.
 
 mod functions;
-mod product;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -14,6 +13,7 @@ use std::sync::Arc;
 
 use lfbm_onnx::{Constant as Tensor, Graph, Node};
 
+use crate::product;
 use crate::program::{Layout, Program, compile};
 use crate::shared::shared;
 use crate::vector::Vector;

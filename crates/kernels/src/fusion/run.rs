@@ -8,8 +8,8 @@ use std::arch::x86_64::{__m256, __m512};
 
 use super::Constant;
 use super::functions::{exp, sigmoid, sign, tanh};
-use super::product::{Addend, multiply};
 use crate::layer::rectify;
+use crate::product::{Addend, multiply};
 use crate::program::{Binary, Instruction, Operand, Operation, Program, Source, Unary};
 #[cfg(target_arch = "x86_64")]
 use crate::vector::Instructions;

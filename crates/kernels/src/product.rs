@@ -3,7 +3,7 @@
 use crate::vector::{LANES, Registers, Vector};
 
 /// A matrix from summands to results as panels of [`LANES`] results, summand after summand.
-pub(super) fn pack(
+pub(crate) fn pack(
     summands: usize,
     results: usize,
     weight: impl Fn(usize, usize) -> f32,
@@ -27,9 +27,9 @@ pub(super) fn pack(
 
 /// What products are added to, for each result: values that begin at every so many.
 #[derive(Clone, Copy)]
-pub(super) struct Addend<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) stride: usize,
+pub(crate) struct Addend<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
 }
 
 /// The products of `rows` of as many values as the matrix has summands, to rows of `results`. Each sum is
@@ -38,7 +38,7 @@ pub(super) struct Addend<'a> {
 /// # Safety
 /// The CPU has the instructions of `R`.
 #[inline(always)]
-pub(super) unsafe fn multiply<R: Registers>(
+pub(crate) unsafe fn multiply<R: Registers>(
     rows: &[f32],
     packed: &[Vector],
     addend: Option<Addend<'_>>,
