@@ -68,16 +68,7 @@ impl Settings {
                 parse("the defaults without a flow", "model.flow_components = 0")?,
             );
         }
-        let inference = changed.get("inference");
-        let chosen = inference.is_some_and(|inference| inference.get("noise_free_steps").is_some());
-        merge(&mut table, changed);
-        let mut settings = Self::read(table)?;
-        if !chosen {
-            // The default is the number of steps.
-            settings.inference = settings.inference.normalized();
-        }
-        settings.check()?;
-        Ok(settings)
+        Self::read(table, changed)
     }
 
     /// These settings, changed by each `section.key=value` of `changes`. Only `sections` may change:
@@ -87,7 +78,8 @@ impl Settings {
     /// When something is not TOML, unknown, of another section or out of range.
     pub fn changed(&self, changes: &[String], sections: &[&str]) -> Result<Self, SettingsError> {
         let table = toml::Table::try_from(self);
-        let mut table = table.map_err(|error| SettingsError::Type(error.to_string()))?;
+        let table = table.map_err(|error| SettingsError::Type(error.to_string()))?;
+        let mut changed = toml::Table::new();
         for change in changes {
             let place = format!("--set {change}");
             let change = parse(&place, &quoted(change))?;
@@ -98,15 +90,24 @@ impl Settings {
                 );
                 return Err(SettingsError::Syntax { place, reason });
             }
-            merge(&mut table, change);
+            merge(&mut changed, change);
         }
-        let settings = Self::read(table)?;
-        settings.check()?;
-        Ok(settings)
+        Self::read(table, changed)
     }
 
-    fn read(table: toml::Table) -> Result<Self, SettingsError> {
-        Self::deserialize(table).map_err(|error| SettingsError::Type(error.to_string()))
+    /// The settings of `table`, with what is `changed`.
+    fn read(mut table: toml::Table, changed: toml::Table) -> Result<Self, SettingsError> {
+        let inference = changed.get("inference");
+        let chosen = inference.is_some_and(|inference| inference.get("noise_free_steps").is_some());
+        merge(&mut table, changed);
+        let settings = Self::deserialize(table);
+        let mut settings = settings.map_err(|error| SettingsError::Type(error.to_string()))?;
+        if !chosen {
+            // At most the number of steps.
+            settings.inference = settings.inference.normalized();
+        }
+        settings.check()?;
+        Ok(settings)
     }
 }
 
@@ -201,6 +202,10 @@ mod tests {
             steps(&["learning.langevin.encoder=false", "inference.steps=5"]),
             (5, 5)
         );
+        let changes = ["inference.steps=3".to_owned()];
+        let changed = Settings::load(None, &[]).unwrap();
+        let changed = changed.changed(&changes, &["inference"]).unwrap();
+        assert_eq!(changed.inference.noise_free_steps, 3);
     }
 
     #[test]
