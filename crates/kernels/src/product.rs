@@ -1,5 +1,10 @@
 //! Rows times small matrices.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
+#[cfg(target_arch = "x86_64")]
+use crate::vector::Instructions;
 use crate::vector::{LANES, Registers, Vector};
 
 /// A matrix from summands to results as panels of [`LANES`] results, summand after summand.
@@ -30,6 +35,34 @@ pub(crate) fn pack(
 pub(crate) struct Addend<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) stride: usize,
+}
+
+/// As [`multiply`] without addends, by the widest registers of this CPU.
+pub(crate) fn products(rows: &[f32], packed: &[Vector], sums: &mut [f32], results: usize) {
+    #[cfg(target_arch = "x86_64")]
+    match Instructions::widest() {
+        // SAFETY: the CPU has the instructions.
+        Some(Instructions::Avx512) => return unsafe { avx512(rows, packed, sums, results) },
+        // SAFETY: the CPU has the instructions.
+        Some(Instructions::Avx2) => return unsafe { avx2(rows, packed, sums, results) },
+        None => {}
+    }
+    // SAFETY: every CPU has what a vector needs.
+    unsafe { multiply::<Vector>(rows, packed, None, sums, results) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(rows: &[f32], packed: &[Vector], sums: &mut [f32], results: usize) {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { multiply::<__m512>(rows, packed, None, sums, results) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(rows: &[f32], packed: &[Vector], sums: &mut [f32], results: usize) {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { multiply::<[__m256; 2]>(rows, packed, None, sums, results) }
 }
 
 /// The products of `rows` of as many values as the matrix has summands, to rows of `results`. Each sum is

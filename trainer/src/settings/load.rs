@@ -68,11 +68,11 @@ impl Settings {
                 parse("the defaults without a flow", "model.flow_components = 0")?,
             );
         }
-        Self::read(table, changed)
+        Self::merged(table, changed)
     }
 
     /// These settings, changed by each `section.key=value` of `changes`. Only `sections` may change:
-    /// the others were used by the fit.
+    /// the others were used by the fit. Fewer steps of inference have no more steps without noise.
     ///
     /// # Errors
     /// When something is not TOML, unknown, of another section or out of range.
@@ -92,11 +92,11 @@ impl Settings {
             }
             merge(&mut changed, change);
         }
-        Self::read(table, changed)
+        Self::merged(table, changed)
     }
 
-    /// The settings of `table`, with what is `changed`.
-    fn read(mut table: toml::Table, changed: toml::Table) -> Result<Self, SettingsError> {
+    /// The settings of `table` with what is `changed`, checked.
+    fn merged(mut table: toml::Table, changed: toml::Table) -> Result<Self, SettingsError> {
         let inference = changed.get("inference");
         let chosen = inference.is_some_and(|inference| inference.get("noise_free_steps").is_some());
         merge(&mut table, changed);

@@ -200,7 +200,8 @@ fn add_squares(sums: &mut [f32; BLOCK], axes: &[[f32; 2]], columns: &[u8]) {
     }
 }
 
-/// Squared distances to boxes, as [`add_squares`] adds them up.
+/// Squared distances to boxes, as [`add_squares`] adds them up: on the same targets, so that none is larger than that
+/// of an image in the box, whatever is rounded.
 #[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
 fn squares_to_boxes(axes: &[[f32; 2]], low: &[u8], high: &[u8]) -> [f32; BLOCK] {
     let fused = target_cfg_f!(target_feature = "fma");
@@ -217,7 +218,7 @@ fn squares_to_boxes(axes: &[[f32; 2]], low: &[u8], high: &[u8]) -> [f32; BLOCK] 
     sums
 }
 
-/// `a * b + c`, rounded once where the CPU has an instruction for it; without one that takes a hundred times as long.
+/// `a * b + c`, rounded once where the CPU has the instruction, else twice: emulating it takes a hundred times as long.
 #[inline(always)]
 fn multiply_add(fused: bool, a: f32, b: f32, c: f32) -> f32 {
     if fused { a.mul_add(b, c) } else { a * b + c }
@@ -287,6 +288,29 @@ pub(super) mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_image_is_nearer_than_the_box_around_its_block(
+            n in 1_usize..300,
+            d in 1_usize..LEADING,
+            far in 0.0_f32..3.0,
+            seed: u64,
+        ) {
+            let (blocks, _) = Blocks::quantize(&random(n, d, seed), d).unwrap();
+            let query = random(1, d, seed ^ 1).into_iter().map(|value| value + far);
+            let axes: Vec<[f32; 2]> = query
+                .zip(&blocks.scale)
+                .map(|(value, [low, step])| [value - low, *step])
+                .collect();
+            let bounds = squares_to_boxes(&axes, &blocks.low, &blocks.high);
+            for (block, columns) in blocks.bytes.chunks(d * BLOCK).enumerate() {
+                let mut squares = [0.0; BLOCK];
+                add_squares(&mut squares, &axes, columns);
+                // What pads the last block is in no box.
+                let images = BLOCK.min(n - block * BLOCK);
+                prop_assert!(squares[..images].iter().all(|square| *square >= bounds[block]));
+            }
+        }
+
         #[test]
         fn finds_what_sorting_all_finds(n in 11_usize..2000, d in 1_usize..20, seed: u64) {
             let (blocks, _) = Blocks::quantize(&random(n, d, seed), d).unwrap();

@@ -12,8 +12,8 @@ use crate::score::Score;
 /// A memory bank: sites of normal images that others are compared with.
 #[derive(Clone, PartialEq)]
 pub struct SiteBank {
-    /// The mean of the sites, D values. It is subtracted from all vectors, since products of small numbers
-    /// are the more exact.
+    /// The mean of the sites, D values. It is subtracted from all vectors, since the bounds of a search are the
+    /// tighter the shorter they are.
     centre: Vec<f32>,
     sites: Vectors,
     /// The index of the image that each site came from.
@@ -287,7 +287,7 @@ mod tests {
         );
     }
 
-    /// Far from zero `|x|^2 - 2 x m + |m|^2` has no correct digit left; the centre keeps them.
+    /// Far from zero bounds of `|m|^2 / 2 - x m` exclude nothing, and differences of coordinates keep their digits.
     #[test]
     fn distances_stay_exact_far_from_zero() {
         let (n, d) = (200, 30);

@@ -5,14 +5,19 @@ use multiversion::multiversion;
 use super::registers::{BLOCK, PAIRED, ROWS, Tile};
 use crate::bf16::nearest;
 
-/// Tiles of one summand after the other, as many as hold `summands`.
+/// Tiles that hold `summands` of 16 rows or columns.
 pub(super) fn tiles_of(summands: usize) -> usize {
     summands.div_ceil(PAIRED)
 }
 
 /// Rounds rows of the left factor into tiles: of the first 16 rows [`tiles_of`] tiles, and so on. What a last
 /// tile has beyond the rows stays as it is.
+///
+/// # Panics
+/// When there are too few tiles.
 pub(super) fn pack_rows(x: &[f32], summands: usize, tiles: &mut [Tile]) {
+    let rows = x.len() / summands;
+    assert!(tiles.len() >= rows.div_ceil(ROWS) * tiles_of(summands));
     let x = x.chunks(ROWS * summands);
     for (x, tiles) in x.zip(tiles.chunks_exact_mut(tiles_of(summands))) {
         round(x, summands, tiles);

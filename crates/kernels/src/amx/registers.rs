@@ -14,7 +14,7 @@ pub(super) const PAIRED: usize = 32;
 pub(super) const BLOCK: usize = 2 * ROWS;
 
 /// A tile of bfloat16 numbers, row after row.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Tile(pub(super) [u16; ROWS * PAIRED]);
 

@@ -4,7 +4,7 @@ use super::packing::{pack_columns, pack_rows, tiles_of};
 use super::registers::{BLOCK, ROWS, Registers, Sums, Tile};
 
 /// Vectors of D values, rounded to bfloat16, that others are multiplied with.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub(crate) struct Rows {
     values: usize,
     tiles: Vec<Tile>,
@@ -19,8 +19,8 @@ impl Rows {
         Self { values, tiles }
     }
 
-    /// The products with `others` (q x D), also rounded. `each` is given the index of 16 vectors, the first of up to 32
-    /// others, and the sums: vector by vector, those of the others.
+    /// The products with `others` (q x D), which are also rounded. `each` is given, for every 16 vectors and 32 others,
+    /// the index of the 16, the index of the first other, and the sums, 16 x 32; those beyond the last other are 0.
     pub(crate) fn multiply(
         &self,
         others: &[f32],

@@ -1,8 +1,8 @@
 //! The exact search for the nearest of many vectors.
 //!
-//! The vector m that is nearest to x has the least `|m|^2 / 2 - x m`. A product of matrices gives these values nearly,
-//! for many vectors and queries at once, and fastest in bfloat16 where a CPU has registers for matrices. How far
-//! they can be off is known, and only vectors that may be the nearest are compared exactly.
+//! The vector m that is nearest to x has the least `|m|^2 / 2 - x m`. A product of matrices gives approximations of
+//! these values, for many vectors and queries at once, and fastest in bfloat16 where a CPU has registers for matrices. How
+//! far they can be off is known, and only vectors that may be the nearest are compared exactly.
 
 mod bounds;
 mod products;
@@ -17,8 +17,8 @@ const GROUP: usize = 16;
 /// Queries that the vectors are read once for.
 const BATCH: usize = 64;
 
-/// Vectors of D values.
-#[derive(Clone, PartialEq)]
+/// Vectors of D values, to find the nearest of.
+#[derive(Clone)]
 pub struct Vectors {
     values: usize,
     /// n x D.
@@ -27,12 +27,23 @@ pub struct Vectors {
     products: Products,
 }
 
+impl PartialEq for Vectors {
+    fn eq(&self, other: &Self) -> bool {
+        self.values == other.values && self.rows == other.rows
+    }
+}
+
 impl Vectors {
     /// From n x D finite values.
     ///
     /// # Panics
-    /// When D is 0.
+    /// When D is 0, or a vector is cut short.
     pub fn new(rows: Vec<f32>, values: usize) -> Self {
+        assert!(
+            values > 0 && rows.len().is_multiple_of(values),
+            "vectors of {values} values are not {} values",
+            rows.len()
+        );
         let products = Products::new(&rows, values);
         Self::with(rows, values, products)
     }
@@ -69,13 +80,20 @@ impl Vectors {
         &self.rows
     }
 
-    /// Euclidean distance and index of the vector nearest to each of many, q x D values; of equally near ones the
-    /// first. A query with a value that is not finite has the distance to vector 0. On the caller's thread.
+    /// Euclidean distance and index of the vector nearest to each of many, q x D values; of several at the same distance
+    /// the first. For a query with a value that is not finite they are those of vector 0. Squares of lengths that
+    /// overflow single precision may hide the nearest vector. Runs on the caller's thread.
     ///
     /// # Panics
-    /// When there is no vector.
+    /// When there is no vector, or a query is cut short.
     pub fn nearest(&self, queries: &[f32]) -> Vec<(f32, usize)> {
         assert!(!self.is_empty(), "there is no vector to be near to");
+        assert!(
+            queries.len().is_multiple_of(self.values),
+            "queries of {} values are not {} values",
+            self.values,
+            queries.len()
+        );
         let batches = queries.chunks(BATCH * self.values);
         batches.flat_map(|batch| self.nearest_of(batch)).collect()
     }
@@ -93,7 +111,8 @@ impl Vectors {
             .collect();
         for (group, least) in least.iter().enumerate() {
             let in_question = |query: usize| least[query] <= most[query];
-            if (0..BATCH).fold(false, |any, query| any | in_question(query)) {
+            // Of all, since `any` looks at one after the other.
+            if (0..nearest.len()).fold(false, |any, query| any | in_question(query)) {
                 let queries = batch.chunks_exact(self.values).enumerate();
                 for (index, query) in queries.filter(|(index, _)| in_question(*index)) {
                     self.compare(group, query, &mut nearest[index]);
@@ -144,7 +163,7 @@ mod tests {
     /// By every kind of products that this CPU has.
     fn all_kinds(rows: &[f32], values: usize) -> Vec<Vectors> {
         let fastest = Products::new(rows, values);
-        [fastest, Products::Vectors]
+        [fastest, Products::F32]
             .map(|products| Vectors::with(rows.to_vec(), values, products))
             .to_vec()
     }
@@ -161,12 +180,16 @@ mod tests {
             d in 1_usize..140,
             q in 0_usize..150,
             scale in prop::sample::select(vec![1e-12_f32, 1e-3, 1.0, 1e3, 1e15]),
+            moved in prop::sample::select(vec![1.0_f32, 0.1, 1e-3]),
             offset in prop::sample::select(vec![0.0_f32, 1.0, 30.0]),
         ) {
             let values = |count: usize, seed: u64| -> Vec<f32> {
                 noise(count * d, seed).iter().map(|value| (value + offset) * scale).collect()
             };
-            let (rows, queries) = (values(n, 1), values(q, 2));
+            let rows = values(n, 1);
+            // Near vectors of which others are near, too.
+            let places = rows.iter().cycle().zip(noise(q * d, 2));
+            let queries: Vec<f32> = places.map(|(value, noise)| value + moved * scale * noise).collect();
             for vectors in all_kinds(&rows, d) {
                 let found = vectors.nearest(&queries);
                 prop_assert_eq!(found.len(), q);
@@ -190,6 +213,24 @@ mod tests {
             assert_eq!((vectors.len(), vectors.values()), (2 * n, d));
             let found: Vec<(f32, usize)> = (0..n).map(|index| (0.0, index)).collect();
             assert_eq!(vectors.nearest(&rows), found.repeat(2));
+        }
+    }
+
+    #[test]
+    fn huge_and_tiny_vectors_hide_no_other() {
+        let near_zero = vec![0.0; GROUP];
+        let huge = [&near_zero[..], &[5.0, 1e20]].concat();
+        for vectors in all_kinds(&huge, 1) {
+            assert_eq!(
+                vectors.nearest(&[5.0, 1e20]),
+                [(0.0, GROUP), (0.0, GROUP + 1)]
+            );
+        }
+        // Products that are smaller than the smallest normal number.
+        let (d, tiny) = (64, 1e-19);
+        let rows = [vec![0.0; GROUP * d], vec![tiny; d]].concat();
+        for vectors in all_kinds(&rows, d) {
+            assert_eq!(vectors.nearest(&vec![tiny; d]), [(0.0, GROUP)]);
         }
     }
 
