@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn huge_and_tiny_vectors_hide_no_other() {
-        let near_zero = vec![0.0; GROUP];
+        let near_zero = [0.0; GROUP];
         let huge = [&near_zero[..], &[5.0, 1e20]].concat();
         for vectors in all_kinds(&huge, 1) {
             assert_eq!(
