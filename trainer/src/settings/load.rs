@@ -72,7 +72,8 @@ impl Settings {
     }
 
     /// These settings, changed by each `section.key=value` of `changes`. Only `sections` may change:
-    /// the others were used by the fit. Fewer steps of inference have no more steps without noise.
+    /// the others were used by the fit. Unless they are chosen, steps of inference without noise become at most as many as
+    /// its steps.
     ///
     /// # Errors
     /// When something is not TOML, unknown, of another section or out of range.
