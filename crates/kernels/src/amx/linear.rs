@@ -33,9 +33,7 @@ impl Linear {
         let places = (0..inputs).flat_map(|i| (0..outputs).map(move |o| (i, o)));
         let weights: Vec<f32> = places.map(|(i, o)| weight(i, o)).collect();
         let layout = format!("AMX, {inputs} x {outputs}");
-        let weights = shared(&layout, &weights, || {
-            pack_columns(inputs, outputs, |i, o| weights[i * outputs + o])
-        });
+        let weights = shared(&layout, &weights, || pack_columns(inputs, outputs, weight));
         Self {
             inputs,
             outputs,

@@ -48,7 +48,7 @@ struct Norms {
 impl Norms {
     fn new(x: &[f32], products: &Products) -> Self {
         let multiplied: Vec<f32> = x.iter().map(|value| products.multiplied(*value)).collect();
-        let square = squared_distance(x, &vec![0.0; x.len()]);
+        let square = x.iter().map(|value| value * value).sum::<f32>();
         // Squares, and products in matrix registers, that are smaller than the smallest normal number may become 0.
         let flushed = x.len() as f32 * f32::MIN_POSITIVE;
         Self {
