@@ -113,6 +113,7 @@ fn kind(x: &Representation) -> &'static str {
     match x.kind() {
         RepresentationKind::Pixels => "pixels",
         RepresentationKind::Hog => "hog",
+        RepresentationKind::Contrastive => "contrastive",
         RepresentationKind::Orientations => "orientations",
         RepresentationKind::Network => "network",
         RepresentationKind::Unspecified => "",

@@ -141,6 +141,7 @@ fn representation_kind(spec: &RepresentationSpec) -> proto::RepresentationKind {
     match spec.kind {
         RepresentationKind::Pixels => proto::RepresentationKind::Pixels,
         RepresentationKind::Hog => proto::RepresentationKind::Hog,
+        RepresentationKind::Contrastive => proto::RepresentationKind::Contrastive,
         RepresentationKind::Orientations => proto::RepresentationKind::Orientations,
         RepresentationKind::Network => proto::RepresentationKind::Network,
     }

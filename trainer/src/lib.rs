@@ -9,7 +9,7 @@
 //! * [`tensorboard`]: event files of a fit;
 //! * [`tasks`]: reconstructions, completions and recovered images;
 //! * [`reproduction`]: the commands that repeat the paper's experiments;
-//! * [`settings`], [`device`], [`memory`], [`output`], [`stop`], [`waiting`], [`commands`]: the program around them.
+//! * [`settings`], [`device`], [`memory`], [`output`], [`progress`], [`stop`], [`waiting`], [`commands`]: the program around them.
 #![deny(unsafe_code)]
 
 pub mod calibrate;
@@ -24,6 +24,7 @@ pub mod memory;
 pub mod model;
 pub mod output;
 pub mod principal;
+pub mod progress;
 pub mod record;
 pub mod representation;
 pub mod reproduction;

@@ -34,7 +34,8 @@ pub use posterior::posterior_graph;
 pub use preprocess::preprocess_graph;
 pub use prior::{PriorKind, PriorWeights, density_graph, prior_gradient_graph};
 pub use representation::{
-    FeatureGrid, NetworkFeatures, NetworkRecord, Normalization, Orientations, Representation,
-    RepresentationKind, RepresentationSpec, Whitening, append_whitening, features_graph,
+    CONTRASTIVE_NETWORK, ConvolutionSpec, FeatureGrid, NetworkFeatures, NetworkRecord,
+    Normalization, Orientations, Representation, RepresentationKind, RepresentationSpec, Whitening,
+    append_whitening, contrastive_block, features_graph,
 };
 pub use weights::LayerWeights;

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use lfbm_model::LayerWeights;
 use lfbm_process::one_line;
 
 use crate::data::Identity;
@@ -15,16 +16,18 @@ use crate::output::{is_within, prepare_file, try_room};
 pub(super) struct Checkpoints {
     path: PathBuf,
     images: Vec<u8>,
+    features: Option<Vec<LayerWeights>>,
     /// Path and iteration of the last one.
     saved: Option<(PathBuf, u64)>,
 }
 
 impl Checkpoints {
-    /// Checkpoints at `path`, of a fit on such images.
-    pub(super) fn new(path: PathBuf, images: &Identity) -> Self {
+    /// Checkpoints at `path`, of a fit on such images, whose x have learned `features`.
+    pub(super) fn new(path: PathBuf, images: &Identity, features: Option<&[LayerWeights]>) -> Self {
         Self {
             path,
             images: images.encode(),
+            features: features.map(<[LayerWeights]>::to_vec),
             saved: None,
         }
     }
@@ -65,8 +68,9 @@ impl Checkpoints {
     pub(super) fn save(&mut self, learner: &mut Learner, run: &Run) {
         let state = learner.state();
         let run = run.without_folder();
+        let features = self.features.as_deref();
         for path in [self.path.clone(), self.fallback()] {
-            match write_checkpoint(&path, &state, &run, Some(&self.images)) {
+            match write_checkpoint(&path, &state, &run, Some(&self.images), features) {
                 Ok(()) => {
                     if path != self.path {
                         eprintln!(

@@ -51,6 +51,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         state,
         about: mut run,
         images,
+        features,
     } = read_checkpoint::<Run>(&args.checkpoint)?;
     let before = run.settings.calibration.clone();
     run.settings = run.settings.changed(&args.changes, &SECTIONS)?;
@@ -86,10 +87,12 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         }
     };
     let representation = fit_representation(
-        &run.settings.representation,
+        &run.settings,
         &run.image,
         &dataset,
         &parts.train,
+        Device::Cpu,
+        features,
     )?;
     let mut learner = new_learner(&run, Device::Cpu)?;
     learner.restore(&state)?;

@@ -102,7 +102,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
     check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
     let resumed = args.resume.then(|| read_checkpoint::<Run>(&checkpoint));
-    let resumed = resumed.transpose()?;
+    let mut resumed = resumed.transpose()?;
     if let Some(threads) = args.threads {
         tch::set_num_threads(threads.into());
     }
@@ -116,8 +116,9 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         .and_then(|resumed| resumed.images.as_deref());
     let (images, parts) = images_of(args, &settings, &mut dataset, &classes, before)?;
     let image = settings.image(&dataset);
+    let learned = resumed.as_mut().and_then(|resumed| resumed.features.take());
     let representation =
-        fit_representation(&settings.representation, &image, &dataset, &parts.train)?;
+        fit_representation(&settings, &image, &dataset, &parts.train, device, learned)?;
     let rows = parts.train.len() * representation.spec.sites();
     let batch_size = settings.learning.batch_size;
     ensure!(
@@ -161,7 +162,11 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
 
     warn_of_leak(&dataset, &parts)?;
     let mut learner = new_learner(&run, device)?;
-    let mut checkpoints = Checkpoints::new(checkpoint.clone(), &images);
+    let mut checkpoints = Checkpoints::new(
+        checkpoint.clone(),
+        &images,
+        representation.learned.as_deref(),
+    );
     if let Some(resumed) = resumed {
         run.seconds = resume(&mut learner, &run, resumed, &checkpoint)?;
         checkpoints.resumed(learner.iteration());

@@ -8,11 +8,11 @@ use tch::{Kind, Tensor};
 
 use super::checkpoints::Checkpoints;
 use super::fit_events::FitEvents;
-use super::progress::FitProgress;
 use crate::data::Dataset;
 use crate::export::Run;
 use crate::fit::{Batches, ERROR, Learner, Losses};
 use crate::model::Observation;
+use crate::progress::IterationProgress;
 use crate::settings::Settings;
 use crate::stop;
 
@@ -40,7 +40,7 @@ pub(super) fn learn(
     let total = settings.learning.iterations;
     let batch_size = settings.learning.batch_size;
     let mut batches = Batches::new(x.size()[0] as usize, batch_size, settings.seed);
-    let progress = FitProgress::new(
+    let progress = IterationProgress::new(
         learner.iteration(),
         total,
         batch_size,

@@ -13,7 +13,6 @@ pub(crate) mod fitted;
 mod guarantee;
 pub mod import;
 mod learn;
-mod progress;
 mod scored;
 pub mod split;
 mod verdict;

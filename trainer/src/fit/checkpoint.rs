@@ -5,14 +5,18 @@
 use std::path::{Path, PathBuf};
 
 use lfbm_atomic_files::ScratchFile;
+use lfbm_model::LayerWeights;
 use serde::{Serialize, de::DeserializeOwned};
 use tch::Tensor;
 
 use super::state::LearnerState;
+use crate::model::host;
 
 const ABOUT: &str = "about";
 const ITERATION: &str = "iteration";
 const IMAGES: &str = "images";
+/// Weights and biases of the layers of learned features are `features.0.weight`, and so on.
+const FEATURES: &str = "features";
 
 /// Why a checkpoint cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +45,12 @@ pub struct Checkpoint<T> {
     pub about: T,
     /// The identity of its images; `None` for runs that did not record it.
     pub images: Option<Vec<u8>>,
+    /// The network that made x and had learned it before; `None` where x is made otherwise.
+    pub features: Option<Vec<LayerWeights>>,
 }
 
-/// Writes the state of a learner, the run's description `about`, and the identity of its images.
+/// Writes the state of a learner, the run's description `about`, the identity of its images, and the
+/// network of learned features.
 ///
 /// # Errors
 /// When the disk fails.
@@ -52,6 +59,7 @@ pub fn write_checkpoint(
     state: &LearnerState,
     about: &impl Serialize,
     images: Option<&[u8]>,
+    features: Option<&[LayerWeights]>,
 ) -> Result<(), CheckpointError> {
     let failed = CheckpointError::at(path);
     let about = serde_json::to_vec(about).map_err(|error| failed(error.to_string()))?;
@@ -65,6 +73,21 @@ pub fn write_checkpoint(
         .collect();
     tensors.extend([(ABOUT, &about), (ITERATION, &iteration)]);
     tensors.extend(images.iter().map(|images| (IMAGES, images)));
+    let features = features.unwrap_or_default().iter().enumerate();
+    let features: Vec<_> = features
+        .flat_map(|(number, layer)| {
+            let [weight, bias] = feature_names(number);
+            [
+                (weight, host::to_tensor(&layer.weight)),
+                (bias, host::to_tensor(&layer.bias)),
+            ]
+        })
+        .collect();
+    tensors.extend(
+        features
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor)),
+    );
     let file = ScratchFile::beside(path).map_err(|error| failed(error.to_string()))?;
     Tensor::write_safetensors(&tensors, file.path()).map_err(|error| failed(error.to_string()))?;
     file.publish().map_err(|error| failed(error.to_string()))
@@ -89,6 +112,14 @@ pub fn read_checkpoint<T: DeserializeOwned>(path: &Path) -> Result<Checkpoint<T>
     let about = take(ABOUT).ok_or_else(|| missing(ABOUT))?;
     let iteration = take(ITERATION).ok_or_else(|| missing(ITERATION))?;
     let images = take(IMAGES).map(|images| bytes(&images));
+    let layers = (0..).map_while(|number| {
+        let [weight, bias] = feature_names(number).map(|name| take(&name));
+        Some(LayerWeights {
+            weight: host::to_host(&weight?),
+            bias: host::to_host(&bias?),
+        })
+    });
+    let features: Vec<_> = layers.collect();
     let about =
         serde_json::from_slice(&bytes(&about)).map_err(|error| failed(error.to_string()))?;
     Ok(Checkpoint {
@@ -98,7 +129,12 @@ pub fn read_checkpoint<T: DeserializeOwned>(path: &Path) -> Result<Checkpoint<T>
         },
         about,
         images,
+        features: (!features.is_empty()).then_some(features),
     })
+}
+
+fn feature_names(layer: usize) -> [String; 2] {
+    ["weight", "bias"].map(|part| format!("{FEATURES}.{layer}.{part}"))
 }
 
 fn bytes(tensor: &Tensor) -> Vec<u8> {

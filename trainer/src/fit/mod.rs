@@ -24,4 +24,5 @@ pub use inference::{EncoderLearning, InferenceSpec};
 pub use learner::{Learner, Learning};
 pub use losses::{ERROR, Loss, Losses};
 pub use mixture::MixtureError;
+pub(crate) use random::{Purpose, seed_torch};
 pub use state::{LearnerState, StateError};

@@ -4,7 +4,7 @@
 
 /// The purpose of random numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// Initial weights.
     Weights = 1,
     /// Order of the images in an epoch.
@@ -13,6 +13,8 @@ pub(super) enum Purpose {
     Noise = 3,
     /// Latents that the base of a flow is fitted to, and where that starts.
     Base = 4,
+    /// Weights, batches and views of contrastive learning.
+    Contrast = 5,
 }
 
 /// A seed for the `counter`-th use for `purpose`.
@@ -21,7 +23,7 @@ pub(super) fn derive(seed: u64, purpose: Purpose, counter: u64) -> u64 {
 }
 
 /// Seeds torch's generators, on all devices, for the `counter`-th use for `purpose`.
-pub(super) fn seed_torch(seed: u64, purpose: Purpose, counter: u64) {
+pub(crate) fn seed_torch(seed: u64, purpose: Purpose, counter: u64) {
     tch::manual_seed(derive(seed, purpose, counter) as i64);
 }
 

@@ -21,6 +21,12 @@ pub fn to_host(tensor: &Tensor) -> HostTensor {
     HostTensor::new(shape, values(tensor))
 }
 
+/// A copy of a host's tensor, on the CPU.
+pub fn to_tensor(tensor: &HostTensor) -> Tensor {
+    let shape: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
+    to_device(&tensor.data, &shape, Device::Cpu)
+}
+
 /// A copy of `values` on `device`, in the given shape.
 pub fn to_device(values: &[f32], shape: &[i64], device: Device) -> Tensor {
     Tensor::from_slice(values).view(shape).to_device(device)

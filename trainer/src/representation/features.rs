@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use lfbm_bundle::manifest::{ImageSpec, NetworkRecord, RepresentationKind};
 use lfbm_model::{
-    FeatureGrid, NetworkFeatures, Normalization, Orientations, Representation, efficientnet_lite0,
-    features_graph, imported_network, read_checkpoint,
+    FeatureGrid, LayerWeights, NetworkFeatures, Normalization, Orientations, Representation,
+    efficientnet_lite0, features_graph, imported_network, read_checkpoint,
 };
 use lfbm_onnx::Graph;
 use lfbm_process::environment;
@@ -30,13 +30,14 @@ pub(super) struct Features {
     pub(super) grid: FeatureGrid,
 }
 
-/// Builds the features that the settings name.
+/// Builds the features that the settings name, of which contrastive ones have `learned` weights.
 ///
 /// # Errors
 /// When a network is missing or not for such images, or a setting does not fit the image.
 pub(super) fn features(
     settings: &RepresentationSettings,
     image: &ImageSpec,
+    learned: Option<&[LayerWeights]>,
 ) -> anyhow::Result<Features> {
     let (kind, network, graph, grid) = match settings.kind {
         RepresentationName::Pixels | RepresentationName::Tiles => {
@@ -49,6 +50,11 @@ pub(super) fn features(
         RepresentationName::Hog => {
             let (graph, grid) = features_graph(&Representation::Hog, image)?;
             (RepresentationKind::Hog, None, graph, grid)
+        }
+        RepresentationName::Contrastive => {
+            let layers = learned.context("the features have not been learned")?;
+            let (graph, grid) = features_graph(&Representation::Contrastive(layers), image)?;
+            (RepresentationKind::Contrastive, None, graph, grid)
         }
         RepresentationName::Orientations => {
             let orientations = Representation::Orientations(Orientations::default());

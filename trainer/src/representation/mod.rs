@@ -1,6 +1,7 @@
 //! What x is made of: from settings and normal images to the graph that a bundle holds as
 //! `preprocess.onnx`.
 
+mod contrastive;
 mod features;
 mod some_sites;
 mod whitening;
@@ -8,7 +9,7 @@ mod whitening;
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationKind, RepresentationSpec};
-use lfbm_model::{append_whitening, preprocess_graph};
+use lfbm_model::{LayerWeights, append_whitening, preprocess_graph};
 use lfbm_onnx::Graph;
 use lfbm_runtime::{Runtime, evaluate};
 use tch::{Device, Tensor};
@@ -16,7 +17,7 @@ use tch::{Device, Tensor};
 use crate::data::Dataset;
 use crate::memory::free_bytes;
 use crate::model::host;
-use crate::settings::{RepresentationName, RepresentationSettings};
+use crate::settings::{RepresentationName, Settings};
 
 use whitening::{Scaling, fit_whitening};
 
@@ -28,8 +29,10 @@ const WHOLE_AT_ONCE: usize = 4096;
 const IMAGES_AT_ONCE: usize = 32;
 /// Sites that the whitening is made of.
 const WHITENED: usize = 60_000;
-/// Images that they are taken from, where a network takes its time for each.
+/// Images that they are taken from, where a network takes its time for each, ...
 const WHITENED_IMAGES: usize = 1000;
+/// ... and where it is small and an image has one site.
+const WHITENED_WHOLE_IMAGES: usize = 16_384;
 
 /// How x is made.
 pub struct Representation {
@@ -37,25 +40,44 @@ pub struct Representation {
     pub spec: RepresentationSpec,
     /// `image: [B,C,H,W]` to x.
     pub preprocess: Graph,
+    /// The weights of its network, where it has learned them on the images of the fit.
+    pub learned: Option<Vec<LayerWeights>>,
 }
 
-/// Makes the representation that the settings name; features are whitened by the images at `indices`.
+/// Makes the representation that the settings name; features are whitened by the images at `indices`. What
+/// a network is to learn on them, it learns on `device`, unless it has `learned` it before.
 ///
 /// # Errors
-/// When a network is missing or not of images, or a run fails.
+/// When a network is missing or not of images, learning diverges, or a run fails.
 pub fn fit_representation(
-    settings: &RepresentationSettings,
+    settings: &Settings,
     image: &ImageSpec,
     dataset: &Dataset,
     indices: &[usize],
+    device: Device,
+    learned: Option<Vec<LayerWeights>>,
 ) -> anyhow::Result<Representation> {
+    let Settings {
+        seed,
+        representation: settings,
+        ..
+    } = settings;
     if settings.kind == RepresentationName::Pixels {
         return Ok(Representation {
             spec: RepresentationSpec::whole_images(image),
             preprocess: preprocess_graph(image)?,
+            learned: None,
         });
     }
-    let features = features::features(settings, image)?;
+    let learned = match (settings.kind, learned) {
+        (RepresentationName::Contrastive, None) => {
+            let contrastive = settings.contrastive.unwrap_or_default();
+            let learned = contrastive::learn(&contrastive, *seed, image, dataset, indices, device)?;
+            Some(learned)
+        }
+        (_, learned) => learned,
+    };
+    let features = features::features(settings, image, learned.as_deref())?;
     let grid = features.grid;
     let raw = Representation {
         spec: RepresentationSpec {
@@ -66,9 +88,11 @@ pub fn fit_representation(
             network: features.network,
         },
         preprocess: features.graph,
+        learned,
     };
     let count = match features.kind {
         RepresentationKind::Network => indices.len().min(WHITENED_IMAGES),
+        RepresentationKind::Contrastive => indices.len().min(WHITENED_WHOLE_IMAGES),
         _ => indices.len(),
     };
     let some: Vec<usize> = (0..count)
@@ -81,10 +105,9 @@ pub fn fit_representation(
     );
     let sample = x_of(&raw, image, dataset, &some, WHITENED)?;
     // Digits differ in where their large components are; equal weight of small ones is noise there.
-    let scaling = if features.kind == RepresentationKind::Hog {
-        Scaling::Proportional
-    } else {
-        Scaling::Whitened
+    let scaling = match features.kind {
+        RepresentationKind::Hog | RepresentationKind::Contrastive => Scaling::Proportional,
+        _ => Scaling::Whitened,
     };
     let whitening = fit_whitening(&sample, settings.components as i64, scaling)?;
     let values = whitening.basis.shape[1];
@@ -92,6 +115,7 @@ pub fn fit_representation(
         spec: RepresentationSpec { values, ..raw.spec },
         preprocess: append_whitening(&raw.preprocess, &whitening)
             .context("the features cannot be reduced")?,
+        learned: raw.learned,
     })
 }
 

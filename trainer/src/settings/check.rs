@@ -9,6 +9,9 @@ use super::{InferenceName, Settings, SettingsError};
 /// Of latents; a model of larger ones would not fit into memory.
 const MAX_LATENT_DIM: usize = 16_384;
 
+/// More views are more similarities than memory has room for: they grow with the square.
+const MOST_CONTRASTED: usize = 8192;
+
 impl Settings {
     /// Rejects settings out of range.
     ///
@@ -24,8 +27,17 @@ impl Settings {
             run,
             ..
         } = self;
+        let contrastive = representation.contrastive.unwrap_or_default();
         let positive = [
             ("model.sigma", model.sigma),
+            (
+                "representation.contrastive.temperature",
+                contrastive.temperature,
+            ),
+            (
+                "representation.contrastive.learning_rate",
+                contrastive.learning_rate,
+            ),
             (
                 "learning.generator_learning_rate",
                 learning.generator_learning_rate,
@@ -189,9 +201,19 @@ impl Settings {
             ("representation.components", representation.components),
             ("learning.sites", learning.sites),
             ("calibration.sites", calibration.sites),
+            (
+                "representation.contrastive.iterations",
+                contrastive.iterations as usize,
+            ),
         ] {
             range(name, value, value > 0 || !of_sites, "a number above 0")?;
         }
+        range(
+            "representation.contrastive.batch_size",
+            contrastive.batch_size,
+            (2..=MOST_CONTRASTED).contains(&contrastive.batch_size),
+            format!("2 to {MOST_CONTRASTED}"),
+        )?;
         let normalized = model.prior.is_normalized();
         range(
             "model.prior",

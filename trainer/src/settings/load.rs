@@ -21,6 +21,9 @@ const SITE_DEFAULTS: &str = include_str!("../../configs/sites.toml");
 /// `trainer/configs/hog.toml`, what `representation.kind = "hog"` changes in them.
 const HOG_DEFAULTS: &str = include_str!("../../configs/hog.toml");
 
+/// `trainer/configs/contrastive.toml`, what `representation.kind = "contrastive"` changes in those of hog.
+const CONTRASTIVE_DEFAULTS: &str = include_str!("../../configs/contrastive.toml");
+
 impl Settings {
     /// The defaults, changed by `file`, changed by each `section.key=value` of `changes`.
     ///
@@ -47,7 +50,13 @@ impl Settings {
             .and_then(|representation| representation.get("kind")?.as_str());
         match kind {
             None | Some("pixels") => {}
-            Some("hog") => merge(&mut table, parse("the defaults of hog", HOG_DEFAULTS)?),
+            Some(kind @ ("hog" | "contrastive")) => {
+                merge(&mut table, parse("the defaults of hog", HOG_DEFAULTS)?);
+                if kind == "contrastive" {
+                    let defaults = parse("the defaults of contrastive", CONTRASTIVE_DEFAULTS)?;
+                    merge(&mut table, defaults);
+                }
+            }
             Some(_) => merge(&mut table, parse("the defaults of sites", SITE_DEFAULTS)?),
         }
         let learning = changed.get("learning");

@@ -18,7 +18,7 @@ pub use learning::{
 };
 pub use load::DEFAULTS;
 pub use model::{EbmSettings, ModelSettings};
-pub use representation::{RepresentationName, RepresentationSettings};
+pub use representation::{ContrastiveSettings, RepresentationName, RepresentationSettings};
 
 use std::path::PathBuf;
 

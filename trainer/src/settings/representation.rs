@@ -15,7 +15,7 @@ pub struct RepresentationSettings {
     /// Side of a tile in pixels.
     pub tile: usize,
     /// Principal components that the features of a site are reduced to, each of variance 1; those of
-    /// HOG descriptors keep their proportions, and have variance 1 in the mean.
+    /// HOG descriptors and of learned features keep their proportions, and have variance 1 in the mean.
     pub components: usize,
     /// The feature network: `efficientnet-lite0`, or an ONNX file.
     pub network: PathBuf,
@@ -23,6 +23,35 @@ pub struct RepresentationSettings {
     pub taps: Vec<String>,
     /// Pixels that an image is continued by on each side, by reflection, before the network.
     pub border: usize,
+    /// How features are learned, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contrastive: Option<ContrastiveSettings>,
+}
+
+/// Contrastive learning of features.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContrastiveSettings {
+    /// Iterations.
+    pub iterations: u64,
+    /// Images of an iteration, of which each has two views.
+    pub batch_size: usize,
+    /// What similarities are divided by.
+    pub temperature: f64,
+    /// The largest learning rate of Adam.
+    pub learning_rate: f64,
+}
+
+/// What `trainer/configs/contrastive.toml` has.
+impl Default for ContrastiveSettings {
+    fn default() -> Self {
+        Self {
+            iterations: 1200,
+            batch_size: 128,
+            temperature: 0.2,
+            learning_rate: 3e-3,
+        }
+    }
 }
 
 /// What the values of x are.
@@ -34,6 +63,8 @@ pub enum RepresentationName {
     Pixels,
     /// The HOG descriptor of the whole image: one x an image.
     Hog,
+    /// Features that a network learns on the normal images: one x an image.
+    Contrastive,
     /// The pixels of tiles: one x a tile.
     Tiles,
     /// Histograms of gradient orientations: one x a cell of the image.
@@ -54,6 +85,7 @@ impl From<&RepresentationSpec> for RepresentationName {
             RepresentationKind::Pixels if spec.is_whole_image() => Self::Pixels,
             RepresentationKind::Pixels => Self::Tiles,
             RepresentationKind::Hog => Self::Hog,
+            RepresentationKind::Contrastive => Self::Contrastive,
             RepresentationKind::Orientations => Self::Orientations,
             RepresentationKind::Network => Self::Network,
         }
@@ -61,7 +93,7 @@ impl From<&RepresentationSpec> for RepresentationName {
 }
 
 impl RepresentationName {
-    /// Whether x are of the sites of a grid; that of a HOG descriptor has one.
+    /// Whether x are of the sites of a grid; that of a HOG descriptor, or of learned features, has one.
     pub fn has_sites(self) -> bool {
         self != Self::Pixels
     }

@@ -3,6 +3,7 @@
 //! row, of D values each.
 
 mod axis;
+mod contrastive;
 mod gradients;
 mod hog;
 mod network;
@@ -14,6 +15,7 @@ mod whitening;
 
 use lfbm_onnx::Graph;
 
+pub use contrastive::{CONTRASTIVE_NETWORK, ConvolutionSpec, contrastive_block};
 pub use network::{NetworkFeatures, Normalization};
 pub use orientations::Orientations;
 pub use sites::FeatureGrid;
@@ -22,12 +24,16 @@ pub use whitening::{Whitening, append_whitening};
 
 use crate::error::ModelError;
 use crate::image::{Contrast, ImageSpec};
+use crate::weights::LayerWeights;
 
 /// What the values of a site are.
 #[derive(Clone, Debug)]
 pub enum Representation<'a> {
     /// The HOG descriptor of the whole image, its only site.
     Hog,
+    /// Features of the whole image, its only site, by a small network that has learned on normal images:
+    /// weights of the convolutions of [`CONTRASTIVE_NETWORK`].
+    Contrastive(&'a [LayerWeights]),
     /// Features of a convolutional network.
     Network(NetworkFeatures<'a>),
     /// Histograms of gradient orientations.
@@ -65,6 +71,7 @@ pub fn features_graph(
     }
     let (mut graph, values) = match representation {
         Representation::Hog => hog::graph(spec)?,
+        Representation::Contrastive(layers) => contrastive::graph(layers, spec)?,
         Representation::Network(features) => features.graph(spec)?,
         Representation::Orientations(orientations) => orientations.graph(spec)?,
         Representation::Tiles { side } => tiles::graph(*side, spec)?,

@@ -33,6 +33,9 @@ pub enum RepresentationKind {
     Pixels,
     /// Principal components of the HOG descriptor of the whole image.
     Hog,
+    /// Principal components of the features of the whole image, by a network that learned them on the
+    /// normal images.
+    Contrastive,
     /// Histograms of gradient orientations around a site.
     Orientations,
     /// Features that a network computes at a site.
@@ -45,6 +48,7 @@ impl RepresentationKind {
         match self {
             Self::Pixels => "pixels",
             Self::Hog => "hog",
+            Self::Contrastive => "contrastive",
             Self::Orientations => "orientations",
             Self::Network => "network",
         }

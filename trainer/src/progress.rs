@@ -1,14 +1,13 @@
-//! The progress of a fit: a bar on a terminal, plain lines in logs.
+//! The progress of learning: a bar on a terminal, plain lines in logs.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fit::Losses;
-
-/// Progress of a fit on standard error.
-pub(super) struct FitProgress {
+/// Progress of iterations on standard error.
+pub struct IterationProgress {
     bar: Option<ProgressBar>,
     started: Instant,
     first: u64,
@@ -17,9 +16,10 @@ pub(super) struct FitProgress {
     log_every: u64,
 }
 
-impl FitProgress {
-    /// Progress of a fit that starts at iteration `first` of `total`.
-    pub(super) fn new(first: u64, total: u64, batch_size: usize, log_every: u64) -> Self {
+impl IterationProgress {
+    /// Progress from iteration `first` to `total`, of `batch_size` images each; logs get a line every
+    /// `log_every` iterations.
+    pub fn new(first: u64, total: u64, batch_size: usize, log_every: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_position(first);
             let template = "{bar:24} {pos}/{len} {msg} {eta} left";
@@ -39,7 +39,7 @@ impl FitProgress {
     }
 
     /// Reports iteration `done`.
-    pub(super) fn iteration(&self, done: u64, losses: &Losses) {
+    pub fn iteration(&self, done: u64, losses: &impl Display) {
         let shown = if self.bar.is_some() {
             10
         } else {
@@ -68,7 +68,7 @@ impl FitProgress {
     }
 }
 
-impl Drop for FitProgress {
+impl Drop for IterationProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.abandon();
