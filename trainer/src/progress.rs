@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Progress of iterations on standard error.
 pub struct IterationProgress {
+    what: &'static str,
     bar: Option<ProgressBar>,
     started: Instant,
     first: u64,
@@ -17,9 +18,15 @@ pub struct IterationProgress {
 }
 
 impl IterationProgress {
-    /// Progress from iteration `first` to `total`, of `batch_size` images each; logs get a line every
-    /// `log_every` iterations.
-    pub fn new(first: u64, total: u64, batch_size: usize, log_every: u64) -> Self {
+    /// Progress of `what` from iteration `first` to `total`, of `batch_size` images each; logs get a line
+    /// every `log_every` iterations.
+    pub fn new(
+        what: &'static str,
+        first: u64,
+        total: u64,
+        batch_size: usize,
+        log_every: u64,
+    ) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_position(first);
             let template = "{bar:24} {pos}/{len} {msg} {eta} left";
@@ -29,6 +36,7 @@ impl IterationProgress {
             bar
         });
         Self {
+            what,
             bar,
             started: Instant::now(),
             first,
@@ -60,8 +68,8 @@ impl IterationProgress {
             None => {
                 let left_s = seconds / iterations * (self.total - done) as f64;
                 eprintln!(
-                    "iteration {done}/{}  {message}  {left_s:.0} s left",
-                    self.total
+                    "{} {done}/{}  {message}  {left_s:.0} s left",
+                    self.what, self.total
                 );
             }
         }

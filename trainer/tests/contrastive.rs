@@ -6,29 +6,23 @@ mod process;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::RepresentationKind;
-use process::{done, refused, trainer};
+use process::{done, refused, signal, start, trainer, wait_until};
 
-const BUNDLE_FILES: [&str; 4] = [
-    "preprocess.onnx",
-    "weights.bin",
-    "flow.onnx",
-    "calibration.bin",
-];
+const LEARNS: &str = "learning features of";
 
-fn fit(out: &Path, changes: &[&str]) -> std::process::Command {
+fn fit(out: &Path, changes: &[&str]) -> Command {
     let mut fit = trainer(["fit", "--device", "cpu", "--dataset", "strokes"]);
     fit.args(["--holdout", "4", "--strokes-count", "1200"]);
-    fit.args([
-        "--representation",
-        "contrastive",
-        "--set",
+    fit.args(["--representation", "contrastive"]);
+    let small = [
         "calibration.sites=400",
-    ]);
-    fit.args(["--set", "representation.contrastive.iterations=60"]);
-    for change in changes {
+        "representation.contrastive.iterations=60",
+    ];
+    for change in small.iter().chain(changes) {
         fit.args(["--set", change]);
     }
     fit.arg("--out").arg(out);
@@ -36,35 +30,24 @@ fn fit(out: &Path, changes: &[&str]) -> std::process::Command {
 }
 
 /// Digits that are drawn, one class held out: the density of learned features tells most of its images from
-/// the others. A checkpoint has the network that was learned, so export writes the same bundle, and the same
-/// fit from its checkpoint goes on with it.
+/// the others. The checkpoint has the network, so export does not learn it again, and writes the same bundle.
 #[test]
 fn the_density_of_learned_features_detects() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let bundle = path("bundle");
-    done(&mut fit(&bundle, &["learning.iterations=150"]));
+    let said = done(&mut fit(&bundle, &["learning.iterations=150"]));
+    assert!(said.contains(LEARNS), "{said}");
     let loaded = Bundle::open(&bundle).unwrap();
     let representation = &loaded.manifest().representation;
     assert_eq!(representation.kind, RepresentationKind::Contrastive);
     assert_eq!((representation.sites(), representation.values), (1, 20));
 
-    let checkpoint = path("bundle.checkpoint");
-    let exported = path("exported");
-    done(
-        trainer(["export"])
-            .arg(&checkpoint)
-            .arg("--out")
-            .arg(&exported),
-    );
-    let resumed = path("resumed");
-    let mut again = fit(&resumed, &["learning.iterations=150"]);
-    done(again.arg("--resume").arg("--checkpoint").arg(&checkpoint));
-    for file in BUNDLE_FILES {
-        let [fitted, exported, resumed] =
-            [&bundle, &exported, &resumed].map(|folder| fs::read(folder.join(file)).unwrap());
-        assert!(fitted == exported && fitted == resumed, "{file}");
-    }
+    let mut export = trainer(["export"]);
+    export.arg(path("bundle.checkpoint"));
+    let said = done(export.arg("--out").arg(path("exported")));
+    assert!(!said.contains(LEARNS), "{said}");
+    assert_equal(&bundle, &path("exported"));
 
     let report = path("report");
     done(trainer(["evaluate"]).arg(&bundle).arg("--out").arg(&report));
@@ -73,6 +56,43 @@ fn the_density_of_learned_features_detects() {
     for score in ["log_joint", "site_score", "site_distance"] {
         let auroc = json["metrics"][score]["auroc"].as_f64().unwrap();
         assert!(auroc > 0.7, "{score}: {auroc}");
+    }
+}
+
+/// The checkpoint is there as soon as the features are learned, before the first iteration of the model.
+#[test]
+fn a_fit_that_was_stopped_goes_on_with_what_it_had_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    let changes = ["learning.iterations=400"];
+    done(&mut fit(&whole, &changes));
+
+    let mut process = start(&mut fit(&broken, &changes));
+    let checkpoint = folder.path().join("broken.checkpoint");
+    wait_until("a checkpoint", || checkpoint.is_file());
+    signal(&process, "INT");
+    assert_eq!(process.wait().unwrap().code(), Some(130));
+    assert!(!broken.exists(), "a stopped fit wrote a bundle");
+
+    let mut other = fit(&broken, &["learning.iterations=401"]);
+    let said = refused(other.arg("--resume"));
+    assert!(said.contains("other data, classes or settings"), "{said}");
+    assert!(!said.contains(LEARNS), "{said}");
+    let said = done(fit(&broken, &changes).arg("--resume"));
+    assert!(said.contains("resumed at iteration"), "{said}");
+    assert!(!said.contains(LEARNS), "{said}");
+    assert_equal(&whole, &broken);
+}
+
+fn assert_equal(left: &Path, right: &Path) {
+    for file in [
+        "preprocess.onnx",
+        "weights.bin",
+        "flow.onnx",
+        "calibration.bin",
+    ] {
+        let [left, right] = [left, right].map(|folder| fs::read(folder.join(file)).unwrap());
+        assert!(left == right, "{file}");
     }
 }
 
@@ -93,8 +113,11 @@ fn settings_that_cannot_be_learned_with_are_refused() {
             "contrastive.iterations",
         ),
         ("representation.contrastive.batch=3", "batch"),
+        // Before the features are learned.
+        ("learning.batch_size=5000", "learning.batch_size is 5000"),
     ] {
         let refusal = refused(&mut fit(&folder.path().join("bundle"), &[change]));
         assert!(refusal.contains(named), "{change}: {refusal}");
+        assert!(!refusal.contains(LEARNS), "{change}: {refusal}");
     }
 }

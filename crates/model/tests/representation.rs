@@ -6,8 +6,8 @@ use std::f64::consts::PI;
 
 use lfbm_detector::Hog;
 use lfbm_model::{
-    Contrast, FeatureGrid, ImageSpec, Intake, NetworkFeatures, Normalization, Orientations,
-    Representation, Whitening, append_whitening, features_graph,
+    CONTRASTIVE_NETWORK, Contrast, FeatureGrid, ImageSpec, Intake, LayerWeights, NetworkFeatures,
+    Normalization, Orientations, Representation, Whitening, append_whitening, features_graph,
 };
 use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor};
 use lfbm_runtime::{Runtime, evaluate};
@@ -501,4 +501,30 @@ fn settings_that_do_not_fit_are_refused() {
     // Half a position of the coarse map.
     let smaller = spec(3, 8, 12);
     assert!(refusal(&features(&["coarse"], 2, None), &smaller).contains("choose a multiple of 4"));
+}
+
+#[test]
+fn weights_of_another_contrastive_network_are_refused() {
+    let layer = |shape: [usize; 4]| LayerWeights {
+        weight: Tensor::new(shape, vec![0.0; shape.iter().product()]),
+        bias: Tensor::new([shape[0]], vec![0.0; shape[0]]),
+    };
+    let mut layers = Vec::new();
+    let mut channels = 1;
+    for spec in CONTRASTIVE_NETWORK {
+        layers.push(layer([spec.channels, channels, spec.kernel, spec.kernel]));
+        channels = spec.channels;
+    }
+    let (graph, grid) =
+        features_graph(&Representation::Contrastive(&layers), &spec(1, 28, 28)).unwrap();
+    assert_eq!((grid.sites(), grid.values), (1, channels * 4 * 4));
+    assert_eq!(graph.outputs().len(), 1);
+
+    let fewer = refusal(&Representation::Contrastive(&layers[1..]), &spec(1, 28, 28));
+    assert!(fewer.contains("3 layers, expected 4"), "{fewer}");
+    let colour = refusal(&Representation::Contrastive(&layers), &spec(3, 28, 28));
+    assert!(
+        colour.contains("layer 0 of the contrastive network"),
+        "{colour}"
+    );
 }

@@ -37,7 +37,7 @@ impl Checkpoints {
     /// # Errors
     /// When it fits neither in its place nor among temporary files.
     pub(super) fn try_room(&self, learner: &mut Learner) -> anyhow::Result<()> {
-        let bytes = learner.state().bytes() + self.images.len() as u64;
+        let bytes = learner.state().bytes() + self.images.len() as u64 + self.feature_bytes();
         let fallback = self.fallback();
         let Err(error) = try_room(&self.path, bytes) else {
             return Ok(());
@@ -56,6 +56,12 @@ impl Checkpoints {
             fallback.display()
         );
         Ok(())
+    }
+
+    fn feature_bytes(&self) -> u64 {
+        let layers = self.features.iter().flatten();
+        let values = layers.map(|layer| layer.weight.data.len() + layer.bias.data.len());
+        (values.sum::<usize>() * size_of::<f32>()) as u64
     }
 
     /// Records that the file is this run's checkpoint of `iteration`.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use lfbm_bundle::check_out;
+use lfbm_bundle::manifest::RepresentationSpec;
 use lfbm_process::{one_line, print_line};
 use lfbm_runtime::Precision;
 use tch::Device;
@@ -23,6 +24,7 @@ use crate::fit::{ChainPrecision, Checkpoint, Learner, read_checkpoint};
 use crate::model::Observation;
 use crate::representation::{Representation, fit_representation, x_of};
 use crate::settings::{RepresentationName, Settings};
+use crate::stop;
 
 /// Arguments of `trainer fit`.
 #[derive(Args, Clone, Debug)]
@@ -116,15 +118,6 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         .and_then(|resumed| resumed.images.as_deref());
     let (images, parts) = images_of(args, &settings, &mut dataset, &classes, before)?;
     let image = settings.image(&dataset);
-    let learned = resumed.as_mut().and_then(|resumed| resumed.features.take());
-    let representation =
-        fit_representation(&settings, &image, &dataset, &parts.train, device, learned)?;
-    let rows = parts.train.len() * representation.spec.sites();
-    let batch_size = settings.learning.batch_size;
-    ensure!(
-        batch_size <= rows,
-        "learning.batch_size is {batch_size} and there are {rows} images (or sites of them) to fit; lower it"
-    );
     let names = |labels: &[u32]| -> Vec<String> {
         labels
             .iter()
@@ -134,14 +127,41 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let mut run = Run {
         name: args.name.clone().unwrap_or_else(|| dataset.name.clone()),
         version: args.model_version,
+        // Until it is made.
+        representation: RepresentationSpec::whole_images(&image),
         image,
-        representation: representation.spec.clone(),
         data: args.data.clone(),
         normal: names(&classes.normal),
         held_out: names(&classes.held_out),
         seconds: 0.0,
         settings,
     };
+    if let Some(resumed) = &resumed {
+        // What x is made of follows, and takes its time.
+        let about = Run {
+            representation: run.representation.clone(),
+            ..resumed.about.clone()
+        };
+        check_same(&run, about, &checkpoint)?;
+    }
+    let batch_size = run.settings.learning.batch_size;
+    let enough_for_a_batch = |rows: usize| {
+        ensure!(
+            batch_size <= rows,
+            "learning.batch_size is {batch_size} and there are {rows} images (or sites of them) to fit; lower it"
+        );
+        Ok(())
+    };
+    if !run.settings.representation.kind.has_many_sites() {
+        enough_for_a_batch(parts.train.len())?;
+    }
+    let learned = resumed.as_mut().and_then(|resumed| resumed.features.take());
+    let has_just_learned = learned.is_none();
+    let (settings, image) = (&run.settings, &run.image);
+    let representation =
+        fit_representation(settings, image, &dataset, &parts.train, device, learned)?;
+    run.representation = representation.spec.clone();
+    enough_for_a_batch(parts.train.len() * run.representation.sites())?;
     eprintln!(
         "fitting {} images of {} on {}; {} kept out for calibration, {} for evaluation",
         parts.train.len(),
@@ -172,6 +192,11 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         checkpoints.resumed(learner.iteration());
     }
     checkpoints.try_room(&mut learner)?;
+    if has_just_learned && representation.learned.is_some() {
+        checkpoints.save(&mut learner, &run);
+        let (done, total) = (learner.iteration(), run.settings.learning.iterations);
+        stop::keep(checkpoints.kept(done, total, &args.out));
+    }
     let mut events = FitEvents::open(
         args.tensorboard.as_deref(),
         &args.out,
@@ -238,13 +263,22 @@ fn images_of(
     Ok((Identity::new(dataset, &digests, &split), split))
 }
 
-/// Rejects chains in a precision that the device has only by emulation, which is slower.
+/// Rejects chains, or learned features, in a precision that the device has only by emulation, which is slower.
 fn check_precision(settings: &Settings, device: Device) -> anyhow::Result<()> {
-    if settings.learning.langevin.precision == ChainPrecision::Bf16 && device == Device::Cpu {
-        let checked = Precision::Bf16.check(lfbm_runtime::Device::Cpu);
-        checked.map_err(|reason| {
-            anyhow!("learning.langevin.precision = \"bf16\": {reason}; use \"f32\"")
-        })?;
+    let of_chains = settings.learning.langevin.precision;
+    let representation = &settings.representation;
+    let of_features = match representation.kind {
+        RepresentationName::Contrastive => representation.contrastive.precision,
+        _ => ChainPrecision::F32,
+    };
+    for (name, precision) in [
+        ("learning.langevin.precision", of_chains),
+        ("representation.contrastive.precision", of_features),
+    ] {
+        if precision == ChainPrecision::Bf16 && device == Device::Cpu {
+            let checked = Precision::Bf16.check(lfbm_runtime::Device::Cpu);
+            checked.map_err(|reason| anyhow!("{name} = \"bf16\": {reason}; use \"f32\""))?;
+        }
     }
     Ok(())
 }
@@ -308,17 +342,23 @@ fn resume(
 ) -> anyhow::Result<f64> {
     let Checkpoint { state, about, .. } = saved;
     let seconds = about.seconds;
-    let same = Run {
+    check_same(run, about, path)?;
+    learner.restore(&state)?;
+    eprintln!("resumed at iteration {}", learner.iteration());
+    Ok(seconds)
+}
+
+/// Refuses a checkpoint that is `about` another run.
+fn check_same(run: &Run, about: Run, path: &Path) -> anyhow::Result<()> {
+    let about = Run {
         seconds: run.seconds,
         ..about
-    } == run.without_folder();
+    };
     ensure!(
-        same,
+        about == run.without_folder(),
         "{} is of a run with other data, classes or settings; resume with the flags and the \
          configuration that it was started with",
         path.display()
     );
-    learner.restore(&state)?;
-    eprintln!("resumed at iteration {}", learner.iteration());
-    Ok(seconds)
+    Ok(())
 }

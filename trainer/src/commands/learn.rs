@@ -41,6 +41,7 @@ pub(super) fn learn(
     let batch_size = settings.learning.batch_size;
     let mut batches = Batches::new(x.size()[0] as usize, batch_size, settings.seed);
     let progress = IterationProgress::new(
+        "iteration",
         learner.iteration(),
         total,
         batch_size,

@@ -45,7 +45,7 @@ pub struct Checkpoint<T> {
     pub about: T,
     /// The identity of its images; `None` for runs that did not record it.
     pub images: Option<Vec<u8>>,
-    /// The network that made x and had learned it before; `None` where x is made otherwise.
+    /// Weights of the network that x's features come from, where the fit learned it.
     pub features: Option<Vec<LayerWeights>>,
 }
 

@@ -31,7 +31,7 @@ const IMAGES_AT_ONCE: usize = 32;
 const WHITENED: usize = 60_000;
 /// Images that they are taken from, where a network takes its time for each, ...
 const WHITENED_IMAGES: usize = 1000;
-/// ... and where it is small and an image has one site.
+/// ... and where each has thousands of values.
 const WHITENED_WHOLE_IMAGES: usize = 16_384;
 
 /// How x is made.
@@ -50,18 +50,14 @@ pub struct Representation {
 /// # Errors
 /// When a network is missing or not of images, learning diverges, or a run fails.
 pub fn fit_representation(
-    settings: &Settings,
+    all: &Settings,
     image: &ImageSpec,
     dataset: &Dataset,
     indices: &[usize],
     device: Device,
     learned: Option<Vec<LayerWeights>>,
 ) -> anyhow::Result<Representation> {
-    let Settings {
-        seed,
-        representation: settings,
-        ..
-    } = settings;
+    let settings = &all.representation;
     if settings.kind == RepresentationName::Pixels {
         return Ok(Representation {
             spec: RepresentationSpec::whole_images(image),
@@ -71,9 +67,7 @@ pub fn fit_representation(
     }
     let learned = match (settings.kind, learned) {
         (RepresentationName::Contrastive, None) => {
-            let contrastive = settings.contrastive.unwrap_or_default();
-            let learned = contrastive::learn(&contrastive, *seed, image, dataset, indices, device)?;
-            Some(learned)
+            Some(contrastive::learn(all, image, dataset, indices, device)?)
         }
         (_, learned) => learned,
     };
@@ -95,9 +89,7 @@ pub fn fit_representation(
         RepresentationKind::Contrastive => indices.len().min(WHITENED_WHOLE_IMAGES),
         _ => indices.len(),
     };
-    let some: Vec<usize> = (0..count)
-        .map(|index| indices[index * indices.len() / count])
-        .collect();
+    let some = evenly(indices, count);
     eprintln!(
         "principal components of the features of {count} images: {} sites of {} values each",
         grid.sites(),
@@ -117,6 +109,13 @@ pub fn fit_representation(
             .context("the features cannot be reduced")?,
         learned: raw.learned,
     })
+}
+
+/// At most `count` of the indices, evenly spaced.
+fn evenly(indices: &[usize], count: usize) -> Vec<usize> {
+    let count = count.min(indices.len());
+    let spaced = (0..count).map(|index| indices[index * indices.len() / count]);
+    spaced.collect()
 }
 
 /// x of the images at `indices`, rows of the shape that the representation's x have; of at most `most`

@@ -27,7 +27,7 @@ impl Settings {
             run,
             ..
         } = self;
-        let contrastive = representation.contrastive.unwrap_or_default();
+        let contrastive = &representation.contrastive;
         let positive = [
             ("model.sigma", model.sigma),
             (
@@ -167,6 +167,12 @@ impl Settings {
             format!("more than {NEIGHBOURS}, the neighbours of a local score"),
         )?;
         let of_sites = representation.kind.has_sites();
+        range(
+            "representation.contrastive.weight_decay",
+            contrastive.weight_decay,
+            (0.0..1.0).contains(&contrastive.weight_decay),
+            "0 or more, below 1",
+        )?;
         let decides = match calibration.decision {
             Decision::LogJoint => true,
             Decision::Local => !of_sites,
@@ -189,6 +195,12 @@ impl Settings {
             model.flow_components as f64,
             model.flow_components == 0 || model.prior == PriorKind::Flow,
             "0 with another model.prior than flow: the mixture is the base of a flow",
+        )?;
+        range(
+            "model.contrast_norm",
+            model.contrast_norm,
+            model.contrast_norm == 0.0 || representation.kind.is_of_pixels(),
+            "0 where x are not pixels: their features are of intensities as they are",
         )?;
         range(
             "learning.incomplete",

@@ -155,7 +155,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{EncoderSettings, VaeSettings};
+    use crate::settings::{ContrastiveSettings, EncoderSettings, VaeSettings};
     use lfbm_model::GeneratorName;
 
     fn change(change: &str) -> Result<Settings, SettingsError> {
@@ -232,11 +232,34 @@ mod tests {
     }
 
     #[test]
+    fn learned_features_have_the_defaults_of_hog_and_then_their_own() {
+        let [hog, contrastive] = ["hog", "contrastive"]
+            .map(|kind| change(&format!("representation.kind={kind}")).unwrap());
+        assert_eq!(contrastive.model.flow_components, hog.model.flow_components);
+        assert_eq!(contrastive.inference.steps, hog.inference.steps);
+        assert_eq!(
+            contrastive.model.latent_dim,
+            contrastive.representation.components
+        );
+        assert!(contrastive.model.latent_dim < hog.model.latent_dim);
+        let recorded = contrastive.representation.contrastive;
+        assert_eq!(
+            recorded,
+            ContrastiveSettings::default(),
+            "of runs before this setting existed"
+        );
+    }
+
+    #[test]
     fn mistakes_name_the_setting() {
         for (text, named) in [
             ("learning.batchsize=32", "batchsize"),
             ("learning.batch_size=0", "batch_size"),
             ("model.sigma=-1", "model.sigma"),
+            (
+                "representation={kind='hog'}\nmodel={contrast_norm=5.0}",
+                "model.contrast_norm is 5, expected 0",
+            ),
             (
                 "learning.encoder.learning_rate=0",
                 "learning.encoder.learning_rate",

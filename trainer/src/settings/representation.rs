@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use lfbm_bundle::manifest::{RepresentationKind, RepresentationSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::fit::ChainPrecision;
+
 /// Settings of what x is made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,13 +26,13 @@ pub struct RepresentationSettings {
     /// Pixels that an image is continued by on each side, by reflection, before the network.
     pub border: usize,
     /// How features are learned, where they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contrastive: Option<ContrastiveSettings>,
+    #[serde(default)]
+    pub contrastive: ContrastiveSettings,
 }
 
 /// Contrastive learning of features.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct ContrastiveSettings {
     /// Iterations.
     pub iterations: u64,
@@ -38,11 +40,15 @@ pub struct ContrastiveSettings {
     pub batch_size: usize,
     /// What similarities are divided by.
     pub temperature: f64,
-    /// The largest learning rate of Adam.
+    /// The largest learning rate of `AdamW`.
     pub learning_rate: f64,
+    /// Its weight decay.
+    pub weight_decay: f64,
+    /// What convolutions are computed in.
+    pub precision: ChainPrecision,
 }
 
-/// What `trainer/configs/contrastive.toml` has.
+/// The default, for runs that were recorded before this setting existed.
 impl Default for ContrastiveSettings {
     fn default() -> Self {
         Self {
@@ -50,6 +56,8 @@ impl Default for ContrastiveSettings {
             batch_size: 128,
             temperature: 0.2,
             learning_rate: 3e-3,
+            weight_decay: 0.01,
+            precision: ChainPrecision::F32,
         }
     }
 }
@@ -93,6 +101,16 @@ impl From<&RepresentationSpec> for RepresentationName {
 }
 
 impl RepresentationName {
+    /// Whether x are pixels, of the whole image or of a tile.
+    pub fn is_of_pixels(self) -> bool {
+        matches!(self, Self::Pixels | Self::Tiles)
+    }
+
+    /// Whether an image has many sites.
+    pub fn has_many_sites(self) -> bool {
+        matches!(self, Self::Tiles | Self::Orientations | Self::Network)
+    }
+
     /// Whether x are of the sites of a grid; that of a HOG descriptor, or of learned features, has one.
     pub fn has_sites(self) -> bool {
         self != Self::Pixels

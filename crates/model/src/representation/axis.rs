@@ -34,6 +34,12 @@ impl AxisMap {
         }
     }
 
+    /// Means over `blocks` blocks of `size` positions; what is left at the end is not counted.
+    pub(super) fn block_means(inputs: usize, blocks: usize, size: usize) -> Self {
+        let windows = (0..blocks).map(|block| [block * size, (block + 1) * size]);
+        Self::window_means(inputs, windows.map(|window| window.map(|at| at as f64)))
+    }
+
     /// The mean of each position and its `reach` neighbours on both sides.
     pub(super) fn neighbour_means(length: usize, reach: usize) -> Self {
         let windows = (0..length).map(|position| {

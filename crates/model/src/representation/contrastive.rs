@@ -2,9 +2,10 @@
 //! from one another: contrastive learning as `SimCLR` has it (Chen et al., 2020,
 //! <https://arxiv.org/abs/2002.05709>).
 
-use lfbm_onnx::{ConvGeometry, Graph, Value};
+use lfbm_onnx::{ConvGeometry, Dim, Graph, Value};
 
 use super::axis::{AxisMap, map_axes};
+use super::reduction;
 use super::sites::{FeatureGrid, SiteMap, image_graph};
 use crate::error::ModelError;
 use crate::image::ImageSpec;
@@ -44,15 +45,10 @@ const fn convolution(channels: usize, kernel: usize, stride: usize) -> Convoluti
     }
 }
 
-/// Larger images are averaged down until neither side has more pixels.
-const LARGEST_SIDE: usize = 32;
-
-/// The side, in pixels, of the blocks that an image is averaged over before the network. What is left at
-/// the ends of its sides is not counted.
-pub fn contrastive_block(spec: &ImageSpec) -> usize {
-    let smaller = spec.height.min(spec.width).max(1);
-    let block = spec.height.max(spec.width).div_ceil(LARGEST_SIDE);
-    block.min(smaller)
+/// Rows and columns, in pixels, of the blocks that an image is averaged over before the network. What is left
+/// at the ends of its sides is not counted.
+pub fn contrastive_blocks(spec: &ImageSpec) -> [usize; 2] {
+    [spec.height, spec.width].map(|side| reduction(spec).min(side))
 }
 
 /// `[B, values, 1, 1]` of images: all values of the last convolution, channel after channel. `layers`
@@ -69,16 +65,11 @@ pub(super) fn graph(
         )));
     }
     let (mut graph, image) = image_graph(spec);
-    let block = contrastive_block(spec);
-    let mut sides = [spec.height, spec.width].map(|side| side / block);
-    let mut x = match block {
-        1 => image,
-        _ => {
-            let means = |side: usize, blocks: usize| {
-                let windows = (0..blocks).map(|number| [number * block, (number + 1) * block]);
-                AxisMap::window_means(side, windows.map(|window| window.map(|at| at as f64)))
-            };
-            let (rows, columns) = (means(spec.height, sides[0]), means(spec.width, sides[1]));
+    let mut x = match contrastive_blocks(spec) {
+        [1, 1] => image,
+        [rows, columns] => {
+            let means = |side: usize, block: usize| AxisMap::block_means(side, side / block, block);
+            let (rows, columns) = (means(spec.height, rows), means(spec.width, columns));
             map_axes(&mut graph, &image, &rows, &columns)?
         }
     };
@@ -86,9 +77,12 @@ pub(super) fn graph(
     for (number, (convolution, weights)) in CONTRASTIVE_NETWORK.iter().zip(layers).enumerate() {
         x = filtered(&mut graph, &x, number, channels, convolution, weights)?;
         channels = convolution.channels;
-        sides = sides.map(|side| (side - 1) / convolution.stride + 1);
     }
-    let values = channels * sides[0] * sides[1];
+    let sizes = graph.shape(&x)?.iter().map(|dim| match dim {
+        Dim::Fixed(size) => *size,
+        _ => 1,
+    });
+    let values: usize = sizes.product();
     let map = graph.reshape(&x, &[0, values as i64, 1, 1])?;
     let grid = FeatureGrid {
         rows: 1,

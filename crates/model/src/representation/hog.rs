@@ -4,14 +4,13 @@ use lfbm_onnx::{Graph, Op};
 
 use super::axis::{AxisMap, map_axes};
 use super::gradients::{Circle, divided};
+use super::reduction;
 use super::sites::{FeatureGrid, SiteMap, image_graph};
 use crate::error::ModelError;
 use crate::image::ImageSpec;
 
 /// Orientations in eighths of a circle, from -pi / 2 to 3 pi / 2, in the order of the descriptor.
 const ORIENTATIONS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -2.0, -1.0];
-/// Larger images are averaged down until neither side has more pixels.
-const LARGEST_SIDE: usize = 32;
 /// Pixels from one pooled neighbourhood to the next.
 const STRIDE: usize = 2;
 /// Standard deviation, in pixels, of the Gaussian that a neighbourhood is ...
@@ -31,10 +30,10 @@ pub(super) fn graph(spec: &ImageSpec) -> Result<(Graph, SiteMap), ModelError> {
     let (mut graph, image) = image_graph(spec);
     let sum = graph.reduce_sum(&image, &[1], true)?;
     let grey = graph.scale(&sum, (spec.channels as f32).recip())?;
-    let reduction = spec.height.max(spec.width).div_ceil(LARGEST_SIDE);
+    let reduction = reduction(spec);
     let [rows, columns] = [spec.height, spec.width].map(|side| (side / reduction).max(1));
     let means = [(spec.height, rows), (spec.width, columns)];
-    let means = means.map(|(side, reduced)| block_means(side, reduced, reduction));
+    let means = means.map(|(side, reduced)| AxisMap::block_means(side, reduced, reduction));
     let sobel = |side: &AxisMap, length, taps| side.then(&AxisMap::stencil(length, taps));
     let (smooth, slope) = ([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0]);
     let horizontal = map_axes(
@@ -78,10 +77,4 @@ pub(super) fn graph(spec: &ImageSpec) -> Result<(Graph, SiteMap), ModelError> {
         values,
     };
     Ok((graph, SiteMap { map, grid }))
-}
-
-/// Means over blocks of `size` positions; what is left at the end is not counted.
-fn block_means(side: usize, blocks: usize, size: usize) -> AxisMap {
-    let windows = (0..blocks).map(|block| [block * size, (block + 1) * size]);
-    AxisMap::window_means(side, windows.map(|window| window.map(|at| at as f64)))
 }

@@ -15,7 +15,7 @@ mod whitening;
 
 use lfbm_onnx::Graph;
 
-pub use contrastive::{CONTRASTIVE_NETWORK, ConvolutionSpec, contrastive_block};
+pub use contrastive::{CONTRASTIVE_NETWORK, ConvolutionSpec, contrastive_blocks};
 pub use network::{NetworkFeatures, Normalization};
 pub use orientations::Orientations;
 pub use sites::FeatureGrid;
@@ -25,6 +25,14 @@ pub use whitening::{Whitening, append_whitening};
 use crate::error::ModelError;
 use crate::image::{Contrast, ImageSpec};
 use crate::weights::LayerWeights;
+
+/// Images whose only site is the whole of them are averaged down until neither side has more pixels.
+const LARGEST_SIDE: usize = 32;
+
+/// The side, in pixels, of the blocks that such an image is averaged over.
+fn reduction(spec: &ImageSpec) -> usize {
+    spec.height.max(spec.width).div_ceil(LARGEST_SIDE)
+}
 
 /// What the values of a site are.
 #[derive(Clone, Debug)]

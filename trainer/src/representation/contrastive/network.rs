@@ -85,39 +85,36 @@ impl ContrastiveNetwork {
         similarities.cross_entropy_loss(&others, no_weights, Reduction::Mean, NO_LABEL, 0.0)
     }
 
-    fn output(&self, images: &Tensor) -> Tensor {
+    /// All values `[n, values]` of the last convolution; norms are of the batch while learning (`train`).
+    pub(super) fn features(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = images.to_kind(self.kind);
         for (layer, spec) in self.layers.iter().zip(&CONTRASTIVE_NETWORK) {
             let (stride, padding) = (spec.stride as i64, spec.padding() as i64);
             let weight = layer.convolution.ws.to_kind(self.kind);
             let no_bias: Option<Tensor> = None;
             let filtered = x.conv2d(&weight, no_bias, [stride; 2], [padding; 2], [1; 2], 1);
-            x = layer.norm.forward_t(&filtered, true).relu();
+            x = layer.norm.forward_t(&filtered, train).relu();
         }
-        let features = x.flatten(1, -1).to_kind(Kind::Float);
-        let hidden = self.hidden.forward(&features);
+        x.flatten(1, -1).to_kind(Kind::Float)
+    }
+
+    fn output(&self, images: &Tensor) -> Tensor {
+        let hidden = self.hidden.forward(&self.features(images, true));
         self.out.forward(&self.norm.forward_t(&hidden, true).relu())
     }
 
-    /// The convolutions' weights, each with the norm after it: w g / sqrt(v), and b - m g / sqrt(v), by
-    /// the running mean m and variance v.
+    /// The convolutions' weights, each with the norm after it, which has the running mean m and variance v:
+    /// w g / sqrt(v + eps), and b - m g / sqrt(v + eps).
     pub(super) fn folded(&self) -> Vec<LayerWeights> {
         let _guard = tch::no_grad_guard();
-        let folded = |layer: &Layer| {
-            let norm = &layer.norm;
-            let deviation = (&norm.running_var + nn::BatchNormConfig::default().eps).sqrt();
-            let gain = norm
-                .ws
-                .as_ref()
-                .map_or_else(|| deviation.ones_like(), Tensor::shallow_clone);
-            let gain = gain / deviation;
+        let eps = nn::BatchNormConfig::default().eps;
+        let folded = |Layer { convolution, norm }: &Layer| {
+            let gain = (&norm.running_var + eps).rsqrt();
+            let gain = norm.ws.iter().fold(gain, |gain, ws| gain * ws);
             let shift = -&norm.running_mean * &gain;
-            let bias = norm
-                .bs
-                .as_ref()
-                .map_or_else(|| shift.shallow_clone(), |bias| bias + &shift);
+            let bias = norm.bs.iter().fold(shift, |shift, bs| shift + bs);
             LayerWeights {
-                weight: host::to_host(&(&layer.convolution.ws * gain.view([-1, 1, 1, 1]))),
+                weight: host::to_host(&(&convolution.ws * gain.view([-1, 1, 1, 1]))),
                 bias: host::to_host(&bias),
             }
         };
@@ -127,61 +124,9 @@ impl ContrastiveNetwork {
 
 #[cfg(test)]
 mod tests {
-    use lfbm_bundle::manifest::{Contrast, ImageSpec};
-    use lfbm_model::{Intake, Representation, features_graph};
-    use lfbm_runtime::{Runtime, evaluate};
-    use tch::nn::OptimizerConfig;
     use tch::{Device, nn};
 
     use super::*;
-
-    /// The graph computes what the network does once it has stopped learning, for sides that strides
-    /// divide and others, and for images that are averaged first.
-    #[test]
-    fn the_graph_computes_what_the_network_does() {
-        let runtime = Runtime::load(None).unwrap();
-        for (channels, height, width) in [(1, 28, 28), (3, 17, 9), (1, 66, 70)] {
-            let spec = ImageSpec {
-                channels,
-                height,
-                width,
-                value_range: [-1.0, 1.0],
-                contrast: Contrast::None,
-                intake: Intake::default(),
-            };
-            let block = lfbm_model::contrastive_block(&spec) as i64;
-            tch::manual_seed(3);
-            let shape = [channels, height, width].map(|size| size as i64);
-            let images = Tensor::rand(
-                [8, shape[0], shape[1], shape[2]],
-                (Kind::Float, Device::Cpu),
-            );
-            let small = images.avg_pool2d([block; 2], [block; 2], [0; 2], false, true, None);
-            let store = nn::VarStore::new(Device::Cpu);
-            let sides = [shape[0], small.size()[2], small.size()[3]];
-            let network = ContrastiveNetwork::new(&store.root(), sides, Kind::Float);
-            let mut optimizer = nn::AdamW::default().build(&store, 1e-2).unwrap();
-            for _ in 0..3 {
-                optimizer.backward_step(&network.loss(&small, &(&small * 0.9), 0.2));
-            }
-
-            let layers = network.folded();
-            let (graph, grid) =
-                features_graph(&Representation::Contrastive(&layers), &spec).unwrap();
-            let outputs = evaluate(&runtime, &graph, &[host::to_host(&images)]).unwrap();
-            let computed = Tensor::from_slice(&outputs[0].data).view([8, grid.values as i64]);
-            let mut expected = small.shallow_clone();
-            for layer in &network.layers {
-                let filtered = layer.convolution.forward(&expected);
-                expected = layer.norm.forward_t(&filtered, false).relu();
-            }
-            let difference = (computed - expected.flatten(1, -1)).abs().max();
-            assert!(
-                difference.double_value(&[]) < 1e-4,
-                "{height} x {width}: {difference}"
-            );
-        }
-    }
 
     /// An image whose two views are equal and unlike those of all others is found, so the loss is near 0; it
     /// is that of a guess among 2n - 1 views where all are alike.

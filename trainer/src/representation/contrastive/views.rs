@@ -28,9 +28,8 @@ const REPEATED: i64 = 1;
 /// A view of each image `[n,C,H,W]`: turned, scaled, slanted, moved, warped a little, and with strokes that
 /// are thicker or thinner; drawn with torch's generator.
 pub(super) fn views(images: &Tensor) -> Tensor {
-    let &[count, _, height, width] = images.size().as_slice() else {
-        return images.shallow_clone();
-    };
+    let size = images.size();
+    let (count, height, width) = (size[0], size[2], size[3]);
     let device = images.device();
     let affine = affine_maps(count, height as f64 / width as f64, device);
     let grid = Tensor::affine_grid_generator(&affine, [count, 1, height, width], false);
