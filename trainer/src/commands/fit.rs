@@ -155,6 +155,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     if !run.settings.representation.kind.has_many_sites() {
         enough_for_a_batch(parts.train.len())?;
     }
+    warn_of_leak(&dataset, &parts)?;
     let learned = resumed.as_mut().and_then(|resumed| resumed.features.take());
     let has_just_learned = learned.is_none();
     let (settings, image) = (&run.settings, &run.image);
@@ -180,7 +181,6 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         guarantee::of_fit(is_whole_image, parts.calibration.len())
     );
 
-    warn_of_leak(&dataset, &parts)?;
     let mut learner = new_learner(&run, device)?;
     let mut checkpoints = Checkpoints::new(
         checkpoint.clone(),
