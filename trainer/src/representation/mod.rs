@@ -84,14 +84,15 @@ pub fn fit_representation(
         preprocess: features.graph,
         learned,
     };
-    let count = match features.kind {
-        RepresentationKind::Network => indices.len().min(WHITENED_IMAGES),
-        RepresentationKind::Contrastive => indices.len().min(WHITENED_WHOLE_IMAGES),
+    let most = match features.kind {
+        RepresentationKind::Network => WHITENED_IMAGES,
+        RepresentationKind::Contrastive => WHITENED_WHOLE_IMAGES,
         _ => indices.len(),
     };
-    let some = evenly(indices, count);
+    let some = evenly(indices, most);
     eprintln!(
-        "principal components of the features of {count} images: {} sites of {} values each",
+        "principal components of the features of {} images: {} sites of {} values each",
+        some.len(),
         grid.sites(),
         grid.values
     );

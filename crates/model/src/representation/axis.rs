@@ -34,9 +34,9 @@ impl AxisMap {
         }
     }
 
-    /// Means over `blocks` blocks of `size` positions; what is left at the end is not counted.
-    pub(super) fn block_means(inputs: usize, blocks: usize, size: usize) -> Self {
-        let windows = (0..blocks).map(|block| [block * size, (block + 1) * size]);
+    /// Means over blocks of `size` positions; what is left at the end is not counted.
+    pub(super) fn block_means(inputs: usize, size: usize) -> Self {
+        let windows = (0..inputs / size).map(|block| [block * size, (block + 1) * size]);
         Self::window_means(inputs, windows.map(|window| window.map(|at| at as f64)))
     }
 

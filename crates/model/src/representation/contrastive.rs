@@ -5,8 +5,8 @@
 use lfbm_onnx::{ConvGeometry, Dim, Graph, Value};
 
 use super::axis::{AxisMap, map_axes};
-use super::reduction;
 use super::sites::{FeatureGrid, SiteMap, image_graph};
+use super::whole_image_blocks;
 use crate::error::ModelError;
 use crate::image::ImageSpec;
 use crate::weights::{LayerWeights, expect_shape};
@@ -45,12 +45,6 @@ const fn convolution(channels: usize, kernel: usize, stride: usize) -> Convoluti
     }
 }
 
-/// Rows and columns, in pixels, of the blocks that an image is averaged over before the network. What is left
-/// at the ends of its sides is not counted.
-pub fn contrastive_blocks(spec: &ImageSpec) -> [usize; 2] {
-    [spec.height, spec.width].map(|side| reduction(spec).min(side))
-}
-
 /// `[B, values, 1, 1]` of images: all values of the last convolution, channel after channel. `layers`
 /// are the weights of [`CONTRASTIVE_NETWORK`], `[out, in, k, k]` each.
 pub(super) fn graph(
@@ -65,11 +59,11 @@ pub(super) fn graph(
         )));
     }
     let (mut graph, image) = image_graph(spec);
-    let mut x = match contrastive_blocks(spec) {
+    let mut x = match whole_image_blocks(spec) {
         [1, 1] => image,
         [rows, columns] => {
-            let means = |side: usize, block: usize| AxisMap::block_means(side, side / block, block);
-            let (rows, columns) = (means(spec.height, rows), means(spec.width, columns));
+            let rows = AxisMap::block_means(spec.height, rows);
+            let columns = AxisMap::block_means(spec.width, columns);
             map_axes(&mut graph, &image, &rows, &columns)?
         }
     };

@@ -4,8 +4,8 @@ use lfbm_onnx::{Graph, Op};
 
 use super::axis::{AxisMap, map_axes};
 use super::gradients::{Circle, divided};
-use super::reduction;
 use super::sites::{FeatureGrid, SiteMap, image_graph};
+use super::whole_image_blocks;
 use crate::error::ModelError;
 use crate::image::ImageSpec;
 
@@ -30,10 +30,10 @@ pub(super) fn graph(spec: &ImageSpec) -> Result<(Graph, SiteMap), ModelError> {
     let (mut graph, image) = image_graph(spec);
     let sum = graph.reduce_sum(&image, &[1], true)?;
     let grey = graph.scale(&sum, (spec.channels as f32).recip())?;
-    let reduction = reduction(spec);
-    let [rows, columns] = [spec.height, spec.width].map(|side| (side / reduction).max(1));
-    let means = [(spec.height, rows), (spec.width, columns)];
-    let means = means.map(|(side, reduced)| AxisMap::block_means(side, reduced, reduction));
+    let blocks = whole_image_blocks(spec);
+    let [rows, columns] = [spec.height / blocks[0], spec.width / blocks[1]];
+    let means = [(spec.height, blocks[0]), (spec.width, blocks[1])];
+    let means = means.map(|(side, block)| AxisMap::block_means(side, block));
     let sobel = |side: &AxisMap, length, taps| side.then(&AxisMap::stencil(length, taps));
     let (smooth, slope) = ([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0]);
     let horizontal = map_axes(

@@ -15,7 +15,7 @@ mod whitening;
 
 use lfbm_onnx::Graph;
 
-pub use contrastive::{CONTRASTIVE_NETWORK, ConvolutionSpec, contrastive_blocks};
+pub use contrastive::{CONTRASTIVE_NETWORK, ConvolutionSpec};
 pub use network::{NetworkFeatures, Normalization};
 pub use orientations::Orientations;
 pub use sites::FeatureGrid;
@@ -29,9 +29,11 @@ use crate::weights::LayerWeights;
 /// Images whose only site is the whole of them are averaged down until neither side has more pixels.
 const LARGEST_SIDE: usize = 32;
 
-/// The side, in pixels, of the blocks that such an image is averaged over.
-fn reduction(spec: &ImageSpec) -> usize {
-    spec.height.max(spec.width).div_ceil(LARGEST_SIDE)
+/// Rows and columns, in pixels, of the blocks that such an image is averaged over. What is left at the ends of
+/// its sides is not counted.
+pub fn whole_image_blocks(spec: &ImageSpec) -> [usize; 2] {
+    let side = spec.height.max(spec.width).div_ceil(LARGEST_SIDE);
+    [spec.height, spec.width].map(|pixels| side.min(pixels))
 }
 
 /// What the values of a site are.

@@ -9,7 +9,7 @@ use std::f64::consts::PI;
 
 use anyhow::ensure;
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_model::{LayerWeights, contrastive_blocks};
+use lfbm_model::{LayerWeights, whole_image_blocks};
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -128,7 +128,7 @@ fn part_of_rate(iteration: u64, total: u64) -> f64 {
 
 /// The images `[n,C,h,w]`, as small as the network has them.
 fn reduced(image: &ImageSpec, dataset: &Dataset, indices: &[usize]) -> anyhow::Result<Tensor> {
-    let blocks = contrastive_blocks(image).map(|side| side as i64);
+    let blocks = whole_image_blocks(image).map(|side| side as i64);
     let [channels, height, width] =
         [image.channels, image.height, image.width].map(|size| size as i64);
     let sides = [height / blocks[0], width / blocks[1]];
