@@ -114,6 +114,7 @@ fn kind(x: &Representation) -> &'static str {
         RepresentationKind::Pixels => "pixels",
         RepresentationKind::Hog => "hog",
         RepresentationKind::Contrastive => "contrastive",
+        RepresentationKind::HogContrastive => "hog_contrastive",
         RepresentationKind::Orientations => "orientations",
         RepresentationKind::Network => "network",
         RepresentationKind::Unspecified => "",

@@ -22,7 +22,7 @@ pub(super) struct Score {
     site_score: Option<f64>,
     site_p_value: Option<f64>,
     false_alarm_rate: Option<f64>,
-    /// `pixels`, `orientations`, `network`, `hog` or `contrastive`.
+    /// `pixels`, `orientations`, `network`, `hog`, `contrastive` or `hog_contrastive`.
     representation: Option<String>,
     map_threshold: Option<f64>,
     /// The one with the highest peak first.

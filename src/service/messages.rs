@@ -142,6 +142,7 @@ fn representation_kind(spec: &RepresentationSpec) -> proto::RepresentationKind {
         RepresentationKind::Pixels => proto::RepresentationKind::Pixels,
         RepresentationKind::Hog => proto::RepresentationKind::Hog,
         RepresentationKind::Contrastive => proto::RepresentationKind::Contrastive,
+        RepresentationKind::HogContrastive => proto::RepresentationKind::HogContrastive,
         RepresentationKind::Orientations => proto::RepresentationKind::Orientations,
         RepresentationKind::Network => proto::RepresentationKind::Network,
     }

@@ -15,9 +15,13 @@ use process::{done, refused, signal, start, trainer, wait_until};
 const LEARNS: &str = "learning features of";
 
 fn fit(out: &Path, changes: &[&str]) -> Command {
+    fit_of("contrastive", out, changes)
+}
+
+fn fit_of(representation: &str, out: &Path, changes: &[&str]) -> Command {
     let mut fit = trainer(["fit", "--device", "cpu", "--dataset", "strokes"]);
     fit.args(["--holdout", "4", "--strokes-count", "1200"]);
-    fit.args(["--representation", "contrastive"]);
+    fit.args(["--representation", representation]);
     let small = [
         "calibration.sites=400",
         "representation.contrastive.iterations=60",
@@ -29,19 +33,39 @@ fn fit(out: &Path, changes: &[&str]) -> Command {
     fit
 }
 
-/// Digits that are drawn, one class held out: the density of learned features tells most of its images from
-/// the others. The checkpoint has the network, so export does not learn it again, and writes the same bundle.
 #[test]
 fn the_density_of_learned_features_detects() {
+    let said = it_detects("contrastive", RepresentationKind::Contrastive, 20);
+    assert!(
+        said.contains("Gaussians to 20 values of the latents"),
+        "{said}"
+    );
+}
+
+/// Both parts of x have a mixture of their own.
+#[test]
+fn the_density_of_descriptors_and_learned_features_detects() {
+    let said = it_detects("hog_contrastive", RepresentationKind::HogContrastive, 60);
+    assert!(
+        said.contains("Gaussians to 40, and one to the next 20 values"),
+        "{said}"
+    );
+}
+
+/// Digits that are drawn, one class held out: the density of x, of so many values, tells most of its images from the
+/// others. The checkpoint has the network, so export does not learn it again, and writes the same bundle. Returns what
+/// the fit said.
+fn it_detects(representation: &str, kind: RepresentationKind, values: usize) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let bundle = path("bundle");
-    let said = done(&mut fit(&bundle, &["learning.iterations=150"]));
-    assert!(said.contains(LEARNS), "{said}");
+    let changes = ["learning.iterations=150"];
+    let fit_said = done(&mut fit_of(representation, &bundle, &changes));
+    assert!(fit_said.contains(LEARNS), "{fit_said}");
     let loaded = Bundle::open(&bundle).unwrap();
     let representation = &loaded.manifest().representation;
-    assert_eq!(representation.kind, RepresentationKind::Contrastive);
-    assert_eq!((representation.sites(), representation.values), (1, 20));
+    assert_eq!(representation.kind, kind);
+    assert_eq!((representation.sites(), representation.values), (1, values));
 
     let mut export = trainer(["export"]);
     export.arg(path("bundle.checkpoint"));
@@ -57,6 +81,7 @@ fn the_density_of_learned_features_detects() {
         let auroc = json["metrics"][score]["auroc"].as_f64().unwrap();
         assert!(auroc > 0.7, "{score}: {auroc}");
     }
+    fit_said
 }
 
 /// The checkpoint is there as soon as the features are learned, before the first iteration of the model.

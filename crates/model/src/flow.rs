@@ -10,7 +10,7 @@
 //! log|det| = sum(log_scale) + log|det matrix| + sum(log_s)
 //! ```
 //!
-//! What the steps make of a latent is z0, whose density is the base: N(0, I), or a [mixture](crate::mixture).
+//! What the steps make of a latent is z0, whose density is the base: N(0, I), or [mixtures](crate::mixture).
 
 use std::f64::consts::PI;
 
@@ -25,8 +25,8 @@ use crate::weights::{LayerWeights, expect_shape};
 pub struct FlowWeights {
     /// Its steps, first step first.
     pub steps: Vec<FlowStepWeights>,
-    /// The density of z0; `None` for N(0, I).
-    pub base: Option<MixtureWeights>,
+    /// The density of z0: independent mixtures of its consecutive parts; none for N(0, I).
+    pub base: Vec<MixtureWeights>,
 }
 
 /// Weights of one flow step on latents of size d.
@@ -218,13 +218,12 @@ pub(super) fn normalizing_graph(d: usize, weights: &FlowWeights) -> Result<Graph
         log_scales.push(log_s);
         constant += weights.constant_log_det();
     }
-    let mut log_prob = match base {
-        Some(mixture) => mixture::log_density(&mut graph, &z, d, mixture)?,
-        None => {
-            constant -= 0.5 * d as f64 * (2.0 * PI).ln();
-            let square = graph.reduce_sum_square(&z, &[1], false)?;
-            graph.scale(&square, -0.5)?
-        }
+    let mut log_prob = if base.is_empty() {
+        constant -= 0.5 * d as f64 * (2.0 * PI).ln();
+        let square = graph.reduce_sum_square(&z, &[1], false)?;
+        graph.scale(&square, -0.5)?
+    } else {
+        mixture::log_density(&mut graph, &z, d, base)?
     };
     if !log_scales.is_empty() {
         let all: Vec<_> = log_scales.iter().collect();

@@ -51,9 +51,11 @@ pub fn forward_graphs(
 ) -> Result<ForwardGraphs, ModelError> {
     let d = generator.latent_dim;
     let sampling = match prior {
+        PriorWeights::Flow(FlowWeights { steps, base }) if base.is_empty() => {
+            Some(flow::sampling_graph(d, steps)?)
+        }
         // z0 ~ N(0, I) are no samples of another base.
-        PriorWeights::Flow(FlowWeights { base: Some(_), .. }) => None,
-        PriorWeights::Flow(FlowWeights { steps, .. }) => Some(flow::sampling_graph(d, steps)?),
+        PriorWeights::Flow(_) => None,
         PriorWeights::Ebm(energy) => Some(energy::step_graph(d, energy)?),
         PriorWeights::Gaussian => Some(flow::sampling_graph(d, &[])?),
     };

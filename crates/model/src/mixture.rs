@@ -1,4 +1,5 @@
-//! A mixture of K Gaussians with a covariance each, as the base of a flow:
+//! Mixtures of K Gaussians with a covariance each, as the base of a flow: one of z0, or independent ones of consecutive
+//! parts of it, whose log-densities add up. Of each:
 //!
 //! ```text
 //! log p(z0) = log sum_k weight_k N(z0; mean_k, covariance_k)
@@ -29,16 +30,22 @@ impl MixtureWeights {
         self.log_weights.data.len()
     }
 
-    fn validate(&self, d: usize) -> Result<(), ModelError> {
+    /// The number d of dimensions.
+    fn dim(&self) -> usize {
+        self.means.shape.last().copied().unwrap_or(0)
+    }
+
+    fn validate(&self) -> Result<(), ModelError> {
         // A mixture of nothing has no density.
-        let k = self.components().max(1);
+        let (k, d) = (self.components().max(1), self.dim().max(1));
         expect_shape("flow.base.log_weights", &self.log_weights, &[k])?;
         expect_shape("flow.base.means", &self.means, &[k, d])?;
         expect_shape("flow.base.whitening", &self.whitening, &[k, d, d])
     }
 
     /// All components' `whitening_k (z0 - mean_k)` as one affine map `z0 @ matrix + offset`: `[d, K d]` and `[K d]`.
-    fn affine(&self, d: usize) -> (Tensor, Tensor) {
+    fn affine(&self) -> (Tensor, Tensor) {
+        let d = self.dim();
         let columns = self.components() * d;
         let mut matrix = vec![0.0; d * columns];
         let mut offset = vec![0.0; columns];
@@ -59,7 +66,8 @@ impl MixtureWeights {
     }
 
     /// The logarithm of each component's weight and of its density at its mean, `[K]`.
-    fn peaks(&self, d: usize) -> Tensor {
+    fn peaks(&self) -> Tensor {
+        let d = self.dim();
         let constant = -0.5 * d as f64 * (2.0 * PI).ln();
         let whitening = self.whitening.data.chunks(d * d);
         let peak = |(&log_weight, rows): (&f32, &[f32])| {
@@ -70,33 +78,57 @@ impl MixtureWeights {
         let peaks = self.log_weights.data.iter().zip(whitening).map(peak);
         Tensor::new([self.components()], peaks.collect())
     }
+
+    /// Its log-density, `[B]`, of `z0`, `[B, d]`.
+    fn log_density(&self, graph: &mut Graph, z0: &Value) -> Result<Value, ModelError> {
+        self.validate()?;
+        let (matrix, offset) = self.affine();
+        let matrix = graph.weights("flow.base.matrix", matrix);
+        let offset = graph.weights("flow.base.offset", offset);
+        let peaks = graph.weights("flow.base.peaks", self.peaks());
+        // No Gemm, which bfloat16 may replace: product and offset cancel where z0 is near a narrow component's mean.
+        let white = graph.matmul(z0, &matrix)?;
+        let white = graph.add(&white, &offset)?;
+        let sizes = [-1, self.components() as i64, self.dim() as i64];
+        let white = graph.reshape(&white, &sizes)?;
+        let square = graph.reduce_sum_square(&white, &[2], false)?;
+        let kernels = graph.scale(&square, -0.5)?;
+        let joint = graph.add(&kernels, &peaks)?;
+        // The sum of exponentials of what is left over the largest, which neither overflows nor is 0.
+        let largest = graph.reduce_max(&joint, &[1], true)?;
+        let relative = graph.sub(&joint, &largest)?;
+        let relative = graph.exp(&relative)?;
+        let sum = graph.reduce_sum(&relative, &[1], true)?;
+        let log_sum = graph.log(&sum)?;
+        let log_density = graph.add(&largest, &log_sum)?;
+        Ok(graph.reduce_sum(&log_density, &[1], false)?)
+    }
 }
 
-/// log p(z0), `[B]`, of `z0`, `[B, d]`.
+/// log p(z0), `[B]`, of `z0`, `[B, d]`, whose consecutive parts are of the mixtures of `base`, at least one.
 pub(super) fn log_density(
     graph: &mut Graph,
     z0: &Value,
     d: usize,
-    weights: &MixtureWeights,
+    base: &[MixtureWeights],
 ) -> Result<Value, ModelError> {
-    weights.validate(d)?;
-    let (matrix, offset) = weights.affine(d);
-    let matrix = graph.weights("flow.base.matrix", matrix);
-    let offset = graph.weights("flow.base.offset", offset);
-    let peaks = graph.weights("flow.base.peaks", weights.peaks(d));
-    // No Gemm, which bfloat16 may replace: product and offset cancel where z0 is near a narrow component's mean.
-    let white = graph.matmul(z0, &matrix)?;
-    let white = graph.add(&white, &offset)?;
-    let white = graph.reshape(&white, &[-1, weights.components() as i64, d as i64])?;
-    let square = graph.reduce_sum_square(&white, &[2], false)?;
-    let kernels = graph.scale(&square, -0.5)?;
-    let joint = graph.add(&kernels, &peaks)?;
-    // The sum of exponentials of what is left over the largest, which neither overflows nor is 0.
-    let largest = graph.reduce_max(&joint, &[1], true)?;
-    let relative = graph.sub(&joint, &largest)?;
-    let relative = graph.exp(&relative)?;
-    let sum = graph.reduce_sum(&relative, &[1], true)?;
-    let log_sum = graph.log(&sum)?;
-    let log_density = graph.add(&largest, &log_sum)?;
-    Ok(graph.reduce_sum(&log_density, &[1], false)?)
+    let dims: Vec<_> = base.iter().map(MixtureWeights::dim).collect();
+    if dims.iter().sum::<usize>() != d {
+        return Err(ModelError::Spec(format!(
+            "the mixtures of the flow's base are of {dims:?} values, expected {d} in all"
+        )));
+    }
+    let parts = match base {
+        [_] => vec![z0.clone()],
+        _ => graph.split(z0, 1, &dims)?,
+    };
+    let mut sum: Option<Value> = None;
+    for (part, mixture) in parts.iter().zip(base) {
+        let own = mixture.log_density(graph, part)?;
+        sum = Some(match sum {
+            Some(others) => graph.add(&others, &own)?,
+            None => own,
+        });
+    }
+    sum.ok_or_else(|| ModelError::Spec("the flow's base has no mixture".to_owned()))
 }

@@ -8,6 +8,7 @@ use lfbm_detector::Hog;
 use lfbm_model::{
     CONTRASTIVE_NETWORK, Contrast, FeatureGrid, ImageSpec, Intake, LayerWeights, NetworkFeatures,
     Normalization, Orientations, Representation, Whitening, append_whitening, features_graph,
+    joined_graph,
 };
 use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor};
 use lfbm_runtime::{Runtime, evaluate};
@@ -501,6 +502,42 @@ fn settings_that_do_not_fit_are_refused() {
     // Half a position of the coarse map.
     let smaller = spec(3, 8, 12);
     assert!(refusal(&features(&["coarse"], 2, None), &smaller).contains("choose a multiple of 4"));
+}
+
+#[test]
+fn joined_representations_follow_one_another() {
+    let of_image = |side: usize| spec(1, 8, side);
+    let images = random_images(&of_image(12), 2, 3);
+    // Pixels of 2 x 3 tiles, reduced to 3 values and to 2.
+    let reduced = |values: usize| {
+        let tiles = Representation::Tiles { side: 4 };
+        let whitening = Whitening {
+            mean: Tensor::new([16], vec![0.1; 16]),
+            basis: Tensor::new([16, values], noise(16 * values, 5)),
+        };
+        let (tiles, _) = features_graph(&tiles, &of_image(12)).unwrap();
+        append_whitening(&tiles, &whitening).unwrap()
+    };
+    let parts = [reduced(3), reduced(2)];
+    let joined = run(&joined_graph(&parts).unwrap(), &of_image(12), &images);
+    assert_eq!(joined.shape, [2, 6, 5]);
+    let [first, second] = parts
+        .each_ref()
+        .map(|part| run(part, &of_image(12), &images));
+    let sites = first.data.chunks(3).zip(second.data.chunks(2));
+    let expected: Vec<f32> = sites.flat_map(|(a, b)| [a, b].concat()).collect();
+    assert_eq!(joined.data, expected);
+
+    let hog = |side| {
+        features_graph(&Representation::Hog, &of_image(side))
+            .unwrap()
+            .0
+    };
+    let of_other_sites = [reduced(3), hog(12)];
+    let of_other_images = [hog(12), hog(16)];
+    for parts in [&of_other_sites[..], &of_other_images[..], &[]] {
+        assert!(joined_graph(parts).is_err());
+    }
 }
 
 #[test]

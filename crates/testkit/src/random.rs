@@ -80,7 +80,10 @@ pub fn random_flow(d: usize, steps: usize, hidden: usize, seed: u64) -> FlowWeig
             }
         })
         .collect();
-    FlowWeights { steps, base: None }
+    FlowWeights {
+        steps,
+        base: Vec::new(),
+    }
 }
 
 /// Random weights of an energy.

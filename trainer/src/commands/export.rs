@@ -98,7 +98,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     learner.restore(&state)?;
     if run.settings.model.flow_components > 0 {
         let fitted = observed(&run, &representation, &dataset, &parts.train, Device::Cpu)?;
-        fit_base(&mut learner, &run.settings, &fitted)?;
+        fit_base(&mut learner, &run.settings, &representation.parts, &fitted)?;
     }
     let bundle = export(
         &mut learner,

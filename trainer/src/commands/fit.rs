@@ -6,12 +6,13 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use lfbm_bundle::check_out;
 use lfbm_bundle::manifest::RepresentationSpec;
+use lfbm_model::GeneratorName;
 use lfbm_process::{one_line, print_line};
 use lfbm_runtime::Precision;
 use tch::Device;
 
 use super::checkpoints::{Checkpoints, check_place};
-use super::fit_events::FitEvents;
+use super::fit_events::{FitEvents, prepare_events};
 use super::fitted::{split_of_the_fit, tell_copies, warn_of_leak};
 use super::guarantee;
 use super::learn::{learn, visible};
@@ -23,7 +24,7 @@ use crate::export::{FittedImages, Run, export};
 use crate::fit::{ChainPrecision, Checkpoint, Learner, read_checkpoint};
 use crate::model::Observation;
 use crate::representation::{Representation, fit_representation, x_of};
-use crate::settings::{RepresentationName, Settings};
+use crate::settings::{ModelSettings, RepresentationName, Settings};
 use crate::stop;
 
 /// Arguments of `trainer fit`.
@@ -103,6 +104,9 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let default = || args.out.with_added_extension("checkpoint");
     let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
     check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
+    if let Some(folder) = &args.tensorboard {
+        prepare_events(folder, &args.out)?;
+    }
     let resumed = args.resume.then(|| read_checkpoint::<Run>(&checkpoint));
     let mut resumed = resumed.transpose()?;
     if let Some(threads) = args.threads {
@@ -197,12 +201,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         let (done, total) = (learner.iteration(), run.settings.learning.iterations);
         stop::keep(checkpoints.kept(done, total, &args.out));
     }
-    let mut events = FitEvents::open(
-        args.tensorboard.as_deref(),
-        &args.out,
-        learner.iteration(),
-        batch_size,
-    )?;
+    let mut events = FitEvents::open(args.tensorboard.as_deref(), learner.iteration(), batch_size)?;
     let fitted = observed(&run, &representation, &dataset, &parts.train, device)?;
     learn(
         &mut learner,
@@ -212,7 +211,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         &mut events,
         &args.out,
     )?;
-    fit_base(&mut learner, &run.settings, &fitted)?;
+    fit_base(&mut learner, &run.settings, &representation.parts, &fitted)?;
     let bundle = export(
         &mut learner,
         &run,
@@ -267,9 +266,10 @@ fn images_of(
 fn check_precision(settings: &Settings, device: Device) -> anyhow::Result<()> {
     let of_chains = settings.learning.langevin.precision;
     let representation = &settings.representation;
-    let of_features = match representation.kind {
-        RepresentationName::Contrastive => representation.contrastive.precision,
-        _ => ChainPrecision::F32,
+    let of_features = if representation.kind.is_learned() {
+        representation.contrastive.precision
+    } else {
+        ChainPrecision::F32
     };
     for (name, precision) in [
         ("learning.langevin.precision", of_chains),
@@ -303,21 +303,43 @@ pub(super) fn observed(
     })
 }
 
-/// Fits the base of the flow, where the settings ask for a mixture: the last part of learning.
+/// Fits the base of the flow, where the settings ask for a mixture: the last part of learning. x has `parts` of so many
+/// values.
 ///
 /// # Errors
 /// When the latents have no mixture.
 pub(super) fn fit_base(
     learner: &mut Learner,
     settings: &Settings,
+    parts: &[usize],
     fitted: &Observation,
 ) -> anyhow::Result<()> {
-    let components = settings.model.flow_components;
-    if components > 0 {
-        eprintln!("fitting a mixture of at most {components} Gaussians to the latents");
-        learner.fit_base(fitted, components)?;
+    let model = &settings.model;
+    let components = model.flow_components;
+    if components == 0 {
+        return Ok(());
     }
+    let sizes = base_sizes(model, parts);
+    let listed: Vec<_> = sizes.iter().map(usize::to_string).collect();
+    eprintln!(
+        "fitting a mixture of at most {components} Gaussians to {} values of the latents",
+        listed.join(", and one to the next ")
+    );
+    learner.fit_base(fitted, components, &sizes)?;
     Ok(())
+}
+
+/// Sizes of the parts of z0 that have a mixture each: the `parts` of x, where latents are x but for noise, else all of
+/// it.
+fn base_sizes(model: &ModelSettings, parts: &[usize]) -> Vec<usize> {
+    let is_x = model.generator == GeneratorName::Linear
+        && model.flow_steps == 0
+        && parts.iter().sum::<usize>() == model.latent_dim;
+    if is_x {
+        parts.to_vec()
+    } else {
+        vec![model.latent_dim]
+    }
 }
 
 /// A learner with the run's random weights.
@@ -361,4 +383,24 @@ fn check_same(run: &Run, about: Run, path: &Path) -> anyhow::Result<()> {
         path.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base_sizes;
+    use crate::settings::Settings;
+
+    #[test]
+    fn parts_of_x_have_a_mixture_each_where_latents_are_x() {
+        let sizes = |change: &str, parts: &[usize]| {
+            let changes = ["representation.kind=hog_contrastive", change].map(str::to_owned);
+            base_sizes(&Settings::load(None, &changes).unwrap().model, parts)
+        };
+        assert_eq!(sizes("seed=1", &[40, 20]), [40, 20]);
+        for change in ["model.flow_steps=2", "model.generator=features"] {
+            assert_eq!(sizes(change, &[40, 20]), [60], "{change}");
+        }
+        // Of images so small that HOG descriptors have fewer values.
+        assert_eq!(sizes("seed=1", &[8, 20]), [60]);
+    }
 }

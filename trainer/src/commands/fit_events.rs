@@ -29,24 +29,30 @@ pub(super) struct FitEvents {
     last: (Instant, u64),
 }
 
+/// Makes the folder that events come to.
+///
+/// # Errors
+/// When it would be inside the bundle at `out`, which is not there yet, or cannot be written to.
+pub(super) fn prepare_events(folder: &Path, out: &Path) -> anyhow::Result<()> {
+    ensure!(
+        !is_within(folder, out)?,
+        "--tensorboard {} would be where the bundle comes to; name another folder",
+        folder.display()
+    );
+    Ok(prepare_folder(folder)?)
+}
+
 impl FitEvents {
     /// Writes to `folder`, if there is one, from iteration `first` on.
     ///
     /// # Errors
-    /// When the folder would be inside the bundle, which is not there yet, or cannot be written to.
+    /// When the folder cannot be written to.
     pub(super) fn open(
         folder: Option<&Path>,
-        out: &Path,
         first: u64,
         batch_size: usize,
     ) -> anyhow::Result<Self> {
         let file = folder.map(|folder| {
-            ensure!(
-                !is_within(folder, out)?,
-                "--tensorboard {} would be where the bundle comes to; name another folder",
-                folder.display()
-            );
-            prepare_folder(folder)?;
             let place = || format!("--tensorboard {}", folder.display());
             EventFile::create(folder, first).with_context(place)
         });

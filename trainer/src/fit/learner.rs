@@ -164,9 +164,9 @@ impl Learner {
         self.model.generator.forward(&z)
     }
 
-    /// Fits the base of the flow to the latents that are inferred of the fitted x, whose masks may be of any kind: a
-    /// mixture of at most `components` Gaussians. The step size of chains follows, where it adapts. Without a flow
-    /// nothing is fitted.
+    /// Fits the base of the flow to the latents that are inferred of the fitted x, whose masks may be of any kind:
+    /// mixtures of at most `components` Gaussians, one for each of the consecutive parts of z0, whose `sizes` add up to
+    /// all of it. The step size of chains follows, where it adapts. Without a flow nothing is fitted.
     ///
     /// # Errors
     /// When the latents have no mixture.
@@ -174,9 +174,10 @@ impl Learner {
         &mut self,
         fitted: &Observation,
         components: usize,
+        sizes: &[usize],
     ) -> Result<(), MixtureError> {
         let current = self.show_averages();
-        let fit = self.fit_base_of_these_weights(fitted, components);
+        let fit = self.fit_base_of_these_weights(fitted, components, sizes);
         self.hide_averages(current);
         fit
     }
@@ -185,13 +186,14 @@ impl Learner {
         &mut self,
         fitted: &Observation,
         components: usize,
+        sizes: &[usize],
     ) -> Result<(), MixtureError> {
         let _guard = tch::no_grad_guard();
         let Prior::Flow(flow) = &mut self.model.prior else {
             return Ok(());
         };
         // Latents are inferred under the prior that was learned, also where a base was fitted before.
-        flow.base = None;
+        flow.base.clear();
         random::seed_torch(self.seed, random::Purpose::Base, 0);
         let rows = fitted.x.size()[0];
         let count = rows.min(MOST_LATENTS);
@@ -208,7 +210,12 @@ impl Learner {
         let added_variance = self.model.sigma * self.model.sigma;
         if let Prior::Flow(flow) = &mut self.model.prior {
             let z0 = flow.forward(&Tensor::cat(&z, 0)).0;
-            flow.base = Some(mixture::fit(&z0, components, added_variance)?);
+            let sizes: Vec<_> = sizes.iter().map(|&size| size as i64).collect();
+            let parts = z0.split_with_sizes(sizes, 1);
+            let mixtures = parts
+                .iter()
+                .map(|part| mixture::fit(part, components, added_variance));
+            flow.base = mixtures.collect::<Result<_, _>>()?;
         }
         // Narrow components curve the posterior more than N(0, I) does.
         let first = spread.chunks(LATENTS_AT_ONCE).next().zip(z.first());

@@ -14,8 +14,10 @@ const K_MEANS_STEPS: usize = 8;
 const STEPS: usize = 20;
 /// It ends where a step raises the mean log-density by less than this, in nats.
 const SMALLEST_GAIN: f64 = 1e-3;
-/// Latents whose responsibilities are computed at the same time.
-const AT_ONCE: i64 = 1024;
+/// Latents whose responsibilities are computed at the same time: what is computed of them fits into a cache.
+const AT_ONCE: i64 = 256;
+/// Exponents are at least this, far below any that counts: exponentials that underflow take many times as long.
+const SMALLEST_EXPONENT: f64 = -50.0;
 /// A smaller responsibility is left out of covariances.
 const SMALLEST_RESPONSIBILITY: f64 = 1e-6;
 
@@ -58,10 +60,10 @@ pub(super) fn fit(
     let mut mixture = maximise(&z0, &k_means(&z0, components), added_variance)?;
     for _ in 0..STEPS {
         let chunks = z0.split(AT_ONCE, 0);
-        let joint = chunks.iter().map(|chunk| mixture.joint_log_density(chunk));
-        let joint = Tensor::cat(&joint.collect::<Vec<_>>(), 0);
-        let log_density = joint.logsumexp([1i64].as_slice(), true);
-        mixture = maximise(&z0, &(joint - &log_density).exp(), added_variance)?;
+        let expected = chunks.iter().map(|chunk| expect(&mixture, chunk));
+        let (responsibilities, log_density): (Vec<_>, Vec<_>) = expected.unzip();
+        mixture = maximise(&z0, &Tensor::cat(&responsibilities, 0), added_variance)?;
+        let log_density = Tensor::cat(&log_density, 0);
         let mean = log_density.mean(Kind::Double).double_value(&[]);
         if mean - before < SMALLEST_GAIN {
             break;
@@ -90,6 +92,15 @@ fn k_means(z0: &Tensor, components: i64) -> Tensor {
         means = nearest.tr().matmul(z0) / counts.clamp_min(1.0).unsqueeze(1);
     }
     nearest
+}
+
+/// The E step: responsibilities, of shape (rows, components), and log-densities, of shape (rows, 1).
+fn expect(mixture: &Mixture, z0: &Tensor) -> (Tensor, Tensor) {
+    let joint = mixture.joint_log_density(z0);
+    let largest = joint.amax([1i64].as_slice(), true);
+    let kernels = (joint - &largest).clamp_min(SMALLEST_EXPONENT).exp();
+    let sum = kernels.sum_dim_intlist([1i64].as_slice(), true, None);
+    (kernels / &sum, largest + sum.log())
 }
 
 /// The M step: the mixture of `responsibilities`, of shape (rows, components), without components that have less than

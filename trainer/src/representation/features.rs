@@ -30,7 +30,7 @@ pub(super) struct Features {
     pub(super) grid: FeatureGrid,
 }
 
-/// Builds the features that the settings name, of which contrastive ones have `learned` weights.
+/// Builds the features that the settings name, part after part; contrastive ones have `learned` weights.
 ///
 /// # Errors
 /// When a network is missing or not for such images, or a setting does not fit the image.
@@ -38,45 +38,55 @@ pub(super) fn features(
     settings: &RepresentationSettings,
     image: &ImageSpec,
     learned: Option<&[LayerWeights]>,
-) -> anyhow::Result<Features> {
-    let (kind, network, graph, grid) = match settings.kind {
+) -> anyhow::Result<Vec<Features>> {
+    let own = |kind, representation: &Representation<'_>| {
+        let (graph, grid) = features_graph(representation, image)?;
+        anyhow::Ok(Features {
+            kind,
+            network: None,
+            graph,
+            grid,
+        })
+    };
+    let hog = || own(RepresentationKind::Hog, &Representation::Hog);
+    let contrastive = || {
+        let layers = learned.context("the features have not been learned")?;
+        own(
+            RepresentationKind::Contrastive,
+            &Representation::Contrastive(layers),
+        )
+    };
+    Ok(match settings.kind {
         RepresentationName::Pixels | RepresentationName::Tiles => {
             let tiles = Representation::Tiles {
                 side: settings.tile,
             };
-            let (graph, grid) = features_graph(&tiles, image)?;
-            (RepresentationKind::Pixels, None, graph, grid)
+            vec![own(RepresentationKind::Pixels, &tiles)?]
         }
-        RepresentationName::Hog => {
-            let (graph, grid) = features_graph(&Representation::Hog, image)?;
-            (RepresentationKind::Hog, None, graph, grid)
-        }
-        RepresentationName::Contrastive => {
-            let layers = learned.context("the features have not been learned")?;
-            let (graph, grid) = features_graph(&Representation::Contrastive(layers), image)?;
-            (RepresentationKind::Contrastive, None, graph, grid)
-        }
+        RepresentationName::Hog => vec![hog()?],
+        RepresentationName::Contrastive => vec![contrastive()?],
+        RepresentationName::HogContrastive => vec![hog()?, contrastive()?],
         RepresentationName::Orientations => {
             let orientations = Representation::Orientations(Orientations::default());
-            let (graph, grid) = features_graph(&orientations, image)?;
-            (RepresentationKind::Orientations, None, graph, grid)
+            vec![own(RepresentationKind::Orientations, &orientations)?]
         }
-        RepresentationName::Network => {
-            let (network, normalization, record) = network(settings, image)?;
-            let features = Representation::Network(NetworkFeatures {
-                network: &network,
-                taps: settings.taps.clone(),
-                border: settings.border,
-                normalization,
-            });
-            let (graph, grid) = features_graph(&features, image)
-                .with_context(|| format!("the network {} (representation.network)", record.name))?;
-            (RepresentationKind::Network, Some(record), graph, grid)
-        }
-    };
+        RepresentationName::Network => vec![of_network(settings, image)?],
+    })
+}
+
+fn of_network(settings: &RepresentationSettings, image: &ImageSpec) -> anyhow::Result<Features> {
+    let (network, normalization, record) = network(settings, image)?;
+    let features = Representation::Network(NetworkFeatures {
+        network: &network,
+        taps: settings.taps.clone(),
+        border: settings.border,
+        normalization,
+    });
+    let (graph, grid) = features_graph(&features, image)
+        .with_context(|| format!("the network {} (representation.network)", record.name))?;
     Ok(Features {
-        kind,
-        network,
+        kind: RepresentationKind::Network,
+        network: Some(record),
         graph,
         grid,
     })

@@ -9,7 +9,7 @@ mod whitening;
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationKind, RepresentationSpec};
-use lfbm_model::{LayerWeights, append_whitening, preprocess_graph};
+use lfbm_model::{LayerWeights, append_whitening, joined_graph, preprocess_graph};
 use lfbm_onnx::Graph;
 use lfbm_runtime::{Runtime, evaluate};
 use tch::{Device, Tensor};
@@ -17,8 +17,9 @@ use tch::{Device, Tensor};
 use crate::data::Dataset;
 use crate::memory::free_bytes;
 use crate::model::host;
-use crate::settings::{RepresentationName, Settings};
+use crate::settings::{RepresentationName, RepresentationSettings, Settings};
 
+use features::{Features, features};
 use whitening::{Scaling, fit_whitening};
 
 pub use some_sites::some_sites;
@@ -40,6 +41,8 @@ pub struct Representation {
     pub spec: RepresentationSpec,
     /// `image: [B,C,H,W]` to x.
     pub preprocess: Graph,
+    /// Numbers of values of its parts, which follow one another.
+    pub parts: Vec<usize>,
     /// The weights of its network, where it has learned them on the images of the fit.
     pub learned: Option<Vec<LayerWeights>>,
 }
@@ -62,16 +65,32 @@ pub fn fit_representation(
         return Ok(Representation {
             spec: RepresentationSpec::whole_images(image),
             preprocess: preprocess_graph(image)?,
+            parts: vec![image.pixels()],
             learned: None,
         });
     }
-    let learned = match (settings.kind, learned) {
-        (RepresentationName::Contrastive, None) => {
+    let learned = match learned {
+        None if settings.kind.is_learned() => {
             Some(contrastive::learn(all, image, dataset, indices, device)?)
         }
-        (_, learned) => learned,
+        learned => learned,
     };
-    let features = features::features(settings, image, learned.as_deref())?;
+    let parts = features(settings, image, learned.as_deref())?.into_iter();
+    let parts = parts.map(|features| whitened(settings, features, image, dataset, indices));
+    Ok(Representation {
+        learned,
+        ..joined(parts.collect::<anyhow::Result<_>>()?)?
+    })
+}
+
+/// The features as x: their principal components among the images at `indices`.
+fn whitened(
+    settings: &RepresentationSettings,
+    features: Features,
+    image: &ImageSpec,
+    dataset: &Dataset,
+    indices: &[usize],
+) -> anyhow::Result<Representation> {
     let grid = features.grid;
     let raw = Representation {
         spec: RepresentationSpec {
@@ -82,7 +101,8 @@ pub fn fit_representation(
             network: features.network,
         },
         preprocess: features.graph,
-        learned,
+        parts: vec![grid.values],
+        learned: None,
     };
     let most = match features.kind {
         RepresentationKind::Network => WHITENED_IMAGES,
@@ -98,17 +118,41 @@ pub fn fit_representation(
     );
     let sample = x_of(&raw, image, dataset, &some, WHITENED)?;
     // Digits differ in where their large components are; equal weight of small ones is noise there.
-    let scaling = match features.kind {
-        RepresentationKind::Hog | RepresentationKind::Contrastive => Scaling::Proportional,
-        _ => Scaling::Whitened,
+    let (components, scaling) = match features.kind {
+        RepresentationKind::Hog => (settings.components, Scaling::Proportional),
+        RepresentationKind::Contrastive => (settings.contrastive.components, Scaling::Proportional),
+        _ => (settings.components, Scaling::Whitened),
     };
-    let whitening = fit_whitening(&sample, settings.components as i64, scaling)?;
+    let whitening = fit_whitening(&sample, components as i64, scaling)?;
     let values = whitening.basis.shape[1];
     Ok(Representation {
         spec: RepresentationSpec { values, ..raw.spec },
         preprocess: append_whitening(&raw.preprocess, &whitening)
             .context("the features cannot be reduced")?,
-        learned: raw.learned,
+        parts: vec![values],
+        learned: None,
+    })
+}
+
+/// The parts one after the other.
+fn joined(parts: Vec<Representation>) -> anyhow::Result<Representation> {
+    let parts = match <[Representation; 1]>::try_from(parts) {
+        Ok([only]) => return Ok(only),
+        Err(parts) => parts,
+    };
+    let sizes: Vec<_> = parts.iter().map(|part| part.spec.values).collect();
+    let graphs: Vec<_> = parts.into_iter().map(|part| part.preprocess).collect();
+    Ok(Representation {
+        spec: RepresentationSpec {
+            kind: RepresentationKind::HogContrastive,
+            rows: 1,
+            columns: 1,
+            values: sizes.iter().sum(),
+            network: None,
+        },
+        preprocess: joined_graph(&graphs)?,
+        parts: sizes,
+        learned: None,
     })
 }
 

@@ -217,6 +217,10 @@ impl Settings {
                 "representation.contrastive.iterations",
                 contrastive.iterations as usize,
             ),
+            (
+                "representation.contrastive.components",
+                contrastive.components,
+            ),
         ] {
             range(name, value, value > 0 || !of_sites, "a number above 0")?;
         }

@@ -24,6 +24,9 @@ const HOG_DEFAULTS: &str = include_str!("../../configs/hog.toml");
 /// `trainer/configs/contrastive.toml`, what `representation.kind = "contrastive"` changes in those of hog.
 const CONTRASTIVE_DEFAULTS: &str = include_str!("../../configs/contrastive.toml");
 
+/// `trainer/configs/hog_contrastive.toml`, what `representation.kind = "hog_contrastive"` changes in those of hog.
+const HOG_CONTRASTIVE_DEFAULTS: &str = include_str!("../../configs/hog_contrastive.toml");
+
 impl Settings {
     /// The defaults, changed by `file`, changed by each `section.key=value` of `changes`.
     ///
@@ -50,12 +53,14 @@ impl Settings {
             .and_then(|representation| representation.get("kind")?.as_str());
         match kind {
             None | Some("pixels") => {}
-            Some(kind @ ("hog" | "contrastive")) => {
+            Some(kind @ ("hog" | "contrastive" | "hog_contrastive")) => {
                 merge(&mut table, parse("the defaults of hog", HOG_DEFAULTS)?);
-                if kind == "contrastive" {
-                    let defaults = parse("the defaults of contrastive", CONTRASTIVE_DEFAULTS)?;
-                    merge(&mut table, defaults);
-                }
+                let more = match kind {
+                    "contrastive" => CONTRASTIVE_DEFAULTS,
+                    "hog_contrastive" => HOG_CONTRASTIVE_DEFAULTS,
+                    _ => "",
+                };
+                merge(&mut table, parse(&format!("the defaults of {kind}"), more)?);
             }
             Some(_) => merge(&mut table, parse("the defaults of sites", SITE_DEFAULTS)?),
         }
@@ -233,15 +238,18 @@ mod tests {
 
     #[test]
     fn learned_features_have_the_defaults_of_hog_and_then_their_own() {
-        let [hog, contrastive] = ["hog", "contrastive"]
+        let [hog, contrastive, both] = ["hog", "contrastive", "hog_contrastive"]
             .map(|kind| change(&format!("representation.kind={kind}")).unwrap());
         assert_eq!(contrastive.model.flow_components, hog.model.flow_components);
         assert_eq!(contrastive.inference.steps, hog.inference.steps);
-        assert_eq!(
-            contrastive.model.latent_dim,
-            contrastive.representation.components
-        );
-        assert!(contrastive.model.latent_dim < hog.model.latent_dim);
+        // Latents are x but for noise.
+        let [of_hog, learned] = [
+            hog.representation.components,
+            contrastive.representation.contrastive.components,
+        ];
+        assert_eq!(hog.model.latent_dim, of_hog);
+        assert_eq!(contrastive.model.latent_dim, learned);
+        assert_eq!(both.model.latent_dim, of_hog + learned);
         let recorded = contrastive.representation.contrastive;
         assert_eq!(
             recorded,

@@ -17,7 +17,7 @@ pub struct RepresentationSettings {
     /// Side of a tile in pixels.
     pub tile: usize,
     /// Principal components that the features of a site are reduced to, each of variance 1; those of
-    /// HOG descriptors and of learned features keep their proportions, and have variance 1 in the mean.
+    /// HOG descriptors keep their proportions, and have variance 1 in the mean.
     pub components: usize,
     /// The feature network: `efficientnet-lite0`, or an ONNX file.
     pub network: PathBuf,
@@ -32,7 +32,7 @@ pub struct RepresentationSettings {
 
 /// Contrastive learning of features.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ContrastiveSettings {
     /// Iterations.
     pub iterations: u64,
@@ -46,9 +46,11 @@ pub struct ContrastiveSettings {
     pub weight_decay: f64,
     /// What convolutions are computed in.
     pub precision: ChainPrecision,
+    /// Principal components that what is learned is reduced to, in proportion, of variance 1 in the mean.
+    pub components: usize,
 }
 
-/// The default, for runs that were recorded before this setting existed.
+/// The default, for runs that were recorded before these settings existed.
 impl Default for ContrastiveSettings {
     fn default() -> Self {
         Self {
@@ -58,6 +60,7 @@ impl Default for ContrastiveSettings {
             learning_rate: 3e-3,
             weight_decay: 0.01,
             precision: ChainPrecision::F32,
+            components: 20,
         }
     }
 }
@@ -73,6 +76,10 @@ pub enum RepresentationName {
     Hog,
     /// Features that a network learns on the normal images: one x an image.
     Contrastive,
+    /// The HOG descriptor and these features: one x an image.
+    #[serde(rename = "hog_contrastive")]
+    #[value(name = "hog_contrastive")]
+    HogContrastive,
     /// The pixels of tiles: one x a tile.
     Tiles,
     /// Histograms of gradient orientations: one x a cell of the image.
@@ -94,6 +101,7 @@ impl From<&RepresentationSpec> for RepresentationName {
             RepresentationKind::Pixels => Self::Tiles,
             RepresentationKind::Hog => Self::Hog,
             RepresentationKind::Contrastive => Self::Contrastive,
+            RepresentationKind::HogContrastive => Self::HogContrastive,
             RepresentationKind::Orientations => Self::Orientations,
             RepresentationKind::Network => Self::Network,
         }
@@ -104,6 +112,11 @@ impl RepresentationName {
     /// Whether x are pixels, of the whole image or of a tile.
     pub fn is_of_pixels(self) -> bool {
         matches!(self, Self::Pixels | Self::Tiles)
+    }
+
+    /// Whether a network learns features on the normal images.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Contrastive | Self::HogContrastive)
     }
 
     /// Whether an image has many sites.

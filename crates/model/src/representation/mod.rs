@@ -6,6 +6,7 @@ mod axis;
 mod contrastive;
 mod gradients;
 mod hog;
+mod joined;
 mod network;
 mod orientations;
 mod sites;
@@ -16,6 +17,7 @@ mod whitening;
 use lfbm_onnx::Graph;
 
 pub use contrastive::{CONTRASTIVE_NETWORK, ConvolutionSpec};
+pub use joined::joined_graph;
 pub use network::{NetworkFeatures, Normalization};
 pub use orientations::Orientations;
 pub use sites::FeatureGrid;

@@ -36,6 +36,8 @@ pub enum RepresentationKind {
     /// Principal components of the features of the whole image, by a network that learned them on the
     /// normal images.
     Contrastive,
+    /// Those of the HOG descriptor, then those of learned features.
+    HogContrastive,
     /// Histograms of gradient orientations around a site.
     Orientations,
     /// Features that a network computes at a site.
@@ -49,6 +51,7 @@ impl RepresentationKind {
             Self::Pixels => "pixels",
             Self::Hog => "hog",
             Self::Contrastive => "contrastive",
+            Self::HogContrastive => "hog_contrastive",
             Self::Orientations => "orientations",
             Self::Network => "network",
         }

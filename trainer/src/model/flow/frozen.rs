@@ -7,13 +7,13 @@
 
 use tch::Tensor;
 
-use super::{Flow, FlowStep, Mixture, base_log_density};
+use super::{Flow, FlowStep, Mixture, base_gradient, base_log_density};
 
 /// See the module's text. Made by [`Flow::freeze`].
 #[derive(Debug)]
 pub struct FrozenFlow {
     steps: Vec<FrozenStep>,
-    base: Option<Mixture>,
+    base: Vec<Mixture>,
 }
 
 impl Flow {
@@ -22,7 +22,7 @@ impl Flow {
         let _guard = tch::no_grad_guard();
         FrozenFlow {
             steps: self.steps.iter().map(FrozenStep::new).collect(),
-            base: self.base.as_ref().map(Mixture::shallow_clone),
+            base: self.base.iter().map(Mixture::shallow_clone).collect(),
         }
     }
 }
@@ -45,7 +45,7 @@ impl FrozenFlow {
             });
             z = trace.out;
         }
-        let base = base_log_density(self.base.as_ref(), &z);
+        let base = base_log_density(&self.base, &z);
         match log_det {
             Some(log_det) => base + log_det,
             None => base,
@@ -61,10 +61,7 @@ impl FrozenFlow {
             traces.push(trace);
         }
         let z0 = traces.last().map_or(z, |last| &last.out);
-        let mut gradient = match &self.base {
-            Some(mixture) => mixture.gradient(z0),
-            None => z0.neg(),
-        };
+        let mut gradient = base_gradient(&self.base, z0);
         for (step, trace) in self.steps.iter().zip(&traces).rev() {
             gradient = step.pull_back(trace, &gradient);
         }

@@ -1,4 +1,4 @@
-//! A mixture of Gaussians with a covariance each, as the base of a flow.
+//! Mixtures of Gaussians with a covariance each, as the base of a flow.
 
 use std::f64::consts::TAU;
 
@@ -89,6 +89,21 @@ impl Mixture {
     }
 }
 
+/// The mixtures of `base`, each with the part of z0, of shape (rows, d), that it is the density of: so many of its
+/// consecutive columns as the mixture has dimensions.
+pub(super) fn parts<'a>(
+    base: &'a [Mixture],
+    z0: &'a Tensor,
+) -> impl Iterator<Item = (&'a Mixture, Tensor)> {
+    let mut start = 0;
+    base.iter().map(move |mixture| {
+        let dim = mixture.means.size()[1];
+        let part = z0.narrow(1, start, dim);
+        start += dim;
+        (mixture, part)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use lfbm_model::{PriorWeights, density_graph, prior_gradient_graph};
@@ -96,6 +111,7 @@ mod tests {
     use lfbm_runtime::{Runtime, evaluate};
     use tch::{Device, Kind, Tensor};
 
+    use super::super::{base_gradient, base_log_density};
     use super::Mixture;
     use crate::model::host::{to_host, values};
     use crate::model::{Flow, Prior};
@@ -130,26 +146,35 @@ mod tests {
         assert!((mass - 1.0).abs() < 1e-4, "{mass}");
     }
 
+    /// Of one mixture, and of the product of two.
     #[test]
     fn the_gradient_is_autograd_s() {
-        let mixture = mixture(3);
-        let z0 = (Tensor::arange(30, (Kind::Double, Device::Cpu)).sin() * 3.0).view([10, 3]);
-        let z0 = z0.set_requires_grad(true);
-        let sum = mixture.log_density(&z0).sum(Kind::Double);
-        let expected = &Tensor::run_backward(&[&sum], &[&z0], false, false)[0];
-        assert!(mixture.gradient(&z0).allclose(expected, 1e-9, 1e-9, false));
+        for base in [vec![mixture(3)], vec![mixture(2), mixture(1)]] {
+            let z0 = (Tensor::arange(30, (Kind::Double, Device::Cpu)).sin() * 3.0).view([10, 3]);
+            let z0 = z0.set_requires_grad(true);
+            let sum = base_log_density(&base, &z0).sum(Kind::Double);
+            let expected = &Tensor::run_backward(&[&sum], &[&z0], false, false)[0];
+            assert!(base_gradient(&base, &z0).allclose(expected, 1e-9, 1e-9, false));
+        }
     }
 
-    /// Also far from every component, where all their densities are 0 in single precision.
+    /// Of the whole latent and of parts of it; also far from every component, where all their densities are 0 in single
+    /// precision.
     #[test]
     fn the_graphs_of_a_flow_with_this_base_are_libtorch_s() {
+        the_graphs_are_libtorch_s(&[4]);
+        the_graphs_are_libtorch_s(&[3, 1]);
+    }
+
+    fn the_graphs_are_libtorch_s(dims: &[i64]) {
         let mut flow = Flow::new(4, 2, 8, Device::Cpu);
-        flow.base = Some(mixture(4).to_kind(Kind::Float));
+        let base = dims.iter().map(|&dim| mixture(dim).to_kind(Kind::Float));
+        flow.base = base.collect();
         let z = (Tensor::arange(40, (Kind::Float, Device::Cpu)).sin()).view([10, 4]);
         let z = Tensor::cat(&[&z, &(&z * 100.0)], 0);
         let prior = Prior::Flow(flow);
         let weights = prior.weights();
-        assert!(matches!(&weights, PriorWeights::Flow(flow) if flow.base.is_some()));
+        assert!(matches!(&weights, PriorWeights::Flow(flow) if flow.base.len() == dims.len()));
         let runtime = Runtime::load(None).unwrap();
         let close = |graph: &Graph, output: usize, expected: &Tensor| {
             let got = &evaluate(&runtime, graph, &[to_host(&z)]).unwrap()[output].data;

@@ -66,8 +66,8 @@ impl Parameters for FlowStep {
 #[derive(Debug)]
 pub struct Flow {
     pub(crate) steps: Vec<FlowStep>,
-    /// The density of z0; `None` for N(0, I).
-    pub(crate) base: Option<Mixture>,
+    /// The density of z0: independent mixtures of its consecutive parts; none for N(0, I).
+    pub(crate) base: Vec<Mixture>,
 }
 
 impl Flow {
@@ -77,7 +77,7 @@ impl Flow {
             steps: (0..steps)
                 .map(|_| FlowStep::new(dim, hidden, device))
                 .collect(),
-            base: None,
+            base: Vec::new(),
         }
     }
 
@@ -94,13 +94,15 @@ impl Flow {
     /// log p(z) = log p(z0) + log |det dz0 / dz|, of shape (rows).
     pub fn log_density(&self, z: &Tensor) -> Tensor {
         let (z0, log_det) = self.forward(z);
-        base_log_density(self.base.as_ref(), &z0) + log_det
+        base_log_density(&self.base, &z0) + log_det
     }
 
     /// Converts all tensors to `kind`: double precision, for numerical checks.
     pub fn set_kind(&mut self, kind: Kind) {
         convert(self, kind);
-        self.base = self.base.as_ref().map(|base| base.to_kind(kind));
+        for mixture in &mut self.base {
+            *mixture = mixture.to_kind(kind);
+        }
     }
 }
 
@@ -122,11 +124,21 @@ impl Parameters for Flow {
     }
 }
 
-fn base_log_density(base: Option<&Mixture>, z0: &Tensor) -> Tensor {
-    match base {
-        Some(mixture) => mixture.log_density(z0),
-        None => log_standard_normal(z0),
+/// log p(z0), of shape (rows).
+fn base_log_density(base: &[Mixture], z0: &Tensor) -> Tensor {
+    let of_parts = mixture::parts(base, z0).map(|(mixture, part)| mixture.log_density(&part));
+    of_parts
+        .reduce(|sum, own| sum + own)
+        .unwrap_or_else(|| log_standard_normal(z0))
+}
+
+/// d log p(z0) / d z0, of shape (rows, d).
+fn base_gradient(base: &[Mixture], z0: &Tensor) -> Tensor {
+    if base.is_empty() {
+        return z0.neg();
     }
+    let of_parts = mixture::parts(base, z0).map(|(mixture, part)| mixture.gradient(&part));
+    Tensor::cat(&of_parts.collect::<Vec<_>>(), 1)
 }
 
 /// Applies transforms one after the other and adds their log-determinants up.

@@ -13,7 +13,7 @@ impl Flow {
         let _guard = tch::no_grad_guard();
         FlowWeights {
             steps: self.steps.iter().map(FlowStep::weights).collect(),
-            base: self.base.as_ref().map(Mixture::weights),
+            base: self.base.iter().map(Mixture::weights).collect(),
         }
     }
 }
