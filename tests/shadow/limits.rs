@@ -47,13 +47,14 @@ async fn a_shadow_version_that_cannot_keep_up_drops_and_every_request_is_answere
 /// The names and niceness of a server's threads.
 fn threads(server: &Server) -> Vec<(String, i32)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.process.id())).unwrap();
-    let threads = tasks.map(|task| {
-        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+    let threads = tasks.filter_map(|task| {
+        // A thread may have ended since it was listed.
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).ok()?;
         let (before, after) = stat.rsplit_once(") ").unwrap();
         let name = before.split_once(" (").unwrap().1.to_owned();
         // The nineteenth field of all, proc_pid_stat(5); the third comes after the name.
         let niceness = after.split(' ').nth(16).unwrap();
-        (name, niceness.parse().unwrap())
+        Some((name, niceness.parse().unwrap()))
     });
     threads.collect()
 }

@@ -142,11 +142,13 @@ fn sites_have_curves_and_no_picture_and_a_bad_place_is_refused_at_once() {
         let said = refused(&mut fit(&inside.join("events")));
         assert!(said.contains("--tensorboard"), "{said}");
         assert!(said.contains("where the bundle comes to"), "{said}");
+        assert!(!said.contains("principal components"), "{said}");
     }
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let said = refused(&mut fit(&file));
     assert!(said.contains("file cannot be written to"), "{said}");
+    assert!(!said.contains("principal components"), "{said}");
     assert!(!out.exists());
 
     done(fit(&events).args(["--overwrite"]));

@@ -79,7 +79,7 @@ impl MixtureWeights {
         Tensor::new([self.components()], peaks.collect())
     }
 
-    /// Its log-density, `[B]`, of `z0`, `[B, d]`.
+    /// Its log-density, `[B, 1]`, of `z0`, `[B, d]`.
     fn log_density(&self, graph: &mut Graph, z0: &Value) -> Result<Value, ModelError> {
         self.validate()?;
         let (matrix, offset) = self.affine();
@@ -100,8 +100,7 @@ impl MixtureWeights {
         let relative = graph.exp(&relative)?;
         let sum = graph.reduce_sum(&relative, &[1], true)?;
         let log_sum = graph.log(&sum)?;
-        let log_density = graph.add(&largest, &log_sum)?;
-        Ok(graph.reduce_sum(&log_density, &[1], false)?)
+        Ok(graph.add(&largest, &log_sum)?)
     }
 }
 
@@ -122,13 +121,13 @@ pub(super) fn log_density(
         [_] => vec![z0.clone()],
         _ => graph.split(z0, 1, &dims)?,
     };
-    let mut sum: Option<Value> = None;
+    let mut columns = Vec::with_capacity(base.len());
     for (part, mixture) in parts.iter().zip(base) {
-        let own = mixture.log_density(graph, part)?;
-        sum = Some(match sum {
-            Some(others) => graph.add(&others, &own)?,
-            None => own,
-        });
+        columns.push(mixture.log_density(graph, part)?);
     }
-    sum.ok_or_else(|| ModelError::Spec("the flow's base has no mixture".to_owned()))
+    let columns = match &columns[..] {
+        [column] => column.clone(),
+        _ => graph.concat(&columns.iter().collect::<Vec<_>>(), 1)?,
+    };
+    Ok(graph.reduce_sum(&columns, &[1], false)?)
 }

@@ -94,6 +94,12 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         Device::Cpu,
         features,
     )?;
+    ensure!(
+        representation.spec == run.representation,
+        "x of the fit had {} values and would have {} by this version of the trainer; fit the model again",
+        run.representation.values,
+        representation.spec.values
+    );
     let mut learner = new_learner(&run, Device::Cpu)?;
     learner.restore(&state)?;
     if run.settings.model.flow_components > 0 {

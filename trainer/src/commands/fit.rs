@@ -104,9 +104,6 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let default = || args.out.with_added_extension("checkpoint");
     let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
     check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
-    if let Some(folder) = &args.tensorboard {
-        prepare_events(folder, &args.out)?;
-    }
     let resumed = args.resume.then(|| read_checkpoint::<Run>(&checkpoint));
     let mut resumed = resumed.transpose()?;
     if let Some(threads) = args.threads {
@@ -158,6 +155,9 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     };
     if !run.settings.representation.kind.has_many_sites() {
         enough_for_a_batch(parts.train.len())?;
+    }
+    if let Some(folder) = &args.tensorboard {
+        prepare_events(folder, &args.out)?;
     }
     warn_of_leak(&dataset, &parts)?;
     let learned = resumed.as_mut().and_then(|resumed| resumed.features.take());
@@ -303,8 +303,8 @@ pub(super) fn observed(
     })
 }
 
-/// Fits the base of the flow, where the settings ask for a mixture: the last part of learning. x has `parts` of so many
-/// values.
+/// Fits the base of the flow, where the settings ask for a mixture: the last part of learning. `parts` are the numbers of
+/// values of the parts of x.
 ///
 /// # Errors
 /// When the latents have no mixture.
@@ -322,9 +322,16 @@ pub(super) fn fit_base(
     let sizes = base_sizes(model, parts);
     let listed: Vec<_> = sizes.iter().map(usize::to_string).collect();
     eprintln!(
-        "fitting a mixture of at most {components} Gaussians to {} values of the latents",
+        "fitting a mixture of at most {components} Gaussians to the first {} values of the latents",
         listed.join(", and one to the next ")
     );
+    if sizes.len() < parts.len() {
+        eprintln!(
+            "note: one mixture for all parts of x, because latents are not x but for noise: that takes model.latent_dim={}, \
+             model.generator=linear and model.flow_steps=0",
+            parts.iter().sum::<usize>()
+        );
+    }
     learner.fit_base(fitted, components, &sizes)?;
     Ok(())
 }

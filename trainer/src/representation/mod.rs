@@ -75,34 +75,43 @@ pub fn fit_representation(
         }
         learned => learned,
     };
-    let parts = features(settings, image, learned.as_deref())?.into_iter();
-    let parts = parts.map(|features| whitened(settings, features, image, dataset, indices));
+    let features = features(settings, image, learned.as_deref())?.into_iter();
+    let parts = features.map(|features| whitened(settings, features, image, dataset, indices));
+    let parts: Vec<_> = parts.collect::<anyhow::Result<_>>()?;
+    let sizes = parts.iter().map(|part| part.spec.values).collect();
+    let Part { spec, preprocess } = match <[Part; 1]>::try_from(parts) {
+        Ok([only]) => only,
+        Err(parts) => joined(parts)?,
+    };
     Ok(Representation {
+        spec,
+        preprocess,
+        parts: sizes,
         learned,
-        ..joined(parts.collect::<anyhow::Result<_>>()?)?
     })
 }
 
-/// The features as x: their principal components among the images at `indices`.
+/// Values of x that are made by themselves: all of them, or some that others follow.
+struct Part {
+    spec: RepresentationSpec,
+    preprocess: Graph,
+}
+
+/// The features as a part of x: their principal components among the images at `indices`.
 fn whitened(
     settings: &RepresentationSettings,
     features: Features,
     image: &ImageSpec,
     dataset: &Dataset,
     indices: &[usize],
-) -> anyhow::Result<Representation> {
+) -> anyhow::Result<Part> {
     let grid = features.grid;
-    let raw = Representation {
-        spec: RepresentationSpec {
-            kind: features.kind,
-            rows: grid.rows,
-            columns: grid.columns,
-            values: grid.values,
-            network: features.network,
-        },
-        preprocess: features.graph,
-        parts: vec![grid.values],
-        learned: None,
+    let spec = RepresentationSpec {
+        kind: features.kind,
+        rows: grid.rows,
+        columns: grid.columns,
+        values: grid.values,
+        network: features.network,
     };
     let most = match features.kind {
         RepresentationKind::Network => WHITENED_IMAGES,
@@ -116,43 +125,40 @@ fn whitened(
         grid.sites(),
         grid.values
     );
-    let sample = x_of(&raw, image, dataset, &some, WHITENED)?;
+    let sample = x_of_graph(&features.graph, &spec, image, dataset, &some, WHITENED)?;
     // Digits differ in where their large components are; equal weight of small ones is noise there.
-    let (components, scaling) = match features.kind {
-        RepresentationKind::Hog => (settings.components, Scaling::Proportional),
-        RepresentationKind::Contrastive => (settings.contrastive.components, Scaling::Proportional),
-        _ => (settings.components, Scaling::Whitened),
+    let scaling = match features.kind {
+        RepresentationKind::Hog | RepresentationKind::Contrastive => Scaling::Proportional,
+        _ => Scaling::Whitened,
+    };
+    let components = match (features.kind, settings.kind) {
+        (RepresentationKind::Contrastive, RepresentationName::HogContrastive) => {
+            settings.contrastive.components
+        }
+        _ => settings.components,
     };
     let whitening = fit_whitening(&sample, components as i64, scaling)?;
     let values = whitening.basis.shape[1];
-    Ok(Representation {
-        spec: RepresentationSpec { values, ..raw.spec },
-        preprocess: append_whitening(&raw.preprocess, &whitening)
+    Ok(Part {
+        spec: RepresentationSpec { values, ..spec },
+        preprocess: append_whitening(&features.graph, &whitening)
             .context("the features cannot be reduced")?,
-        parts: vec![values],
-        learned: None,
     })
 }
 
-/// The parts one after the other.
-fn joined(parts: Vec<Representation>) -> anyhow::Result<Representation> {
-    let parts = match <[Representation; 1]>::try_from(parts) {
-        Ok([only]) => return Ok(only),
-        Err(parts) => parts,
-    };
-    let sizes: Vec<_> = parts.iter().map(|part| part.spec.values).collect();
+/// The parts of an x that has the HOG descriptor and learned features, one after the other.
+fn joined(parts: Vec<Part>) -> anyhow::Result<Part> {
+    let values = parts.iter().map(|part| part.spec.values).sum();
     let graphs: Vec<_> = parts.into_iter().map(|part| part.preprocess).collect();
-    Ok(Representation {
+    Ok(Part {
         spec: RepresentationSpec {
             kind: RepresentationKind::HogContrastive,
             rows: 1,
             columns: 1,
-            values: sizes.iter().sum(),
+            values,
             network: None,
         },
         preprocess: joined_graph(&graphs)?,
-        parts: sizes,
-        learned: None,
     })
 }
 
@@ -175,8 +181,21 @@ pub fn x_of(
     indices: &[usize],
     most: usize,
 ) -> anyhow::Result<Tensor> {
+    let Representation {
+        spec, preprocess, ..
+    } = representation;
+    x_of_graph(preprocess, spec, image, dataset, indices, most)
+}
+
+fn x_of_graph(
+    preprocess: &Graph,
+    spec: &RepresentationSpec,
+    image: &ImageSpec,
+    dataset: &Dataset,
+    indices: &[usize],
+    most: usize,
+) -> anyhow::Result<Tensor> {
     let runtime = Runtime::load(None)?;
-    let spec = &representation.spec;
     let whole = spec.is_whole_image();
     let [c, h, w] = spec.x_shape(image);
     let values = c * h * w;
@@ -198,7 +217,7 @@ pub fn x_of(
     for (number, chunk) in indices.chunks(at_once).enumerate() {
         let shape = [chunk.len(), image.channels, image.height, image.width];
         let input = lfbm_onnx::Tensor::new(shape, dataset.gather(chunk));
-        for output in evaluate(&runtime, &representation.preprocess, &[input])? {
+        for output in evaluate(&runtime, preprocess, &[input])? {
             if whole {
                 x.extend(output.data);
                 continue;

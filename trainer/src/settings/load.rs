@@ -55,12 +55,14 @@ impl Settings {
             None | Some("pixels") => {}
             Some(kind @ ("hog" | "contrastive" | "hog_contrastive")) => {
                 merge(&mut table, parse("the defaults of hog", HOG_DEFAULTS)?);
-                let more = match kind {
-                    "contrastive" => CONTRASTIVE_DEFAULTS,
-                    "hog_contrastive" => HOG_CONTRASTIVE_DEFAULTS,
-                    _ => "",
+                let own = match kind {
+                    "contrastive" => Some(CONTRASTIVE_DEFAULTS),
+                    "hog_contrastive" => Some(HOG_CONTRASTIVE_DEFAULTS),
+                    _ => None,
                 };
-                merge(&mut table, parse(&format!("the defaults of {kind}"), more)?);
+                if let Some(own) = own {
+                    merge(&mut table, parse(&format!("the defaults of {kind}"), own)?);
+                }
             }
             Some(_) => merge(&mut table, parse("the defaults of sites", SITE_DEFAULTS)?),
         }
@@ -245,17 +247,22 @@ mod tests {
         // Latents are x but for noise.
         let [of_hog, learned] = [
             hog.representation.components,
-            contrastive.representation.contrastive.components,
+            contrastive.representation.components,
         ];
         assert_eq!(hog.model.latent_dim, of_hog);
         assert_eq!(contrastive.model.latent_dim, learned);
+        assert_eq!(both.representation.components, of_hog);
+        assert_eq!(both.representation.contrastive.components, learned);
         assert_eq!(both.model.latent_dim, of_hog + learned);
         let recorded = contrastive.representation.contrastive;
         assert_eq!(
             recorded,
             ContrastiveSettings::default(),
-            "of runs before this setting existed"
+            "of runs before these settings existed"
         );
+        let before = toml::from_str::<ContrastiveSettings>("iterations = 7").unwrap();
+        assert_eq!((before.iterations, before.components), (7, learned));
+        assert!(toml::from_str::<ContrastiveSettings>("component = 7").is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct RepresentationSettings {
     /// Side of a tile in pixels.
     pub tile: usize,
     /// Principal components that the features of a site are reduced to, each of variance 1; those of
-    /// HOG descriptors keep their proportions, and have variance 1 in the mean.
+    /// HOG descriptors and of learned features keep their proportions, and have variance 1 in the mean.
     pub components: usize,
     /// The feature network: `efficientnet-lite0`, or an ONNX file.
     pub network: PathBuf,
@@ -46,7 +46,7 @@ pub struct ContrastiveSettings {
     pub weight_decay: f64,
     /// What convolutions are computed in.
     pub precision: ChainPrecision,
-    /// Principal components that what is learned is reduced to, in proportion, of variance 1 in the mean.
+    /// Principal components that learned features are reduced to where they follow a HOG descriptor.
     pub components: usize,
 }
 
@@ -67,7 +67,8 @@ impl Default for ContrastiveSettings {
 
 /// What the values of x are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum RepresentationName {
     /// The pixels of the whole image: one x an image.
     #[default]
@@ -77,8 +78,6 @@ pub enum RepresentationName {
     /// Features that a network learns on the normal images: one x an image.
     Contrastive,
     /// The HOG descriptor and these features: one x an image.
-    #[serde(rename = "hog_contrastive")]
-    #[value(name = "hog_contrastive")]
     HogContrastive,
     /// The pixels of tiles: one x a tile.
     Tiles,

@@ -36,7 +36,7 @@ pub enum RepresentationKind {
     /// Principal components of the features of the whole image, by a network that learned them on the
     /// normal images.
     Contrastive,
-    /// Those of the HOG descriptor, then those of learned features.
+    /// Principal components of the HOG descriptor, then those of learned features.
     HogContrastive,
     /// Histograms of gradient orientations around a site.
     Orientations,

@@ -89,8 +89,8 @@ impl Mixture {
     }
 }
 
-/// The mixtures of `base`, each with the part of z0, of shape (rows, d), that it is the density of: so many of its
-/// consecutive columns as the mixture has dimensions.
+/// The mixtures of `base`, each with the part of z0, of shape (rows, d), that it is the density of: as many consecutive
+/// columns as the mixture has dimensions.
 pub(super) fn parts<'a>(
     base: &'a [Mixture],
     z0: &'a Tensor,
@@ -164,6 +164,22 @@ mod tests {
     fn the_graphs_of_a_flow_with_this_base_are_libtorch_s() {
         the_graphs_are_libtorch_s(&[4]);
         the_graphs_are_libtorch_s(&[3, 1]);
+    }
+
+    #[test]
+    fn mixtures_of_another_number_of_values_than_the_latent_are_refused() {
+        let mut flow = Flow::new(4, 0, 8, Device::Cpu);
+        flow.base = vec![
+            mixture(2).to_kind(Kind::Float),
+            mixture(1).to_kind(Kind::Float),
+        ];
+        let refusal = density_graph(4, &Prior::Flow(flow).weights())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refusal.contains("[2, 1] values, expected 4 in all"),
+            "{refusal}"
+        );
     }
 
     fn the_graphs_are_libtorch_s(dims: &[i64]) {
