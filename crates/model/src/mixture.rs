@@ -104,7 +104,8 @@ impl MixtureWeights {
     }
 }
 
-/// log p(z0), `[B]`, of `z0`, `[B, d]`, whose consecutive parts are of the mixtures of `base`, at least one.
+/// log p(z0), `[B]`, of `z0`, `[B, d]`: the sum of the log-densities of its consecutive parts, of which each has a mixture
+/// of `base`.
 pub(super) fn log_density(
     graph: &mut Graph,
     z0: &Value,

@@ -96,7 +96,8 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     )?;
     ensure!(
         representation.spec == run.representation,
-        "x of the fit had {} values and would have {} by this version of the trainer; fit the model again",
+        "x would not be made as in the fit ({} values then, {} now): the images, the network of features or the trainer \
+         have changed since; export with those of the fit, or fit the model again",
         run.representation.values,
         representation.spec.values
     );

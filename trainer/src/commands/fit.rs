@@ -291,11 +291,14 @@ pub(super) fn observed(
     indices: &[usize],
     device: Device,
 ) -> anyhow::Result<Observation> {
+    let Representation {
+        spec, preprocess, ..
+    } = representation;
     let most = run.settings.learning.sites;
-    if !representation.spec.is_whole_image() {
+    if !spec.is_whole_image() {
         eprintln!("features of all {} images that are fitted", indices.len());
     }
-    let x = x_of(representation, &run.image, dataset, indices, most)?;
+    let x = x_of(preprocess, spec, &run.image, dataset, indices, most)?;
     let mask = visible(&run.settings, dataset, indices);
     Ok(Observation {
         x: x.to_device(device),

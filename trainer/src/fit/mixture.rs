@@ -14,8 +14,8 @@ const K_MEANS_STEPS: usize = 8;
 const STEPS: usize = 20;
 /// It ends where a step raises the mean log-density by less than this, in nats.
 const SMALLEST_GAIN: f64 = 1e-3;
-/// Latents whose responsibilities are computed at the same time. With 240 Gaussians of 40 values, 1,024 took five times as
-/// long a latent, because what is computed of them no longer stayed in the cache.
+/// Latents whose responsibilities are computed at the same time. Of 1,024 with 240 Gaussians of 40 values, each took five
+/// times as long: what is computed of so many does not stay in the cache.
 const AT_ONCE: i64 = 256;
 /// Exponents are at least this, far below any that counts: exponentials that underflow take many times as long.
 const SMALLEST_EXPONENT: f64 = -50.0;

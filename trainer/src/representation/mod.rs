@@ -125,7 +125,7 @@ fn whitened(
         grid.sites(),
         grid.values
     );
-    let sample = x_of_graph(&features.graph, &spec, image, dataset, &some, WHITENED)?;
+    let sample = x_of(&features.graph, &spec, image, dataset, &some, WHITENED)?;
     // Digits differ in where their large components are; equal weight of small ones is noise there.
     let scaling = match features.kind {
         RepresentationKind::Hog | RepresentationKind::Contrastive => Scaling::Proportional,
@@ -169,25 +169,12 @@ fn evenly(indices: &[usize], count: usize) -> Vec<usize> {
     spaced.collect()
 }
 
-/// x of the images at `indices`, rows of the shape that the representation's x have; of at most `most`
-/// sites, where images have sites.
+/// x of the images at `indices` by a graph that makes it as `spec` says, in rows of x's shape; of at most `most` sites,
+/// where images have sites.
 ///
 /// # Errors
 /// When a run fails.
 pub fn x_of(
-    representation: &Representation,
-    image: &ImageSpec,
-    dataset: &Dataset,
-    indices: &[usize],
-    most: usize,
-) -> anyhow::Result<Tensor> {
-    let Representation {
-        spec, preprocess, ..
-    } = representation;
-    x_of_graph(preprocess, spec, image, dataset, indices, most)
-}
-
-fn x_of_graph(
     preprocess: &Graph,
     spec: &RepresentationSpec,
     image: &ImageSpec,
