@@ -6,7 +6,7 @@ use lfbm_onnx::DecodeError;
 
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
-use crate::convolution::Convolution;
+use crate::convolution::{ByTaps, Convolution};
 use crate::layer::{Finish, Layer};
 use crate::program::Program;
 use crate::rewrite::{Offloadable, Rewriter};
@@ -31,9 +31,11 @@ pub struct Offloaded {
 pub fn offload(graph: &[u8], bf16: bool) -> Result<Option<Offloaded>, DecodeError> {
     let mut rewriter = Rewriter::read(graph, DOMAIN)?;
     rewriter.offload_layers(|layer| match layer {
-        Offloadable::Linear => bf16 && (matrix_registers() || fast_vectors()),
+        Offloadable::Linear => bf16 && is_fast(),
+        // One tap is a product that ONNX Runtime makes in its own layout, without another one before and after it.
         Offloadable::Convolution(convolution) => {
-            winograd::suits(convolution) || bf16 && fast_vectors()
+            winograd::suits(convolution)
+                || bf16 && is_fast() && !(matrix_registers() && convolution.kernel() == [1, 1])
         }
     })?;
     let programs = rewriter.fuse().into();
@@ -62,17 +64,18 @@ fn matrix_registers() -> bool {
     return false;
 }
 
-/// Whether products of bfloat16 vectors are faster than ONNX Runtime's in single precision: CPUs with registers for
-/// matrices, whether a process may use those or not, have few multipliers for such vectors.
-fn fast_vectors() -> bool {
+/// Whether products in bfloat16 are faster than ONNX Runtime's in single precision. CPUs with registers for matrices have
+/// few multipliers for vectors of bfloat16, so where a process may not use those registers, they are not.
+fn is_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return !amx::in_cpu();
+    return matrix_registers() || !amx::in_cpu();
     #[cfg(not(target_arch = "x86_64"))]
     return true;
 }
 
-/// A convolution whose `weights` are laid out as in ONNX: with fewer products if that suits it, else in
-/// bfloat16 if `bf16` allows it. `None` if there is no kernel for it.
+/// A convolution whose `weights` are laid out as in ONNX: in matrix registers if `bf16` allows it and the CPU has them,
+/// else with fewer products if that suits it, else in bfloat16 vectors if `bf16` allows it. `None` if there is no
+/// kernel for it.
 pub fn convolution(
     convolution: Convolution,
     weights: &[f32],
@@ -80,10 +83,19 @@ pub fn convolution(
     finish: Finish,
 ) -> Option<Box<dyn Layer>> {
     let output = convolution.output()?;
+    #[cfg(target_arch = "x86_64")]
+    if bf16 && matrix_registers() {
+        return Some(Box::new(ByTaps::<amx::Registers>::new(
+            convolution,
+            output,
+            weights,
+            finish,
+        )));
+    }
     if winograd::suits(&convolution) {
         winograd::layer(convolution, output, weights, finish)
     } else if bf16 {
-        Some(Box::new(bf16::Conv::new(
+        Some(Box::new(ByTaps::<bf16::Vectors>::new(
             convolution,
             output,
             weights,
@@ -115,7 +127,7 @@ mod tests {
         graph.output("y", &y)?;
         let bytes = encode(&graph, None).unwrap();
         assert!(offload(&bytes, false).unwrap().is_none());
-        assert_eq!(offload(&bytes, true).unwrap().is_some(), fast_vectors());
+        assert_eq!(offload(&bytes, true).unwrap().is_some(), is_fast());
         Ok(())
     }
 }

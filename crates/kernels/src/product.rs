@@ -78,9 +78,10 @@ pub(crate) unsafe fn multiply<R: Registers>(
     sums: &mut [f32],
     results: usize,
 ) {
-    let summands = packed.len() / results.div_ceil(LANES);
+    let panels = results.div_ceil(LANES);
+    let summands = packed.len() / panels;
     let count = sums.len() / results;
-    assert!(rows.len() == count * summands);
+    assert!(packed.len() == panels * summands && rows.len() == count * summands);
     if let Some(Addend { values, stride }) = addend {
         assert!(count > 0 && values.len() >= (count - 1) * stride + results);
     }

@@ -5,18 +5,22 @@ use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::LazyLock;
 
+use crate::bf16::Right;
+
 /// Rows of a tile.
 pub(super) const ROWS: usize = 16;
 /// Numbers in a row of a tile of factors: summands of the left factor; pairs of summands of the right
 /// factor's 16 columns.
 pub(super) const PAIRED: usize = 32;
+/// Pairs in a row of a tile.
+pub(super) const PAIRS: usize = PAIRED / 2;
 /// Rows and columns of what is multiplied at once: two tiles of either factor.
 pub(super) const BLOCK: usize = 2 * ROWS;
 
 /// A tile of bfloat16 numbers, row after row.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Tile(pub(super) [u16; ROWS * PAIRED]);
+pub(crate) struct Tile(pub(super) [u16; ROWS * PAIRED]);
 
 impl Tile {
     pub(super) const ZERO: Self = Self([0; ROWS * PAIRED]);
@@ -92,7 +96,7 @@ static CONFIGURATION: Configuration = {
 
 /// The registers of this thread, ready for use until they are dropped; a thread has one at a time. Until then
 /// they are part of what the operating system saves when it switches threads.
-pub(super) struct Registers(PhantomData<*const ()>);
+pub(crate) struct Registers(PhantomData<*const ()>);
 
 impl Registers {
     /// # Panics
@@ -151,6 +155,79 @@ impl Registers {
                 tiles = inout(reg) tiles => _,
                 stride = inout(reg) 64_usize => _,
                 sums = in(reg) sums,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Registers {
+    /// The products of `left`, the tiles of up to 32 rows as [`multiply`](Self::multiply) takes them, and 32 columns of
+    /// `right`, of which each 16 summands follow one another at the same distance: 32 rows of 32 sums,
+    /// `sums_stride` apart.
+    ///
+    /// # Panics
+    /// When the factors have different numbers of summands, or none, or `right` lacks columns.
+    pub(super) fn multiply_shifted(
+        &self,
+        left: &[Tile],
+        right: Right<'_>,
+        sums: &mut [f32],
+        sums_stride: usize,
+    ) {
+        let starts = &right.starts.all;
+        let tiles = starts.len() / PAIRS;
+        let both = left.len() == 2 * tiles;
+        assert!(tiles > 0 && starts.len() == tiles * PAIRS && (both || left.len() == tiles));
+        let distance = starts[1].checked_sub(starts[0]);
+        let distance = distance.expect("summands that follow one another");
+        let last = starts.iter().step_by(PAIRS).max().expect("a summand");
+        let end = last + (PAIRS - 1) * distance + BLOCK;
+        assert!(end <= right.pairs.len() && sums_stride >= BLOCK);
+        assert!(sums.len() >= (BLOCK - 1) * sums_stride + BLOCK);
+        // SAFETY: the registers are configured as `self` exists; the loop reads `tiles` tiles from where either half of
+        // `left` begins, which it has, and 32 columns of the 16 summands from every 16th start on, the last of which
+        // `right` has; `sums` has two times two tiles.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "mov {column}, [{starts}]",
+                "lea {column}, [{right} + {column}*4]",
+                "tileloadd tmm4, [{left} + {stride}*1]",
+                "tileloadd tmm5, [{column} + {distance}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm5",
+                "tileloadd tmm6, [{column} + {distance}*1 + 64]",
+                "tdpbf16ps tmm1, tmm4, tmm6",
+                "tileloadd tmm7, [{left_half} + {stride}*1]",
+                "tdpbf16ps tmm2, tmm7, tmm5",
+                "tdpbf16ps tmm3, tmm7, tmm6",
+                "add {left}, 1024",
+                "add {left_half}, 1024",
+                "add {starts}, {group}",
+                "dec {tiles}",
+                "jnz 2b",
+                "tilestored [{sums} + {sums_stride}*1], tmm0",
+                "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
+                "tilestored [{sums_half} + {sums_stride}*1], tmm2",
+                "tilestored [{sums_half} + {sums_stride}*1 + 64], tmm3",
+                left = inout(reg) left.as_ptr() => _,
+                left_half = inout(reg) left[left.len() - tiles..].as_ptr() => _,
+                starts = inout(reg) starts.as_ptr() => _,
+                right = in(reg) right.pairs.as_ptr(),
+                column = out(reg) _,
+                distance = in(reg) distance * size_of::<u32>(),
+                group = const PAIRS * size_of::<usize>(),
+                tiles = inout(reg) tiles => _,
+                stride = in(reg) 64_usize,
+                sums = in(reg) sums.as_mut_ptr(),
+                sums_half = in(reg) sums[ROWS * sums_stride..].as_mut_ptr(),
+                sums_stride = in(reg) sums_stride * size_of::<f32>(),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),

@@ -3,13 +3,15 @@
 //! Operands are rounded to bfloat16, and products are added up in single precision. A row of a layer
 //! does not depend on the other rows, to the last bit.
 
-mod conv;
 mod linear;
 mod tile;
+mod vectors;
 
-pub(super) use conv::Conv;
 pub(super) use linear::Linear;
+use tile::Sums;
 pub use tile::available;
+pub(super) use tile::{LANES, Right, Starts, pair};
+pub(super) use vectors::Vectors;
 
 /// The nearest bfloat16, to even; NaN stays NaN.
 #[inline(always)]

@@ -3,7 +3,7 @@
 use super::nearest;
 
 /// Numbers in a vector register.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 /// Rows of the largest tile. With [`TILE_VECTORS`] its sums take 24 of the 32 registers.
 pub(super) const TILE_ROWS: usize = 8;
 /// Vectors in a row of the largest tile.
@@ -21,7 +21,8 @@ pub fn available() -> bool {
 }
 
 /// Two neighbours along the sum, the first in the lower half.
-pub(super) fn pair(first: f32, second: f32) -> u32 {
+#[inline(always)]
+pub(crate) fn pair(first: f32, second: f32) -> u32 {
     u32::from(nearest(first)) | u32::from(nearest(second)) << 16
 }
 
@@ -35,13 +36,13 @@ pub(super) struct Left<'a> {
 }
 
 /// Where each summand begins.
-pub(super) struct Starts {
-    all: Vec<usize>,
-    last: usize,
+pub(crate) struct Starts {
+    pub(crate) all: Vec<usize>,
+    pub(crate) last: usize,
 }
 
 impl Starts {
-    pub(super) fn new(all: Vec<usize>) -> Self {
+    pub(crate) fn new(all: Vec<usize>) -> Self {
         let last = all.iter().copied().max().unwrap_or(0);
         Self { all, last }
     }
@@ -53,13 +54,13 @@ impl Starts {
 
 /// The columns of the right factor that a tile takes.
 #[derive(Clone, Copy)]
-pub(super) struct Right<'a> {
+pub(crate) struct Right<'a> {
     /// Pairs, column after column.
-    pub(super) pairs: &'a [u32],
+    pub(crate) pairs: &'a [u32],
     /// Where in `pairs` the columns of each summand begin; a row of the left has as many pairs.
-    pub(super) starts: &'a Starts,
-    /// How many vectors of columns, [`TILE_VECTORS`] at most.
-    pub(super) vectors: usize,
+    pub(crate) starts: &'a Starts,
+    /// How many vectors of columns; [`TILE_VECTORS`] at most, of [`Vectors`](super::Vectors).
+    pub(crate) vectors: usize,
 }
 
 /// Sums of a tile, [`TILE_COLUMNS`] a row; rows and columns beyond the factors' are arbitrary.

@@ -1,6 +1,12 @@
 //! Convolutions in two dimensions.
 
+mod layer;
+mod planes;
+mod taps;
+
 use lfbm_onnx::ConvGeometry;
+
+pub(crate) use layer::{ByTaps, Multiplier};
 
 /// A convolution of images of one size, without its weights. Axes are height, then width.
 #[derive(Clone, Copy, Debug)]
