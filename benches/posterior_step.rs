@@ -39,8 +39,9 @@ fn posterior_step(criterion: &mut Criterion) {
                 precision,
                 ..SessionOptions::default()
             };
-            let mut lanes = ChainGraphs::open(&runtime, bundle.dir(), manifest, &options).unwrap();
-            for (threads, rows) in [(1, 1), (1, 16), (1, FULL), (lanes.len(), FULL)] {
+            let mut workers =
+                ChainGraphs::open(&runtime, bundle.dir(), manifest, &options).unwrap();
+            for (threads, rows) in [(1, 1), (1, 16), (1, FULL), (workers.len(), FULL)] {
                 group.throughput(Throughput::Elements((threads * rows) as u64));
                 let name = format!("{generator}/{precision}");
                 let id = BenchmarkId::new(name, format!("{threads}x{rows}"));
@@ -48,8 +49,8 @@ fn posterior_step(criterion: &mut Criterion) {
                     bencher.iter_custom(|count| {
                         let started = Instant::now();
                         thread::scope(|scope| {
-                            for lane in &mut lanes[..threads] {
-                                scope.spawn(|| steps(&mut lane.posterior, manifest, rows, count));
+                            for graphs in &mut workers[..threads] {
+                                scope.spawn(|| steps(&mut graphs.posterior, manifest, rows, count));
                             }
                         });
                         started.elapsed()

@@ -1,4 +1,4 @@
-//! Packed weights, once for all layers and sessions: every lane has the same.
+//! Packed weights, once for all layers and sessions: every worker has the same.
 
 use std::any::Any;
 use std::collections::HashMap;

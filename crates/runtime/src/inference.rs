@@ -27,16 +27,10 @@ const ROWS: usize = 256;
 
 /// A bundle's graphs, open.
 pub struct Inference {
-    /// One a thread.
-    lanes: Vec<Lane>,
+    /// One for each worker, a thread.
+    workers: Vec<ChainGraphs>,
     sampler: Sampler,
     image: ImageSpec,
-    sizes: ChainSizes,
-}
-
-/// What one thread runs chains with.
-struct Lane {
-    graphs: ChainGraphs,
     sizes: ChainSizes,
 }
 
@@ -62,13 +56,8 @@ impl Inference {
         manifest: &Manifest,
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
-        let lanes = ChainGraphs::open(runtime, dir, manifest, options)?;
-        let lanes = lanes.into_iter().map(|graphs| Lane {
-            graphs,
-            sizes: ChainSizes::new(manifest),
-        });
         Ok(Self {
-            lanes: lanes.collect(),
+            workers: ChainGraphs::open(runtime, dir, manifest, options)?,
             sampler: Sampler::open(runtime, dir, manifest, options)?,
             image: manifest.image,
             sizes: ChainSizes::new(manifest),
@@ -122,17 +111,17 @@ impl Inference {
             seed,
         };
         let total = images.len() / self.sizes.values * chains;
-        let lanes = self.lanes.len();
-        // As many for each lane, and as even as can be.
+        let workers = self.workers.len();
+        // As many for each worker, and as even as can be.
         let at_once = total
-            .div_ceil(lanes * total.div_ceil(lanes * ROWS).max(1))
+            .div_ceil(workers * total.div_ceil(workers * ROWS).max(1))
             .max(1);
         let batches = total.div_ceil(at_once);
         let next = &AtomicUsize::new(0);
         let mut ended = vec![Vec::new(); batches];
         thread::scope(|scope| {
             let (end, ends) = mpsc::channel();
-            for lane in &mut self.lanes {
+            for graphs in &mut self.workers {
                 let end = end.clone();
                 scope.spawn(move || {
                     loop {
@@ -141,7 +130,7 @@ impl Inference {
                             break;
                         }
                         let first = batch * at_once;
-                        let result = lane.run(first..total.min(first + at_once), rows);
+                        let result = run(graphs, first..total.min(first + at_once), rows);
                         // Nobody listens after a failure.
                         if end.send((batch, result)).is_err() {
                             break;
@@ -169,13 +158,13 @@ impl Inference {
     /// When a run fails.
     pub fn preprocess(&mut self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
         let n = images.len() / self.image.pixels();
-        let of_lane = n.div_ceil(self.lanes.len()).max(1) * self.image.pixels();
         let pixels = self.image.pixels();
+        let of_worker = n.div_ceil(self.workers.len()).max(1) * pixels;
         thread::scope(|scope| {
             let parts: Vec<_> = images
-                .chunks(of_lane)
-                .zip(&mut self.lanes)
-                .map(|(images, lane)| scope.spawn(move || lane.preprocess(images, pixels)))
+                .chunks(of_worker)
+                .zip(&mut self.workers)
+                .map(|(images, graphs)| scope.spawn(move || preprocess(graphs, images, pixels)))
                 .collect();
             let mut x = Vec::new();
             for part in parts {
@@ -202,56 +191,62 @@ impl Inference {
     }
 }
 
-impl Lane {
-    /// x of images of so many values.
-    fn preprocess(&mut self, images: &[f32], pixels: usize) -> Result<Vec<f32>, RuntimeError> {
-        let n = images.len() / pixels;
-        let Some(sites) = self.sizes.sites else {
-            let mut x = vec![0.0; n * self.sizes.values];
-            self.graphs.preprocess.run(n, images, &mut x)?;
-            return Ok(x);
-        };
-        // One by one, as a server reads them: maps of features are large, and sums may depend on the size of
-        // a batch.
-        let of_image = sites * self.sizes.values;
-        let mut x = vec![0.0; n * of_image];
-        for (image, x) in images.chunks(pixels).zip(x.chunks_mut(of_image)) {
-            self.graphs.preprocess.run(1, image, x)?;
-        }
-        Ok(x)
+/// x of images of so many values.
+fn preprocess(
+    graphs: &mut ChainGraphs,
+    images: &[f32],
+    pixels: usize,
+) -> Result<Vec<f32>, RuntimeError> {
+    let n = images.len() / pixels;
+    let Some(sites) = graphs.sizes.sites else {
+        let mut x = vec![0.0; n * graphs.sizes.values];
+        graphs.preprocess.run(n, images, &mut x)?;
+        return Ok(x);
+    };
+    // One by one, as a server reads them: maps of features are large, and sums may depend on the size of
+    // a batch.
+    let of_image = sites * graphs.sizes.values;
+    let mut x = vec![0.0; n * of_image];
+    for (image, x) in images.chunks(pixels).zip(x.chunks_mut(of_image)) {
+        graphs.preprocess.run(1, image, x)?;
     }
+    Ok(x)
+}
 
-    /// Runs some of the rows from their images to their ends.
-    fn run(&mut self, some: Range<usize>, rows: Rows<'_>) -> Result<Vec<ChainScore>, RuntimeError> {
-        let ChainSizes {
-            values,
-            positions,
-            sites,
-            ..
-        } = self.sizes;
-        let mut batch = ChainBatch::new(some.len(), &[], self.sizes);
-        for row in some {
-            let input = row / rows.chains;
-            let chain = Chain {
-                input: &rows.inputs[input * values..][..values],
-                mask: rows
-                    .masks
-                    .map(|masks| &masks[input * positions..][..positions]),
-                site: (input % sites.unwrap_or(1)) as u32,
-                langevin: *rows.langevin,
-                seed: rows.seed,
-                number: (row % rows.chains) as u32,
-                keep_x: false,
-                reconstruct: false,
-            };
-            batch.push(row, chain, None);
-        }
-        batch.prepare(&mut self.graphs)?;
-        let mut ended = Vec::with_capacity(batch.len());
-        while !batch.is_empty() {
-            batch.step(&mut self.graphs, &mut ended)?;
-        }
-        ended.sort_unstable_by_key(|chain| chain.tag);
-        Ok(ended.into_iter().map(|chain| chain.score).collect())
+/// Runs some of the rows from their images to their ends.
+fn run(
+    graphs: &mut ChainGraphs,
+    some: Range<usize>,
+    rows: Rows<'_>,
+) -> Result<Vec<ChainScore>, RuntimeError> {
+    let ChainSizes {
+        values,
+        positions,
+        sites,
+        ..
+    } = graphs.sizes;
+    let mut batch = ChainBatch::new(some.len(), &[], graphs.sizes);
+    for row in some {
+        let input = row / rows.chains;
+        let chain = Chain {
+            input: &rows.inputs[input * values..][..values],
+            mask: rows
+                .masks
+                .map(|masks| &masks[input * positions..][..positions]),
+            site: (input % sites.unwrap_or(1)) as u32,
+            langevin: *rows.langevin,
+            seed: rows.seed,
+            number: (row % rows.chains) as u32,
+            keep_x: false,
+            reconstruct: false,
+        };
+        batch.push(row, chain, None);
     }
+    batch.prepare(graphs)?;
+    let mut ended = Vec::with_capacity(batch.len());
+    while !batch.is_empty() {
+        batch.step(graphs, &mut ended)?;
+    }
+    ended.sort_unstable_by_key(|chain| chain.tag);
+    Ok(ended.into_iter().map(|chain| chain.score).collect())
 }

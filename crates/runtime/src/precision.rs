@@ -66,7 +66,7 @@ impl Precision {
             Err(format!("ask for {} on {device}", Self::exact(device)))
         } else if self == Precision::Bf16 && !lfbm_kernels::bf16_available() {
             Err(
-                "this processor has no AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later \
+                "this CPU has no AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later \
                  have it)"
                     .to_owned(),
             )

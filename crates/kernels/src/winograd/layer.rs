@@ -277,7 +277,7 @@ impl<const N: usize, const T: usize> Plan<N, T> {
     }
 }
 
-/// What [`super::super::rectify`] is, of vectors.
+/// What [`crate::layer::rectify`] is, of vectors.
 ///
 /// # Safety
 /// The CPU has the instructions of `R`.
