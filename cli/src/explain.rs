@@ -11,8 +11,8 @@ use crate::chain;
 use crate::connection::Connector;
 use crate::inference::VerdictArgs;
 use crate::nearest;
-use crate::output::{OutArgs, new_table, print_line, print_table};
-use crate::score::{describe, score_object};
+use crate::output::{OutArgs, Places, new_table, print_line, print_table};
+use crate::score::{Printer, describe, score_object};
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -51,7 +51,7 @@ pub(crate) async fn run(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let calls = args.images.prepare(connector, stop).await?;
-    args.out.keep_apart(&calls.images.names)?;
+    let places = args.out.places(&calls.images.names)?;
     let inference = &args.images.call.inference;
     let ask = async |image: &Path| {
         let (image, mask) = calls.read(image).await?;
@@ -97,8 +97,9 @@ pub(crate) async fn run(
         "heatmap",
     ];
     let mut normals = new_table(header, 3..5);
+    let mut scores = Printer::table();
     let take = |image: &Path, reply: ExplainResponse| {
-        let heatmap = write(args, image, &reply)?;
+        let heatmap = write(args, &places, image, &reply)?;
         let (image, heatmap) = (image.display().to_string(), heatmap.display().to_string());
         if args.json {
             let mut object = score_object(&image, &reply.score.unwrap_or_default());
@@ -108,6 +109,9 @@ pub(crate) async fn run(
             object.insert("nearest_normals".to_owned(), nearest.into());
             object.insert("heatmap".to_owned(), heatmap.into());
             return Ok(print_line(Value::Object(object))?);
+        }
+        if let Some(score) = &reply.score {
+            scores.add(&image, score)?;
         }
         for region in reply.score.iter().flat_map(|score| &score.regions) {
             let [corner, size, area, peak, p_value] = describe(region);
@@ -139,6 +143,7 @@ pub(crate) async fn run(
         Ok(())
     };
     let result = calls.for_each(ask, take).await;
+    scores.finish()?;
     print_table(&table)?;
     print_table(&regions)?;
     print_table(&normals)?;
@@ -146,17 +151,22 @@ pub(crate) async fn run(
 }
 
 /// Writes the images of a reply, and says where the heatmap is.
-fn write(args: &ExplainArgs, image: &Path, reply: &ExplainResponse) -> anyhow::Result<PathBuf> {
+fn write(
+    args: &ExplainArgs,
+    places: &Places<'_>,
+    image: &Path,
+    reply: &ExplainResponse,
+) -> anyhow::Result<PathBuf> {
     if args.overlay {
-        args.out.write(image, "overlay", Some(&reply.overlay))?;
+        places.write(image, "overlay", Some(&reply.overlay))?;
     }
     if args.reconstruction {
         let reconstruction = reply.reconstruction.as_ref();
         let reconstruction = reconstruction.map(|made| &made.png[..]);
-        args.out.write(image, "reconstruction", reconstruction)?;
+        places.write(image, "reconstruction", reconstruction)?;
     }
     // A model of sites has no residual.
     let residual = reply.residual.as_ref().map(|made| &made.png[..]);
     let heatmap = residual.unwrap_or(&reply.overlay);
-    args.out.write(image, "heatmap", Some(heatmap))
+    places.write(image, "heatmap", Some(heatmap))
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let calls = args.images.prepare(connector, stop).await?;
-    args.out.keep_apart(&calls.images.names)?;
+    let places = args.out.places(&calls.images.names)?;
     let inference = &args.images.call.inference;
     let ask = async |image: &Path| {
         let (image, mask) = calls.read(image).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn run(
         let mut completions = Vec::new();
         for (index, completion) in reply.completions.iter().enumerate() {
             let kind = format!("inpainted-{}", index + 1);
-            let path = args.out.write(
+            let path = places.write(
                 image,
                 &kind,
                 completion.image.as_ref().map(|made| &made.png[..]),

@@ -3,7 +3,7 @@
 use clap::Args;
 use lfbm_wire::{
     ChainStart, Decision, ImageSpec, InferenceParameters, ListModelsRequest, Model, Prior,
-    Representation, RepresentationKind,
+    Representation, short_name,
 };
 use serde_json::json;
 
@@ -100,7 +100,7 @@ fn representation(model: &Model) -> String {
     let Some(x) = &model.representation else {
         return String::new();
     };
-    let kind = kind(x);
+    let kind = kind(x).unwrap_or_default();
     let network = x.network.as_ref();
     let network = network.map_or(String::new(), |network| format!(" {}", network.name));
     match (x.rows, x.columns) {
@@ -109,16 +109,8 @@ fn representation(model: &Model) -> String {
     }
 }
 
-fn kind(x: &Representation) -> &'static str {
-    match x.kind() {
-        RepresentationKind::Pixels => "pixels",
-        RepresentationKind::Hog => "hog",
-        RepresentationKind::Contrastive => "contrastive",
-        RepresentationKind::HogContrastive => "hog_contrastive",
-        RepresentationKind::Orientations => "orientations",
-        RepresentationKind::Network => "network",
-        RepresentationKind::Unspecified => "",
-    }
+fn kind(x: &Representation) -> Option<String> {
+    short_name(x.kind().as_str_name(), "REPRESENTATION_KIND_")
 }
 
 fn as_json(model: &Model) -> serde_json::Value {
@@ -146,16 +138,16 @@ fn as_json(model: &Model) -> serde_json::Value {
         "image": { "channels": channels, "height": height, "width": width },
         "generator": model.generator,
         "latent_dim": model.latent_dim,
-        "prior": model.prior().as_str_name(),
-        "chain_start": model.chain_start().as_str_name(),
+        "prior": short_name(model.prior().as_str_name(), "PRIOR_"),
+        "chain_start": short_name(model.chain_start().as_str_name(), "CHAIN_START_"),
         "inference": {
             "steps": inference.steps(),
             "step_size": inference.step_size(),
             "noise_free_steps": inference.noise_free_steps(),
             "chains": inference.chains(),
-            "aggregation": inference.aggregation().as_str_name(),
+            "aggregation": short_name(inference.aggregation().as_str_name(), "AGGREGATION_"),
         },
-        "decision": model.decision().as_str_name(),
+        "decision": short_name(model.decision().as_str_name(), "DECISION_"),
         "threshold_log_joint": model.threshold_log_joint,
         "threshold_local_score": model.threshold_local_score,
         "threshold_site_score": model.threshold_site_score,

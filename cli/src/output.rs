@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -37,12 +37,64 @@ pub(crate) fn print_table(table: &Table) -> anyhow::Result<()> {
 /// Where images go that the server made of others.
 #[derive(Args)]
 pub(crate) struct OutArgs {
-    /// The folder for the images that are made; next to the originals when absent, which must be files then
+    /// The folder for the images that are made, in folders as the originals are; next to the originals when absent,
+    /// which must be files then
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 impl OutArgs {
+    /// The places of what is made of `originals`.
+    ///
+    /// # Errors
+    /// When something has no place of its own on this machine.
+    pub(crate) fn places(&self, originals: &[PathBuf]) -> anyhow::Result<Places<'_>> {
+        let mut objects = originals.iter().filter(|original| url(original).is_some());
+        if let (None, Some(object)) = (&self.out, objects.next()) {
+            bail!(
+                "{}: expected --out with a folder for what is made of it",
+                object.display()
+            );
+        }
+        let places = Places {
+            out: self.out.as_deref(),
+            shared: shared(originals),
+        };
+        let mut seen = HashMap::new();
+        for original in originals {
+            if let Some(other) = seen.insert(places.path(original, ""), original) {
+                bail!(
+                    "{} and {}: what is made of both would have one name; ask for one after the \
+                     other, with another --out",
+                    other.display(),
+                    original.display()
+                );
+            }
+        }
+        Ok(places)
+    }
+}
+
+/// How many folders, from the first on, all files are in.
+fn shared(files: &[PathBuf]) -> usize {
+    let folders = files.iter().filter_map(|file| file.parent());
+    let folders = folders.map(|folder| folder.components().collect::<Vec<_>>());
+    let shared = folders.reduce(|mut shared, folder| {
+        let equal = shared.iter().zip(&folder).take_while(|(a, b)| a == b);
+        shared.truncate(equal.count());
+        shared
+    });
+    shared.map_or(0, |shared| shared.len())
+}
+
+/// Where the images are written.
+pub(crate) struct Places<'a> {
+    out: Option<&'a Path>,
+    /// Folders that all originals are in.
+    shared: usize,
+}
+
+impl Places<'_> {
     /// Writes what was made of NAME.png or NAME.jpeg to NAME.`kind`.png, and what was made of
     /// standard input to stdin.`kind`.png.
     pub(crate) fn write(
@@ -56,33 +108,16 @@ impl OutArgs {
         Ok(path)
     }
 
-    /// Makes sure that what is made of each image has a place of its own on this machine.
-    pub(crate) fn keep_apart(&self, originals: &[PathBuf]) -> anyhow::Result<()> {
-        let mut objects = originals.iter().filter(|original| url(original).is_some());
-        if let (None, Some(object)) = (&self.out, objects.next()) {
-            bail!(
-                "{}: expected --out with a folder for what is made of it",
-                object.display()
-            );
-        }
-        let mut seen = HashMap::new();
-        for original in originals {
-            if let Some(other) = seen.insert(self.path(original, ""), original) {
-                bail!(
-                    "{} and {}: what is made of both would have one name; ask for one after the \
-                     other, with another --out",
-                    other.display(),
-                    original.display()
-                );
-            }
-        }
-        Ok(())
-    }
-
     fn path(&self, original: &Path, kind: &str) -> PathBuf {
-        let folder = match &self.out {
-            Some(folder) => folder,
-            None => original.parent().unwrap_or(Path::new("")),
+        let of_original = original.parent().unwrap_or(Path::new(""));
+        let folder = match self.out {
+            Some(out) => {
+                let below = of_original.components().skip(self.shared);
+                // Nothing is written outside the folder.
+                let below = below.filter(|part| matches!(part, Component::Normal(_)));
+                out.join(below.collect::<PathBuf>())
+            }
+            None => of_original.to_owned(),
         };
         // A name of its own would be taken for a flag.
         let original = if original == Path::new(STDIN) {

@@ -84,12 +84,19 @@ pub(crate) fn describe(status: &Status) -> String {
     let what = match (local(status), status.code(), &violations[..]) {
         (Some(Local::TimedOut), ..) => "no answer within --timeout-s".to_owned(),
         (Some(Local::Closed), ..) => format!(
-            "the connection was closed ({cause}); if it always is, the server may want https:// in \
-             --server, or a client certificate (--tls-cert)"
+            "the connection was closed ({cause}); if it always is, --server may name the port for HTTP, or \
+             the server may want https:// there, or a client certificate (--tls-cert)"
         ),
         (_, Code::Unimplemented, _) => "the server does not know this call".to_owned(),
         // Messages of the client's own transport say little by themselves.
-        (_, _, []) if status.source().is_some() => format!("{}: {cause}", status.message()),
+        (_, _, []) if status.source().is_some() => {
+            let text = format!("{}: {cause}", status.message());
+            match advice(&cause.to_string()) {
+                Some(advice) => format!("{text}; {advice}"),
+                None => text,
+            }
+        }
+        (_, Code::Unauthenticated, []) => format!("{} (--token-file)", status.message()),
         (_, _, []) => status.message().to_owned(),
         (_, _, violations) => violations.join("; "),
     };
@@ -102,6 +109,17 @@ pub(crate) fn describe(status: &Status) -> String {
         text += &format!(" (request {id})");
     }
     text
+}
+
+/// What to do about an error of TLS, by rustls's words for it.
+fn advice(cause: &str) -> Option<&'static str> {
+    if cause.contains("InvalidContentType") {
+        Some("the server does not speak TLS there: say http:// in --server")
+    } else if cause.contains("invalid peer certificate") {
+        Some("name the authority that signed the server's certificate with --tls-ca")
+    } else {
+        None
+    }
 }
 
 /// The root cause of an error; the outer errors of transports add nothing.

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use lfbm_wire as proto;
+use lfbm_wire::{self as proto, short_name};
 use serde::{Serialize, Serializer};
 
 #[derive(Debug, Serialize)]
@@ -198,13 +198,6 @@ fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
     serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
 }
 
-/// The name of an enumeration's value without what all of its values begin with, in small letters;
-/// none for the unspecified one.
-fn value(name: &str, prefix: &str) -> Option<String> {
-    let name = name.strip_prefix(prefix)?;
-    (name != "UNSPECIFIED").then(|| name.to_ascii_lowercase())
-}
-
 fn seconds(duration: Option<prost_types::Duration>) -> f64 {
     let duration = duration.unwrap_or_default();
     duration.seconds as f64 + f64::from(duration.nanos) / 1e9
@@ -213,7 +206,7 @@ fn seconds(duration: Option<prost_types::Duration>) -> f64 {
 impl From<proto::ScoreResponse> for Score {
     fn from(reply: proto::ScoreResponse) -> Self {
         Self {
-            verdict: value(reply.verdict().as_str_name(), "VERDICT_"),
+            verdict: short_name(reply.verdict().as_str_name(), "VERDICT_"),
             representation: kind(reply.representation()),
             model: reply.model.unwrap_or_default().into(),
             log_joint: reply.log_joint,
@@ -256,7 +249,7 @@ impl From<proto::ExplainResponse> for Explanation {
 impl From<proto::NearestNormal> for NearestNormal {
     fn from(nearest: proto::NearestNormal) -> Self {
         Self {
-            by: value(nearest.by().as_str_name(), "NEAREST_BY_"),
+            by: short_name(nearest.by().as_str_name(), "NEAREST_BY_"),
             file: nearest.file,
             distance: nearest.distance,
             at: nearest.at.map(Point::from),
@@ -283,9 +276,9 @@ impl FromIterator<proto::Model> for Models {
 
 impl From<proto::Model> for Model {
     fn from(model: proto::Model) -> Self {
-        let prior = value(model.prior().as_str_name(), "PRIOR_");
-        let chain_start = value(model.chain_start().as_str_name(), "CHAIN_START_");
-        let decision = value(model.decision().as_str_name(), "DECISION_");
+        let prior = short_name(model.prior().as_str_name(), "PRIOR_");
+        let chain_start = short_name(model.chain_start().as_str_name(), "CHAIN_START_");
+        let decision = short_name(model.decision().as_str_name(), "DECISION_");
         let ModelId { name, version } = model.id.unwrap_or_default().into();
         let image = model.image.unwrap_or_default();
         Self {
@@ -316,7 +309,7 @@ impl From<proto::Model> for Model {
 }
 
 fn kind(kind: proto::RepresentationKind) -> Option<String> {
-    value(kind.as_str_name(), "REPRESENTATION_KIND_")
+    short_name(kind.as_str_name(), "REPRESENTATION_KIND_")
 }
 
 impl From<proto::Representation> for Representation {
@@ -390,7 +383,7 @@ impl From<proto::ModelId> for ModelId {
 impl From<proto::InferenceParameters> for Inference {
     fn from(inference: proto::InferenceParameters) -> Self {
         Self {
-            aggregation: value(inference.aggregation().as_str_name(), "AGGREGATION_"),
+            aggregation: short_name(inference.aggregation().as_str_name(), "AGGREGATION_"),
             steps: inference.steps,
             step_size: inference.step_size,
             noise_free_steps: inference.noise_free_steps,
@@ -422,7 +415,7 @@ impl From<proto::RenderedImage> for Picture {
 impl From<proto::Tensor> for Tensor {
     fn from(tensor: proto::Tensor) -> Self {
         Self {
-            data_type: value(tensor.data_type().as_str_name(), "DATA_TYPE_"),
+            data_type: short_name(tensor.data_type().as_str_name(), "DATA_TYPE_"),
             shape: tensor.shape,
             data: tensor.data,
         }

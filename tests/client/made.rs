@@ -52,11 +52,16 @@ fn images_that_are_made_lie_next_to_the_originals_and_are_not_taken_for_original
     let elsewhere = scratch.path().join("new/out");
     let out = ["explain", "--out", elsewhere.to_str().unwrap(), parts];
     let table = stdout(&lfbm(&server, &out));
-    assert_eq!(table.lines().count(), 3, "{table}");
+    // The score, and the chain.
+    assert_eq!(table.lines().count(), 6, "{table}");
+    assert!(table.contains("verdict"), "{table}");
     assert!(elsewhere.join("part.heatmap.png").is_file());
     let below = folder.join("below");
     fs::create_dir(&below).unwrap();
     fs::copy(folder.join("part.png"), below.join("part.png")).unwrap();
+    stdout(&lfbm(&server, &out));
+    assert!(elsewhere.join("below/part.heatmap.png").is_file());
+    original.save(below.join("part.bmp")).unwrap();
     let clash = lfbm(&server, &out);
     let errors = String::from_utf8_lossy(&clash.stderr);
     assert!(!clash.status.success());

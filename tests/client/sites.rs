@@ -75,6 +75,7 @@ fn a_rate_that_the_model_cannot_tell_is_an_error() {
 fn an_explanation_is_a_picture_and_a_list_of_regions() {
     let (server, part, scratch) = serve();
     let table = stdout(&lfbm(&server, &["explain", "--overlay", &part]));
+    assert!(table.contains("verdict"), "{table}");
     assert!(table.contains("region at x, y"), "{table}");
     let [heatmap, overlay] = ["heatmap", "overlay"].map(|kind| {
         let file = scratch.path().join(format!("part.{kind}.png"));
@@ -92,7 +93,7 @@ fn models_say_what_they_see() {
     let model = json(&lfbm(&server, &["models", "--json"]));
     assert_eq!(model["representation"]["rows"], 4);
     assert_eq!(model["representation"]["kind"], "pixels");
-    assert_eq!(model["decision"], "DECISION_SITES");
+    assert_eq!(model["decision"], "sites");
     let table = stdout(&lfbm(&server, &["models"]));
     assert!(table.contains("pixels, 4 x 4 sites of 64"), "{table}");
     assert!(table.contains("site score >"), "{table}");

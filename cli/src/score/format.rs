@@ -60,7 +60,7 @@ enum Format {
 }
 
 /// Prints scores one after the other.
-pub(super) enum Printer {
+pub(crate) enum Printer {
     Table {
         /// Its columns are those of the first image's model.
         table: Option<Box<Table>>,
@@ -87,15 +87,20 @@ impl Printer {
             Format::Table if frames => {
                 bail!("--format: expected json or csv with --frames, got table, which needs an end")
             }
-            Format::Table => Self::Table {
-                table: None,
-                unnormalized: false,
-            },
+            Format::Table => Self::table(),
         })
     }
 
+    /// A table at the end.
+    pub(crate) fn table() -> Self {
+        Self::Table {
+            table: None,
+            unnormalized: false,
+        }
+    }
+
     /// Takes the score of the next image.
-    pub(super) fn add(&mut self, image: &str, reply: &ScoreResponse) -> anyhow::Result<()> {
+    pub(crate) fn add(&mut self, image: &str, reply: &ScoreResponse) -> anyhow::Result<()> {
         match self {
             Self::Table {
                 table,
@@ -120,7 +125,7 @@ impl Printer {
     }
 
     /// Prints what there is only at the end.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
         match self {
             Self::Table {
                 table,

@@ -14,8 +14,8 @@ use clap::Args;
 use lfbm_wire::{ScoreResponse, Verdict};
 use tonic::Response;
 
-pub(crate) use self::format::score_object;
-use self::format::{FormatArgs, Printer};
+use self::format::FormatArgs;
+pub(crate) use self::format::{Printer, score_object};
 use self::frames::FrameArgs;
 pub(crate) use self::located::describe;
 pub(crate) use self::scorer::Scorer;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfbm_detector::{Calibration, Comparison};
+use lfbm_detector::{Calibration, CalibrationSummary, Comparison};
 use lfbm_onnx::{Dim, decode_shapes, signature};
 
 use crate::error::BundleError;
@@ -248,6 +248,11 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
             manifest.calibration.deciding_threshold().is_some(),
             "the score that decides has no threshold",
         ),
+        (
+            (0.0..1.0).contains(&manifest.calibration.false_positive_rate)
+                && manifest.calibration.false_positive_rate > 0.0,
+            "the false-positive rate is not above 0 and below 1",
+        ),
         (manifest.langevin.chains > 0, "the number of chains is zero"),
         (
             match manifest.prior_sampling {
@@ -320,10 +325,15 @@ fn read_calibration(
         );
         return Err(BundleError::invalid(path, reason));
     }
-    if manifest.calibration.deciding_threshold().is_none() {
+    let summary = &manifest.calibration;
+    let computed = calibration.summary(summary.false_positive_rate, summary.decision);
+    if !agree(thresholds(summary), thresholds(&computed)) {
         let reason = format!(
-            "the manifest has no threshold for the score that makes the verdict, {}",
-            manifest.calibration.decision
+            "its thresholds for a false-alarm rate of {} are {:?} (log-joint, local score, site score, map), the \
+             manifest says {:?}; for another rate run `trainer calibrate`",
+            summary.false_positive_rate,
+            thresholds(&computed),
+            thresholds(summary)
         );
         return Err(BundleError::invalid(path, reason));
     }
@@ -334,6 +344,26 @@ fn read_calibration(
         return Err(BundleError::invalid(path, reason));
     }
     Ok(calibration)
+}
+
+fn thresholds(summary: &CalibrationSummary) -> [Option<f64>; 4] {
+    [
+        Some(summary.threshold_log_joint),
+        summary.threshold_local_score,
+        summary.threshold_site_score,
+        summary.map_threshold,
+    ]
+}
+
+/// Whether numbers are equal but for what writing and reading a decimal fraction changes.
+fn agree(stored: [Option<f64>; 4], computed: [Option<f64>; 4]) -> bool {
+    let agrees = |(stored, computed): (&Option<f64>, &Option<f64>)| match (stored, computed) {
+        (Some(stored), Some(computed)) => {
+            (stored - computed).abs() <= 1e-9 * computed.abs().max(1.0)
+        }
+        (stored, computed) => stored == computed,
+    };
+    stored.iter().zip(&computed).all(agrees)
 }
 
 type Port = (&'static str, Vec<Dim>);

@@ -77,6 +77,16 @@ fn a_manifest_of_another_format_is_refused() {
         ),
         ("\"values\": 784", "\"values\": 785", "the representation"),
         ("\"sigma\"", "\"sigmoid\"", "manifest.json"),
+        (
+            "\"threshold_local_score\": ",
+            "\"threshold_local_score\": 1",
+            "its thresholds for a false-alarm rate of 0.05",
+        ),
+        (
+            "\"false_positive_rate\": 0.05",
+            "\"false_positive_rate\": 5",
+            "the false-positive rate is not above 0 and below 1",
+        ),
     ] {
         assert!(text.contains(from), "{from}");
         fs::write(&manifest, text.replace(from, to)).unwrap();

@@ -13,6 +13,7 @@ pub(crate) struct Directory<'a> {
 pub(crate) const WIDTH: u16 = 256;
 pub(crate) const HEIGHT: u16 = 257;
 pub(crate) const PHOTOMETRIC: u16 = 262;
+pub(crate) const FILL_ORDER: u16 = 266;
 pub(crate) const ORIENTATION: u16 = 274;
 pub(crate) const TILE_WIDTH: u16 = 322;
 pub(crate) const TILE_HEIGHT: u16 = 323;

@@ -19,6 +19,8 @@ const MAX_TILE_PIXELS: u64 = 1 << 20;
 /// Of the tag PhotometricInterpretation.
 const BLACK_IS_ZERO: u16 = 1;
 const PALETTE: u64 = 3;
+/// Of the tag FillOrder.
+const LOWEST_BIT_FIRST: u64 = 2;
 /// Of the tag ExtraSamples.
 const UNASSOCIATED_ALPHA: u16 = 2;
 /// Of the tag Compression: Deflate, by its present and its former number.
@@ -67,6 +69,9 @@ pub(crate) fn decode(file: &[u8], header: &Header) -> Result<Raw, ImageError> {
     let directory = Directory::first(file).ok_or(ENDS)?;
     if !directory.is_whole() {
         return Err(ENDS);
+    }
+    if directory.value(ifd::FILL_ORDER) == Some(LOWEST_BIT_FIRST) {
+        return Err(unsupported("pixels from the lowest bit of a byte on"));
     }
     let is_palette = directory.value(ifd::PHOTOMETRIC) == Some(PALETTE);
     let greys = is_palette

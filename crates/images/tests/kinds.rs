@@ -137,6 +137,17 @@ fn what_is_not_read_is_named() {
 }
 
 #[test]
+fn pixels_from_the_lowest_bit_on_are_not_read_as_others() {
+    let mut whole = file("strips.tif");
+    // FillOrder, of type 3 (SHORT), one value.
+    let entry = [10, 1, 3, 0, 1, 0, 0, 0, 1, 0];
+    let at = whole.windows(entry.len()).position(|bytes| bytes == entry);
+    whole[at.unwrap() + 8] = 2;
+    let error = decode(&whole, PIXELS).unwrap_err().to_string();
+    assert!(error.contains("the lowest bit"), "{error}");
+}
+
+#[test]
 fn a_header_may_claim_any_size() {
     // Width, height, and for TIFF those of a tile, as a directory of entries has them.
     let entry = |tag: u16| {

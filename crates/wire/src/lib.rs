@@ -7,6 +7,13 @@
 
 tonic::include_proto!("lfbm.v1");
 
+/// The name of an enumeration's value without what all of its values begin with, in small letters, as JSON has it;
+/// none for the unspecified one.
+pub fn short_name(name: &str, prefix: &str) -> Option<String> {
+    let name = name.strip_prefix(prefix)?;
+    (name != "UNSPECIFIED").then(|| name.to_ascii_lowercase())
+}
+
 /// The Open Inference Protocol.
 pub mod inference {
     tonic::include_proto!("inference");

@@ -217,6 +217,20 @@ fn lists_grow_within_bounds() {
 }
 
 #[test]
+fn lists_of_nothing_are_joined_at_once() {
+    let mut importer = importer();
+    let nothing = Elements::Ints(Vec::new());
+    importer.constant(Value::new("empty"), vec![1 << 40, 0], nothing);
+    let concat = node(
+        "Concat",
+        &["empty", "empty"],
+        &[("axis", Attribute::Int(1))],
+    );
+    let joined = fold(&importer, &concat).unwrap().unwrap();
+    assert_eq!(joined.shape, [1 << 40, 0]);
+}
+
+#[test]
 fn images_are_resized_within_bounds() {
     let resize = |scales: [f32; 4], attributes: &[(&str, Attribute)]| {
         let mut importer = importer();

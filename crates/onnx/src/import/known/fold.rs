@@ -198,7 +198,13 @@ fn concat(parts: &[&Known], axis: i64) -> Option<Known> {
     }
     let total = count(&shape).filter(|&total| total <= MAX_LENGTH)?;
     let mut values = Vec::with_capacity(total);
-    for outer in 0..count(&first.shape[..axis])? {
+    // Of nothing there may be any number.
+    let outer = if total == 0 {
+        0
+    } else {
+        count(&first.shape[..axis])?
+    };
+    for outer in 0..outer {
         for part in parts {
             let block = count(&part.shape[axis..])?;
             values.extend_from_slice(part.values.get(outer * block..(outer + 1) * block)?);
