@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use lfbm_runtime::{Device, Devices, Nodes, NumaError, Precision, SessionOptions};
-use lfbm_settings::{EndpointSettings, Group, Range, SettingsError, Sources};
+use lfbm_settings::{DAY_S, EndpointSettings, Group, Range, SettingsError, Sources};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditSettings;
@@ -89,9 +89,26 @@ pub struct ProcessSettings {
     pub ready_file: Option<PathBuf>,
 }
 
-impl Group for ProcessSettings {}
+impl Group for ProcessSettings {
+    fn ranges(&self) -> Vec<Range> {
+        vec![
+            Range::whole("drain_grace_s", self.drain_grace_s, 0..=DAY_S),
+            Range::whole("drain_timeout_s", self.drain_timeout_s, 0..=DAY_S),
+        ]
+    }
+}
 
 impl Config {
+    /// Variables of this process that look like the server's and are not.
+    ///
+    /// # Errors
+    /// When one is nearly one of the server's.
+    pub fn foreign_variables() -> Result<Vec<String>, SettingsError> {
+        let names = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        let names = names.filter_map(|(name, _)| name.into_string().ok());
+        lfbm_settings::foreign_variables(&Self::command(), names)
+    }
+
     /// The settings of the command line and the environment, and of the file that they name.
     ///
     /// # Errors
@@ -156,7 +173,6 @@ impl Config {
             policy,
         } = self.execution()?;
         let (threads, most) = (self.batches.threads, policy.capacity);
-        Range::whole("max_batch_chains", most as u64, 2..=MAX_BATCH_CHAINS).check()?;
         let refuse = |name, value, expected| {
             Err(ConfigError::Settings(SettingsError::Range {
                 name,
@@ -164,6 +180,14 @@ impl Config {
                 expected,
             }))
         };
+        let is_too_large = most as u64 > MAX_BATCH_CHAINS;
+        if is_too_large && threads > 0 && self.batches.max_batch_chains.is_none() {
+            let expected = format!(
+                "fewer, or max_batch_chains set: they have {most} rows, of at most {MAX_BATCH_CHAINS}"
+            );
+            return refuse("threads", threads.to_string(), expected);
+        }
+        Range::whole("max_batch_chains", most as u64, 2..=MAX_BATCH_CHAINS).check()?;
         let least = placements.len();
         if least > most {
             let expected =

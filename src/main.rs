@@ -25,10 +25,17 @@ fn main() {
 }
 
 fn run(arguments: &ArgMatches) -> anyhow::Result<()> {
+    // Before anything is written.
+    shutdown::outlive_file_limits().context("signals cannot be caught")?;
+    let foreign = Config::foreign_variables()?;
     let config = Config::load(arguments)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let entered = runtime.enter();
     let telemetry = telemetry::init(&config.telemetry)?;
+    if !foreign.is_empty() {
+        let variables = foreign.join(", ");
+        tracing::info!(variables, "these are no settings of the server");
+    }
     let result = runtime.block_on(async {
         // Before anything is loaded, so that a stop at any time is a clean one.
         let stop = Stop::listen().context("signals cannot be caught")?;

@@ -1,8 +1,8 @@
 //! The memory that requests hold, all of them together: what a client sends is taken from one budget
 //! before it is kept, decompressed or decoded, and given back when the request is answered.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -22,6 +22,8 @@ struct Budget {
     /// Images held, and how many of them are being decoded.
     images: AtomicUsize,
     decoding: AtomicUsize,
+    /// Held while memory is taken for an image and the image is counted: who finds no memory sees who has it.
+    entry: Mutex<()>,
     image_released: Notify,
 }
 
@@ -54,6 +56,23 @@ pub struct Exhausted {
     pub limit: usize,
 }
 
+/// A request needs more than the whole budget has for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "takes up to {more} bytes of memory beside the {held} that its message holds, and the server has {room} \
+     for a request; make it smaller, or start the server with --max-request-memory-bytes {limit} or more"
+)]
+pub struct TooLarge {
+    /// What it holds.
+    pub held: usize,
+    /// What it needs besides.
+    pub more: usize,
+    /// What it may hold.
+    pub room: usize,
+    /// The smallest budget that suffices.
+    pub limit: usize,
+}
+
 impl Memory {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
@@ -62,6 +81,7 @@ impl Memory {
             used: AtomicUsize::new(0),
             images: AtomicUsize::new(0),
             decoding: AtomicUsize::new(0),
+            entry: Mutex::new(()),
             image_released: Notify::new(),
         }))
     }
@@ -74,6 +94,32 @@ impl Memory {
     /// What a large request may hold at most.
     pub fn largest(&self) -> usize {
         self.0.limit - self.0.limit / SMALL_PART
+    }
+
+    /// Whether a request that holds `held` bytes may take `more`, when there is no other.
+    ///
+    /// # Errors
+    /// When it may not, so that trying again does not help.
+    pub fn check_fits(&self, held: usize, more: usize) -> Result<(), TooLarge> {
+        let (needed, room) = (held.saturating_add(more), self.room_for(more));
+        if needed <= room {
+            return Ok(());
+        }
+        Err(TooLarge {
+            held,
+            more,
+            room,
+            limit: needed.saturating_add(needed / (SMALL_PART - 1)),
+        })
+    }
+
+    /// What may be in use when a reservation has grown to `bytes`.
+    fn room_for(&self, bytes: usize) -> usize {
+        if bytes > SMALL_BYTES {
+            self.largest()
+        } else {
+            self.0.limit
+        }
     }
 
     /// An empty part.
@@ -112,23 +158,32 @@ impl Memory {
         };
         loop {
             let released = budget.image_released.notified();
-            match self.take(bytes) {
-                Ok(reservation) => {
-                    budget.images.fetch_add(1, Ordering::AcqRel);
-                    budget.decoding.fetch_add(1, Ordering::AcqRel);
-                    return Ok(ImageMemory {
-                        reservation,
-                        decoding: true,
-                    });
-                }
-                Err(exhausted) if awaited.load(Ordering::Acquire) == 0 => return Err(exhausted),
-                Err(_) => released.await,
+            // Counted before memory is taken: an image is counted until it has given all back.
+            let (count, taken) = {
+                // It guards nothing that a panic could leave half done.
+                let _entry = budget.entry.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = awaited.load(Ordering::Acquire);
+                (count, self.take(bytes).map(ImageMemory::new))
+            };
+            match taken {
+                Err(_) if count > 0 => released.await,
+                ended => return ended,
             }
         }
     }
 }
 
 impl ImageMemory {
+    fn new(reservation: Reservation) -> Self {
+        let budget = &reservation.memory.0;
+        budget.images.fetch_add(1, Ordering::AcqRel);
+        budget.decoding.fetch_add(1, Ordering::AcqRel);
+        Self {
+            reservation,
+            decoding: true,
+        }
+    }
+
     /// Decoded, it holds `bytes`.
     pub fn decoded(&mut self, bytes: usize) {
         self.reservation.shrink_to(bytes);
@@ -142,13 +197,10 @@ impl ImageMemory {
 
 impl Drop for ImageMemory {
     fn drop(&mut self) {
-        self.reservation
-            .memory
-            .0
-            .images
-            .fetch_sub(1, Ordering::AcqRel);
         self.decoded(0);
-        self.reservation.memory.0.image_released.notify_waiters();
+        let budget = &self.reservation.memory.0;
+        budget.images.fetch_sub(1, Ordering::AcqRel);
+        budget.image_released.notify_waiters();
     }
 }
 
@@ -159,11 +211,7 @@ impl Reservation {
     /// When the budget is used up.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.memory.0;
-        let limit = if self.bytes.saturating_add(bytes) > SMALL_BYTES {
-            self.memory.largest()
-        } else {
-            budget.limit
-        };
+        let limit = self.memory.room_for(self.bytes.saturating_add(bytes));
         let grown = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
         budget
             .used
@@ -224,6 +272,44 @@ mod tests {
         assert!(memory.take(7 << 20).is_err());
         other.shrink_to(0);
         assert!(memory.take(7 << 20).is_ok());
+    }
+
+    #[test]
+    fn what_can_never_fit_is_told_what_would_suffice() {
+        let memory = Memory::new(8 << 20);
+        let (held, room) = (2 << 20, 7 << 20);
+        let _message = memory.take(held).unwrap();
+        for more in [SMALL_BYTES, room - held] {
+            memory.check_fits(held, more).unwrap();
+            memory.take(more).unwrap();
+        }
+        for more in [room - held + 1, room, usize::MAX] {
+            let too_large = memory.check_fits(held, more).unwrap_err();
+            assert!(memory.take(more).is_err());
+            let enough = Memory::new(too_large.limit);
+            let less = Memory::new(too_large.limit - 1);
+            if more < usize::MAX {
+                enough.check_fits(held, more).unwrap();
+            }
+            less.check_fits(held, more).unwrap_err();
+        }
+        memory.check_fits(room + 1, SMALL_BYTES).unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn an_image_that_waits_for_others_is_never_refused() {
+        let memory = Memory::new(8 << 20);
+        let images = (0..4).map(|_| {
+            let memory = memory.clone();
+            tokio::spawn(async move {
+                for _ in 0..20_000 {
+                    drop(memory.take_for_image(7 << 20, true).await.unwrap());
+                }
+            })
+        });
+        for image in images.collect::<Vec<_>>() {
+            image.await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT, and the signal that must not end the process.
 
 use std::io;
+use std::sync::Arc;
 
+use signal_hook::consts::SIGXFSZ;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -46,6 +48,16 @@ impl Stop {
         // A sender that is gone means the same.
         let _ = self.0.wait_for(|came| *came).await;
     }
+}
+
+/// From here on a write that a limit on the size of files refuses is an error of that write, and not the
+/// end of the process.
+///
+/// # Errors
+/// When the system does not let signals be caught.
+pub fn outlive_file_limits() -> io::Result<()> {
+    // Nobody looks at the flag: the signal is caught, and says nothing that the write's error does not.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Ends the process now, without what libraries do at its end: a thread that is inside ONNX Runtime

@@ -509,3 +509,37 @@ fn a_log_that_cannot_be_is_said_at_the_start() {
         assert!(!text.contains("short secret"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_request_with_an_invalid_image_scores_none_of_its_images() {
+    let log = Log::new(&[]);
+    let server = log.start();
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut v2 = GrpcInferenceServiceClient::new(channel.connect().await.unwrap());
+    let mut values = vec![0.5_f32; 3 * 28 * 28];
+    values[2 * 28 * 28 - 1] = f32::NAN;
+    let mut infer = async |shape: [i64; 4], values: &[f32]| {
+        let request = ModelInferRequest {
+            inputs: vec![InferInputTensor {
+                name: "image".to_owned(),
+                datatype: "FP32".to_owned(),
+                shape: shape.to_vec(),
+                ..Default::default()
+            }],
+            raw_input_contents: vec![values.iter().flat_map(|v| v.to_le_bytes()).collect()],
+            ..Default::default()
+        };
+        v2.model_infer(request).await
+    };
+    let refused = infer([3, 1, 28, 28], &values).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    let part = "image 1: expected intensities from 0 to 1, got NaN at index 783";
+    assert!(refused.message().contains(part), "{refused:?}");
+    infer([1, 1, 28, 28], &values[..784]).await.unwrap();
+    eventually("the valid one has its line", || {
+        metric(&server, "lfbm_audit_lines_total", "written") >= 1.0
+    })
+    .await;
+    stop(server);
+    assert_eq!(log.text().lines().count(), 1, "{}", log.text());
+}

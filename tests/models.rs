@@ -210,8 +210,12 @@ async fn a_version_that_is_gone_is_withdrawn_and_a_moved_one_goes_on() {
         http_get(&server, "/healthz").starts_with("HTTP/1.1 503")
     })
     .await;
-    let status = version(&client, 0).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    for number in [0, 1] {
+        let status = version(&client, number).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    }
+    let named = http_get(&server, &format!("/v1/models/{MODEL}"));
+    assert!(named.starts_with("HTTP/1.1 503"), "{named}");
     assert!(http_get(&server, "/livez").starts_with("HTTP/1.1 200"));
     for service in ["", "lfbm.v1.AnomalyDetector"] {
         health(&server, service, ServingStatus::NotServing).await;

@@ -6,16 +6,21 @@ mod common;
 #[path = "common/python.rs"]
 mod python;
 
-use common::{Server, bundle, client, close, encoded, pixels, png};
+use std::time::{Duration, Instant};
+
+use common::{Server, bundle, client, close, encoded, peak_bytes, pixels, png};
 use lfbm_wire::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use lfbm_wire::inference::infer_parameter::ParameterChoice;
 use lfbm_wire::inference::model_infer_request::InferInputTensor;
 use lfbm_wire::inference::{
-    InferTensorContents, ModelInferRequest, ServerLiveRequest, ServerLiveResponse,
+    InferParameter, InferTensorContents, ModelConfigRequest, ModelInferRequest, ServerLiveRequest,
+    ServerLiveResponse,
 };
 use lfbm_wire::{Aggregation, InferenceParameters, Verdict};
 use python::python;
 use serde_json::Value;
 use tonic::client::Grpc;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
@@ -123,6 +128,12 @@ async fn a_method_that_there_is_not_is_answered_with_a_sentence() {
     }
 }
 
+fn int64(value: i64) -> InferParameter {
+    InferParameter {
+        parameter_choice: Some(ParameterChoice::Int64Param(value)),
+    }
+}
+
 fn input(
     shape: &[i64],
     datatype: &str,
@@ -194,7 +205,7 @@ async fn typed_contents_are_taken_and_shapes_that_lie_are_not() {
         ),
         (
             raw(&[i64::MAX, 1, 28, 28], "FP32", vec![bytes.clone()]),
-            "bytes",
+            "expected at most 5349 images (max_batch_size of ModelConfig)",
         ),
         (
             raw(&[1, 1, i64::MAX, 4], "UINT8", vec![bytes]),
@@ -208,4 +219,60 @@ async fn typed_contents_are_taken_and_shapes_that_lie_are_not() {
         assert_eq!(status.code(), Code::InvalidArgument, "{part}: {status:?}");
         assert!(status.message().contains(part), "{part}: {status:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_has_as_many_images_as_the_configuration_says_whatever_their_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let channel = Channel::from_shared(server.url.clone()).unwrap();
+    let mut v2 = GrpcInferenceServiceClient::new(channel.connect().await.unwrap())
+        .send_compressed(CompressionEncoding::Gzip);
+    let config = ModelConfigRequest::default();
+    let config = v2.model_config(config).await.unwrap().into_inner();
+    let most = i64::from(config.config.unwrap().max_batch_size);
+    let tiny = |count: i64| ModelInferRequest {
+        parameters: [("steps", 1), ("chains", 1)]
+            .map(|(name, value)| (name.to_owned(), int64(value)))
+            .into(),
+        raw_input_contents: vec![vec![0; count as usize]],
+        ..input(&[count, 1, 1, 1], "UINT8", None)
+    };
+    let reply = v2.model_infer(tiny(most)).await.unwrap().into_inner();
+    assert_eq!(reply.outputs[0].shape, [most]);
+    assert_eq!(reply.raw_output_contents[0].len() as i64, 8 * most);
+    let before = peak_bytes(&server);
+    for count in [most + 1, 15_000_000] {
+        let status = v2.model_infer(tiny(count)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        let part = format!("at most {most} images (max_batch_size of ModelConfig), got {count}");
+        assert!(status.message().contains(&part), "{status:?}");
+    }
+    let grown = peak_bytes(&server) - before;
+    assert!(grown < 100_000_000, "{grown} bytes");
+}
+
+#[tokio::test]
+async fn images_that_are_late_because_of_each_other_are_not_to_be_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--threads", "1", "--max-batch-chains", "2"];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    let mut v2 = GrpcInferenceServiceClient::connect(server.url.clone())
+        .await
+        .unwrap();
+    let request = |count: i64, timeout: Duration| ModelInferRequest {
+        parameters: [("steps", 200), ("timeout", timeout.as_micros() as i64)]
+            .map(|(name, value)| (name.to_owned(), int64(value)))
+            .into(),
+        raw_input_contents: vec![vec![0; 784 * count as usize]],
+        ..input(&[count, 1, 28, 28], "UINT8", None)
+    };
+    let started = Instant::now();
+    v2.model_infer(request(1, Duration::from_secs(600)))
+        .await
+        .unwrap();
+    // For far more than one, and far less than all of them.
+    let timeout = 10 * started.elapsed();
+    let status = v2.model_infer(request(1000, timeout)).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
 }

@@ -442,3 +442,54 @@ fn a_corrupt_bundle_is_refused_by_name() {
         "{errors}"
     );
 }
+
+#[test]
+fn a_start_that_fails_names_the_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let manifest = bundle.dir().join("manifest.json");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (place, flags, part) in [
+        (
+            bundle.dir(),
+            ["--log", "["],
+            "log is \"[\", expected a level",
+        ),
+        (
+            bundle.dir(),
+            ["--grpc-address", &taken],
+            "grpc_address: cannot listen on",
+        ),
+        (
+            bundle.dir(),
+            ["--http-address", &taken],
+            "http_address: cannot listen on",
+        ),
+        (
+            &manifest,
+            ["--log", "warn"],
+            "or a folder of bundles, found a file",
+        ),
+    ] {
+        let output = common::command(place).args(flags).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_nearly_a_settings_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let mut command = common::command(bundle.dir());
+    command.env("LFBM_AUTH_TOKEN_FILE", "tokens");
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("did you mean LFBM_AUTH_TOKENS_FILE?"),
+        "{errors}"
+    );
+}

@@ -12,11 +12,15 @@ use std::process::Command;
 
 use common::{Server, binary, bundle, client, encoded, peak_bytes};
 use futures_util::future::join_all;
+use futures_util::stream;
 use image::imageops::FilterType;
-use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Rgba};
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Rgb, Rgba};
 use lfbm_bundle::Bundle;
-use lfbm_wire::{DataType, ExplainRequest, ScoreRequest, Tensor};
-use tonic::Code;
+use lfbm_wire::score_stream_response::Result as Scored;
+use lfbm_wire::{
+    DataType, ExplainRequest, InferenceParameters, ScoreRequest, ScoreStreamRequest, Tensor,
+};
+use tonic::{Code, Status};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -205,6 +209,9 @@ fn what_is_served_of_files_of_mixed_sizes_is_what_is_reported() {
     }
 }
 
+/// As little as messages of the usual size allow, 80 MiB.
+const SMALL_MEMORY: [&str; 2] = ["--max-request-memory-bytes", "83886080"];
+
 fn blank(width: u32, height: u32) -> Vec<u8> {
     png(&GrayImage::new(width, height).into())
 }
@@ -213,7 +220,7 @@ fn blank(width: u32, height: u32) -> Vec<u8> {
 async fn an_image_that_is_too_large_is_refused_by_its_size() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());
-    let flags = ["--max-image-pixels", "10000000"];
+    let flags = [&["--max-image-pixels", "10000000"][..], &SMALL_MEMORY].concat();
     let server = Server::start(bundle.dir(), folder.path(), &flags);
     let mut client = client(&server).await;
     let before = peak_bytes(&server);
@@ -224,10 +231,10 @@ async fn an_image_that_is_too_large_is_refused_by_its_size() {
         ),
         (
             blank(3000, 3000),
-            "(--max-request-memory-bytes, less an eighth), got one of 9000000 pixels",
+            "expected an image that fits the server's memory, got one of 9000000 pixels",
         ),
         // Small, but with a long way from one pixel to 28.
-        (blank(1, 5_000_000), "--max-request-memory-bytes"),
+        (blank(1, 5_000_000), "--max-request-memory-bytes "),
     ] {
         let status = client.score(encoded(file)).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{part}: {status:?}");
@@ -246,11 +253,109 @@ async fn an_image_that_is_too_large_is_refused_by_its_size() {
 }
 
 #[tokio::test]
-async fn many_large_images_hold_no_more_than_the_budget() {
-    const BUDGET: usize = 64 << 20;
+async fn a_photograph_of_12_megapixels_is_scored_by_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let photograph = ImageBuffer::from_pixel(4032, 3024, Rgb([200_u8, 100, 50]));
+    // What follows the file's end is no part of the image, and held like the rest.
+    let mut file = png(&photograph.into());
+    file.resize((16 << 20) - 1024, 0);
+    client.score(encoded(file)).await.unwrap();
+}
+
+/// The budget that a refusal says would suffice.
+fn enough(refusal: &str) -> usize {
+    let (_, after) = refusal.split_once("--max-request-memory-bytes ").unwrap();
+    let number = after.split_once(" or more").unwrap().0;
+    number.parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_never_fits_is_refused_at_once_and_told_exactly_what_would_suffice() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());
-    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    // Decoded and with its file once it fits, and not with the file as often as it is held.
+    let mut file = blank(640, 640);
+    file.resize(3_000_000, 0);
+    let request = encoded(file);
+    let serve = |memory: usize| {
+        let memory = memory.to_string();
+        let flags = [
+            "--max-message-bytes",
+            "4000000",
+            "--max-request-memory-bytes",
+            &memory,
+        ];
+        Server::start(bundle.dir(), folder.path(), &flags)
+    };
+    let score = async |server: &Server, streams: bool| {
+        let mut client = client(server).await;
+        if !streams {
+            return client.score(request.clone()).await.map(drop);
+        }
+        let item = ScoreStreamRequest {
+            id: String::new(),
+            request: Some(request.clone()),
+        };
+        let replies = client.score_stream(stream::iter([item])).await?;
+        let reply = replies.into_inner().message().await?.unwrap();
+        match reply.result.unwrap() {
+            Scored::Score(_) => Ok(()),
+            Scored::Error(status) => Err(Status::new(status.code.into(), status.message)),
+        }
+    };
+    let little = serve(20_000_000);
+    for streams in [false, true] {
+        let refused = score(&little, streams).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        let enough = enough(refused.message());
+        let refused = score(&serve(enough - 1), streams).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        score(&serve(enough), streams).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_never_fits_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let flags = [
+        "--max-message-bytes",
+        "65536",
+        "--max-request-memory-bytes",
+        "900000",
+    ];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
+    let mut client = client(&server).await;
+    let mut explain = async |chains| {
+        let request = ExplainRequest {
+            image: encoded(blank(28, 28)).image,
+            inference: Some(InferenceParameters {
+                chains: Some(chains),
+                steps: Some(1),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        client.explain(request).await
+    };
+    explain(8).await.unwrap();
+    let refused = explain(64).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(
+        refused.message().contains("got one of 64 chains"),
+        "{refused:?}"
+    );
+    assert!(enough(refused.message()) > 900_000);
+}
+
+#[tokio::test]
+async fn many_large_images_hold_no_more_than_the_budget() {
+    const BUDGET: usize = 80 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let server = Server::start(bundle.dir(), folder.path(), &SMALL_MEMORY);
     let client = client(&server).await;
     client.clone().score(encoded(blank(28, 28))).await.unwrap();
     let before = peak_bytes(&server);

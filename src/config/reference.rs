@@ -12,7 +12,8 @@ const HEAD: &str = "\
 Settings come from the TOML file of `--config`, then the environment, then flags; later ones win. The
 flag of `max_steps` is `--max-steps`, its variable `LFBM_MAX_STEPS`, its name in the file `max_steps`. A
 variable that is set to nothing is not set. A setting that is unknown, of the wrong type or out of its
-range ends the start with one sentence.
+range ends the start with one sentence. So does a variable that is nearly a setting's; others that begin
+with `LFBM_` may be other programs', and the log names them.
 
 Settings marked *tuning* are in `--help` and not in `-h`: their defaults suit most servers.
 
@@ -98,6 +99,26 @@ mod tests {
         {
             let name = format!("LFBM_{}", arg.get_id().as_str().to_uppercase());
             assert_eq!(arg.get_env().unwrap().to_str(), Some(name.as_str()));
+        }
+    }
+
+    #[test]
+    fn every_time_has_a_range_that_clocks_can_count() {
+        let ranges = Config::parse_from(["lfbm-server"]).ranges();
+        let command = Config::command();
+        let names = command.get_arguments().map(|arg| arg.get_id().as_str());
+        let times: Vec<_> = names
+            .filter(|name| name.ends_with("_s") || name.ends_with("_ms"))
+            .collect();
+        assert!(times.len() >= 9, "{times:?}");
+        for name in times {
+            let range = ranges.iter().find(|range| range.name == name);
+            let range = range.unwrap_or_else(|| panic!("{name} has no range"));
+            assert!(
+                range.expected.contains(" to "),
+                "{name}: {}",
+                range.expected
+            );
         }
     }
 

@@ -125,6 +125,27 @@ fn mistakes_name_the_setting() {
     for (text, part) in [
         ("max_step = 50", "max_step"),
         ("max_steps = 'many'", "max_steps"),
+        (
+            "max_steps = 4.7",
+            "max_steps is 4.7, expected a whole number",
+        ),
+        ("grpc_web = 1", "grpc_web is 1, expected true or false"),
+        (
+            "max_batch_chains = 8.0",
+            "max_batch_chains is 8.0, expected a whole number",
+        ),
+        (
+            "false_alarm_rate = '0.1'",
+            "false_alarm_rate is \"0.1\", expected a number",
+        ),
+        (
+            "max_connection_age_s = 31536001",
+            "max_connection_age_s is 31536001",
+        ),
+        (
+            "drain_grace_s = 86401",
+            "drain_grace_s is 86401, expected 0 to 86400",
+        ),
         ("device = 'tpu'", "tpu"),
         ("device = 1", "a list of texts"),
         ("device = []", "unknown device"),
@@ -147,6 +168,7 @@ fn mistakes_name_the_setting() {
         ("max_batch_chains = 1", "max_batch_chains"),
         ("bulk_share = 1.5", "bulk_share"),
         ("threads = 8\nmax_batch_chains = 4", "threads is 8"),
+        ("threads = 100000", "threads is 100000, expected fewer"),
         ("trace_sampling_ratio = -1.0", "trace_sampling_ratio"),
         ("batch_buckets = [0]", "batch_buckets"),
         ("device_fallback = 'never'", "never"),

@@ -24,11 +24,13 @@ use tower::ServiceExt;
 
 use super::{HttpState, router};
 use crate::phase::Phases;
+use crate::rest::Crowded;
 use crate::transport::{Reloaded, Tls};
 
 /// As many connections there may be; others wait.
 pub const MAX_CONNECTIONS: usize = 512;
-/// With fewer left, a connection ends with its first answer: probes find room.
+/// With fewer left, a connection ends with its first answer, and its request's body has to come soon: probes
+/// find room.
 const FEW: usize = MAX_CONNECTIONS / 4;
 /// How long a connection may take to its first byte, to a handshake and between requests; less than a probe
 /// waits for its turn.
@@ -93,8 +95,8 @@ impl Listener {
             };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let keep_alive = permits.available_permits() >= FEW;
-                    let connection = answers.clone().serve(stream, keep_alive);
+                    let crowded = (permits.available_permits() < FEW).then_some(Crowded);
+                    let connection = answers.clone().serve(stream, crowded);
                     let connection = async move {
                         let _permit = permit;
                         connection.await;
@@ -115,10 +117,10 @@ impl Listener {
 }
 
 impl Answers {
-    async fn serve(self, stream: TcpStream, keep_alive: bool) {
+    async fn serve(self, stream: TcpStream, crowded: Option<Crowded>) {
         let phases = self.phases.clone();
         match tokio::time::timeout(SILENCE, self.shake_hands(stream)).await {
-            Ok(Ok((io, router))) => converse(io, router, keep_alive, phases).await,
+            Ok(Ok((io, router))) => converse(io, router, crowded, phases).await,
             Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
             Err(_) => tracing::debug!("an HTTP client connected and did not speak"),
         }
@@ -145,14 +147,22 @@ trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
 /// Answers the requests of a connection.
-async fn converse(io: Box<dyn ReadWrite>, router: Router, keep_alive: bool, mut phases: Phases) {
+async fn converse(
+    io: Box<dyn ReadWrite>,
+    router: Router,
+    crowded: Option<Crowded>,
+    mut phases: Phases,
+) {
     // A connection that comes during the drain is served as always: it is a probe.
     let was_draining = phases.is_draining();
     let mut io = TimeoutStream::new(io);
     io.set_write_timeout(Some(WRITE_TIME));
     let has_begun = AtomicBool::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         has_begun.store(true, Ordering::Relaxed);
+        if let Some(crowded) = crowded {
+            request.extensions_mut().insert(crowded);
+        }
         let answer = router.clone().oneshot(request.map(Body::new));
         async move { answer.await as Result<Response<Body>, Infallible> }
     });
@@ -161,7 +171,7 @@ async fn converse(io: Box<dyn ReadWrite>, router: Router, keep_alive: bool, mut 
             .timer(TokioTimer::new())
             .header_read_timeout(SILENCE)
             .max_buf_size(MAX_HEAD_BYTES)
-            .keep_alive(keep_alive && !was_draining)
+            .keep_alive(crowded.is_none() && !was_draining)
             .serve_connection(TokioIo::new(Box::pin(io)), service)
     );
     let ended = tokio::select! {

@@ -19,7 +19,7 @@ pub enum Unknown {
     #[error("expected the name of a model, one of {}, got none", .0.join(", "))]
     Ambiguous(Vec<String>),
     /// There is no such model.
-    #[error("there is no model {name}; there are {}", served.join(", "))]
+    #[error("there is no model {name}; there {}", listed(served))]
     Name {
         /// The name that was asked for.
         name: String,
@@ -47,6 +47,13 @@ pub enum Unknown {
         /// Versions that there are.
         versions: Vec<u64>,
     },
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "is none".to_owned(),
+        names => format!("are {}", names.join(", ")),
+    }
 }
 
 /// A bundle that is not served, because it cannot be.
@@ -105,10 +112,16 @@ impl Catalog {
         } else {
             name
         };
-        let versions = self.by_name.get(name).ok_or_else(|| Unknown::Name {
-            name: name.to_owned(),
-            served: served(),
-        })?;
+        let versions = self
+            .by_name
+            .get(name)
+            .ok_or_else(|| match self.is_empty() {
+                true => Unknown::Nothing,
+                false => Unknown::Name {
+                    name: name.to_owned(),
+                    served: served(),
+                },
+            })?;
         let model = match version {
             0 => self.live(versions),
             _ => versions.get(&version),

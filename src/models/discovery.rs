@@ -92,6 +92,11 @@ pub(super) struct Found {
 /// # Errors
 /// When the place itself cannot be read.
 pub(super) fn find(place: &Path) -> io::Result<Found> {
+    if place.is_file() {
+        let found =
+            "expected a bundle (a folder with manifest.json) or a folder of bundles, found a file";
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, found));
+    }
     let mut found = Found::default();
     let manifest = is_bundle(place);
     if matches!(manifest, Ok(true)) && (is_whole(place) || !has_bundles(place)?) {

@@ -206,6 +206,10 @@ impl Models {
 fn is_served(catalog: &Catalog, name: &str) -> Result<(), Unknown> {
     match catalog.get(name, 0) {
         Ok(_) | Err(Unknown::OnlyShadows { .. }) => Ok(()),
+        Err(Unknown::Nothing) => Err(Unknown::Name {
+            name: name.to_owned(),
+            served: Vec::new(),
+        }),
         Err(unknown) => Err(unknown),
     }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 use lfbm_object_storage::Place;
 use lfbm_runtime::{Device, Devices, Precision, SessionOptions};
-use lfbm_settings::{Group, SettingsError};
+use lfbm_settings::{DAY_S, Group, Range, SettingsError};
 use serde::{Deserialize, Serialize};
 
 use super::{Sources, Storage};
@@ -78,7 +78,11 @@ pub struct ModelSettings {
     pub model_poll_s: u64,
 }
 
-impl Group for ModelSettings {}
+impl Group for ModelSettings {
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::whole("model_poll_s", self.model_poll_s, 0..=DAY_S)]
+    }
+}
 
 impl ModelSettings {
     /// Whether bundles can be looked for, the device has what is asked of it, and the false-alarm rate is one.

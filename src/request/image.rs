@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use lfbm_bundle::manifest::ImageSpec;
-use lfbm_images::{Header, IntakeError, Size};
+use lfbm_images::{Header, IntakeError, Placement, Size};
 use lfbm_model::pixels;
 
 use super::Violation;
@@ -57,15 +57,15 @@ impl Image {
     /// or not in range. Sizes are checked before pixels are decoded, so that a small file cannot claim
     /// much memory.
     pub fn decode(&self, spec: &ImageSpec, max_pixels: u64) -> Result<Vec<f32>, Violation> {
-        let size = self.dimensions(spec, max_pixels)?;
         match self {
             Self::File(file) => {
+                header(file, max_pixels)?;
                 let (channels, intake) = (spec.channels, spec.intake);
                 let bytes = intake.read(file, channels, spec.size(), max_pixels);
                 let bytes = bytes.map_err(|error| Violation::new(ENCODED, error.to_string()))?;
                 Ok(pixels::from_bytes(&bytes).collect())
             }
-            Self::Tensor(tensor) => decode_tensor(tensor, size, spec),
+            Self::Tensor(tensor) => decode_tensor(tensor, spec, max_pixels),
         }
     }
 
@@ -115,26 +115,50 @@ fn header(file: &[u8], max_pixels: u64) -> Result<Header, Violation> {
     Ok(header)
 }
 
-fn decode_tensor(tensor: &Tensor, size: Size, spec: &ImageSpec) -> Result<Vec<f32>, Violation> {
+fn unfit(error: IntakeError) -> Violation {
+    Violation::new(TENSOR.shape, error.to_string())
+}
+
+/// The type of a tensor's values and their place in the model's image.
+///
+/// # Errors
+/// Whatever is wrong with it as an image, before anything is decoded.
+pub fn check_tensor(
+    tensor: &Tensor,
+    spec: &ImageSpec,
+    max_pixels: u64,
+) -> Result<(DataType, Placement), Violation> {
+    let size = tensor::size(tensor, spec.channels, &TENSOR)?;
+    let size = tensor::check_pixels(size, max_pixels, TENSOR.shape)?;
     let data_type = tensor::data_type(tensor, spec.channels, size, &TENSOR)?;
-    let unfit = |error: IntakeError| Violation::new(TENSOR.shape, error.to_string());
     let placement = spec.intake.placement(size, spec.size()).map_err(unfit)?;
-    if data_type == DataType::Uint8 {
-        let bytes = placement.resize(&tensor.data).map_err(unfit)?;
-        return Ok(pixels::from_bytes(&bytes).collect());
+    if data_type == DataType::Float32 {
+        // NaN is in no range.
+        let outside = |value: &f32| !(0.0..=1.0).contains(value);
+        let mut intensities = tensor::floats(&tensor.data).enumerate();
+        if let Some((index, value)) = intensities.find(|(_, value)| outside(value)) {
+            let reason = format!("expected intensities from 0 to 1, got {value} at index {index}");
+            return Err(Violation::new(TENSOR.data, reason));
+        }
     }
-    let intensities = tensor::floats(&tensor.data);
-    // NaN is in no range.
-    let outside = intensities.iter().position(|v| !(0.0..=1.0).contains(v));
-    match outside {
-        None => placement.resize(&intensities).map_err(unfit),
-        Some(index) => Err(Violation::new(
-            TENSOR.data,
-            format!(
-                "expected intensities from 0 to 1, got {} at index {index}",
-                intensities[index]
-            ),
-        )),
+    Ok((data_type, placement))
+}
+
+fn decode_tensor(
+    tensor: &Tensor,
+    spec: &ImageSpec,
+    max_pixels: u64,
+) -> Result<Vec<f32>, Violation> {
+    let (data_type, placement) = check_tensor(tensor, spec, max_pixels)?;
+    match data_type {
+        DataType::Uint8 => {
+            let bytes = placement.resize(&tensor.data).map_err(unfit)?;
+            Ok(pixels::from_bytes(&bytes).collect())
+        }
+        DataType::Float32 => {
+            let intensities: Vec<_> = tensor::floats(&tensor.data).collect();
+            placement.resize(&intensities).map_err(unfit)
+        }
     }
 }
 

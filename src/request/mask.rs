@@ -32,7 +32,7 @@ pub fn decode_mask(
     }
     let values: Vec<f32> = match tensor::data_type(tensor, 1, image, &MASK)? {
         DataType::Uint8 => tensor.data.iter().copied().map(f32::from).collect(),
-        DataType::Float32 => tensor::floats(&tensor.data),
+        DataType::Float32 => tensor::floats(&tensor.data).collect(),
     };
     if let Some(index) = values.iter().position(|v| *v != 0.0 && *v != 1.0) {
         let reason = format!("expected 0 or 1, got {} at index {index}", values[index]);

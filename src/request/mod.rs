@@ -17,7 +17,7 @@ use lfbm_bundle::manifest::{ImageSpec, Langevin};
 use lfbm_images::{Placement, Size};
 use tokio::sync::OwnedSemaphorePermit;
 
-pub use self::image::Image;
+pub use self::image::{Image, check_tensor};
 pub use self::mask::decode_mask;
 pub use self::parameters::{Limits, Parameters, sample_count};
 pub use self::settings::RequestSettings;
@@ -150,7 +150,7 @@ pub struct InferenceRequest {
 }
 
 impl Draft {
-    /// Bytes of the image and the mask as they came.
+    /// Bytes of the image or the mask as it came, whichever has more.
     pub fn size(&self) -> usize {
         let image = self.image.as_ref().map_or(0, Image::size);
         image.max(self.mask.as_ref().map_or(0, |mask| mask.data.len()))

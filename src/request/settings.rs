@@ -1,17 +1,17 @@
 use std::time::Duration;
 
 use clap::Args;
-use lfbm_settings::{Group, Range, SettingsError};
+use lfbm_settings::{DAY_S, Group, Range, SettingsError};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
 
 /// What requests hold, where the settings do not say.
-const REQUEST_MEMORY_BYTES: usize = 64 << 20;
-/// As many messages of the longest kind have room at least: one is held as it came and decoded, and a
-/// quarter is left to small ones.
-const MESSAGES_IN_MEMORY: usize = 4;
-const DAY_S: u64 = 86_400;
+/// A photograph of 12 megapixels is decoded in less.
+const REQUEST_MEMORY_BYTES: usize = 512 << 20;
+/// As many messages of the longest kind have room at least: one is held twice as it came and twice
+/// decompressed, and an eighth is left to small ones.
+const MESSAGES_IN_MEMORY: usize = 5;
 /// The semaphore's own limit is far above any memory.
 const MOST: u64 = u32::MAX as u64;
 
@@ -68,7 +68,7 @@ pub struct RequestSettings {
     )]
     pub max_message_bytes: usize,
     /// Memory that all requests together may hold: as received, decompressed and decoded; a request
-    /// that needs more is refused for the moment [default: 67108864, or four times --max-message-bytes if that is more]
+    /// that needs more is refused for the moment [default: 536870912, or five times --max-message-bytes if that is more]
     #[arg(long, env = "LFBM_MAX_REQUEST_MEMORY_BYTES", hide_short_help = true)]
     pub max_request_memory_bytes: Option<usize>,
     /// How long the server waits for the rest of a message; a stream may wait between messages
@@ -86,6 +86,7 @@ impl Group for RequestSettings {
         let whole = |name, value: usize, bounds| Range::whole(name, value as u64, bounds);
         vec![
             Range::whole("max_chains", self.max_chains.into(), 1..=MOST),
+            Range::whole("max_queue_ms", self.max_queue_ms, 0..=1000 * DAY_S),
             Range::whole("max_samples", self.max_samples.into(), 1..=4096),
             whole(
                 "max_stream_in_flight",

@@ -77,9 +77,9 @@ pub(super) fn data_type(
 }
 
 /// Little-endian floats.
-pub(super) fn floats(data: &[u8]) -> Vec<f32> {
+pub(super) fn floats(data: &[u8]) -> impl Iterator<Item = f32> {
     let floats = data.as_chunks().0.iter();
-    floats.map(|value| f32::from_le_bytes(*value)).collect()
+    floats.map(|value| f32::from_le_bytes(*value))
 }
 
 /// Refuses images of too many pixels, whatever form they have.

@@ -18,6 +18,9 @@ const COPIES: usize = 2;
 /// How long the rest of a body may take whose request is refused.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
+/// How long a body may take when few connections are left; less than a probe waits for its turn.
+const CROWDED_TIME: Duration = Duration::from_secs(3);
+
 /// Limits on bodies.
 #[derive(Clone, Debug)]
 pub(super) struct BodyLimits {
@@ -27,6 +30,8 @@ pub(super) struct BodyLimits {
     pub(super) max_bytes: usize,
     /// From the head of a request to the last byte of its body.
     pub(super) timeout: Duration,
+    /// What a client may do whose body is late.
+    pub(super) remedy: &'static str,
 }
 
 /// A body that is complete.
@@ -49,6 +54,15 @@ impl Received {
 }
 
 impl BodyLimits {
+    /// The same when few connections are left.
+    pub(super) fn crowded(&self) -> Self {
+        Self {
+            timeout: self.timeout.min(CROWDED_TIME),
+            remedy: "try again when fewer connections are open",
+            ..self.clone()
+        }
+    }
+
     /// Reads a body to its end.
     ///
     /// # Errors
@@ -74,6 +88,7 @@ impl BodyLimits {
             Some(deadline) if deadline <= late_at => SchedulerError::DeadlineExceeded.into(),
             _ => ServiceError::Late {
                 seconds: self.timeout.as_secs(),
+                remedy: self.remedy,
             },
         })??;
         match encoding {

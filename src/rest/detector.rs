@@ -1,5 +1,6 @@
 //! `/v1`: what `lfbm.v1.AnomalyDetector` does, over HTTP.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -103,6 +104,10 @@ impl Asking<'_> {
         let bytes = std::mem::take(&mut received.bytes);
         let message = if is_json(self.headers) {
             compute(bytes.len(), move || JsonRequest::read(&bytes)).await??
+        } else if media_type(self.headers) == "multipart/form-data" {
+            let expected = "expected the image's file and nothing else (curl --data-binary @FILE), or JSON with the \
+                            content-type application/json, got a form";
+            return Err(Violation::new("body", expected).into());
         } else if operation == Operation::Sample {
             if !bytes.is_empty() {
                 let expected = "expected nothing, or JSON with the content-type application/json";
@@ -123,7 +128,9 @@ impl Asking<'_> {
         let asked = of_query.and(parameters).read(operation);
         let asked = asked.map_err(ServiceError::Invalid)?;
         Ok(Read {
-            call: self.call.clone().within(asked.timeout),
+            call: (self.call.clone())
+                .within(asked.timeout)
+                .holding(received.memory.bytes()),
             image,
             mask,
             asked,
@@ -157,27 +164,50 @@ impl Read {
     }
 }
 
-/// Whether a body is JSON; all others are images.
+/// Whether a body is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = media_type(headers);
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+/// What a body is said to be, without parameters.
+fn media_type(headers: &HeaderMap) -> String {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let media_type = content_type.unwrap_or_default().split(';').next();
-    let media_type = media_type.unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || media_type.ends_with("+json")
+    media_type.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether a client asks for a picture and not for JSON.
+/// Whether a client would rather have a picture than JSON (RFC 9110, 12.5.1).
 fn accepts_png(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter();
-    let mut accepted = accepted
+    let accepted = accepted
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|range| range.split(';').next().unwrap_or_default().trim());
-    // The first that there is.
-    accepted
-        .find(|range| matches!(*range, "image/png" | "image/*" | "application/json" | "*/*"))
-        .is_some_and(|range| range.starts_with("image/"))
+        .flat_map(|value| value.split(','));
+    let accepted: Vec<_> = accepted.map(media_range).collect();
+    // Its quality is what the range that fits most closely says; of two alike, the first is wanted.
+    let wanted = |ranges: [&str; 3]| {
+        let mut closest = ranges.iter();
+        closest.find_map(|range| {
+            let place = accepted
+                .iter()
+                .position(|(accepted, _)| accepted == range)?;
+            Some((accepted[place].1, Reverse(place)))
+        })
+    };
+    let png = wanted(["image/png", "image/*", "*/*"]);
+    let json = wanted(["application/json", "application/*", "*/*"]);
+    png.is_some_and(|(quality, _)| quality > 0.0) && png > json
+}
+
+/// A range of media types, and how much it is wanted, from 0 to 1.
+fn media_range(text: &str) -> (String, f32) {
+    let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let range = parts.next().unwrap_or_default();
+    let mut quality = parts.filter_map(|part| part.strip_prefix("q=")?.trim().parse().ok());
+    let quality = quality.find(|quality| (0.0..=1.0).contains(quality));
+    (range, quality.unwrap_or(1.0))
 }
 
 /// A reply in JSON.

@@ -30,7 +30,8 @@ use self::error::RestError;
 use self::route::Route;
 use crate::request::{RequestSettings, Violation, cut};
 use crate::service::{
-    Access, Call, Caller, Core, Need, Observation, REQUEST_ID, ServiceError, request_id,
+    Access, Call, Caller, Core, Need, Observation, RAISE_MESSAGE_TIMEOUT, REQUEST_ID, ServiceError,
+    request_id,
 };
 use crate::telemetry::continue_trace;
 
@@ -38,6 +39,10 @@ use crate::telemetry::continue_trace;
 const TIMEOUT: &str = "x-request-timeout-ms";
 /// The label of unknown paths, of which a client can invent any number.
 const UNKNOWN: &str = "unknown";
+
+/// In a request's extensions: few connections are left, and its body has to come soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowded;
 
 /// What requests are answered with. Clones share it.
 #[derive(Clone)]
@@ -56,6 +61,7 @@ impl Rest {
             memory: core.memory.clone(),
             max_bytes: settings.max_message_bytes,
             timeout: settings.message_timeout(),
+            remedy: RAISE_MESSAGE_TIMEOUT,
         };
         Self(Arc::new(Shared {
             core,
@@ -127,9 +133,11 @@ impl Shared {
             let got = cut(head.method.as_str()).into_owned();
             return Err(RestError::Method { expected, got });
         }
+        let crowded = head.extensions.get::<Crowded>();
+        let limits = crowded.map_or_else(|| self.limits.clone(), |_| self.limits.crowded());
         let asking = Asking {
             core: &self.core,
-            limits: &self.limits,
+            limits: &limits,
             call: call.within(timeout(&head.headers)?),
             route,
             query: head.uri.query(),

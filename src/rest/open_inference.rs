@@ -90,7 +90,7 @@ async fn score(asking: Asking<'_>, body: &mut Body) -> Result<Response<Body>, Re
     if received.memory.bytes().saturating_add(needed) > largest {
         let reason = format!(
             "expected a request that is read in {largest} bytes of memory \
-             (--max-request-memory-bytes, less an eighth); send the values behind the JSON"
+             (--max-request-memory-bytes, less an eighth); send the values behind the JSON, or fewer"
         );
         return Err(Violation::new(wire::CONTENTS, reason).into());
     }
@@ -98,7 +98,9 @@ async fn score(asking: Asking<'_>, body: &mut Body) -> Result<Response<Body>, Re
     let read = move || InferRequest::read(bytes, json_bytes);
     let mut request = compute(received.memory.bytes(), read).await??;
     let message = std::mem::take(&mut request.message);
-    let inferred = infer::infer(asking.core, asking.call, &model, message);
+    let call = asking.call.holding(received.memory.bytes());
+    let max_bytes = asking.limits.max_bytes;
+    let inferred = infer::infer(asking.core, call, &model, message, max_bytes);
     Ok(respond(counted(&model, inferred).await?, &request))
 }
 

@@ -78,8 +78,8 @@ impl Server {
         let open = move || AuditLog::open(&settings, &audited);
         let audit = tokio::task::spawn_blocking(open).await??;
         // An address that another program has is told before the models take their time.
-        let grpc = Bound::to(&config.endpoint.grpc_address).await?;
-        let http = Bound::to(&config.endpoint.http_address).await?;
+        let grpc = Bound::to(&config.endpoint.grpc_address, "grpc_address").await?;
+        let http = Bound::to(&config.endpoint.http_address, "http_address").await?;
         tracing::info!(onnxruntime = %runtime.path().display(), "loading models");
         let loader = start::loader(&config, runtime, &metrics)?;
         let sources = config.models.sources()?;

@@ -57,6 +57,8 @@ pub(crate) struct Call {
     deadline: Option<Instant>,
     answering: AnsweringModel,
     held: Held,
+    /// Bytes of the server's memory that it holds already.
+    holds: usize,
 }
 
 impl Call {
@@ -64,8 +66,10 @@ impl Call {
     pub(super) fn new<T>(request: &Request<T>) -> Result<Self, ServiceError> {
         let timeout = wire::timeout(request.metadata())?;
         let extensions = request.extensions();
+        let held: Held = extensions.get().cloned().unwrap_or_default();
         let call = Self {
-            held: extensions.get().cloned().unwrap_or_default(),
+            holds: held.bytes(),
+            held,
             ..Self::of(
                 extensions.get().cloned().unwrap_or_default(),
                 extensions.get().cloned().unwrap_or_default(),
@@ -82,6 +86,7 @@ impl Call {
             deadline: None,
             answering,
             held: Held::default(),
+            holds: 0,
         }
     }
 
@@ -108,9 +113,24 @@ impl Call {
         self.answering.set(name);
     }
 
-    /// What the stream's message that was read last holds of the server's memory.
-    pub(super) fn take_held(&self) -> Option<HeldMessage> {
-        self.held.take()
+    /// The part of a stream's call that is about the message that was read last, and what that holds of the
+    /// server's memory.
+    pub(super) fn for_message(&self) -> (Self, Option<HeldMessage>) {
+        let call = self.clone().holding(self.held.bytes());
+        (call, self.held.take())
+    }
+
+    /// The call, which holds so many bytes of the server's memory.
+    pub(crate) fn holding(self, bytes: usize) -> Self {
+        Self {
+            holds: bytes,
+            ..self
+        }
+    }
+
+    /// Bytes of the server's memory that it holds already.
+    pub(super) fn holds(&self) -> usize {
+        self.holds
     }
 
     /// When the answer is of no use any more.

@@ -169,21 +169,27 @@ impl Core {
         let chains = asked.map_or(defaults.chains, |chains| chains.min(self.limits.chains));
         let held = site_bytes(model, chains).saturating_add(size_of::<f32>() * spec.pixels());
         let bytes = bytes.max(held);
-        let (message, largest) = (draft.size(), self.memory.largest());
-        if bytes.saturating_add(message) > largest {
-            let description = format!(
-                "expected an image that is decoded in {largest} bytes of memory \
-                 (--max-request-memory-bytes, less an eighth), got one of {pixels} pixels that takes \
-                 up to {bytes} and its message {message}; make it smaller"
-            );
-            return Err(Violation::new("image", description).into());
-        }
+        let holds = call.holds();
+        let room = self.memory.check_fits(holds, bytes);
+        room.map_err(|too_large| {
+            let expected = "expected an image that fits the server's memory";
+            let description = format!("{expected}, got one of {pixels} pixels, which {too_large}");
+            Violation::new("image", description)
+        })?;
+        let form = draft.images.clone().ok().flatten();
+        let reply = reply_bytes(model, form, chains);
+        let room = (self.memory).check_fits(holds.saturating_add(held), reply);
+        room.map_err(|too_large| {
+            let expected = "expected a reply that fits the server's memory";
+            let description = format!("{expected}, got one of {chains} chains, which {too_large}");
+            Violation::new("inference.chains", description)
+        })?;
         let patient = draft.priority == Ok(Priority::Bulk);
         let mut memory = call
             .in_time(self.memory.take_for_image(bytes, patient))
             .await??;
         // Each may be far larger than the model's images.
-        let size = spec.pixels().max(message).max(pixels);
+        let size = spec.pixels().max(draft.size()).max(pixels);
         let limits = self.limits;
         let validate = move || draft.validate(&spec, &defaults, limits);
         let request = compute(size, validate).instrument(decoding).await?;
@@ -215,14 +221,7 @@ impl Core {
                 pixels::hide(&mut kept, mask);
             }
         }
-        // The image and a picture of it, and a reconstruction of every chain and what the reply makes of it.
-        let reply_images = match images {
-            None => 0,
-            Some(_) if reconstruct => langevin.chains as usize + 2,
-            Some(_) => 2,
-        };
-        let image_bytes = REPLY_VALUE_BYTES * model.manifest.image.pixels();
-        let reply_memory = self.memory.take(reply_images.saturating_mul(image_bytes))?;
+        let reply_memory = (self.memory).take(reply_bytes(&model, images, langevin.chains))?;
         let sites = u32::try_from(model.manifest.sites()).unwrap_or(u32::MAX);
         let chains = langevin.chains.saturating_mul(sites);
         let estimate = || model.scheduler.estimate(priority, &langevin);
@@ -289,6 +288,18 @@ fn site_bytes(model: &Model, chains: u32) -> usize {
         .saturating_mul(chains as usize + 1)
         .saturating_add(x);
     manifest.sites().saturating_mul(of_site)
+}
+
+/// What the images of a reply take.
+fn reply_bytes(model: &Model, form: Option<ImageForm>, chains: u32) -> usize {
+    let manifest = &model.manifest;
+    // The image and a picture of it, and a reconstruction of every chain and what the reply makes of it.
+    let images = match form {
+        None => 0,
+        Some(_) if manifest.representation.is_whole_image() => chains as usize + 2,
+        Some(_) => 2,
+    };
+    images.saturating_mul(REPLY_VALUE_BYTES * manifest.image.pixels())
 }
 
 /// Does work of so many pixels, bytes or multiplications: here if it is short, else outside the threads

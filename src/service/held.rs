@@ -17,6 +17,8 @@ pub(super) struct Held(Arc<Mutex<State>>);
 struct State {
     /// Of the message that the service has got last.
     last: Option<Reservation>,
+    /// What its reader holds besides, as long as the call lasts.
+    beside: usize,
     /// Bytes taken out.
     taken: usize,
     reader: Option<Waker>,
@@ -40,8 +42,16 @@ impl Held {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    pub(super) fn hold(&self, reservation: Reservation) {
-        self.state().last = Some(reservation);
+    /// Holds a message's memory, beside what its reader holds.
+    pub(super) fn hold(&self, reservation: Reservation, beside: usize) {
+        let mut state = self.state();
+        (state.last, state.beside) = (Some(reservation), beside);
+    }
+
+    /// Bytes that are held because of the last message.
+    pub(super) fn bytes(&self) -> usize {
+        let state = self.state();
+        state.last.as_ref().map_or(0, Reservation::bytes) + state.beside
     }
 
     /// Releases the last message's memory, unless it was taken out.

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::ServiceError;
+use super::error::{RAISE_MESSAGE_TIMEOUT, ServiceError};
 use super::held::Held;
 use crate::memory::{Exhausted, Memory, Reservation};
 use crate::telemetry::Metrics;
@@ -235,6 +235,7 @@ impl Messages {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         timer.as_mut().poll(context).map(|()| ServiceError::Late {
             seconds: timeout.as_secs(),
+            remedy: RAISE_MESSAGE_TIMEOUT,
         })
     }
 
@@ -346,7 +347,7 @@ impl Messages {
             reservation.give(above, &mut self.copy);
             reservation.shrink_to(length + decoded);
         }
-        self.held.hold(reservation);
+        self.held.hold(reservation, self.copy.bytes());
         self.complete += 1;
         Ok(bytes.into())
     }

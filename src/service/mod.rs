@@ -32,6 +32,7 @@ pub use access::Access;
 pub(crate) use access::Need;
 pub use anomaly_detector::AnomalyDetectorService;
 pub(crate) use call::{Call, Caller};
+pub(crate) use error::RAISE_MESSAGE_TIMEOUT;
 pub(crate) use error::{Cause, Report};
 pub use error::{ControlError, ServiceError};
 pub use health::Health;

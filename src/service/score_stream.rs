@@ -38,8 +38,8 @@ pub(super) fn score_stream(
         .take_until(Box::pin(stop))
         .map(move |request| {
             // Before the next message is read.
-            let held = call.take_held();
-            let reply = reply(Arc::clone(&core), call.clone(), request);
+            let (call, held) = call.for_message();
+            let reply = reply(Arc::clone(&core), call, request);
             async move {
                 let reply = reply.await;
                 drop(held);

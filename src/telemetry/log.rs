@@ -1,5 +1,6 @@
 use std::io::IsTerminal;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::registry::LookupSpan;
@@ -24,7 +25,9 @@ pub(super) fn layer<S>(format: LogFormat, filter: &str) -> anyhow::Result<impl L
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
 {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(filter).with_context(|| {
+        format!("log is {filter:?}, expected a level, such as info, or levels of targets, such as info,tonic=debug")
+    })?;
     let log = tracing_subscriber::fmt::layer()
         // It would panic where standard error cannot be written to: the disk of the log is full.
         .log_internal_errors(false)

@@ -14,23 +14,28 @@ const BACKLOG: u32 = 1024;
 pub struct Bound {
     socket: TcpSocket,
     address: Address,
+    setting: &'static str,
 }
 
 impl Bound {
     /// Takes the first address that can be had: of a name those of IPv4 come first, of all interfaces both
-    /// kinds of IP are one address where the system has IPv6.
+    /// kinds of IP are one address where the system has IPv6. `setting` is where it comes from.
     ///
     /// # Errors
     /// When a name is not known, or no address can be had.
-    pub async fn to(address: &Address) -> anyhow::Result<Self> {
-        let failed = || format!("cannot listen on {address}");
+    pub async fn to(address: &Address, setting: &'static str) -> anyhow::Result<Self> {
+        let failed = || format!("{setting}: cannot listen on {address}");
         let addresses = resolve(address).await.with_context(failed)?;
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for found in addresses {
             match bind(found) {
                 Ok(socket) => {
                     let address = address.clone();
-                    return Ok(Self { socket, address });
+                    return Ok(Self {
+                        socket,
+                        address,
+                        setting,
+                    });
                 }
                 Err(error) => last = error,
             }
@@ -43,7 +48,7 @@ impl Bound {
     /// # Errors
     /// When another program listens there by now.
     pub fn listen(self) -> anyhow::Result<TcpListener> {
-        let failed = || format!("cannot listen on {}", self.address);
+        let failed = || format!("{}: cannot listen on {}", self.setting, self.address);
         self.socket.listen(BACKLOG).with_context(failed)
     }
 }

@@ -1,12 +1,10 @@
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use lfbm_settings::{Group, Range};
+use lfbm_settings::{DAY_S, Group, Range, YEAR_S};
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionLimits;
-
-const DAY_S: u64 = 86_400;
 
 /// What gRPC connections may do.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +86,21 @@ impl Group for ConnectionSettings {
             Range::whole("handshake_timeout_s", self.handshake_timeout_s, 1..=DAY_S),
             Range::whole("max_streams", self.max_streams.into(), 1..=u32::MAX.into()),
             Range::whole("keep_alive_s", self.keep_alive_s, 1..=DAY_S),
+            Range::whole(
+                "max_connection_idle_s",
+                self.max_connection_idle_s,
+                0..=YEAR_S,
+            ),
+            Range::whole(
+                "max_connection_age_s",
+                self.max_connection_age_s,
+                0..=YEAR_S,
+            ),
+            Range::whole(
+                "max_connection_age_grace_s",
+                self.max_connection_age_grace_s,
+                0..=YEAR_S,
+            ),
         ]
     }
 }

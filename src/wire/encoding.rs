@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 /// Size of the pieces.
 const PIECE_BYTES: usize = 32 << 10;
@@ -24,18 +24,19 @@ impl Encoding {
     /// All of them, for `grpc-accept-encoding`.
     pub const ACCEPTED: &'static str = "gzip,deflate,zstd,identity";
 
-    /// The encoding of that name; none for messages as they are.
+    /// The encoding of that name, in letters of either case; none for messages as they are.
     ///
     /// # Errors
     /// When there is no such encoding.
     pub fn named(name: &[u8]) -> Result<Option<Self>, UnknownEncoding> {
-        match name {
-            b"gzip" => Ok(Some(Self::Gzip)),
+        match name.to_ascii_lowercase().as_slice() {
+            // The second is what HTTP called it at first (RFC 9110, 8.4.1.3).
+            b"gzip" | b"x-gzip" => Ok(Some(Self::Gzip)),
             b"deflate" => Ok(Some(Self::Deflate)),
             b"zstd" => Ok(Some(Self::Zstd)),
             b"identity" => Ok(None),
-            other => {
-                let name = String::from_utf8_lossy(other);
+            _ => {
+                let name = String::from_utf8_lossy(name);
                 let name = crate::request::cut(&name).into_owned();
                 Err(UnknownEncoding { name })
             }
@@ -54,7 +55,7 @@ impl Encoding {
         mut piece: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), DecompressError<E>> {
         let mut decompressed: Box<dyn Read + '_> = match self {
-            Self::Gzip => Box::new(GzDecoder::new(compressed)),
+            Self::Gzip => Box::new(MultiGzDecoder::new(compressed)),
             Self::Deflate => Box::new(ZlibDecoder::new(compressed)),
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;

@@ -1,13 +1,12 @@
 //! Requests of the Open Inference Protocol as drafts of requests.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lfbm_bundle::manifest::{Aggregation, ImageSpec};
 use lfbm_wire::inference::ModelInferRequest;
 use lfbm_wire::inference::infer_parameter::ParameterChoice;
-use lfbm_wire::inference::model_infer_request::InferInputTensor;
 use lfbm_wire::inference::{InferParameter, InferTensorContents};
 
 use crate::request::{DataType, Parameters, Priority, Tensor, Violation, cut, cut_list};
@@ -16,7 +15,8 @@ use crate::request::{DataType, Parameters, Priority, Tensor, Violation, cut, cut
 pub const INPUT: &str = "image";
 
 const INPUTS: &str = "inputs";
-const SHAPE: &str = "inputs.shape";
+/// The field that says how many images there are, and of which size.
+pub const SHAPE: &str = "inputs.shape";
 /// The field that holds the images' values.
 pub const CONTENTS: &str = "inputs.contents";
 const RAW_CONTENTS: &str = "raw_input_contents";
@@ -37,15 +37,52 @@ pub fn version(text: &str) -> Result<u64, Violation> {
     })
 }
 
-/// The images of a request, all of one size and of `spec`'s channels.
+/// The images of a request, all of one size.
+#[derive(Debug)]
+pub struct Images {
+    data_type: DataType,
+    /// Of each.
+    shape: Vec<u64>,
+    count: usize,
+    /// Of all, one after the other.
+    data: Bytes,
+}
+
+impl Images {
+    /// How many there are; at least one.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Each of them; they share their bytes.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor> {
+        let bytes = self.data.len() / self.count;
+        (0..self.count).map(move |index| Tensor {
+            data_type: Ok(self.data_type),
+            shape: self.shape.clone(),
+            data: self.data.slice(index * bytes..(index + 1) * bytes),
+        })
+    }
+}
+
+/// The images of a request, at most so many, all of one size and of `spec`'s channels.
 ///
 /// # Errors
-/// When the input has another name, type or shape, or its contents another size.
-pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Tensor>, Violation> {
-    let [input] = request.inputs.as_slice() else {
-        let description = format!("expected one input, {INPUT}, got {}", request.inputs.len());
-        return Err(Violation::new(INPUTS, description));
-    };
+/// When the input has another name, type or shape, there are more images, or the contents have another size.
+pub fn images(
+    request: ModelInferRequest,
+    spec: &ImageSpec,
+    most: usize,
+) -> Result<Images, Violation> {
+    let ModelInferRequest {
+        inputs,
+        raw_input_contents: raw,
+        ..
+    } = request;
+    let [input] = <[_; 1]>::try_from(inputs).map_err(|inputs| {
+        let description = format!("expected one input, {INPUT}, got {}", inputs.len());
+        Violation::new(INPUTS, description)
+    })?;
     if input.name != INPUT {
         let description = format!("expected the input {INPUT}, got {:?}", cut(&input.name));
         return Err(Violation::new(INPUTS, description));
@@ -59,7 +96,15 @@ pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Tenso
         }
     };
     let (count, shape) = split(&input.shape, spec.channels)?;
-    let bytes = contents(request, input, data_type)?;
+    let within = usize::try_from(count).ok().filter(|&count| count <= most);
+    let within = within.ok_or_else(|| {
+        let description = format!(
+            "expected at most {most} images (max_batch_size of ModelConfig), got {count}; send them in \
+             several requests"
+        );
+        Violation::new(SHAPE, description)
+    })?;
+    let bytes = contents(raw, input.contents, data_type)?;
     // In u128 no product of sizes that fit a message overflows.
     let image_bytes = shape
         .iter()
@@ -74,14 +119,12 @@ pub fn images(request: &ModelInferRequest, spec: &ImageSpec) -> Result<Vec<Tenso
         );
         return Err(Violation::new(CONTENTS, description));
     }
-    let image = |data: &[u8]| Tensor {
-        data_type: Ok(data_type),
-        shape: shape.clone(),
-        data: data.to_vec().into(),
-    };
-    // They are as many as came, so that one has no more.
-    let image_bytes = bytes.len() / usize::try_from(count).unwrap_or(usize::MAX);
-    Ok(bytes.chunks(image_bytes.max(1)).map(image).collect())
+    Ok(Images {
+        data_type,
+        shape,
+        count: within,
+        data: bytes.into(),
+    })
 }
 
 /// The number of images, and the shape of each.
@@ -106,14 +149,14 @@ fn split(shape: &[i64], channels: usize) -> Result<(u64, Vec<u64>), Violation> {
 }
 
 /// The values of the input as bytes.
-fn contents<'a>(
-    request: &'a ModelInferRequest,
-    input: &InferInputTensor,
+fn contents(
+    mut raw: Vec<Vec<u8>>,
+    contents: Option<InferTensorContents>,
     data_type: DataType,
-) -> Result<Cow<'a, [u8]>, Violation> {
-    match (request.raw_input_contents.as_slice(), &input.contents) {
-        ([raw], None) => Ok(Cow::Borrowed(raw)),
-        ([], Some(contents)) => typed(contents, data_type).map(Cow::Owned),
+) -> Result<Vec<u8>, Violation> {
+    match (raw.as_mut_slice(), &contents) {
+        ([raw], None) => Ok(std::mem::take(raw)),
+        ([], Some(contents)) => typed(contents, data_type),
         (raw, contents) => {
             let description = format!(
                 "expected the values once, here or in {CONTENTS}, got {} here and {} there",

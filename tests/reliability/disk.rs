@@ -4,23 +4,27 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::{Server, bundle, client, command, encoded, pixels, png};
 use crate::exit_status;
 
 /// The command may create files and not write to them.
-fn on_a_full_disk(mut command: Command) -> Command {
-    // SAFETY: both calls are async-signal-safe, and the closure does nothing else.
+fn on_a_full_disk(command: Command) -> Command {
+    with_file_limit(command, 0)
+}
+
+/// The command may make no file longer than so many bytes.
+fn with_file_limit(mut command: Command, bytes: u64) -> Command {
+    // SAFETY: the call is async-signal-safe, and the closure does nothing else.
     unsafe {
-        command.pre_exec(|| {
-            let none = libc::rlimit {
-                rlim_cur: 0,
-                rlim_max: 0,
+        command.pre_exec(move || {
+            let limit = libc::rlimit {
+                rlim_cur: bytes,
+                rlim_max: bytes,
             };
-            // Ignored, the signal becomes the error EFBIG of the write.
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            match libc::setrlimit(libc::RLIMIT_FSIZE, &none) {
+            match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),
             }
@@ -41,6 +45,32 @@ async fn a_log_that_cannot_be_written_does_not_stop_the_server() {
     client.score(encoded(Vec::new())).await.unwrap_err();
     let request = encoded(png(pixels(&bundle.manifest().image, 0)));
     client.score(request).await.unwrap();
+    drop(client);
+    crate::terminate(&server.process);
+    assert_eq!(exit_status(&mut server.process).code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_grow_does_not_stop_the_server() {
+    const LIMIT_BYTES: u64 = 4096;
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let (log, audit) = (folder.path().join("log"), folder.path().join("audit"));
+    let mut command = with_file_limit(command(bundle.dir()), LIMIT_BYTES);
+    command.args(["--log", "debug", "--audit-log"]).arg(&audit);
+    command.stderr(File::create(&log).unwrap());
+    let mut server = Server::spawn(command, folder.path());
+    let mut client = client(&server).await;
+    let request = encoded(png(pixels(&bundle.manifest().image, 0)));
+    let length = |file: &Path| std::fs::metadata(file).unwrap().len();
+    // A line that does not fit is not written in part.
+    let is_full = |file: &Path| length(file) > LIMIT_BYTES - 1024;
+    while !(is_full(&log) && is_full(&audit)) {
+        client.score(request.clone()).await.unwrap();
+    }
+    for _ in 0..20 {
+        client.score(request.clone()).await.unwrap();
+    }
     drop(client);
     crate::terminate(&server.process);
     assert_eq!(exit_status(&mut server.process).code(), Some(0));

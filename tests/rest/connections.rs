@@ -136,6 +136,29 @@ async fn a_body_has_to_come_in_time_and_whole() {
 }
 
 #[tokio::test]
+async fn slow_bodies_do_not_keep_probes_out() {
+    let folder = tempfile::tempdir().unwrap();
+    // Longer than the probe waits.
+    let flags = ["--message-timeout-s", "600"];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
+    // More than there may be connections.
+    let slow = (0..560).map(|_| {
+        let stream = connect(&server);
+        (&stream).write_all(head(1000).as_bytes()).unwrap();
+        (&stream).write_all(b"x").unwrap();
+        stream
+    });
+    let slow: Vec<_> = slow.collect();
+    let mut probe = connect(&server);
+    probe
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let said = answer(&probe);
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    drop(slow);
+}
+
+#[tokio::test]
 async fn large_bodies_share_a_budget_and_small_ones_have_room() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());

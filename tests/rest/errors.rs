@@ -130,15 +130,57 @@ async fn bodies_are_bounded_and_unpacked_within_the_same_bounds() {
     let gzip = [("content-encoding", "gzip")];
     let score = path("score");
     assert_eq!(post(&server, &score, &gzip, &packed(&file)).status, 200);
+    let members = file.split_at(file.len() / 2);
+    let members = [packed(members.0), packed(members.1)].concat();
+    for name in ["GZIP", "x-gzip", "X-GZip"] {
+        let encoding = [("content-encoding", name)];
+        assert_eq!(
+            post(&server, &score, &encoding, &members).status,
+            200,
+            "{name}"
+        );
+    }
     let long = post(&server, &score, &[], &vec![0; 65_537]).problem(413);
     assert_eq!(long["reason"], "MESSAGE_TOO_LONG");
     let bomb = packed(&vec![0; 10 << 20]);
     assert!(bomb.len() < 65_536);
     post(&server, &score, &gzip, &bomb).problem(413);
     post(&server, &score, &gzip, &file).problem(400);
+    let form = [("content-type", "multipart/form-data; boundary=b")];
+    let problem = post(&server, &score, &form, &file).problem(400);
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("--data-binary @FILE")
+    );
     let unknown = post(&server, &score, &[("content-encoding", "br")], &file);
     assert_eq!(unknown.problem(415)["reason"], "ENCODING_UNKNOWN");
     assert_eq!(post(&server, &score, &[], &file).status, 200);
+}
+
+#[tokio::test]
+async fn an_image_that_never_fits_the_servers_memory_is_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let memory = [
+        "--max-message-bytes",
+        "4000000",
+        "--max-request-memory-bytes",
+        "20000000",
+    ];
+    let server = Server::start(bundle.dir(), folder.path(), &memory);
+    let image = image::GrayImage::new(640, 640);
+    let mut file = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    let mut file = file.into_inner();
+    file.resize(3_000_000, 0);
+    let problem = post(&server, &path("score"), &[], &file).problem(400);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("make it smaller, or start the server"),
+        "{detail}"
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ fn filled(start: &str, piece: &str) -> Vec<u8> {
 async fn no_body_takes_much_memory() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path());
-    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let flags = ["--max-request-memory-bytes", "83886080"];
+    let server = Server::start(bundle.dir(), folder.path(), &flags);
     let file = png(pixels(&bundle.manifest().image, 0));
     assert_eq!(post(&server, &path("score"), &[], &file).status, 200);
     let idle = peak_bytes(&server);

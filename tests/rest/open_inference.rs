@@ -87,7 +87,8 @@ async fn one_image_in_json_has_the_score_of_rest_to_the_last_digit() {
 #[tokio::test]
 async fn what_is_wrong_is_said_where_clients_of_the_protocol_look() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let flags = ["--max-request-memory-bytes", "83886080"];
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &flags);
     let path = "/v2/models/random-mlp/infer";
     let input = |data: Value| {
         json!({"inputs": [{"name": "image", "shape": [1, 28, 28], "datatype": "UINT8",

@@ -158,6 +158,19 @@ async fn explanations_are_json_or_a_picture() {
     );
     assert_eq!(only.json()["residual"]["tensor"], Value::Null);
 
+    for (accept, content_type) in [
+        ("image/png;q=0, application/json", "application/json"),
+        ("image/png;q=0", "application/json"),
+        ("application/json;q=0.5, image/png", "image/png"),
+        ("image/*;q=0.1, */*;q=0.9", "application/json"),
+        ("application/json, image/png", "application/json"),
+        ("IMAGE/PNG; Q=0.4, */*; q=0.3", "image/png"),
+        ("text/html, image/*, */*;q=0.8", "image/png"),
+        ("*/*", "application/json"),
+    ] {
+        let answer = post(&server, &path("explain"), &[("accept", accept)], &file);
+        assert_eq!(answer.header("content-type"), content_type, "{accept}");
+    }
     let accept = [("accept", "image/png")];
     let answer = post(&server, &path("explain"), &accept, &file);
     assert_eq!(answer.header("content-type"), "image/png");

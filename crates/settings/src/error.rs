@@ -15,6 +15,24 @@ pub enum SettingsError {
         /// Its name.
         name: String,
     },
+    /// A value of the file is of another type than its setting.
+    #[error("settings: {name} is {value}, expected {expected}")]
+    Type {
+        /// The setting.
+        name: String,
+        /// Its value, as the file has it.
+        value: String,
+        /// Values of the setting's type.
+        expected: &'static str,
+    },
+    /// A variable is nearly that of a setting.
+    #[error("settings: there is no variable {name}, did you mean {meant}?")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// The variable that there is.
+        meant: String,
+    },
     /// Arguments do not make a group.
     #[error(transparent)]
     Arguments(#[from] clap::Error),

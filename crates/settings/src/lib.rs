@@ -17,8 +17,8 @@ mod sources;
 pub mod text;
 
 pub use address::{Address, Host};
-pub use arguments::{arguments, environment, from_arguments};
+pub use arguments::{arguments, environment, foreign_variables, from_arguments};
 pub use endpoint::EndpointSettings;
 pub use error::SettingsError;
-pub use range::{Group, Range};
+pub use range::{DAY_S, Group, Range, YEAR_S};
 pub use sources::Sources;

@@ -6,6 +6,11 @@ use serde::de::DeserializeOwned;
 
 use crate::error::SettingsError;
 
+/// Seconds of a day, the most that a server is told to wait for something.
+pub const DAY_S: u64 = 86_400;
+/// Seconds of a year, the most that a connection may be told to stay.
+pub const YEAR_S: u64 = 365 * DAY_S;
+
 /// Settings that one part of a program owns.
 pub trait Group: Args + Serialize + DeserializeOwned {
     /// What its numbers may be, whatever other settings say.

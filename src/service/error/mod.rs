@@ -23,6 +23,9 @@ use crate::wire::{Unfit, UnknownEncoding};
 pub use self::control::ControlError;
 pub(crate) use self::report::{Cause, Report};
 
+/// What helps a client whose messages are late.
+pub(crate) const RAISE_MESSAGE_TIMEOUT: &str = "raise --message-timeout-s";
+
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -40,12 +43,13 @@ pub enum ServiceError {
     Encoding(#[from] UnknownEncoding),
     /// A message is not complete in time.
     #[error(
-        "expected the whole message within {seconds} s, got a part of it; send it faster, or raise \
-         --message-timeout-s"
+        "expected the whole message within {seconds} s, got a part of it; send it faster, or {remedy}"
     )]
     Late {
         /// How long a message may take.
         seconds: u64,
+        /// What helps where sending it faster is not possible.
+        remedy: &'static str,
     },
     /// No model fits.
     #[error(transparent)]

@@ -7,21 +7,27 @@ use lfbm_wire::inference::infer_parameter::ParameterChoice;
 use lfbm_wire::inference::model_infer_response::InferOutputTensor;
 use lfbm_wire::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 
+use super::models::max_batch_size;
 use super::outputs::wanted;
+use crate::admission::{Refusal, Work};
 use crate::models::Model;
-use crate::request::{Draft, Image, Judging, Priority, Violation, check_id};
+use crate::request::{Draft, Image, Judging, Priority, Violation, check_id, check_tensor};
 use crate::service::ServiceError;
 use crate::service::call::Call;
 use crate::service::core::{Core, compute};
-use crate::service::scoring::Scored;
 use crate::wire::open_inference as wire;
 
-/// Scores every image of a request by one model, which is held until all of them are answered.
+/// What an output takes for an image at most.
+const VALUE_BYTES: usize = size_of::<f64>();
+
+/// Scores every image of a request by one model, which is held until all of them are answered; none if one
+/// of them is invalid. Messages have at most so many bytes.
 pub(crate) async fn infer(
     core: &Core,
     call: Call,
     model: &Arc<Model>,
     request: ModelInferRequest,
+    max_message_bytes: usize,
 ) -> Result<ModelInferResponse, ServiceError> {
     check_id(&request.id)?;
     let manifest = &model.manifest;
@@ -49,14 +55,34 @@ pub(crate) async fn infer(
     let outputs = wanted(&request, manifest, langevin == manifest.langevin)?;
     let (request_id, spec) = (request.id.clone(), manifest.image);
     let size = request.raw_input_contents.iter().map(Vec::len).sum();
-    let images = compute(size, move || wire::images(&request, &spec)).await??;
-    let priority = priority.unwrap_or(match images.len() {
+    let most = max_batch_size(manifest, max_message_bytes);
+    let max_pixels = core.limits.image_pixels;
+    let read = move || {
+        let images = wire::images(request, &spec, most)?;
+        for (index, image) in images.tensors().enumerate() {
+            check_tensor(&image, &spec, max_pixels)
+                .map_err(|violation| of_image(index, violation))?;
+        }
+        Ok::<_, Violation>(images)
+    };
+    let images = compute(size, read).await??;
+    let count = images.count();
+    let priority = priority.unwrap_or(match count {
         1 => Priority::Interactive,
         _ => Priority::Bulk,
     });
-    let count = images.len() as i64;
-    let call = &call.within(timeout);
-    let scores = images.into_iter().enumerate().map(|(index, image)| {
+    let columns_bytes = VALUE_BYTES * outputs.len() * count;
+    let room = core.memory.check_fits(call.holds(), columns_bytes);
+    room.map_err(|too_large| {
+        let description = format!("expected fewer images, got {count}, whose reply {too_large}");
+        Violation::new(wire::SHAPE, description)
+    })?;
+    let _columns_memory = core.memory.take(columns_bytes)?;
+    let holds = call.holds() + columns_bytes;
+    let call = &call.within(timeout).holding(holds);
+    let idle = || model.scheduler.estimate(priority, &langevin).is_none();
+    let is_alone = count > 1 && idle();
+    let scores = images.tensors().enumerate().map(|(index, image)| {
         let draft = Draft {
             image: Some(Image::Tensor(image)),
             mask: None,
@@ -72,14 +98,31 @@ pub(crate) async fn infer(
         let call = call.for_item(&index.to_string());
         async move {
             let scored = core.score(&call, Arc::clone(model), draft).await;
-            scored.map_err(|error| of_image(index, error))
+            scored.map_err(|error| match error {
+                ServiceError::Invalid(violations) => {
+                    let violations = violations.into_iter();
+                    ServiceError::Invalid(violations.map(|v| of_image(index, v)).collect())
+                }
+                // Nothing but its other images makes it late.
+                ServiceError::Refused(Refusal::Deadline { needed, left, .. }) if is_alone => {
+                    ServiceError::Refused(Refusal::Unreachable {
+                        work: Work::Chains,
+                        run: needed,
+                        left,
+                    })
+                }
+                other => other,
+            })
         }
     });
-    let scores: Vec<Scored> = stream::iter(scores)
-        .buffered(core.limits.stream_in_flight)
-        .try_collect()
-        .await?;
-    let raw = outputs.iter().map(|output| output.bytes(&scores));
+    let mut scores = stream::iter(scores).buffered(core.limits.stream_in_flight);
+    let column = || Vec::with_capacity(VALUE_BYTES * count);
+    let mut columns: Vec<_> = outputs.iter().map(|_| column()).collect();
+    while let Some(scored) = scores.try_next().await? {
+        for (output, column) in outputs.iter().zip(&mut columns) {
+            output.append(&scored, column);
+        }
+    }
     Ok(ModelInferResponse {
         model_name: manifest.name.clone(),
         model_version: manifest.version.to_string(),
@@ -91,29 +134,21 @@ pub(crate) async fn infer(
             },
         )]
         .into(),
-        raw_output_contents: raw.collect(),
+        raw_output_contents: columns,
         outputs: outputs
             .iter()
             .map(|output| InferOutputTensor {
                 name: output.name.to_owned(),
                 datatype: output.datatype().to_owned(),
-                shape: vec![count],
+                shape: vec![count as i64],
                 ..Default::default()
             })
             .collect(),
     })
 }
 
-/// An error that says which image it is of.
-fn of_image(index: usize, error: ServiceError) -> ServiceError {
-    match error {
-        ServiceError::Invalid(violations) => {
-            let of_image = |violation: Violation| {
-                let description = format!("image {index}: {}", violation.description);
-                Violation::new(wire::CONTENTS, description)
-            };
-            ServiceError::Invalid(violations.into_iter().map(of_image).collect())
-        }
-        other => other,
-    }
+/// A violation that says which image it is of.
+fn of_image(index: usize, violation: Violation) -> Violation {
+    let description = format!("image {index}: {}", violation.description);
+    Violation::new(wire::CONTENTS, description)
 }

@@ -57,7 +57,13 @@ impl OpenInferenceService {
     ) -> Result<v2::ModelInferResponse, ServiceError> {
         let message = request.get_ref();
         let (call, model) = self.model(&request, &message.model_name, &message.model_version)?;
-        let inferred = infer::infer(&self.core, call, &model, request.into_inner());
+        let inferred = infer::infer(
+            &self.core,
+            call,
+            &model,
+            request.into_inner(),
+            self.max_message_bytes,
+        );
         counted(&model, inferred).await
     }
 

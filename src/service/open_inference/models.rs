@@ -52,12 +52,15 @@ pub(crate) fn metadata(model: &Model, catalog: &Catalog) -> v2::ModelMetadataRes
     }
 }
 
+/// Images of a request at most, whatever their size: as many of the model's size as fit a message.
+pub(super) fn max_batch_size(manifest: &Manifest, max_message_bytes: usize) -> usize {
+    let image_bytes = VALUE_BYTES * manifest.image.pixels();
+    (max_message_bytes.saturating_sub(ENVELOPE_BYTES) / image_bytes.max(1)).max(1)
+}
+
 /// `ModelConfig`.
 pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig {
     let manifest = &model.manifest;
-    // Of the model's size; of smaller ones there may be more.
-    let image_bytes = VALUE_BYTES * manifest.image.pixels();
-    let images = max_message_bytes.saturating_sub(ENVELOPE_BYTES) / image_bytes.max(1);
     let gpus = model.devices.gpus();
     let kind = if gpus.is_empty() {
         Kind::Cpu
@@ -73,7 +76,8 @@ pub(super) fn config(model: &Model, max_message_bytes: usize) -> v2::ModelConfig
         version_policy: Some(v2::ModelVersionPolicy {
             policy_choice: Some(PolicyChoice::All(All {})),
         }),
-        max_batch_size: i32::try_from(images.max(1)).unwrap_or(i32::MAX),
+        max_batch_size: i32::try_from(max_batch_size(manifest, max_message_bytes))
+            .unwrap_or(i32::MAX),
         input: vec![v2::ModelInput {
             name: INPUT.to_owned(),
             data_type: v2::DataType::TypeUint8.into(),

@@ -48,16 +48,12 @@ impl Output {
         }
     }
 
-    /// The values of `scores`, little-endian.
-    pub(super) fn bytes(&self, scores: &[Scored]) -> Vec<u8> {
+    /// Appends what it says of a score to `values`, little-endian.
+    pub(super) fn append(&self, scored: &Scored, values: &mut Vec<u8>) {
         match self.value {
             // `wanted` leaves out what is absent.
-            Value::Fp64(of) => scores
-                .iter()
-                .filter_map(of)
-                .flat_map(f64::to_le_bytes)
-                .collect(),
-            Value::Bool(of) => scores.iter().map(|score| u8::from(of(score))).collect(),
+            Value::Fp64(of) => values.extend(of(scored).into_iter().flat_map(f64::to_le_bytes)),
+            Value::Bool(of) => values.push(u8::from(of(scored))),
         }
     }
 }
