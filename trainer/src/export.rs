@@ -18,7 +18,8 @@ use crate::settings::{FloatType, Settings};
 /// The name of the file of a bundle with the identity of the images that it was fitted on.
 pub const IMAGES: &str = "images.bin";
 
-/// The name of the file of a bundle with the digests of the images that it was extended by, one after the other.
+/// The name of the file of a bundle with the digests of the images that it has seen since the fit, one after the
+/// other: it was extended by them, or calibrated on them.
 pub const EXTENSION: &str = "extension.bin";
 
 /// Inference by the graphs of a bundle that is being written.

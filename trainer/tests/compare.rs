@@ -75,6 +75,13 @@ fn a_comparison_does_what_is_left_and_reports_models_side_by_side() {
     let out = folder.path().join("out");
     let mut draw = trainer(["draw", "--idx", "--count", "800", "--out"]);
     done(draw.arg(folder.path().join("digits")));
+    let zeros = PLAN.replace("holdout = \"1\"", "holdout = \"01\"");
+    let (succeeded, errors) = compare(folder.path(), &zeros);
+    assert!(
+        !succeeded && errors.contains("no class of mnist"),
+        "{errors}"
+    );
+    assert!(!out.exists(), "{errors}");
     let (succeeded, errors) = compare(folder.path(), PLAN);
     assert!(succeeded, "{errors}");
     for bundle in [

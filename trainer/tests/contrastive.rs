@@ -109,7 +109,12 @@ fn a_fit_that_was_stopped_goes_on_with_what_it_had_learned() {
 
     let mut other = fit(&broken, &["learning.iterations=401"]);
     let said = refused(other.arg("--resume"));
-    assert!(said.contains("other data, classes or settings"), "{said}");
+    assert!(
+        said.contains(
+            "other data, classes or settings: learning.iterations is 401 now, and 400 there"
+        ),
+        "{said}"
+    );
     assert!(!said.contains(LEARNS), "{said}");
     let said = done(fit(&broken, &changes).arg("--resume"));
     assert!(said.contains("resumed at iteration"), "{said}");
@@ -135,7 +140,7 @@ fn settings_that_cannot_be_learned_with_are_refused() {
     for (change, named) in [
         (
             "representation.contrastive.batch_size=1",
-            "batch_size is 1, expected 2 to 8192",
+            "batch_size is 1, expected a number from 2 to 8192",
         ),
         (
             "representation.contrastive.temperature=0",

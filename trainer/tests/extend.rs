@@ -127,6 +127,25 @@ fn images_that_the_model_knows_are_left_out_of_extension_and_test() {
 }
 
 #[test]
+fn what_the_fit_held_out_as_anomalous_is_not_taken_for_normal() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    draw("4", "10", "3000", &at("eights/bad"));
+    let bundle = eights(folder.path(), &[]);
+    draw("1", "20", "1000", &at("new"));
+    for name in &names(&at("eights/bad"))[..3] {
+        fs::copy(at("eights/bad").join(name), at("new").join(name)).unwrap();
+    }
+    let said = refused(&mut extend(&bundle, &at("new"), &at("out")));
+    assert!(
+        said.contains("3 of 23 images are held out as anomalous by the fit (bad)"),
+        "{said}"
+    );
+    assert!(said.contains("move them out"), "{said}");
+    assert!(!at("out").exists());
+}
+
+#[test]
 fn an_extension_of_an_extension_adds_up() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

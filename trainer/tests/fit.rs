@@ -94,7 +94,17 @@ fn stop_and_go_on(changes: &[&str]) {
         .unwrap();
     assert!(!output.status.success(), "other settings were resumed");
 
-    let output = fit(&broken, changes).arg("--resume").output().unwrap();
+    assert!(
+        errors(&output).contains("settings: seed is 1 now, and 0 there; resume"),
+        "{}",
+        errors(&output)
+    );
+
+    // How often checkpoints are written changes nothing that is learned.
+    let output = fit(&broken, &[changes, &["run.checkpoint_every=7"]].concat())
+        .arg("--resume")
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", errors(&output));
     assert!(errors(&output).contains("resumed at iteration"));
     assert_eq!(weights(&broken), weights(&whole));
@@ -152,7 +162,38 @@ fn mistakes_are_named_before_anything_is_learned() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bundle");
     let output = fit(&out, &["learning.batch_size=100000"]).output().unwrap();
-    assert!(errors(&output).contains("learning.batch_size"));
+    assert!(errors(&output).contains("lower it, to --set learning.batch_size="));
+
+    for name in ["a b", ".a", ""] {
+        let output = fit(&out, &[]).args(["--name", name]).output().unwrap();
+        assert!(
+            errors(&output).contains("letters, digits"),
+            "{name}: {}",
+            errors(&output)
+        );
+    }
+    let mask = [
+        "learning.incomplete.mask=salt-and-pepper:0.0001",
+        "model.contrast_norm=0",
+    ];
+    let output = fit(&out, &mask).output().unwrap();
+    assert!(
+        errors(&output).contains("hides no pixel"),
+        "{}",
+        errors(&output)
+    );
+    for flag in [
+        ["--image-size", "64"],
+        ["--channels", "3"],
+        ["--crop", "9"],
+        ["--fit", "pad"],
+    ] {
+        let output = fit(&out, &[]).args(flag).output().unwrap();
+        let said = errors(&output);
+        assert!(!output.status.success() && said.contains(flag[0]), "{said}");
+        assert!(said.contains("for folders of images"), "{said}");
+    }
+    assert!(!out.exists());
 
     fs::create_dir(&out).unwrap();
     fs::write(out.join("notes.txt"), "mine").unwrap();
@@ -162,6 +203,17 @@ fn mistakes_are_named_before_anything_is_learned() {
         "a folder that is no bundle was replaced"
     );
     assert!(out.join("notes.txt").is_file());
+}
+
+#[test]
+fn a_batch_may_be_of_one_image() {
+    let folder = tempfile::tempdir().unwrap();
+    for size in [1, 2, 3] {
+        let size = format!("learning.batch_size={size}");
+        let changes = [size.as_str(), "learning.iterations=20"];
+        let output = fit(&folder.path().join(&size), &changes).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+    }
 }
 
 #[test]

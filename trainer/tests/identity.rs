@@ -239,8 +239,168 @@ fn images_of_another_kind_calibrate_another_version_or_nothing() {
     }
     let said = done(&mut calibrate(&["--changed-data", "--model-version", "2"]));
     assert!(said.contains("score unlike those"), "{said}");
-    let new = Bundle::open(&new).unwrap();
-    assert_eq!((new.manifest().version, new.calibration().len()), (2, 60));
+    let calibrated = Bundle::open(&new).unwrap();
+    let manifest = calibrated.manifest();
+    assert_eq!((manifest.version, calibrated.calibration().len()), (2, 60));
+
+    // None of them is a test of that version, but each may calibrate the next one.
+    draw("3", "20", "7000", &other.join("bad"));
+    let said = refused(&mut evaluate(&new, &other, &[]));
+    assert!(said.contains("it has seen the 60 that there are"), "{said}");
+    // In place of 25 of them.
+    draw("1", "25", "8000", &other.join("good"));
+    done(&mut evaluate(
+        &new,
+        &other,
+        &["--out", folder.path().join("report").to_str().unwrap()],
+    ));
+    let report = json(&folder.path().join("report/evaluation.json"));
+    assert_eq!(report["images"], 25 + 20);
+    let next = folder.path().join("next");
+    let mut again = trainer(["calibrate"]);
+    again
+        .arg(&new)
+        .arg("--data-dir")
+        .arg(&other)
+        .arg("--out")
+        .arg(&next);
+    done(again.args(["--changed-data", "--model-version", "3"]));
+    assert_eq!(Bundle::open(&next).unwrap().calibration().len(), 60);
+}
+
+#[test]
+fn images_of_a_calibration_are_not_tested() {
+    let (folder, images, bundle) = fitted();
+    let out = folder.path().join("calibrated");
+    let calibrate = |from: &Path, more: &[&str]| {
+        let mut command = trainer(["calibrate"]);
+        command.arg(from).arg("--data-dir").arg(&images);
+        command.args(more).arg("--out").arg(&out).arg("--overwrite");
+        command
+    };
+    let tested = |bundle: &Path| {
+        done(&mut evaluate(bundle, &images, &[]));
+        json(&bundle.join("report/evaluation.json"))["images"].clone()
+    };
+    // 48 are kept out for calibration and 48 for the test, and 20 are bad.
+    assert_eq!(tested(&bundle), 48 + 20);
+    done(&mut calibrate(&bundle, &["--set", "calibration.count=70"]));
+    assert_eq!(tested(&out), 26 + 20);
+    let next = folder.path().join("next");
+    fs::rename(&out, &next).unwrap();
+    // Fewer again: the others are tested.
+    done(&mut calibrate(&next, &["--set", "calibration.count=50"]));
+    assert_eq!(tested(&out), 46 + 20);
+}
+
+#[test]
+fn a_calibration_keeps_what_the_fit_chose_and_takes_no_setting_of_the_fit() {
+    let (folder, images, _) = fitted();
+    let (bundle, out) = (folder.path().join("own"), folder.path().join("calibrated"));
+    let chosen = [
+        "calibration.names=false",
+        "calibration.decision=log_joint",
+        "calibration.false_positive_rate=0.1",
+        "calibration.neighbours=60",
+    ];
+    done(&mut fit_folder(&images, &bundle, &chosen));
+    let calibrate = |change: &str| {
+        let mut command = trainer(["calibrate", "--set", change]);
+        command.arg(&bundle).arg("--data-dir").arg(&images);
+        command.arg("--out").arg(&out);
+        command
+    };
+    for change in ["inference.steps=3", "model.sigma=1", "seed=7"] {
+        let said = refused(&mut calibrate(change));
+        assert!(said.contains("only settings of calibration"), "{said}");
+    }
+    let said = refused(&mut calibrate("calibration.split_seed=7"));
+    assert!(
+        said.contains("calibration.split_seed has decided"),
+        "{said}"
+    );
+    done(&mut calibrate("calibration.false_positive_rate=0.2"));
+    let calibrated = Bundle::open(&out).unwrap();
+    let manifest = calibrated.manifest();
+    assert_eq!(manifest.calibration.false_positive_rate, 0.2);
+    assert_eq!(manifest.calibration.decision.as_str(), "log_joint");
+    assert!(calibrated.names().is_empty());
+    let before = Bundle::open(&bundle).unwrap();
+    let mut expected = before.manifest().training["settings"].clone();
+    expected["calibration"]["false_positive_rate"] = 0.2.into();
+    assert_eq!(manifest.training["settings"], expected);
+    let stored = |bundle: &Bundle| bundle.calibration().local().unwrap().memory_bank().len();
+    assert_eq!([stored(&before), stored(&calibrated)], [60, 60]);
+}
+
+#[test]
+fn features_are_not_made_anew_of_other_images() {
+    let (folder, images, _) = fitted();
+    let (bundle, checkpoint) = (
+        folder.path().join("hog"),
+        folder.path().join("hog.checkpoint"),
+    );
+    let changes = ["representation.kind=hog", "representation.components=4"];
+    done(&mut fit_folder(&images, &bundle, &changes));
+    let export = || {
+        let mut command = trainer(["export", "--changed-data", "--overwrite"]);
+        command.arg(&checkpoint).arg("--data-dir").arg(&images);
+        command.arg("--out").arg(&bundle);
+        command
+    };
+    // No bad image was fitted.
+    fs::remove_dir_all(images.join("bad")).unwrap();
+    done(&mut export());
+    // Of 240 good ones all but 96 were.
+    for name in &names(&images.join("good"))[..100] {
+        fs::remove_file(images.join("good").join(name)).unwrap();
+    }
+    let said = refused(&mut export());
+    assert!(
+        said.contains("of the 144 fitted images are gone or altered")
+            && said.contains("principal components of hog"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_test_of_normal_images_alone_reports_false_alarms() {
+    let (folder, _, bundle) = fitted();
+    let other = folder.path().join("line");
+    draw("0", "30", "5000", &other.join("good"));
+    let out = folder.path().join("report");
+    let said = done(&mut evaluate(
+        &bundle,
+        &other,
+        &["--out", out.to_str().unwrap()],
+    ));
+    assert!(
+        said.contains(
+            "% of the normal images are called anomalous; how well anomalies are found is not known"
+        ),
+        "{said}"
+    );
+    let report = json(&out.join("evaluation.json"));
+    assert_eq!(report["images"], 30);
+    assert!(report["threshold"]["false_positive_rate"].is_number());
+    for nothing in [
+        &report["verdict"],
+        &report["threshold"]["true_positive_rate"],
+    ] {
+        assert!(nothing.is_null(), "{report}");
+    }
+    assert_eq!(report["metrics"], serde_json::json!({}));
+    assert!(out.join("histogram.svg").is_file() && out.join("false_alarms.png").is_file());
+    assert!(!out.join("curves.svg").exists() && !out.join("misses.png").exists());
+
+    // Anomalous ones alone say nothing.
+    fs::rename(other.join("good"), other.join("scratch")).unwrap();
+    let said = refused(&mut evaluate(&bundle, &other, &[]));
+    assert!(
+        said.contains("of the classes scratch none is called normal")
+            && said.contains("--normal-classes"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -355,8 +515,5 @@ fn counts_are_checked_before_anything_is_learned_and_can_be_changed_after() {
     let said = refused(&mut export("most", "calibration.count=300"));
     assert!(said.contains("set calibration.count below"), "{said}");
     let said = refused(&mut export("other", "model.sigma=1"));
-    assert!(
-        said.contains("only inference, calibration, export"),
-        "{said}"
-    );
+    assert!(said.contains("model belongs to the fit"), "{said}");
 }

@@ -294,6 +294,55 @@ fn mistakes_are_named() {
     }
 }
 
+#[test]
+fn what_a_bundle_cannot_have_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    for (arguments, part) in [
+        (&["--name", "a b"][..], "letters, digits"),
+        (&["--sigma", "nan"], "--sigma"),
+        (&["--sigma", "0"], "--sigma"),
+        (&["--sigma", "inf"], "--sigma"),
+        (&["--value-range", "nan", "1"], "--value-range"),
+        (&["--value-range", "1", "0"], "--value-range"),
+        (
+            &["--set", "model.sigma=0.3"],
+            "only settings of inference, calibration",
+        ),
+        (
+            &["--set", "representation.kind=hog"],
+            "representation belongs to the fit",
+        ),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        command.args([
+            "import",
+            "--dataset",
+            "strokes",
+            "--generator",
+            "missing.onnx",
+        ]);
+        for by_default in [["--sigma", "0.3"], ["--name", "mine"]] {
+            if by_default[0] != arguments[0] {
+                command.args(by_default);
+            }
+        }
+        let output = command
+            .args(arguments)
+            .arg("--out")
+            .arg(&out)
+            .output()
+            .unwrap();
+        let message = errors(&output);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(message.contains(part), "{arguments:?}: {message}");
+        assert!(
+            !message.contains("missing.onnx"),
+            "{arguments:?}: {message}"
+        );
+    }
+}
+
 /// The weights of a generator beside it, in the places that a file may name and in others.
 #[test]
 fn weights_beside_a_model_are_read_from_its_folder_alone() {

@@ -183,6 +183,13 @@ fn a_fit_on_incomplete_images_recovers_them() {
     let reconstructed = task("reconstruct", "100");
     assert_eq!(reconstructed["mask"], Value::Null);
     assert!(error(&reconstructed) < error(&recovered), "{reconstructed}");
+    let nothing = ["inpaint", "--mask", "salt-and-pepper:0.0001"];
+    let output = trainer(&nothing, &bundle);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("hides no pixel"),
+        "{errors}"
+    );
     let inpainted = task("inpaint", "20");
     assert_eq!(inpainted["mask"], "centre:0.625");
     assert_eq!(inpainted["inference"]["chains"], 10);

@@ -61,6 +61,39 @@ fn the_layout_is_the_split_of_fit_and_report() {
 }
 
 #[test]
+fn masks_are_counted_and_what_is_wrong_with_them_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, out) = (folder.path().join("set"), folder.path().join("bundle"));
+    set(&root);
+    let masks = root.join("ground_truth/broken");
+    fs::create_dir_all(&masks).unwrap();
+    let mask = |name: &str, value: u8| {
+        let mask = image::GrayImage::from_pixel(28, 28, image::Luma([value]));
+        mask.save(masks.join(name)).unwrap();
+    };
+    // Of six faulty images.
+    mask("strokes-4-0_mask.png", 255);
+    mask("strokes-4-1.png", 1);
+    mask("strokes-4-2.png", 0);
+    mask("strangers.png", 255);
+    let told = [
+        "2 of 6 faulty images have a mask; 1 masks are of no image",
+        "1 masks of faulty images are black",
+        "broken/strokes-4-2.png",
+    ];
+    let said = done(&mut fit(&root, &out));
+    let mut evaluate = trainer(["evaluate"]);
+    let report = done(evaluate.arg(&out).arg("--data-dir").arg(&root));
+    for part in told {
+        assert!(said.contains(part), "{part:?} in {said}");
+        assert!(report.contains(part), "{part:?} in {report}");
+    }
+    let json = fs::read_to_string(out.join("report/evaluation.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["masks"], 2);
+}
+
+#[test]
 fn what_is_missing_is_told_before_the_fit() {
     let folder = tempfile::tempdir().unwrap();
     let (root, out) = (folder.path().join("set"), folder.path().join("bundle"));

@@ -225,6 +225,17 @@ fn actnorm_starts_from_the_data() {
 }
 
 #[test]
+fn actnorm_of_too_few_rows_stays_the_identity() {
+    let _guard = common::seeded(3);
+    for rows in [1, 2, 3] {
+        let mut actnorm = ActNorm::new(6, CPU);
+        actnorm.initialise(&Tensor::randn([rows, 6], (Kind::Float, CPU)));
+        let z = Tensor::randn([4, 6], (Kind::Float, CPU));
+        assert_close("y", &actnorm.forward(&z).0, &z, 1e-6);
+    }
+}
+
+#[test]
 fn a_frozen_model_is_the_model() {
     let _guard = common::seeded(4);
     for (name, prior) in MODELS {

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use lfbm_bundle::Bundle;
 use lfbm_trainer::record::TrainingRecord;
-use process::{done, fit_strokes, names, refused, start, trainer, wait_until};
+use process::{done, draw, fit_folder, fit_strokes, names, refused, start, trainer, wait_until};
 
 #[test]
 fn folders_that_are_missing_are_made() {
@@ -77,6 +77,79 @@ fn a_place_of_no_use_is_refused_before_the_first_iteration() {
         names(folder.path()),
         ["file", "here", "link", "old.checkpoint"]
     );
+}
+
+#[test]
+fn a_bundle_does_not_come_among_the_images_of_its_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    draw("8", "2", "1", &images.join("good"));
+    symlink(&images, folder.path().join("link")).unwrap();
+    for out in ["images/bundle", "link/bundle", "images"] {
+        let said = refused(&mut fit_folder(&images, &folder.path().join(out), &[]));
+        assert!(!said.contains("fitting"), "{said}");
+        assert!(said.contains("--out") || out == "images", "{said}");
+    }
+    assert_eq!(names(&images), ["good"]);
+}
+
+#[test]
+fn only_a_checkpoint_is_replaced_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let photograph = folder.path().join("photograph.png");
+    fs::write(&photograph, "mine").unwrap();
+    let out = folder.path().join("bundle");
+    let mut fit = fit_strokes(&out, &[]);
+    fit.arg("--overwrite").arg("--checkpoint").arg(&photograph);
+    let said = refused(&mut fit);
+    assert!(said.contains("is no checkpoint"), "{said}");
+    assert_eq!(fs::read(&photograph).unwrap(), b"mine");
+    for overwrite in [&[][..], &["--overwrite"]] {
+        done(fit_strokes(&out, &[]).args(overwrite));
+    }
+}
+
+#[test]
+fn a_data_set_is_not_drawn_over_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let [digits, cloth] = ["digits", "cloth"].map(|name| folder.path().join(name));
+    fs::create_dir(&digits).unwrap();
+    fs::write(digits.join("t10k-images-idx3-ubyte.gz"), "mine").unwrap();
+    let said = refused(trainer(["draw", "--idx", "--out"]).arg(&digits));
+    assert!(
+        said.contains("t10k-images-idx3-ubyte.gz is there"),
+        "{said}"
+    );
+    assert_eq!(names(&digits), ["t10k-images-idx3-ubyte.gz"]);
+
+    let draw = ["draw", "--cloth", "--cloth-size", "32x32", "--out"];
+    fs::create_dir_all(cloth.join("test")).unwrap();
+    let said = refused(trainer(draw).arg(&cloth));
+    assert!(said.contains("test is there"), "{said}");
+    assert_eq!(names(&cloth), ["test"]);
+}
+
+#[test]
+fn numbers_that_no_memory_has_room_for_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["draw", "--digit", "8", "--count", "100000000000"][..],
+        &["synthesize", "bundle", "--columns", "1000000"],
+        &["synthesize", "bundle", "--count", "4000000000"],
+        &["inpaint", "bundle", "--chains", "4000000000"],
+        &["fid", "bundle", "--count", "4000000000"],
+    ] {
+        let mut command = trainer([]);
+        command.args(arguments).current_dir(folder.path());
+        if arguments[0] != "fid" {
+            command.args(["--out", "out"]);
+        }
+        let output = command.output().unwrap();
+        let said = process::text(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains("is not in"), "{arguments:?}: {said}");
+    }
+    assert!(names(folder.path()).is_empty());
 }
 
 #[test]

@@ -163,6 +163,40 @@ fn calibration_and_export_repeat_those_of_the_fit() {
 }
 
 #[test]
+fn images_of_another_cloth_calibrate_a_version_without_those_of_the_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (other, out) = (folder.path().join("other"), folder.path().join("bundle"));
+    let mut draw = trainer(["draw", "--cloth", "--count", "120", "--seed", "9"]);
+    draw.args(["--cloth-size", "64x64", "--out"]);
+    done(draw.arg(&other));
+    let calibrate = |more: &[&str]| {
+        let mut command = trainer(["calibrate"]);
+        command.arg(&DRAWN.bundle).arg("--data-dir").arg(&other);
+        command.args(["--changed-data", "--model-version", "2"]);
+        command.args(more).arg("--out").arg(&out);
+        command
+    };
+    // 30 of them are in test/good; each gets faults, whose material is that of another one.
+    let said = done(&mut calibrate(&[]));
+    assert!(said.contains("drawn into 10 normal images"), "{said}");
+    let calibrated = Bundle::open(&out).unwrap();
+    assert_eq!(calibrated.calibration().len(), 30);
+
+    fs::remove_dir_all(&out).unwrap();
+    let said = refused(&mut calibrate(&["--set", "calibration.count=31"]));
+    assert!(said.contains("set calibration.count below 31"), "{said}");
+    for file in fs::read_dir(other.join("test/good")).unwrap().take(10) {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    for more in [&[][..], &["--set", "calibration.count=27"]] {
+        let said = refused(&mut calibrate(more));
+        assert!(said.contains("needs 27 normal images"), "{said}");
+        assert!(said.contains("there are 20; add normal images"), "{said}");
+        assert!(!said.contains("below") && !said.contains("rate"), "{said}");
+    }
+}
+
+#[test]
 fn pixels_on_disk_give_the_model_of_pixels_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (out, disk) = (folder.path().join("bundle"), folder.path().join("disk"));

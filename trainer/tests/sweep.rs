@@ -129,6 +129,12 @@ fn a_sweep_does_what_is_left_and_no_more() {
         "{}",
         texts(&output).1
     );
+    let zeros = PLAN.replace("\"1\", \"8\"", "\"01\"");
+    let (_, errors) = texts(&sweep(folder.path(), &zeros, &[]));
+    assert!(
+        errors.contains("\"01\", which is no class of mnist"),
+        "{errors}"
+    );
 }
 
 #[test]

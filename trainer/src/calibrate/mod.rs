@@ -67,12 +67,11 @@ pub fn calibrate(
     };
     let calibration = calibration?;
     let names = match before {
+        _ if !settings.names => ImageNames::default(),
         Some(before) => before.names().clone(),
         None => {
             let mut names = ImageNames::default();
-            if settings.names {
-                names::name(&mut names, &calibration, dataset, &split.train, 0);
-            }
+            names::name(&mut names, &calibration, dataset, &split.train, 0);
             names
         }
     };

@@ -128,7 +128,8 @@ pub(super) fn choose_rule(
     Ok(rule)
 }
 
-/// Intensities of a normal image with a fault drawn into it, for which another image of the fit lends texture.
+/// Intensities of a normal image with a fault drawn into it, for which another image lends texture: one of the
+/// fit, or, where those of the fit are not at hand, one of the calibration.
 fn with_fault(
     dataset: &Dataset,
     split: &Split,
@@ -137,7 +138,16 @@ fn with_fault(
 ) -> anyhow::Result<Vec<f32>> {
     let seed = (image as u64) << 8 | fault as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let other = split.train[rng.random_range(0..split.train.len())];
+    let lenders = if split.train.is_empty() {
+        &split.calibration
+    } else {
+        &split.train
+    };
+    let mut place = rng.random_range(0..lenders.len());
+    if lenders[place] == image {
+        place = (place + 1) % lenders.len();
+    }
+    let other = lenders[place];
     let shape = Shape {
         channels: dataset.channels,
         height: dataset.height,

@@ -10,12 +10,19 @@ use lfbm_detector::Calibration;
 use lfbm_process::print_line;
 use lfbm_runtime::Runtime;
 
-use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_unknown};
+use super::fitted::{
+    Fitted, Sought, changed_since, identity_of, images_of, split_of_the_fit, warn_unknown,
+};
 use crate::calibrate::calibrate;
-use crate::data::{ChangedDataArg, Identity, Relation, SkipDamagedArg, Split};
-use crate::export::{IMAGES, inference_of};
+use crate::data::{
+    CalibrationCount, ChangedDataArg, Dataset, Digest, Identity, Relation, SkipDamagedArg, Split,
+};
+use crate::export::{EXTENSION, IMAGES, inference_of};
 use crate::record::{ImagesRecord, TrainingRecord};
-use crate::settings::{CalibrationSettings, RepresentationName, Settings};
+use crate::settings::{RepresentationName, Settings};
+
+/// Settings that take effect when a model is calibrated.
+const SECTIONS: [&str; 1] = ["calibration"];
 
 /// The largest Kolmogorov-Smirnov distance between scores of images of one kind; for small samples, the
 /// critical value at 0.001.
@@ -36,7 +43,7 @@ pub struct CalibrateArgs {
     /// Classes of other images that are normal: 0-3,5-9; by default those of the fit, or good
     #[arg(long)]
     normal_classes: Option<String>,
-    /// One setting: calibration.false_positive_rate=0.01
+    /// One setting of calibration, in place of the bundle's: calibration.false_positive_rate=0.01
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     changes: Vec<String>,
     #[command(flatten)]
@@ -60,8 +67,10 @@ pub struct CalibrateArgs {
 pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let mut staged = StagedBundle::of_bundle(&args.bundle, &args.out, args.overwrite)?;
     let manifest = staged.manifest().clone();
-    let settings = settings(args, &manifest)?;
     let mut record = TrainingRecord::read(&manifest)?;
+    let before = Bundle::open(&args.bundle)?;
+    let recorded = recorded(&record, &before)?;
+    let mut settings = changed_since(&recorded, &args.changes, &SECTIONS)?.calibration;
     if let Some(extension) = record.extensions.first() {
         bail!(
             "the bundle was extended by images that are not among those of the fit, so that calibrating it \
@@ -81,15 +90,19 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         dataset,
         relation,
         is_known,
+        ..
     } = images_of(&args.bundle, &manifest, &sought)?;
     if !is_known {
         warn_unknown();
     }
-    let before = Bundle::open(&args.bundle)?;
     let is_same = is_known && matches!(relation, Relation::Same(_));
     let (parts, stored) = match relation {
         Relation::Other { split, seen } => {
-            let parts = others(args, split, seen, version, &manifest)?;
+            // How many images of the fit were kept out is no number for others.
+            let mut of_others = recorded;
+            of_others.calibration.count = None;
+            settings = changed_since(&of_others, &args.changes, &SECTIONS)?.calibration;
+            let parts = others(args, split, seen, version, &manifest, settings.images())?;
             (parts, Some(&before))
         }
         relation => (split_of_the_fit(relation, args.changed)?, None),
@@ -113,12 +126,13 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
             version > manifest.version,
         )?;
     }
-    if !is_known {
-        let images = Identity::new(&dataset, &dataset.digests(), &parts);
-        staged.write(IMAGES, &images.encode())?;
-        record.images = Some(ImagesRecord::from(&images));
-    }
+    // What the fit has seen stays on record, as far as it is gone, too.
+    let of_fit = identity_of(&args.bundle, &manifest)?.filter(|_| !is_same);
+    record.images = Some(write_images(&mut staged, &dataset, &parts, of_fit)?);
     record.calibration_count = parts.calibration.len();
+    if let Some(recorded) = &mut record.settings {
+        recorded.calibration = settings.clone();
+    }
     staged.set_training(record.to_json()?);
     staged.set_version(version);
     staged.set_names(&calibrated.names)?;
@@ -128,15 +142,21 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The defaults for what x of the bundle are made of, changed by the flags.
-fn settings(args: &CalibrateArgs, manifest: &Manifest) -> anyhow::Result<CalibrationSettings> {
+/// The settings of the fit; of an imported model the defaults for what its x are made of, with what its bundle says
+/// of its calibration.
+fn recorded(record: &TrainingRecord, bundle: &Bundle) -> anyhow::Result<Settings> {
+    if let Some(settings) = &record.settings {
+        return Ok(settings.clone());
+    }
+    let manifest = bundle.manifest();
     let name = RepresentationName::from(&manifest.representation);
-    let changes = [
-        vec![format!("representation.kind={name}")],
-        args.changes.clone(),
-    ]
-    .concat();
-    Ok(Settings::load(None, &changes)?.calibration)
+    let mut settings = Settings::load(None, &[format!("representation.kind={name}")])?;
+    let calibration = &mut settings.calibration;
+    calibration.split_seed = record.split_seed;
+    calibration.false_positive_rate = manifest.calibration.false_positive_rate;
+    calibration.decision = manifest.calibration.decision;
+    calibration.names = !bundle.names().is_empty();
+    Ok(settings)
 }
 
 /// Calibrates another version on other images; the stored images stay.
@@ -146,6 +166,7 @@ fn others(
     seen: usize,
     version: u64,
     manifest: &Manifest,
+    count: CalibrationCount,
 ) -> anyhow::Result<Split> {
     let total = split.len() + seen;
     ensure!(
@@ -160,11 +181,31 @@ fn others(
          --model-version",
         manifest.version
     );
-    let count = settings(args, manifest)?.images();
     let normal = split.normal_test(usize::MAX).to_vec();
     let split = Split::new(Vec::new(), Vec::new(), normal, Vec::new());
     let count = count.or_all_of(split.len());
     Ok(split.recalibrated(count)?)
+}
+
+/// Writes which images the model has seen: those of the fit, by default these, and others that it is calibrated on.
+fn write_images(
+    staged: &mut StagedBundle,
+    dataset: &Dataset,
+    parts: &Split,
+    of_fit: Option<Identity>,
+) -> anyhow::Result<ImagesRecord> {
+    let digests = dataset.digests();
+    let of_fit = of_fit.unwrap_or_else(|| Identity::new(dataset, &digests, parts));
+    let seen = of_fit.seen();
+    let calibration = parts.calibration.iter().map(|&index| digests[index]);
+    let mut others: Vec<Digest> = calibration.filter(|image| !seen.contains(image)).collect();
+    others.sort_unstable();
+    staged.write(IMAGES, &of_fit.encode())?;
+    // Those of the calibration before are not seen any more.
+    if !others.is_empty() || staged.manifest().files.contains_key(EXTENSION) {
+        staged.write(EXTENSION, others.as_flattened())?;
+    }
+    Ok(ImagesRecord::from(&of_fit))
 }
 
 /// Rejects scores far from the old calibration, unless that is intended.

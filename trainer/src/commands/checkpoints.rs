@@ -1,16 +1,21 @@
 //! The checkpoint of a fit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use lfbm_model::LayerWeights;
 use lfbm_process::one_line;
+use serde_json::Value;
 
 use crate::data::Identity;
 use crate::export::Run;
-use crate::fit::{Learner, write_checkpoint};
+use crate::fit::{Learner, read_checkpoint, write_checkpoint};
 use crate::output::{is_within, prepare_file, try_room};
+
+/// So many differences between two runs are told.
+const TOLD: usize = 3;
 
 /// The checkpoint of a fit.
 pub(super) struct Checkpoints {
@@ -159,8 +164,68 @@ pub(super) fn check_place(
     );
     ensure!(
         !there || resume || overwrite,
-        "the checkpoint of a fit is at {place}; continue it with --resume, start again with --overwrite, \
+        "there is a file at {place}; if it is the checkpoint of a fit, continue it with --resume, start again with --overwrite, \
          or name another file with --checkpoint"
     );
+    if there && !resume {
+        let found = read_checkpoint::<Value>(checkpoint);
+        found.with_context(|| {
+            format!(
+                "{place} is no checkpoint, so --overwrite does not replace it; remove it, or name another file with \
+                 --checkpoint"
+            )
+        })?;
+    }
     Ok(())
+}
+
+/// Refuses a checkpoint that is `about` another run. How often a run is logged and kept may change.
+pub(super) fn check_same(run: &Run, about: &Run, path: &Path) -> anyhow::Result<()> {
+    let (now, before) = (described(run)?, described(about)?);
+    let names: BTreeSet<_> = now.keys().chain(before.keys()).collect();
+    let differing = names.into_iter().filter_map(|name| {
+        let [now, before] = [&now, &before].map(|run| run.get(name).map_or("not set", |v| v));
+        (now != before).then(|| format!("{name} is {now} now, and {before} there"))
+    });
+    let differing: Vec<_> = differing.collect();
+    let told = &differing[..differing.len().min(TOLD)];
+    ensure!(
+        differing.is_empty(),
+        "{} is of a run with other data, classes or settings: {}{}; resume with the flags and the configuration that \
+         it was started with",
+        path.display(),
+        told.join("; "),
+        match differing.len() - told.len() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        }
+    );
+    Ok(())
+}
+
+/// What makes a run another one, by name.
+fn described(run: &Run) -> anyhow::Result<BTreeMap<String, String>> {
+    let described = Run {
+        seconds: 0.0,
+        ..run.without_folder()
+    };
+    let mut values = BTreeMap::new();
+    flatten(String::new(), serde_json::to_value(described)?, &mut values);
+    values.retain(|name, _| !name.starts_with("run."));
+    Ok(values)
+}
+
+/// The values in `value` by the names of the tables that they are in; those of settings without that word.
+fn flatten(name: String, value: Value, into: &mut BTreeMap<String, String>) {
+    let Value::Object(parts) = value else {
+        into.insert(name, value.to_string());
+        return;
+    };
+    for (part, value) in parts {
+        let name = match &name[..] {
+            "" | "settings" => part,
+            name => format!("{name}.{part}"),
+        };
+        flatten(name, value, into);
+    }
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use image::{DynamicImage, GrayImage, RgbImage};
 use lfbm_bundle::Bundle;
@@ -37,8 +37,8 @@ pub struct DrawArgs {
     #[arg(long, default_value = "256x256", value_parser = size, requires = "cloth")]
     cloth_size: Size,
     /// The number of images
-    #[arg(long, default_value_t = 1)]
-    count: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
     /// The seed of the images
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -46,6 +46,9 @@ pub struct DrawArgs {
     #[arg(long)]
     out: PathBuf,
 }
+
+/// Values of images of a model that are in memory at the same time.
+const MOST_VALUES: usize = 1 << 28;
 
 /// Sides of an image of cloth, in pixels.
 const SIDES: RangeInclusive<u32> = 32..=4096;
@@ -70,9 +73,18 @@ fn size(text: &str) -> Result<Size, String> {
 /// # Errors
 /// When the bundle cannot be opened or the disk fails.
 pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
+    let count = args.count as usize;
+    for name in taken_by(args) {
+        let path = args.out.join(name);
+        ensure!(
+            !path.exists(),
+            "{} is there; name a folder without a data set with --out",
+            path.display()
+        );
+    }
     let out = OutputFolder::prepare(&args.out)?;
     if let Some(digit) = args.digit {
-        for index in 0..args.count {
+        for index in 0..count {
             let side = strokes::SIDE as u32;
             let bytes = strokes::draw(digit, args.seed.wrapping_add(index as u64));
             save(
@@ -85,19 +97,26 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
         }
     }
     if args.idx {
-        mnist::write_idx(&args.out, &strokes::dataset(args.count, args.seed))?;
+        mnist::write_idx(&args.out, &strokes::dataset(count, args.seed))?;
     }
     if args.cloth {
-        cloth::write_set(&out.file(""), args.count, args.cloth_size, args.seed)?;
+        cloth::write_set(&out.file(""), count, args.cloth_size, args.seed)?;
     }
     if let Some(path) = &args.bundle {
         let bundle = Bundle::open(path)?;
         check_makes_images(bundle.manifest(), "draw")?;
         let image = bundle.manifest().image;
+        ensure!(
+            count.saturating_mul(image.pixels()) <= MOST_VALUES,
+            "{count} images of {} values are more than are drawn at once; give a --count up to {}, and other --seed \
+             for more",
+            image.pixels(),
+            MOST_VALUES / image.pixels()
+        );
         let runtime = Runtime::load(None)?;
         let options = SessionOptions::default();
         let mut inference = Inference::open(&runtime, bundle.dir(), bundle.manifest(), &options)?;
-        let samples = inference.sample_prior(args.count, args.seed)?;
+        let samples = inference.sample_prior(count, args.seed)?;
         for (index, sample) in samples.chunks(image.pixels()).enumerate() {
             let intensity = shown(&image, sample);
             let byte = |position: usize, channel: usize| {
@@ -119,6 +138,17 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
     }
     out.publish()?;
     Ok(())
+}
+
+/// Names in the folder for the files that a data set would be mixed up with, or that it would take precedence over.
+fn taken_by(args: &DrawArgs) -> Vec<String> {
+    if args.idx {
+        mnist::file_names()
+    } else if args.cloth {
+        ["train", "test", "ground_truth"].map(str::to_owned).into()
+    } else {
+        Vec::new()
+    }
 }
 
 fn save(

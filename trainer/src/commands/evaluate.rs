@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::Args;
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
@@ -12,16 +12,20 @@ use lfbm_runtime::{Inference, Precision, Runtime, SessionOptions};
 
 use super::evaluation_report::{Row, draw_pictures, flagged, scores_csv, summary, table};
 use super::fitted::{Fitted, Sought, images_of, split_of_the_fit, warn_of_leak, warn_unknown};
+use super::guarantee;
 use super::scored::{Scored, columns, score};
 use super::verdict::Verdict;
-use crate::data::{ChangedDataArg, Dataset, DatasetName, Relation, SkipDamagedArg, Split};
-use crate::evaluate::{Baseline, curves, detection, draw_charts, nearest_neighbour};
+use crate::data::{
+    ChangedDataArg, ClassSelection, Dataset, DatasetName, Relation, SkipDamagedArg, Split,
+};
+use crate::evaluate::{
+    Baseline, curves, detection, draw_charts, nearest_neighbour, nearest_neighbour_bytes,
+};
+use crate::memory::free_bytes;
 use crate::output::{OutputFolder, prepare_folder};
 
-/// The calibration does not fit when the fraction of normal images called anomalous exceeds the
-/// calibrated one by this factor and by this many standard deviations.
-const TOO_MANY: f64 = 2.0;
-const TOO_MANY_DEVIATIONS: f64 = 5.0;
+/// The calibration does not fit when, if it did, as many false alarms had a lower probability.
+const LEVEL: f64 = 0.01;
 /// Columns whose curves are drawn.
 const CHARTED: [&str; 5] = [
     "local_score",
@@ -93,10 +97,17 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     );
     warn_of_leak(&dataset, &parts)?;
     let scores = score(&bundle, &mut inference, &dataset, &parts.test)?;
-    let baseline = baseline(&dataset, &parts)?;
+    let has_anomalies = parts.anomalous.contains(&true);
+    let baseline = if has_anomalies {
+        baseline(&dataset, &parts, free_bytes())?
+    } else {
+        None
+    };
 
     let anomaly = |value: fn(&Scored) -> f64| -> Vec<f64> { scores.iter().map(value).collect() };
+    // How well anomalies are found, only anomalies can tell.
     let mut values: Vec<_> = columns(&bundle)
+        .filter(|_| has_anomalies)
         .map(|column| (column.name, column.title, anomaly(column.value)))
         .collect();
     if let Some(baseline) = &baseline {
@@ -111,12 +122,21 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         .into_iter()
         .map(|(name, title, values)| (name, title, detection(&values, &parts.anomalous)))
         .collect();
-    let verdict = Verdict::of(&bundle, &dataset, &parts, &scores)?;
-    let summary = summary(&manifest, &parts, &scores, &rows, &verdict, args.precision);
+    let verdict = has_anomalies.then(|| Verdict::of(&bundle, &dataset, &parts, &scores));
+    let verdict = verdict.transpose()?;
+    let summary = summary(
+        &manifest,
+        &dataset,
+        &parts,
+        &scores,
+        &rows,
+        verdict.as_ref(),
+        args.precision,
+    );
     let json = serde_json::to_string_pretty(&summary)?;
     // The figures are printed first, so that a full disk does not lose them; a closed output does not
     // prevent the report.
-    let told = tell(args.json, &json, &rows, &verdict, &summary);
+    let told = tell(args.json, &json, &rows, verdict.as_ref(), &summary);
     warn_of_false_alarms(&manifest, &parts, &scores);
 
     let log_joint: Vec<f64> = scores.iter().map(|scored| scored.score.log_joint).collect();
@@ -145,18 +165,26 @@ fn tell(
     as_json: bool,
     json: &str,
     rows: &[Row],
-    verdict: &Verdict,
+    verdict: Option<&Verdict>,
     summary: &serde_json::Value,
 ) -> io::Result<()> {
     if as_json {
         return print_line(json);
     }
+    let share = |pointer: &str| summary.pointer(pointer).and_then(serde_json::Value::as_f64);
+    let share = |pointer: &str| share(pointer).unwrap_or(f64::NAN);
+    let Some(verdict) = verdict else {
+        return print_line(format_args!(
+            "at the default threshold {:.1} % of the normal images are called anomalous; how well anomalies \
+             are found is not known, because the test has none: give them a folder of their own beside that \
+             of the normal images",
+            100.0 * share("/threshold/false_positive_rate"),
+        ));
+    };
     print_line(table(rows))?;
     for line in verdict.lines() {
         print_line(line)?;
     }
-    let share = |pointer: &str| summary.pointer(pointer).and_then(serde_json::Value::as_f64);
-    let share = |pointer: &str| share(pointer).unwrap_or(f64::NAN);
     print_line(format_args!(
         "chance (share of anomalies) {:.3}; at the default threshold {:.1} % of normal and {:.1} % of \
          anomalous images are called anomalous",
@@ -178,6 +206,7 @@ fn test_images(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Data
     let Fitted {
         dataset,
         relation,
+        classes,
         is_known,
     } = images_of(&args.bundle, manifest, &sought)?;
     if !is_known {
@@ -197,17 +226,27 @@ fn test_images(args: &EvaluateArgs, manifest: &Manifest) -> anyhow::Result<(Data
         }
         relation => split_of_the_fit(relation, args.changed)?,
     };
-    let missing = match [false, true].map(|kind| split.anomalous.contains(&kind)) {
-        [true, true] => return Ok((dataset, split, is_own)),
-        [false, true] => "normal",
-        [true, false] => "anomalous",
-        [false, false] => "",
-    };
-    bail!(
-        "the test has no {missing} image that the fit has not seen; its classes are {}: say which \
-         are normal with --normal-classes, or fit with a class held out",
+    check_normal(&dataset, &split, &classes)?;
+    Ok((dataset, split, is_own))
+}
+
+/// Rejects a test without normal images, which false alarms and detection are measured with.
+fn check_normal(dataset: &Dataset, split: &Split, classes: &ClassSelection) -> anyhow::Result<()> {
+    let is_normal = |label: &&u32| classes.normal.contains(label);
+    let normal = dataset.labels.iter().filter(is_normal).count();
+    ensure!(
+        normal > 0,
+        "the test has no normal image, which it needs beside anomalous ones: of the classes {} none is called \
+         normal; say which are with --normal-classes, or add normal images in a folder of their own",
         dataset.classes.join(", ")
     );
+    ensure!(
+        split.normal_test_count() > 0,
+        "the test has no normal image that is new to the model: it has seen the {normal} that there are, or they \
+         are equal to others or in train; add normal images that it has not seen, or name a folder of such with \
+         --data-dir"
+    );
+    Ok(())
 }
 
 /// A name for a set of other images.
@@ -216,10 +255,25 @@ fn set_name(args: &EvaluateArgs, dataset: &Dataset) -> PathBuf {
     folder.map_or_else(|| PathBuf::from(&dataset.name), PathBuf::from)
 }
 
-/// The simple detector for comparison, if its images are available.
-fn baseline(dataset: &Dataset, parts: &Split) -> anyhow::Result<Option<Baseline>> {
+/// The simple detector for comparison, if its images are available, and `free` bytes of memory, where that is
+/// known, have room for them.
+fn baseline(
+    dataset: &Dataset,
+    parts: &Split,
+    free: Option<u64>,
+) -> anyhow::Result<Option<Baseline>> {
     let train = [&parts.train[..], &parts.calibration].concat();
     if train.is_empty() {
+        return Ok(None);
+    }
+    let bytes = nearest_neighbour_bytes(train.len() + parts.test.len(), dataset.pixels());
+    if let Some(free) = free.filter(|free| bytes > *free) {
+        eprintln!(
+            "nearest neighbours, for comparison, are left out of the report: they take {} MB of memory, and {} are \
+             free",
+            bytes >> 20,
+            free >> 20
+        );
         return Ok(None);
     }
     eprintln!("nearest neighbours, for comparison");
@@ -235,21 +289,41 @@ fn baseline(dataset: &Dataset, parts: &Split) -> anyhow::Result<Option<Baseline>
     Ok(Some(baseline))
 }
 
-/// Warns when the fraction of normal images called anomalous is not the calibrated one.
+/// Warns when more normal images are called anomalous than the calibration allows, beyond chance.
 fn warn_of_false_alarms(manifest: &Manifest, parts: &Split, scores: &[Scored]) {
-    let expected = manifest.calibration.false_positive_rate;
-    let share = flagged(manifest, parts, scores, false);
-    // Both samples are finite.
-    let [tested, calibrated] = [parts.normal_test_count(), manifest.calibration.count];
-    let variance = expected * (1.0 - expected);
-    let deviation = (variance / tested as f64 + 2.0 * variance / calibrated as f64).sqrt();
-    if share > TOO_MANY * expected && share > expected + TOO_MANY_DEVIATIONS * deviation {
+    let calibration = &manifest.calibration;
+    let rate = calibration.false_positive_rate;
+    let (called, tested) = flagged(manifest, parts, scores, false);
+    let probability = guarantee::probability(called, tested, calibration.ranked(), rate);
+    if probability < LEVEL {
         eprintln!(
-            "{:.1} % of the {tested} normal images are called anomalous, where the calibration \
-             allows {:.1} %: it was made on other images; calibrate on images of this kind, see \
-             `trainer calibrate --help`",
-            100.0 * share,
-            100.0 * expected
+            "{:.1} % of the {tested} normal images are called anomalous, where the calibration allows {:.1} %, and \
+             chance makes as many in fewer than {:.0} of 100 tests (one-sided beta-binomial test): it was made on \
+             images of another kind; calibrate on images of this one, see `trainer calibrate --help`",
+            100.0 * called as f64 / tested as f64,
+            100.0 * rate,
+            100.0 * LEVEL
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::strokes;
+
+    #[test]
+    fn a_comparison_that_memory_has_no_room_for_is_left_out() {
+        let dataset = strokes::dataset(60, 3);
+        let parts = Split::new(
+            (0..40).collect(),
+            Vec::new(),
+            (40..60).collect(),
+            Vec::new(),
+        );
+        let bytes = nearest_neighbour_bytes(60, dataset.pixels());
+        let baseline = |free| baseline(&dataset, &parts, free).unwrap().is_some();
+        assert!(baseline(None) && baseline(Some(bytes)));
+        assert!(!baseline(Some(bytes - 1)));
     }
 }

@@ -24,13 +24,13 @@ const EXAMPLES: usize = 8;
 /// Columns that every report has.
 const DENSITIES: [&str; 3] = ["log_joint", "log_prior", "log_likelihood"];
 
-/// The fraction of normal or of anomalous images with the verdict anomalous.
+/// How many normal or anomalous images have the verdict anomalous, and of how many.
 pub(super) fn flagged(
     manifest: &Manifest,
     parts: &Split,
     scores: &[Scored],
     anomalous: bool,
-) -> f64 {
+) -> (usize, usize) {
     let of: Vec<_> = scores
         .iter()
         .zip(&parts.anomalous)
@@ -38,24 +38,35 @@ pub(super) fn flagged(
         .collect();
     let calibration = &manifest.calibration;
     let called = |scored: &Scored| calibration.anomalous(scored.score.log_joint, scored.decisive());
-    of.iter().filter(|(scored, _)| called(scored)).count() as f64 / of.len() as f64
+    let called = of.iter().filter(|(scored, _)| called(scored)).count();
+    (called, of.len())
 }
 
+/// The summary of a report; of a test without anomalies it has no metrics and no verdict.
 pub(super) fn summary(
     manifest: &Manifest,
+    dataset: &Dataset,
     parts: &Split,
     scores: &[Scored],
     rows: &[Row],
-    verdict: &Verdict,
+    verdict: Option<&Verdict>,
     precision: Precision,
 ) -> serde_json::Value {
     let anomalies = parts.anomalous.iter().filter(|&&anomaly| anomaly).count();
+    let has_mask =
+        |(index, anomaly): &(&usize, &bool)| **anomaly && dataset.fault_mask(**index).is_some();
+    let masks = parts.test.iter().zip(&parts.anomalous).filter(has_mask);
+    let share = |anomalous: bool| {
+        let (called, of) = flagged(manifest, parts, scores, anomalous);
+        called as f64 / of as f64
+    };
     let metrics: serde_json::Map<_, _> = rows
         .iter()
         .map(|(name, _, metrics)| ((*name).to_owned(), json!(metrics)))
         .collect();
     json!({
         "images": parts.test.len(),
+        "masks": masks.count(),
         "anomaly_share": anomalies as f64 / parts.test.len() as f64,
         "seed": SCORE_SEED,
         "inference": manifest.langevin,
@@ -70,8 +81,8 @@ pub(super) fn summary(
             "local_score": manifest.calibration.threshold_local_score,
             "site_score": manifest.calibration.threshold_site_score,
             "map": manifest.calibration.map_threshold,
-            "false_positive_rate": flagged(manifest, parts, scores, false),
-            "true_positive_rate": flagged(manifest, parts, scores, true),
+            "false_positive_rate": share(false),
+            "true_positive_rate": share(true),
         },
     })
 }
@@ -201,6 +212,9 @@ pub(super) fn draw_pictures(
         ("false_alarms.png", worst(normal)),
         ("misses.png", worst(anomalous)),
     ] {
+        if chosen.is_empty() {
+            continue;
+        }
         let indices: Vec<usize> = chosen.iter().map(|&index| parts.test[index]).collect();
         let images = dataset.gather(&indices);
         let of_chosen: Vec<&Scored> = chosen.iter().map(|&index| &scores[index]).collect();

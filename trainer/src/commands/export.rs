@@ -9,7 +9,7 @@ use lfbm_process::print_line;
 use tch::Device;
 
 use super::fit::{fit_base, new_learner, observed};
-use super::fitted::split_of_the_fit;
+use super::fitted::{changed_since, check_x, split_of_the_fit};
 use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, SkipDamagedArg, split};
 use crate::export::{FittedImages, Run, export};
 use crate::fit::{Checkpoint, read_checkpoint};
@@ -54,12 +54,8 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         features,
     } = read_checkpoint::<Run>(&args.checkpoint)?;
     let before = run.settings.calibration.clone();
-    run.settings = run.settings.changed(&args.changes, &SECTIONS)?;
+    run.settings = changed_since(&run.settings, &args.changes, &SECTIONS)?;
     let calibration = &run.settings.calibration;
-    ensure!(
-        calibration.split_seed == before.split_seed,
-        "calibration.split_seed has decided which images were fitted and cannot be changed now"
-    );
     run.data.data_dir.clone_from(&args.data_dir);
     run.data.skip_damaged |= args.damaged.skip_damaged;
     let mut dataset = run.data.load()?;
@@ -76,7 +72,9 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
                 "the images have changed since the fit, and it hid pixels of them by their numbers; \
                  give it the folder as it was"
             );
-            (identity, split_of_the_fit(relation, args.changed)?)
+            let parts = split_of_the_fit(relation, args.changed)?;
+            check_x(run.settings.representation.kind, &identity, &parts)?;
+            (identity, parts)
         }
         None => {
             let digests = dataset.digests();

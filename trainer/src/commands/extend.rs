@@ -14,7 +14,7 @@ use lfbm_runtime::Runtime;
 use super::fitted::{extension_of, identity_of};
 use super::guarantee;
 use crate::calibrate::{Extension, extend};
-use crate::data::{Dataset, Digest, Groups, SkipDamagedArg, Split, normals};
+use crate::data::{Dataset, Digest, Groups, Identity, SkipDamagedArg, Split, normals};
 use crate::export::{EXTENSION, inference_of};
 use crate::record::{ExtensionRecord, TrainingRecord};
 use crate::settings::{RepresentationName, Settings};
@@ -139,6 +139,18 @@ fn new_images(
             "the bundle does not say which images it was fitted on; none of these is taken for one of them"
         );
     }
+    let held_out = identity.as_ref().map(Identity::held_out);
+    let held_out = held_out.unwrap_or_default();
+    let anomalous = digests.iter().filter(|digest| held_out.contains(*digest));
+    let anomalous = anomalous.count();
+    ensure!(
+        anomalous == 0,
+        "{anomalous} of {} images are held out as anomalous by the fit ({}), and the model would call their like \
+         normal; move them out of the folder, or, if they are normal, fit again with their class among the \
+         normal ones",
+        digests.len(),
+        manifest.classes.held_out.join(", ")
+    );
     let mut seen = identity.map(|identity| identity.seen()).unwrap_or_default();
     seen.extend(extension);
     let known = digests.iter().filter(|digest| seen.contains(*digest));

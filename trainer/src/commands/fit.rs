@@ -1,28 +1,31 @@
 //! `trainer fit`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
-use lfbm_bundle::check_out;
 use lfbm_bundle::manifest::RepresentationSpec;
+use lfbm_bundle::{check_out, valid_name};
 use lfbm_model::GeneratorName;
 use lfbm_process::{one_line, print_line};
 use lfbm_runtime::Precision;
 use tch::Device;
 
-use super::checkpoints::{Checkpoints, check_place};
+use super::checkpoints::{Checkpoints, check_place, check_same};
 use super::fit_events::{FitEvents, prepare_events};
-use super::fitted::{split_of_the_fit, tell_copies, warn_of_leak};
+use super::fitted::{check_x, split_of_the_fit, tell_copies, warn_of_leak};
 use super::guarantee;
 use super::learn::{learn, visible};
 use crate::data::{
-    ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, Identity, Relation, Split, split,
+    ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, Digest, Identity, Part, Relation,
+    Split, split,
 };
 use crate::device::DeviceChoice;
 use crate::export::{FittedImages, Run, export};
 use crate::fit::{ChainPrecision, Checkpoint, Learner, read_checkpoint};
 use crate::model::Observation;
+use crate::output::is_within;
 use crate::representation::{Representation, fit_representation, x_of};
 use crate::settings::{ModelSettings, RepresentationName, Settings};
 use crate::stop;
@@ -56,10 +59,10 @@ pub struct FitArgs {
     #[arg(long, default_value_t)]
     device: DeviceChoice,
     /// Threads of the CPU; by default OMP_NUM_THREADS, or one per core
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// The model's name; by default that of the data set
-    #[arg(long)]
+    #[arg(long, value_parser = model_name)]
     name: Option<String>,
     /// The model's version
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -78,6 +81,14 @@ pub struct FitArgs {
     /// Replace an existing bundle or checkpoint
     #[arg(long)]
     overwrite: bool,
+}
+
+/// The name of a model, as bundles have it.
+pub(super) fn model_name(text: &str) -> Result<String, String> {
+    if valid_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("expected 1 to 64 letters, digits, '-', '_' or '.', and no '.' at the beginning".to_owned())
 }
 
 /// Fits a model and writes its bundle.
@@ -101,6 +112,15 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     .concat();
     let settings = Settings::load(args.config.as_deref(), &changes)?;
     check_out(&args.out, args.overwrite)?;
+    if let Some(folder) = args.data.folder_of_images() {
+        ensure!(
+            !is_within(&args.out, &folder)?,
+            "the bundle {} would be among the images of {}, and its pictures count as images; name another place \
+             with --out",
+            args.out.display(),
+            folder.display()
+        );
+    }
     let default = || args.out.with_added_extension("checkpoint");
     let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
     check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
@@ -112,7 +132,15 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let device = args.device.resolve()?;
     check_precision(&settings, device)?;
     args.classes.check(&args.data)?;
-    let mut dataset = args.data.load()?;
+    let data = if settings.representation.kind.has_many_sites() {
+        args.data.of_sites()
+    } else {
+        args.data.clone()
+    };
+    let mut dataset = data.load()?;
+    if let Some(mask) = settings.learning.incomplete.mask {
+        mask.check(dataset.height, dataset.width)?;
+    }
     let classes = args.classes.select_in(&dataset)?;
     let before = resumed
         .as_ref()
@@ -131,7 +159,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         // Until it is made.
         representation: RepresentationSpec::whole_images(&image),
         image,
-        data: args.data.clone(),
+        data,
         normal: names(&classes.normal),
         held_out: names(&classes.held_out),
         seconds: 0.0,
@@ -143,13 +171,14 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
             representation: run.representation.clone(),
             ..resumed.about.clone()
         };
-        check_same(&run, about, &checkpoint)?;
+        check_same(&run, &about, &checkpoint)?;
     }
     let batch_size = run.settings.learning.batch_size;
     let enough_for_a_batch = |rows: usize| {
         ensure!(
             batch_size <= rows,
-            "learning.batch_size is {batch_size} and there are {rows} images (or sites of them) to fit; lower it"
+            "learning.batch_size is {batch_size} and there are {rows} images (or sites of them) to fit; lower it, to \
+             --set learning.batch_size={rows} or less"
         );
         Ok(())
     };
@@ -252,6 +281,10 @@ fn images_of(
              image; resume with the folder as it was"
         );
         let split = split_of_the_fit(relation, args.changed)?;
+        check_x(settings.representation.kind, &identity, &split)?;
+        if let Some(list) = args.data.test_list.as_deref() {
+            check_list(list, dataset, classes, &split)?;
+        }
         return Ok((identity, split));
     }
     let digests = dataset.digests();
@@ -260,6 +293,36 @@ fn images_of(
     let seed = calibration.split_seed;
     let split = split(dataset, &digests, classes, seed, calibration.images())?;
     Ok((Identity::new(dataset, &digests, &split), split))
+}
+
+/// Rejects a list of test images that has images of the fit, or to which a fit would add: a fit that goes on keeps its
+/// split.
+fn check_list(
+    list: &Path,
+    dataset: &Dataset,
+    classes: &ClassSelection,
+    split: &Split,
+) -> anyhow::Result<()> {
+    let digests = dataset.digests();
+    let of = |indices: &[usize]| -> HashSet<Digest> {
+        indices.iter().map(|&index| digests[index]).collect()
+    };
+    let is_to_fit = |index: &usize| {
+        dataset.part(*index) == Some(Part::Fit) && classes.normal.contains(&dataset.labels[*index])
+    };
+    let to_fit: Vec<usize> = (0..dataset.len()).filter(is_to_fit).collect();
+    let (listed, fitted) = (
+        of(&to_fit),
+        of(&[&split.train[..], &split.calibration].concat()),
+    );
+    let tested = of(split.normal_test(usize::MAX));
+    ensure!(
+        fitted.is_subset(&listed) && listed.is_disjoint(&tested),
+        "--test-list {} is another one than that of the fit that is resumed, which keeps its split; give the same, or \
+         none",
+        list.display()
+    );
+    Ok(())
 }
 
 /// Rejects chains, or learned features, in a precision that the device has only by emulation, which is slower.
@@ -374,25 +437,10 @@ fn resume(
 ) -> anyhow::Result<f64> {
     let Checkpoint { state, about, .. } = saved;
     let seconds = about.seconds;
-    check_same(run, about, path)?;
+    check_same(run, &about, path)?;
     learner.restore(&state)?;
     eprintln!("resumed at iteration {}", learner.iteration());
     Ok(seconds)
-}
-
-/// Refuses a checkpoint that is `about` another run.
-fn check_same(run: &Run, about: Run, path: &Path) -> anyhow::Result<()> {
-    let about = Run {
-        seconds: run.seconds,
-        ..about
-    };
-    ensure!(
-        about == run.without_folder(),
-        "{} is of a run with other data, classes or settings; resume with the flags and the \
-         configuration that it was started with",
-        path.display()
-    );
-    Ok(())
 }
 
 #[cfg(test)]

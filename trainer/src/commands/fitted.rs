@@ -13,11 +13,14 @@ use crate::data::{
 };
 use crate::export::{EXTENSION, IMAGES};
 use crate::record::TrainingRecord;
+use crate::settings::{RepresentationName, Settings};
 
 /// Images, and how they relate to a fit.
 pub(super) struct Fitted {
     pub(super) dataset: Dataset,
     pub(super) relation: Relation,
+    /// Which of its classes are normal.
+    pub(super) classes: ClassSelection,
     /// Whether the bundle's record confirms that.
     pub(super) is_known: bool,
 }
@@ -61,12 +64,18 @@ pub(super) fn images_of(
         None => ClassSelection::of_known(&dataset.classes, &manifest.classes.normal),
     };
     let recalibrated = sought.calibration;
-    let extension = extension_of(bundle, manifest)?;
-    if let Some(mut identity) = identity_of(bundle, manifest)? {
-        if let Some(count) = recalibrated {
-            identity = identity.recalibrated(count)?;
+    let extension = match recalibrated {
+        // The images of a calibration may be those of the next one.
+        Some(_) => HashSet::new(),
+        None => extension_of(bundle, manifest)?,
+    };
+    if let Some(identity) = identity_of(bundle, manifest)? {
+        let mut relation = identity.relation(&mut dataset, &classes);
+        if let (Some(count), Relation::Same(split) | Relation::Changed(split, _)) =
+            (recalibrated, &mut relation)
+        {
+            *split = split.recalibrated(count)?;
         }
-        let relation = identity.relation(&mut dataset, &classes);
         let relation = without(relation, &dataset, &extension);
         let masked = record.incomplete().mask.is_some();
         ensure!(
@@ -77,6 +86,7 @@ pub(super) fn images_of(
         return Ok(Fitted {
             dataset,
             relation,
+            classes,
             is_known: true,
         });
     }
@@ -95,11 +105,12 @@ pub(super) fn images_of(
     Ok(Fitted {
         relation: without(Relation::Same(split), &dataset, &extension),
         dataset,
+        classes,
         is_known: false,
     })
 }
 
-/// Leaves the images that the bundle was extended by out of the test.
+/// Leaves the images that the bundle was extended by, or calibrated on, out of the test.
 fn without(relation: Relation, dataset: &Dataset, extension: &HashSet<Digest>) -> Relation {
     if extension.is_empty() {
         return relation;
@@ -120,7 +131,9 @@ fn without(relation: Relation, dataset: &Dataset, extension: &HashSet<Digest>) -
         Relation::Same(split) => {
             let (split, seen) = left(split);
             if seen > 0 {
-                eprintln!("{seen} test images are left out: the bundle was extended by them");
+                eprintln!(
+                    "{seen} test images are left out: the bundle was extended by them, or calibrated on them"
+                );
             }
             Relation::Same(split)
         }
@@ -135,7 +148,7 @@ fn without(relation: Relation, dataset: &Dataset, extension: &HashSet<Digest>) -
     }
 }
 
-/// Digests of the images that a bundle was extended by since its fit.
+/// Digests of the images that a bundle has seen since its fit: it was extended by them, or calibrated on them.
 pub(super) fn extension_of(bundle: &Path, manifest: &Manifest) -> anyhow::Result<HashSet<Digest>> {
     let bytes = Bundle::read_file(bundle, manifest, EXTENSION)?.unwrap_or_default();
     let (digests, rest) = bytes.as_chunks();
@@ -202,6 +215,38 @@ pub(super) fn split_of_the_fit(
             split.len() + seen
         ),
     }
+}
+
+/// Rejects images that x would be made of otherwise than in the fit: its principal components are those of
+/// the fitted images, `before` the same images that the split `now` has of them.
+pub(super) fn check_x(
+    kind: RepresentationName,
+    before: &Identity,
+    now: &Split,
+) -> anyhow::Result<()> {
+    let gone = before.fitted().saturating_sub(now.train.len());
+    ensure!(
+        kind == RepresentationName::Pixels || gone == 0,
+        "{gone} of the {} fitted images are gone or altered, and the principal components of {kind} are made of \
+         them: the model would get other x than those that it was fitted to; restore the folder, or fit the \
+         model again",
+        before.fitted()
+    );
+    Ok(())
+}
+
+/// The recorded settings with the `changes` of some `sections`, where what has decided the split stays.
+pub(super) fn changed_since(
+    before: &Settings,
+    changes: &[String],
+    sections: &[&str],
+) -> anyhow::Result<Settings> {
+    let settings = before.changed(changes, sections)?;
+    ensure!(
+        settings.calibration.split_seed == before.calibration.split_seed,
+        "calibration.split_seed has decided which images were fitted and cannot be changed now"
+    );
+    Ok(settings)
 }
 
 /// Checks that a model for images of `spec` can score the data set's.

@@ -44,6 +44,25 @@ pub(super) fn of_extension(ranked: usize, new: usize) -> String {
     text
 }
 
+/// The probability that of `tested` normal images `alarms` or more are called anomalous, where a calibration of the
+/// same kind ranks among `ranked` and allows the rate `rate`: beta-binomial, since both samples are finite.
+pub(super) fn probability(alarms: usize, tested: usize, ranked: usize, rate: f64) -> f64 {
+    // The threshold leaves room above it for `beyond` of the places that an image can have among the ranked ones.
+    let beyond = (rate * (ranked + 1) as f64).floor();
+    let below = (ranked + 1) as f64 - beyond;
+    let all = |from: f64| -> f64 { (0..tested).map(|image| (from + image as f64).ln()).sum() };
+    let mut log = all(below) - all(beyond + below);
+    let mut probability = 0.0;
+    for count in 0..=tested {
+        if count >= alarms {
+            probability += log.exp();
+        }
+        let [count, left] = [count, tested - count].map(|images| images as f64);
+        log += (left * (beyond + count)).ln() - ((count + 1.0) * (below + left - 1.0)).ln();
+    }
+    probability.min(1.0)
+}
+
 /// What the report says of the calibration of a bundle.
 pub(super) fn json(manifest: &Manifest) -> serde_json::Value {
     let calibration = &manifest.calibration;
@@ -108,6 +127,24 @@ mod tests {
             of_sites.contains("from 5 % on; it takes 27 images"),
             "{of_sites}"
         );
+    }
+
+    #[test]
+    fn false_alarms_beyond_chance_by_hand() {
+        let close = |alarms, tested, ranked, rate, expected: f64| {
+            let got = probability(alarms, tested, ranked, rate);
+            assert!((got - expected).abs() < 1e-9, "{got} is not {expected}");
+        };
+        close(0, 36, 19, 0.05, 1.0);
+        // One image is beyond the largest of 19 with a probability of 1 / 20.
+        close(1, 1, 19, 0.05, 0.05);
+        // The two largest of three are the images that are tested.
+        close(2, 2, 1, 0.5, 1.0 / 3.0);
+        // None of two is the largest of 21 images, or the two largest are.
+        close(1, 2, 19, 0.05, 2.0 / 21.0);
+        close(2, 2, 19, 0.05, 1.0 / 210.0);
+        assert!(probability(11, 36, 19, 0.05) < 0.01);
+        assert!(probability(5, 36, 19, 0.05) > 0.01);
     }
 
     #[test]

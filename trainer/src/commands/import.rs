@@ -1,8 +1,9 @@
 //! `trainer import`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use lfbm_bundle::manifest::{Classes, PriorKind};
 use lfbm_bundle::{BundleSpec, StagedBundle, check_out};
@@ -10,6 +11,7 @@ use lfbm_model::{ModelFiles, RepresentationSpec, imported_graphs, posterior_grap
 use lfbm_process::print_line;
 use lfbm_runtime::Runtime;
 
+use super::fit::model_name;
 use super::fitted::{check_size, tell_copies};
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Identity, OptionalClassArgs, split};
@@ -31,14 +33,14 @@ pub struct ImportArgs {
     #[arg(long, requires = "flow")]
     prior: Option<PathBuf>,
     /// Standard deviation of a pixel around the generator's image, in units of that image
-    #[arg(long)]
+    #[arg(long, value_parser = sigma)]
     sigma: f32,
     /// The values of black and white in the generator's images
     #[arg(long, num_args = 2, value_names = ["BLACK", "WHITE"], default_values_t = [-1.0, 1.0],
         allow_negative_numbers = true)]
     value_range: Vec<f32>,
     /// The model's name
-    #[arg(long)]
+    #[arg(long, value_parser = model_name)]
     name: String,
     /// The model's version
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -58,6 +60,20 @@ pub struct ImportArgs {
     overwrite: bool,
 }
 
+/// Settings that an imported model has.
+const SECTIONS: [&str; 2] = ["inference", "calibration"];
+
+/// The least and the largest standard deviation, whose squares are numbers of single precision with room to spare.
+const SIGMAS: RangeInclusive<f32> = 1e-6..=1e6;
+
+fn sigma(text: &str) -> Result<f32, String> {
+    let sigma = text.parse().ok().filter(|sigma| SIGMAS.contains(sigma));
+    sigma.ok_or_else(|| {
+        let (least, most) = (SIGMAS.start(), SIGMAS.end());
+        format!("expected a number from {least:e} to {most:e}")
+    })
+}
+
 /// Writes an ONNX model of another program as a bundle, calibrated on normal images.
 ///
 /// # Errors
@@ -66,19 +82,23 @@ pub struct ImportArgs {
 /// be written.
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let without_encoder = "learning.langevin.encoder=false".to_owned();
-    let changes = [&args.changes[..], &[without_encoder]].concat();
     let Settings {
         inference: langevin,
         calibration,
         ..
-    } = Settings::load(None, &changes)?;
+    } = Settings::load(None, &[without_encoder])?.changed(&args.changes, &SECTIONS)?;
     check_out(&args.out, args.overwrite)?;
+    let value_range = [args.value_range[0], args.value_range[1]];
+    let [black, white] = value_range;
+    ensure!(
+        black.is_finite() && white.is_finite() && black < white,
+        "--value-range is {black} {white}, expected two numbers, that of black below that of white"
+    );
     let files = ModelFiles {
         generator: args.generator.clone(),
         flow: args.flow.clone(),
         prior: args.prior.clone(),
     };
-    let value_range = [args.value_range[0], args.value_range[1]];
     let (graphs, mut image, latent_dim) = imported_graphs(&files, value_range)?;
     // Missing gradients are reported before images are read.
     posterior_graph(
@@ -109,9 +129,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
             .with_context(|| path.display().to_string())?;
     }
 
-    let mut data = args.data.clone();
-    data.image_size.get_or_insert(image.height as u32);
-    data.channels = Some(image.channels as u8);
+    let data = args.data.of_size(&image);
     let dataset = data.load()?;
     check_size(&image, &dataset)?;
     image.intake = dataset.intake;

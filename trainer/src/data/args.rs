@@ -1,6 +1,6 @@
-use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use clap::{Args, ValueEnum};
 use lfbm_images::{Fit, Intake, Size};
@@ -8,7 +8,11 @@ use lfbm_model::ImageSpec;
 use serde::{Deserialize, Serialize};
 
 use super::images::Form;
+use super::survey::Survey;
 use super::{DataError, Dataset, cifar10, images, inspection, mnist, strokes, svhn, test_list};
+
+/// Side of the images of inspection data sets, and of models of sites.
+const INSPECTED_SIDE: u32 = 256;
 
 /// Data sets by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -70,7 +74,7 @@ pub struct DataArgs {
     #[serde(skip)]
     pub test_list: Option<PathBuf>,
     /// Side in pixels that images of a folder are resized to; by default 28, inspection data
-    /// sets 256, celeba 64, celeba-hq 256
+    /// sets and models of sites 256, celeba 64, celeba-hq 256
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub image_size: Option<u32>,
     /// Side in pixels of the centre crop of each image of a folder, before resizing; by default the
@@ -82,7 +86,7 @@ pub struct DataArgs {
     #[arg(long, default_value_t)]
     pub fit: Fit,
     /// Channels of `images`: 1 for grey, 3 for RGB; by default 1, and for inspection data sets what
-    /// their first images have
+    /// images spread over all have
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<u8>,
@@ -127,6 +131,9 @@ impl DataArgs {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_for(&self, model: Option<&ImageSpec>) -> Result<Dataset, DataError> {
+        if model.is_none() {
+            self.check_flags_of_folders()?;
+        }
         if self.test_list.is_some() && self.inspection_folder().is_none() {
             return Err(DataError::Usage(
                 "--test-list is for data sets with the folders train/good and test in --data-dir; \
@@ -155,14 +162,7 @@ impl DataArgs {
                 let form = form(None, 256, 3);
                 images::load("celeba-hq", &self.folder("the images", origin)?, form)
             }
-            DatasetName::Images => {
-                let folder = self.folder("one folder per class", "a folder of your own")?;
-                let channels = self.channels.unwrap_or(1);
-                match self.inspection_folder() {
-                    Some(folder) => self.load_inspection(&folder, model),
-                    None => images::load("images", &folder, form(None, 28, channels)),
-                }
-            }
+            DatasetName::Images => self.load_images(&self.images_folder()?, model),
             DatasetName::Strokes => Ok(strokes::dataset(self.strokes_count, self.strokes_seed)),
         }
     }
@@ -175,18 +175,83 @@ impl DataArgs {
         is_inspection.then_some(folder)
     }
 
-    fn load_inspection(
-        &self,
-        folder: &Path,
-        model: Option<&ImageSpec>,
-    ) -> Result<Dataset, DataError> {
-        let channels = match (self.channels, model) {
-            (Some(channels), _) => channels,
-            // The model's are taken.
-            (None, Some(_)) => 1,
-            (None, None) => inspection::channels(folder)?,
+    /// The same, where images of a folder without a size are as large as those of inspection data sets: the sites of
+    /// smaller ones would be few.
+    #[must_use]
+    pub fn of_sites(&self) -> Self {
+        let mut data = self.clone();
+        if self.dataset == DatasetName::Images && self.inspection_folder().is_none() {
+            data.image_size.get_or_insert(INSPECTED_SIDE);
+        }
+        data
+    }
+
+    /// The same, where images of a folder get the channels of a model's and, unless a size was given, their size.
+    #[must_use]
+    pub fn of_size(&self, model: &ImageSpec) -> Self {
+        let mut data = self.clone();
+        if self.is_folder() {
+            data.image_size.get_or_insert(model.height as u32);
+        }
+        if self.dataset == DatasetName::Images {
+            data.channels = Some(model.channels as u8);
+        }
+        data
+    }
+
+    /// The folder that all images below are read from; `None` for data sets of other files.
+    pub fn folder_of_images(&self) -> Option<PathBuf> {
+        let folder = self.data_dir.clone().or_else(data_dir_variable)?;
+        self.is_folder().then_some(folder)
+    }
+
+    /// Whether the data set is a folder of images.
+    fn is_folder(&self) -> bool {
+        matches!(
+            self.dataset,
+            DatasetName::Celeba | DatasetName::CelebaHq | DatasetName::Images
+        )
+    }
+
+    /// Rejects options that would be ignored.
+    fn check_flags_of_folders(&self) -> Result<(), DataError> {
+        let (dataset, is_folder) = (self.dataset, self.is_folder());
+        for (flag, is_given, has_it) in [
+            ("--image-size", self.image_size.is_some(), is_folder),
+            ("--crop", self.crop.is_some(), is_folder),
+            ("--fit", self.fit != Fit::Stretch, is_folder),
+            (
+                "--channels",
+                self.channels.is_some(),
+                dataset == DatasetName::Images,
+            ),
+        ] {
+            if is_given && !has_it {
+                return Err(DataError::Usage(format!(
+                    "{flag} is for folders of images, and those of {dataset} are as they are; leave it out"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder per class, or an inspection data set. Prints what the images become.
+    fn load_images(&self, folder: &Path, model: Option<&ImageSpec>) -> Result<Dataset, DataError> {
+        let is_inspection = inspection::is_inspection(folder);
+        let side = if is_inspection { INSPECTED_SIDE } else { 28 };
+        let form = if model.is_some() {
+            // The model's is taken.
+            self.form(model, None, side, 1)
+        } else {
+            let survey = Survey::of(&images::to_fit(folder, is_inspection)?);
+            let by_default = if is_inspection { survey.channels() } else { 1 };
+            let form = self.form(None, None, side, self.channels.unwrap_or(by_default));
+            eprintln!("{}", survey.told(&form));
+            form
         };
-        let form = self.form(model, None, 256, channels);
+        if !is_inspection {
+            return images::load("images", folder, form);
+        }
         let mut dataset = inspection::load("images", folder, form)?;
         if let Some(list) = &self.test_list {
             test_list::apply(&mut dataset, list)?;
@@ -226,12 +291,58 @@ impl DataArgs {
     /// The named folder, for data sets that have no default folder.
     fn folder(&self, files: &str, origin: &str) -> Result<PathBuf, DataError> {
         let named = self.data_dir.clone();
-        named.or_else(data_dir_variable).ok_or_else(|| {
+        let folder = named.or_else(data_dir_variable).ok_or_else(|| {
             DataError::Usage(format!(
                 "name the folder with {files}, from {origin}, with --data-dir or LFBM_DATA_DIR"
             ))
-        })
+        })?;
+        match fs::metadata(&folder) {
+            Ok(found) if found.is_dir() => Ok(folder),
+            Ok(_) => {
+                let reason = format!("expected a folder with {files}, it is a file");
+                Err(DataError::invalid(folder, reason))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(DataError::invalid(folder, "no such folder"))
+            }
+            Err(error) => Err(DataError::io(folder)(error)),
+        }
     }
+
+    /// The folder of `images`.
+    ///
+    /// # Errors
+    /// When none is named, or it is no folder.
+    pub(super) fn images_folder(&self) -> Result<PathBuf, DataError> {
+        self.folder("one folder of images per class", "images of your own")
+    }
+}
+
+/// Names of the classes of a data set, as far as they are known without reading it: not those of faces and of
+/// inspection data sets.
+///
+/// # Errors
+/// When the folder of `images` cannot be read.
+pub fn class_names(
+    dataset: DatasetName,
+    data_dir: Option<&Path>,
+) -> Result<Option<Vec<String>>, DataError> {
+    Ok(match dataset {
+        DatasetName::Mnist | DatasetName::Svhn | DatasetName::Strokes => {
+            Some((0..10).map(|digit: u8| digit.to_string()).collect())
+        }
+        DatasetName::Cifar10 => Some(cifar10::CLASSES.map(str::to_owned).into()),
+        DatasetName::Images => {
+            let named = data_dir.map(Path::to_path_buf);
+            match named.or_else(data_dir_variable) {
+                Some(folder) if !inspection::is_inspection(&folder) => {
+                    images::class_names(&folder)?
+                }
+                _ => None,
+            }
+        }
+        DatasetName::Celeba | DatasetName::CelebaHq => None,
+    })
 }
 
 /// The folder that the environment names; an empty variable counts as unset.

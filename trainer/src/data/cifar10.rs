@@ -19,7 +19,7 @@ pub(super) const FILES: [&str; 6] = [
 ];
 pub(super) const ORIGIN: &str = "https://www.cs.toronto.edu/~kriz/cifar.html (binary version)";
 
-const CLASSES: [&str; 10] = [
+pub(super) const CLASSES: [&str; 10] = [
     "airplane",
     "automobile",
     "bird",

@@ -1,7 +1,10 @@
+use std::path::Path;
+
 use clap::Args;
 
-use super::inspection::GOOD;
-use super::{DataArgs, DataError, Dataset};
+use super::images::{TRAIN, class_names};
+use super::inspection::{GOOD, is_inspection};
+use super::{DataArgs, DataError, Dataset, DatasetName};
 
 /// The number of classes that an error lists.
 const LISTED: usize = 20;
@@ -99,11 +102,12 @@ impl ClassArgs {
         if is_named || data.inspection_folder().is_some() {
             return Ok(());
         }
-        Err(DataError::Usage(
-            "say which classes are normal with --normal-classes or --holdout; only a folder with \
-             train/good and test needs neither"
-                .to_owned(),
-        ))
+        Err(match data.dataset {
+            DatasetName::Images => unnamed(&data.images_folder()?)?,
+            _ => DataError::Usage(
+                "say which classes are normal with --normal-classes or --holdout".to_owned(),
+            ),
+        })
     }
 
     /// The labels among the classes of the data set: of an inspection data set that of `good`.
@@ -113,7 +117,13 @@ impl ClassArgs {
     /// set.
     pub fn select_in(&self, dataset: &Dataset) -> Result<ClassSelection, DataError> {
         if dataset.inspected.is_empty() {
-            return self.select(&dataset.classes);
+            let selected = self.select(&dataset.classes);
+            return selected.map_err(|error| match error {
+                DataError::Usage(reason) if dataset.has_no_class_folders() => {
+                    DataError::Usage(format!("{reason} (the folder has no class folders)"))
+                }
+                error => error,
+            });
         }
         let good = ClassSelection::of_names(&dataset.classes, &[GOOD.to_owned()])?;
         let is_named = self.normal_classes.is_some() || self.holdout.is_some();
@@ -174,15 +184,61 @@ fn find_number(classes: &[String], number: u32) -> Result<u32, DataError> {
 }
 
 fn no_class(classes: &[String], name: &str) -> DataError {
-    let listed: Vec<_> = classes.iter().take(LISTED).map(String::as_str).collect();
+    DataError::Usage(format!(
+        "{name:?} is no class; classes here: {}",
+        listed(classes)
+    ))
+}
+
+fn listed(classes: &[String]) -> String {
+    let first = classes.iter().take(LISTED);
+    let first: Vec<_> = first.map(|class| format!("{class:?}")).collect();
     let more = match classes.len().saturating_sub(LISTED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    DataError::Usage(format!(
-        "{name:?} is no class; there are {}{more}",
-        listed.join(", ")
-    ))
+    format!("{}{more}", first.join(", "))
+}
+
+/// What to do about a folder that does not say which of its images are normal.
+///
+/// # Errors
+/// When it has no images, which is then what to tell.
+fn unnamed(folder: &Path) -> Result<DataError, DataError> {
+    if folder.join("manifest.json").is_file() {
+        let reason = "expected a folder of images, it is a bundle";
+        return Ok(DataError::invalid(folder, reason));
+    }
+    if let Some(set) = folder.parent().filter(|set| is_inspection(set))
+        && folder.ends_with(TRAIN)
+    {
+        let reason = format!(
+            "it is a part of the inspection data set {}: name that with --data-dir, or say with --normal-classes \
+             {GOOD} that only this part is meant",
+            set.display()
+        );
+        return Ok(DataError::invalid(folder, reason));
+    }
+    let good = folder.join(TRAIN).join(GOOD);
+    if good.is_dir() {
+        let reason = format!(
+            "it has {TRAIN}/{GOOD} and no test: add the folder test, or name {} with --data-dir and --normal-classes \
+             {GOOD}",
+            folder.join(TRAIN).display()
+        );
+        return Ok(DataError::invalid(folder, reason));
+    }
+    let reason = match class_names(folder)? {
+        Some(classes) => format!(
+            "say which classes are normal with --normal-classes or --holdout; classes here: {}",
+            listed(&classes)
+        ),
+        None => {
+            "it has no class folders; if all of its images are normal, say --normal-classes images"
+                .to_owned()
+        }
+    };
+    Ok(DataError::invalid(folder, reason))
 }
 
 fn parse(classes: &[String], list: &str) -> Result<Vec<u32>, DataError> {
@@ -269,7 +325,7 @@ mod tests {
         let many: Vec<_> = (0..50).map(|class| format!("c{class}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         let none = select(&many, "d").unwrap_err().to_string();
-        assert!(none.ends_with("c19 and 30 more"), "{none}");
+        assert!(none.ends_with("\"c19\" and 30 more"), "{none}");
     }
 
     #[test]

@@ -32,6 +32,19 @@ pub enum DataError {
         /// How many images there are.
         count: usize,
     },
+    /// Images are smaller than the centre crop.
+    #[error(
+        "{} of {count} images are smaller than the --crop, of this fit or of the model's; lower it, or take these \
+         files out of the folder:{}",
+        too_small.len(),
+        listed(too_small)
+    )]
+    TooSmall {
+        /// Which files, and why.
+        too_small: Vec<(PathBuf, String)>,
+        /// How many images there are.
+        count: usize,
+    },
     /// The files were not found.
     #[error(
         "{file} was not found in {}; get it from {origin} and name its folder with --data-dir or \

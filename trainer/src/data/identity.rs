@@ -143,6 +143,17 @@ impl Identity {
         Relation::Changed(self.split_of(dataset, &digests, classes, true), change)
     }
 
+    /// The number of training images.
+    pub fn fitted(&self) -> usize {
+        self.split.train.len()
+    }
+
+    /// Digests of the images that the fit held out as anomalous.
+    pub fn held_out(&self) -> HashSet<Digest> {
+        let indices = &self.split.test[self.split.normal_test_count()..];
+        indices.iter().map(|&index| self.digests[index]).collect()
+    }
+
     /// Digests of the training and calibration images.
     pub fn seen(&self) -> HashSet<Digest> {
         let indices = self.split.train.iter().chain(&self.split.calibration);

@@ -9,6 +9,7 @@ use lfbm_images::folder::{self, LeftOut, Reason};
 use lfbm_images::{ImageError, Intake, IntakeError, Size};
 use rayon::prelude::*;
 
+use super::inspection::GOOD;
 use super::pixels::PixelsWriter;
 use super::{DataError, Dataset, Pixels};
 
@@ -85,7 +86,7 @@ pub(super) fn read_classes(
     let count: usize = classes.iter().map(|(_, files)| files.len()).sum();
     let mut pixels = PixelsWriter::new(count, form.size, form.pixels(), form.pixels_on_disk)?;
     let at_once = (BYTES_AT_ONCE / form.pixels().max(1)).max(1);
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut too_small) = (Vec::new(), Vec::new());
     let bar = ProgressBar::new(count as u64);
     for (class, files) in classes {
         let label = dataset.classes.len() as u32;
@@ -100,8 +101,9 @@ pub(super) fn read_classes(
                         let relative = file.strip_prefix(folder).unwrap_or(file);
                         dataset.files.push(relative.to_string_lossy().into_owned());
                     }
+                    Err(Refused::TooSmall(reason)) => too_small.push((file.clone(), reason)),
                     Err(_) if form.skip_damaged => left_out.add(Reason::Damaged, file),
-                    Err(reason) => unreadable.push((file.clone(), reason)),
+                    Err(Refused::Damaged(reason)) => unreadable.push((file.clone(), reason)),
                 }
             }
             bar.inc(files.len() as u64);
@@ -112,6 +114,9 @@ pub(super) fn read_classes(
     }
     bar.finish_and_clear();
     dataset.images = pixels.finish().map_err(no_room)?;
+    if !too_small.is_empty() {
+        return Err(DataError::TooSmall { too_small, count });
+    }
     if !unreadable.is_empty() {
         return Err(DataError::Unreadable { unreadable, count });
     }
@@ -137,6 +142,27 @@ fn images_to_fit(folder: &Path) -> Result<(PathBuf, LeftOut), DataError> {
         left_out.add(Reason::BesideTrain, image);
     }
     Ok((train, left_out))
+}
+
+/// The images of a data set to fit, of all classes.
+pub(super) fn to_fit(folder: &Path, is_inspection: bool) -> Result<Vec<PathBuf>, DataError> {
+    let folder = if is_inspection {
+        folder.join(TRAIN).join(GOOD)
+    } else {
+        images_to_fit(folder)?.0
+    };
+    Ok(folder::find(&folder).map_err(DataError::io(folder))?.images)
+}
+
+/// Names of the classes of a folder; `None` where it has images and no class folders.
+pub(super) fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let (folder, mut left_out) = images_to_fit(folder)?;
+    let classes = classes_in("images", &folder, &mut left_out)?;
+    let beside = |file: &PathBuf| file.parent() == Some(&folder);
+    if classes.iter().flat_map(|(_, files)| files).any(beside) {
+        return Ok(None);
+    }
+    Ok(Some(classes.into_iter().map(|(name, _)| name).collect()))
 }
 
 pub(super) type Class = (String, Vec<PathBuf>);
@@ -204,14 +230,21 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-fn read(file: &Path, form: Form) -> Result<Vec<u8>, String> {
-    let bytes = lfbm_images::read(file).map_err(|error| error.to_string())?;
+/// Why an image cannot be taken.
+enum Refused {
+    /// Its pixels are fewer than are cut out.
+    TooSmall(String),
+    Damaged(String),
+}
+
+fn read(file: &Path, form: Form) -> Result<Vec<u8>, Refused> {
+    let bytes = lfbm_images::read(file).map_err(|error| Refused::Damaged(error.to_string()))?;
     let read = (form.intake).read(&bytes, form.channels, form.size, MAX_PIXELS);
     read.map_err(|error| match error {
         ImageError::Intake(error @ IntakeError::SmallerThanCrop { .. }) => {
-            format!("{error}; lower --crop")
+            Refused::TooSmall(error.to_string())
         }
-        error => error.to_string(),
+        error => Refused::Damaged(error.to_string()),
     })
 }
 
@@ -307,8 +340,18 @@ mod tests {
             intake: crop(7),
             ..form
         };
-        let error = load("celeba", folder.path(), larger).unwrap_err();
-        assert!(error.to_string().contains("8 x 6") && error.to_string().contains("--crop"));
+        // A crop of the wrong size is no damage.
+        for skip_damaged in [false, true] {
+            let form = Form {
+                skip_damaged,
+                ..larger
+            };
+            let error = load("celeba", folder.path(), form).unwrap_err().to_string();
+            for part in ["8 x 6", "--crop", "a.png"] {
+                assert!(error.contains(part), "{error}");
+            }
+            assert!(!error.contains("--skip-damaged"), "{error}");
+        }
     }
 
     fn png(value: u8) -> Vec<u8> {

@@ -1,11 +1,15 @@
 //! Inspection data sets in the layout of MVTec AD: `train/good`, `test/CLASS`, and masks of faults in
 //! `ground_truth/CLASS/NAME_mask.png` or `NAME.png`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use image::{DynamicImage, ImageDecoder, ImageReader, Rgb};
 use lfbm_images::folder::{self, LeftOut, Reason};
-use lfbm_images::{Header, Intake, Size};
+use lfbm_images::{Format, Header, Intake, Size};
 use rayon::prelude::*;
 
 use super::images::{Class, Form, MAX_PIXELS, TRAIN, read_classes};
@@ -17,10 +21,10 @@ const TEST: &str = "test";
 const GROUND_TRUTH: &str = "ground_truth";
 /// What the name of a mask may have after that of its image.
 const MASK_SUFFIX: &str = "_mask";
-/// So many images say whether a data set has colour.
-const FIRST_IMAGES: usize = 8;
 /// Side of the images that are compared with each other.
 const COMPARED_SIDE: u32 = 64;
+/// The number of black masks that a warning lists.
+const LISTED: usize = 20;
 /// A byte of a resized mask belongs to the fault from here on: half of the pixel is faulty.
 const HALF: u8 = 128;
 
@@ -58,44 +62,37 @@ pub(super) fn is_inspection(folder: &Path) -> bool {
     folder.join(TRAIN).join(GOOD).is_dir() && folder.join(TEST).is_dir()
 }
 
-/// 3 if one of the first images to fit has colour, else 1.
-pub(super) fn channels(folder: &Path) -> Result<u8, DataError> {
-    let good = folder.join(TRAIN).join(GOOD);
-    let found = folder::find(&good).map_err(DataError::io(&good))?;
-    let has_colour = |file: &PathBuf| {
-        // One that cannot be read is reported when all are.
-        let bytes = lfbm_images::read(file).ok();
-        let image = bytes.and_then(|bytes| lfbm_images::decode(&bytes, MAX_PIXELS).ok());
-        image.is_some_and(|image| {
-            let is_grey = |pixel: &[u8]| pixel.iter().all(|value| *value == pixel[0]);
-            image.color().has_color() && !image.to_rgb8().pixels().all(|pixel| is_grey(&pixel.0))
-        })
-    };
-    let has_colour = found.images.iter().take(FIRST_IMAGES).any(has_colour);
-    Ok(if has_colour { 3 } else { 1 })
-}
-
 /// The images of the set in `folder`, with the part and mask of each. Prints what is left out.
 pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, DataError> {
+    let masks = Masks::find(folder)?;
     let mut left_out = LeftOut::default();
     let classes = classes(folder, &mut left_out)?;
     let mut dataset = form.empty(name);
     read_classes(&mut dataset, folder, classes, form, &mut left_out)?;
-    let masks = Masks::find(folder)?;
+    masks.check(folder, &dataset)?;
     let read = |file: &String| masks.read(folder, Path::new(file), form);
     let read: Vec<_> = dataset.files.par_iter().map(read).collect();
-    let mut unreadable = Vec::new();
-    for (file, mask) in dataset.files.iter().zip(read) {
-        let mask = mask.unwrap_or_else(|(path, reason)| {
-            if form.skip_damaged {
-                left_out.add(Reason::Damaged, &path);
-            } else {
-                unreadable.push((path, reason));
+    let (mut unreadable, mut black) = (Vec::new(), Vec::new());
+    for (index, read) in read.into_iter().enumerate() {
+        let mask = match read {
+            // Nobody knows where a faulty image is faulty whose mask says nowhere.
+            Ok(Read::Black(path)) if dataset.class(index) != GOOD => {
+                black.push(path.display().to_string());
+                None
             }
-            None
-        });
+            Ok(Read::Mask(mask)) => Some(mask),
+            Ok(Read::Black(_) | Read::None) => None,
+            Err((path, _)) if form.skip_damaged => {
+                left_out.add(Reason::Damaged, &path);
+                None
+            }
+            Err(unread) => {
+                unreadable.push(unread);
+                None
+            }
+        };
         dataset.inspected.push(Inspected {
-            part: Part::of(file),
+            part: Part::of(&dataset.files[index]),
             mask,
         });
     }
@@ -106,15 +103,37 @@ pub(super) fn load(name: &str, folder: &Path, form: Form) -> Result<Dataset, Dat
         let count = masks.by_image.len();
         return Err(DataError::Unreadable { unreadable, count });
     }
-    let has_mask = |file: &String| masks.of(Path::new(file)).is_some();
-    if !masks.by_image.is_empty() && !dataset.files.iter().any(has_mask) {
-        return Err(DataError::invalid(
-            folder.join(GROUND_TRUTH),
-            "none of its masks is of an image; expected CLASS/NAME_mask.png or CLASS/NAME.png for the \
-             image test/CLASS/NAME",
-        ));
+    if !masks.by_image.is_empty() {
+        tell(&dataset, masks.strays(&dataset), &black);
     }
     Ok(dataset)
+}
+
+/// Prints which faulty images have no mask, how many masks are of no image, and which masks are black, if there are
+/// such.
+fn tell(dataset: &Dataset, strays: usize, black: &[String]) {
+    let is_faulty =
+        |index: &usize| dataset.part(*index) == Some(Part::Test) && dataset.class(*index) != GOOD;
+    let faulty: Vec<usize> = (0..dataset.len()).filter(is_faulty).collect();
+    let has_mask = |index: &&usize| dataset.fault_mask(**index).is_some();
+    let known = faulty.iter().filter(has_mask).count();
+    if known < faulty.len() || strays > 0 {
+        eprintln!(
+            "{known} of {} faulty images have a mask; {strays} masks are of no image",
+            faulty.len()
+        );
+    }
+    if !black.is_empty() {
+        let mut listed = black[..black.len().min(LISTED)].join(", ");
+        if black.len() > LISTED {
+            // Writing to a string cannot fail.
+            let _ = write!(listed, " and {} more", black.len() - LISTED);
+        }
+        eprintln!(
+            "warning: {} masks of faulty images are black and count as missing: {listed}",
+            black.len()
+        );
+    }
 }
 
 /// The normal images of the set in `folder`, in a small form to compare them in.
@@ -205,12 +224,40 @@ impl Masks {
                 let relative = file.strip_prefix(&root).unwrap_or(&file).to_owned();
                 let stem = relative.file_stem().unwrap_or_default().to_string_lossy();
                 let name = stem.strip_suffix(MASK_SUFFIX).unwrap_or(&stem).to_owned();
-                by_image
-                    .entry(relative.with_file_name(name))
-                    .or_insert(file);
+                match by_image.entry(relative.with_file_name(name)) {
+                    Entry::Vacant(place) => {
+                        place.insert(file);
+                    }
+                    Entry::Occupied(other) => {
+                        let reason = format!(
+                            "it is a mask of the same image as {}; keep one of the two",
+                            other.get().display()
+                        );
+                        return Err(DataError::invalid(file, reason));
+                    }
+                }
             }
         }
         Ok(Self { by_image })
+    }
+
+    /// Rejects masks of which none is of an image.
+    fn check(&self, folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
+        if !self.by_image.is_empty() && self.strays(dataset) == self.by_image.len() {
+            return Err(DataError::invalid(
+                folder.join(GROUND_TRUTH),
+                "none of its masks is of an image; expected CLASS/NAME_mask.png or CLASS/NAME.png for the \
+                 image test/CLASS/NAME",
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many are of no image.
+    fn strays(&self, dataset: &Dataset) -> usize {
+        let files = dataset.files.iter();
+        let used: HashSet<&PathBuf> = files.filter_map(|file| self.of(Path::new(file))).collect();
+        self.by_image.len() - used.len()
     }
 
     /// The file of the mask of the image `file`, a path in the data set.
@@ -221,21 +268,17 @@ impl Masks {
 
     /// The mask of the image `file`, a path in the data set, in the model's size; or which file is
     /// wrong, and why.
-    fn read(
-        &self,
-        folder: &Path,
-        file: &Path,
-        form: Form,
-    ) -> Result<Option<Vec<u8>>, (PathBuf, String)> {
+    fn read(&self, folder: &Path, file: &Path, form: Form) -> Result<Read, (PathBuf, String)> {
         let Some(mask) = self.of(file) else {
-            return Ok(None);
+            return Ok(Read::None);
         };
-        let read = || -> Result<Vec<u8>, String> {
+        let read = || -> Result<Read, String> {
             let text = |error: &dyn ToString| error.to_string();
             let bytes = |path: &Path| lfbm_images::read(path).map_err(|error| text(&error));
             let image = Header::read(&bytes(&folder.join(file))?).map_err(|error| text(&error))?;
             let image = image.size();
-            let decoded = lfbm_images::decode(&bytes(mask)?, MAX_PIXELS).map_err(|e| text(&e))?;
+            let bytes = bytes(mask)?;
+            let decoded = lfbm_images::decode(&bytes, MAX_PIXELS).map_err(|e| text(&e))?;
             if (decoded.width(), decoded.height()) != (image.width, image.height) {
                 return Err(format!(
                     "the mask has {} x {} pixels and its image {} x {}; they must have the same",
@@ -245,19 +288,68 @@ impl Masks {
                     image.height
                 ));
             }
-            // Masks have 255, 1, a colour or a label where the fault is.
-            let is_faulty = |pixel: &image::Rgb<u8>| pixel.0 != [0; 3];
-            let whole: Vec<u8> = decoded
-                .to_rgb8()
-                .pixels()
-                .map(|pixel| if is_faulty(pixel) { 255 } else { 0 })
-                .collect();
+            let mut whole = faulty(&decoded, is_lossy(&bytes));
+            if !whole.contains(&255) {
+                whole = faulty_by_alpha(&bytes).unwrap_or_default();
+            }
+            if !whole.contains(&255) {
+                return Ok(Read::Black(mask.clone()));
+            }
             let placement = form.intake.placement(image, form.size);
             let placement = placement.map_err(|error| text(&error))?;
             let resized = placement.resize(&whole).map_err(|error| text(&error))?;
-            Ok(covered(&resized))
+            Ok(Read::Mask(covered(&resized)))
         };
-        read().map(Some).map_err(|reason| (mask.clone(), reason))
+        read().map_err(|reason| (mask.clone(), reason))
+    }
+}
+
+/// What is known of where an image is faulty.
+enum Read {
+    /// It has no mask.
+    None,
+    /// Its mask, this file, is black.
+    Black(PathBuf),
+    /// 1 where it is faulty, H W.
+    Mask(Vec<u8>),
+}
+
+/// 255 where a mask is not black, as it is where it is transparent, and 0 elsewhere. Masks have 255, 1 of 255 or of
+/// 65535, a colour or a label where the fault is; lossy ones are not exact, and count from half on.
+fn faulty(mask: &DynamicImage, is_lossy: bool) -> Vec<u8> {
+    // Values of 8 bits become 257 times as large, those of 16 bits stay.
+    let least = if is_lossy { u16::from(HALF) * 257 } else { 1 };
+    let is_faulty = |pixel: &Rgb<u16>| pixel.0.iter().any(|value| *value >= least);
+    let values = mask.to_rgb16();
+    let values = values
+        .pixels()
+        .map(|pixel| 255 * u8::from(is_faulty(pixel)));
+    values.collect()
+}
+
+/// The same of a mask that is black on nothing: 255 where it is not transparent. `None` for one that is transparent
+/// nowhere.
+fn faulty_by_alpha(file: &[u8]) -> Option<Vec<u8>> {
+    let reader = ImageReader::new(Cursor::new(file)).with_guessed_format();
+    let mut decoder = reader.ok()?.into_decoder().ok()?;
+    let orientation = decoder.orientation().ok()?;
+    let mut mask = DynamicImage::from_decoder(decoder).ok()?;
+    mask.apply_orientation(orientation);
+    let values = mask.to_rgba16();
+    let values = values.pixels().map(|pixel| 255 * u8::from(pixel.0[3] > 0));
+    let values: Vec<u8> = values.collect();
+    values.contains(&0).then_some(values)
+}
+
+/// Whether the values of a file's pixels are not exact: JPEG, and WebP with a chunk of that kind.
+fn is_lossy(file: &[u8]) -> bool {
+    match Header::read(file).map(|header| header.format) {
+        Ok(Format::Jpeg) => true,
+        Ok(Format::WebP) => {
+            let is_lossless = file.get(12..16) == Some(b"VP8L");
+            !is_lossless && file.windows(4).any(|name| name == b"VP8 ")
+        }
+        _ => false,
     }
 }
 

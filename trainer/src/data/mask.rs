@@ -90,6 +90,19 @@ impl fmt::Display for Mask {
 }
 
 impl Mask {
+    /// Rejects a mask that hides no pixel of such images.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn check(&self, height: usize, width: usize) -> Result<(), DataError> {
+        if self.draw(height, width, 0, 0).contains(&0.0) {
+            return Ok(());
+        }
+        Err(DataError::Usage(format!(
+            "the mask {self} hides no pixel of images of {width} x {height}; give a larger share"
+        )))
+    }
+
     /// The mask of image number `index` under `seed`, H W values: 1 for a visible pixel and 0 for a
     /// hidden one. At least one is visible.
     pub fn draw(&self, height: usize, width: usize, seed: u64, index: usize) -> Vec<f32> {
@@ -191,6 +204,21 @@ mod tests {
             let mask = draw("patches:0.9999", height, width);
             let visible = mask.iter().filter(|v| **v > 0.0).count();
             assert_eq!(visible, 1, "{height} x {width}");
+        }
+    }
+
+    #[test]
+    fn a_mask_that_hides_nothing_is_refused() {
+        for (text, hides) in [
+            ("salt-and-pepper:0.0001", false),
+            ("salt-and-pepper:0.01", true),
+            ("patches:0.0001", false),
+            ("region:0.03", false),
+            ("centre:0.04", true),
+            ("lower:0.03", false),
+        ] {
+            let mask: Mask = text.parse().unwrap();
+            assert_eq!(mask.check(28, 28).is_ok(), hides, "{text}");
         }
     }
 

@@ -124,6 +124,16 @@ fn read(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
     Ok((path, bytes))
 }
 
+/// Names of all files, compressed or not.
+pub(crate) fn file_names() -> Vec<String> {
+    let names = PARTS
+        .into_iter()
+        .flat_map(|part| ["images-idx3", "labels-idx1"].map(|kind| format!("{part}-{kind}-ubyte")));
+    names
+        .flat_map(|name| [format!("{name}.gz"), name])
+        .collect()
+}
+
 /// Writes grey images of up to ten classes as the four files; every seventh image is in `t10k`.
 ///
 /// # Errors

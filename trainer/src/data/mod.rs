@@ -17,6 +17,7 @@ mod normals;
 mod pixels;
 mod split;
 pub mod strokes;
+mod survey;
 mod svhn;
 mod test_list;
 
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use lfbm_images::Intake;
 use lfbm_model::pixels::from_bytes;
 
-pub use args::{ChangedDataArg, DataArgs, DatasetName, SkipDamagedArg};
+pub use args::{ChangedDataArg, DataArgs, DatasetName, SkipDamagedArg, class_names};
 pub use classes::{ClassArgs, ClassSelection, OptionalClassArgs};
 pub use error::DataError;
 pub use identity::{Change, Digest, Identity, Relation, copies};
@@ -95,6 +96,12 @@ impl Dataset {
     /// Where an image is faulty, H W values of 1, and of 0 elsewhere, if its data set says so.
     pub fn fault_mask(&self, index: usize) -> Option<&[u8]> {
         self.inspected.get(index)?.mask.as_deref()
+    }
+
+    /// Whether the images are files of a folder that has no class folders.
+    fn has_no_class_folders(&self) -> bool {
+        let is_beside = |file: &String| Path::new(file).components().count() == 1;
+        !self.files.is_empty() && self.files.iter().all(is_beside)
     }
 
     /// Keeps the images with the indices in `order`, in that order.

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use lfbm_detector::{fewest_images, sites};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -12,6 +13,8 @@ const TRAIN_SHARE: f64 = 0.8;
 const SMALLEST_FIT: usize = 11;
 /// Calibration images, if there are enough.
 const CALIBRATION_COUNT: usize = 2000;
+/// A false-positive rate that needs as few calibration images as any.
+const LARGE_RATE: f64 = 0.5;
 
 /// The parts of a data set, as indices of its images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,17 +66,30 @@ impl Split {
     /// # Errors
     /// When there are too few images.
     pub fn recalibrated(&self, count: CalibrationCount) -> Result<Self, DataError> {
-        let now = self.calibration.len();
-        let count = count.wanted.unwrap_or(now.max(count.fewest));
+        let CalibrationCount {
+            wanted,
+            fewest,
+            sites,
+        } = count;
+        let count = wanted.unwrap_or(self.calibration.len().max(fewest));
         let (normal_test, held_out) = self.test.split_at(self.normal_test_count());
         let kept = [&self.calibration[..], normal_test].concat();
         let Some((calibration, normal_test)) = kept.split_at_checked(count) else {
-            return Err(DataError::Usage(format!(
-                "{count} calibration images are wanted, and there are {} normal ones that were not \
-                 fitted; set calibration.count below {}, or raise calibration.false_positive_rate",
-                kept.len(),
-                kept.len() + 1
-            )));
+            let there = kept.len();
+            let reason = if there < fewest {
+                format!(
+                    "a calibration needs {fewest} normal images or more that were not fitted, and there are \
+                     {there}; add normal images{}",
+                    or_raise_the_rate(fewest, sites)
+                )
+            } else {
+                format!(
+                    "{count} calibration images are wanted, and there are {there} normal ones that were not \
+                     fitted; set calibration.count below {}",
+                    there + 1
+                )
+            };
+            return Err(DataError::Usage(reason));
         };
         Ok(Self::new(
             self.train.clone(),
@@ -130,21 +146,15 @@ impl CalibrationCount {
         let Some(count) = self.wanted else {
             let count = (available / 4).clamp(self.fewest, CALIBRATION_COUNT.max(self.fewest));
             let most = if self.sites { most } else { available / 2 };
-            if count > most {
-                let to_fit = if self.sites {
-                    format!("{SMALLEST_FIT}")
-                } else {
-                    "at least as many".to_owned()
-                };
-                return Err(DataError::Usage(format!(
-                    "{available} different normal images to fit and to calibrate are too few: {} \
-                     are needed to calibrate, and {to_fit} to fit; add images, or raise \
-                     calibration.false_positive_rate",
-                    self.fewest
-                )));
-            }
-            return Ok(count);
+            return if count > most {
+                Err(self.too_few(available))
+            } else {
+                Ok(count)
+            };
         };
+        if count > most && most < self.fewest {
+            return Err(self.too_few(available));
+        }
         if count == 0 || count > most {
             return Err(DataError::Usage(format!(
                 "calibration.count keeps {count} of {available} different normal images for \
@@ -154,6 +164,35 @@ impl CalibrationCount {
             )));
         }
         Ok(count)
+    }
+
+    /// Why no number of `available` images will do.
+    fn too_few(self, available: usize) -> DataError {
+        let to_fit = if self.sites || self.wanted.is_some() {
+            SMALLEST_FIT.to_string()
+        } else {
+            "at least as many".to_owned()
+        };
+        DataError::Usage(format!(
+            "{available} different normal images to fit and to calibrate are too few: {} are needed to \
+             calibrate, and {to_fit} to fit; add images{}",
+            self.fewest,
+            or_raise_the_rate(self.fewest, self.sites)
+        ))
+    }
+}
+
+/// Further advice where `fewest` images are needed: nothing where no rate needs fewer.
+fn or_raise_the_rate(fewest: usize, sites: bool) -> &'static str {
+    let of_rate = if sites {
+        sites::fewest_images
+    } else {
+        fewest_images
+    };
+    if of_rate(LARGE_RATE).is_some_and(|floor| fewest > floor) {
+        ", or raise calibration.false_positive_rate"
+    } else {
+        ""
     }
 }
 
@@ -291,5 +330,49 @@ mod tests {
         }
         let error = count(79).unwrap_err().to_string();
         assert!(error.contains("79 different normal images"), "{error}");
+    }
+
+    #[test]
+    fn what_is_advised_helps() {
+        let dataset = strokes::dataset(500, 3);
+        let parts = split_of(&dataset, 7, CalibrationCount::exactly(60)).unwrap();
+        // 60 to calibrate and 90 to test.
+        let recalibrated = |wanted, fewest, sites| {
+            let count = CalibrationCount {
+                wanted,
+                fewest,
+                sites,
+            };
+            parts.recalibrated(count).unwrap_err().to_string()
+        };
+        let error = recalibrated(Some(151), 40, false);
+        assert!(error.contains("set calibration.count below 151"), "{error}");
+        let error = recalibrated(None, 197, false);
+        assert!(
+            error.contains("needs 197") && error.contains("or raise calibration"),
+            "{error}"
+        );
+        assert!(!error.contains("set calibration.count"), "{error}");
+
+        // Fewer than 27 images make no calibration of sites, and fewer than 40 none of whole images.
+        let few = split_of(&strokes::dataset(60, 3), 7, CalibrationCount::exactly(5)).unwrap();
+        for (fewest, sites) in [(27, true), (40, false)] {
+            for wanted in [None, Some(45)] {
+                let count = CalibrationCount {
+                    wanted,
+                    fewest,
+                    sites,
+                };
+                let kept = few.recalibrated(count).unwrap_err().to_string();
+                let fitted = count.of(30).unwrap_err().to_string();
+                for error in [kept, fitted] {
+                    assert!(
+                        error.contains("add ") && !error.contains("raise"),
+                        "{error}"
+                    );
+                    assert!(!error.contains("calibration.count"), "{error}");
+                }
+            }
+        }
     }
 }

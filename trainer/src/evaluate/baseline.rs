@@ -32,6 +32,13 @@ pub fn nearest_neighbour(train: &[f32], test: &[f32], pixels: usize) -> Baseline
     }
 }
 
+/// The most bytes that [`nearest_neighbour`] takes for so many images, those that it is given included: each value is
+/// in memory in single precision as it came, as a tensor, in the unit norm, centred and as a temporary.
+pub fn nearest_neighbour_bytes(images: usize, pixels: usize) -> u64 {
+    const COPIES: u64 = 5;
+    COPIES * size_of::<f32>() as u64 * images as u64 * pixels as u64
+}
+
 /// All detectors.
 pub fn baselines(train: &[f32], test: &[f32], pixels: usize) -> Vec<Baseline> {
     let (train, test) = (images(train, pixels), images(test, pixels));

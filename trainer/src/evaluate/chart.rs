@@ -18,7 +18,8 @@ const BINS: usize = 60;
 const POINTS: usize = 1000;
 const FONT: &str = "sans-serif";
 
-/// Draws `curves.svg` (of three scores at most, by name) and `histogram.svg` (of the log-joint) into `dir`.
+/// Draws `curves.svg` (of three scores at most, by name; none without scores) and `histogram.svg` (of the log-joint)
+/// into `dir`.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -29,7 +30,7 @@ pub fn draw_charts(
     anomalous: &[bool],
     threshold: f64,
 ) -> anyhow::Result<()> {
-    let draw = || -> DrawResult {
+    let draw_curves = || -> DrawResult {
         let path = dir.join("curves.svg");
         let root = SVGBackend::new(&path, (1000, 480)).into_drawing_area();
         root.fill(&WHITE)?;
@@ -56,6 +57,12 @@ pub fn draw_charts(
             series(|curves| &curves.roc),
         )?;
         root.present()?;
+        Ok(())
+    };
+    let draw = || -> DrawResult {
+        if !scores.is_empty() {
+            draw_curves()?;
+        }
         histogram(&dir.join("histogram.svg"), log_joint, anomalous, threshold)
     };
     draw().map_err(|error| anyhow::anyhow!("{}: {error}", dir.display()))
@@ -115,7 +122,7 @@ fn histogram(path: &Path, log_joint: &[f64], anomalous: &[bool], threshold: f64)
     let width = (high - low) / BINS as f64;
     let share = |of: bool| -> Vec<f64> {
         let mut bins = vec![0.0; BINS];
-        let mut total = 0.0;
+        let mut total = 0.0_f64;
         for (value, _) in log_joint
             .iter()
             .zip(anomalous)
@@ -125,7 +132,7 @@ fn histogram(path: &Path, log_joint: &[f64], anomalous: &[bool], threshold: f64)
             let bin = ((value - low) / width).max(0.0) as usize;
             bins[bin.min(BINS - 1)] += 1.0;
         }
-        bins.iter().map(|count| count / total).collect()
+        bins.iter().map(|count| count / total.max(1.0)).collect()
     };
     let kinds = [
         ("normal", NORMAL, share(false)),

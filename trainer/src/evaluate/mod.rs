@@ -10,7 +10,7 @@ mod metrics;
 mod pixel_metrics;
 mod regions;
 
-pub use baseline::{Baseline, baselines, nearest_neighbour};
+pub use baseline::{Baseline, baselines, nearest_neighbour, nearest_neighbour_bytes};
 pub use chart::draw_charts;
 pub use edge_features::edge_features;
 pub use frechet::Moments;

@@ -39,8 +39,8 @@ pub struct FidArgs {
     #[command(flatten)]
     classes: OptionalClassArgs,
     /// The largest number of real and of generated images
-    #[arg(long, default_value_t = 10_000)]
-    count: usize,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    count: u32,
     /// The seed of a bundle's samples
     #[arg(long, default_value_t = SCORE_SEED)]
     seed: u64,
@@ -59,7 +59,7 @@ pub fn run(args: &FidArgs) -> anyhow::Result<()> {
     let mut chosen: Vec<usize> = (0..dataset.len())
         .filter(|&index| normal.contains(&dataset.labels[index]))
         .collect();
-    chosen.truncate(args.count);
+    chosen.truncate(args.count as usize);
     let mut real = dataset.gather(&chosen);
     let runtime = Runtime::load(None)?;
     let generated = if args.generated.join("manifest.json").is_file() {
@@ -142,7 +142,7 @@ fn sampled(
         let x = inference.preprocess(images)?;
         images.copy_from_slice(&in_bytes(&x, spec));
     }
-    let x = inference.sample_prior(args.count, args.seed)?;
+    let x = inference.sample_prior(args.count as usize, args.seed)?;
     Ok(in_bytes(&x, spec))
 }
 
@@ -169,6 +169,6 @@ fn of_folder(args: &FidArgs, dataset: &Dataset) -> anyhow::Result<Vec<f32>> {
         dataset.width
     );
     let generated = generated.load()?;
-    let chosen: Vec<usize> = (0..generated.len().min(args.count)).collect();
+    let chosen: Vec<usize> = (0..generated.len().min(args.count as usize)).collect();
     Ok(generated.gather(&chosen))
 }

@@ -16,7 +16,7 @@ pub struct InpaintArgs {
     #[arg(long, default_value = "centre:0.625")]
     mask: Mask,
     /// Completions per image, each from a chain of its own; by default as many as in the paper
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=4096))]
     chains: u32,
 }
 
@@ -28,6 +28,7 @@ pub fn run(args: &InpaintArgs) -> anyhow::Result<()> {
     let InpaintArgs { task, mask, chains } = args;
     let bundle = task.open("inpaint")?;
     let manifest = bundle.manifest();
+    mask.check(manifest.image.height, manifest.image.width)?;
     let folder = task.data_dir.as_deref();
     let (dataset, parts) =
         fitted_images(&task.bundle, manifest, folder, task.damaged, task.changed)?;

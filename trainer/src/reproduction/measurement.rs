@@ -1,6 +1,7 @@
 //! What a fitted bundle is measured by, for commands of many fits: each report is made once.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,9 @@ use serde_json::Value;
 use super::steps::Steps;
 use crate::data::DatasetName;
 
+/// Images that a measure is of: one alone has no spread.
+const MEASURED: RangeInclusive<u32> = 2..=1_000_000;
+
 /// Of how many images a bundle's measures are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -16,6 +20,19 @@ pub struct Counts {
     pub images: u32,
     /// Samples of the prior, compared with as many real images.
     pub samples: u32,
+}
+
+impl Counts {
+    /// Rejects numbers that the measuring commands refuse.
+    pub(super) fn check(self) -> Result<(), String> {
+        for (name, count) in [("images", self.images), ("samples", self.samples)] {
+            if !MEASURED.contains(&count) {
+                let (least, most) = (MEASURED.start(), MEASURED.end());
+                return Err(format!("{name} is {count}, expected {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How the bundles of a plan are measured.

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use serde::de::DeserializeOwned;
 
+use crate::data::{DatasetName, class_names};
 use crate::settings::Settings;
 
 /// Why a plan cannot be read.
@@ -41,6 +43,29 @@ pub fn names_files(name: &str) -> Result<(), String> {
     Err(format!(
         "{name:?} names files: expected letters, digits, '-', '_' or '.'"
     ))
+}
+
+/// Checks that classes to hold out are classes of the data set by those very names, as far as these are known without
+/// its images.
+///
+/// # Errors
+/// When one is not, or the folder of the data set cannot be read.
+pub fn are_classes<'a>(
+    dataset: DatasetName,
+    data_dir: Option<&Path>,
+    holdouts: impl IntoIterator<Item = &'a String>,
+) -> anyhow::Result<()> {
+    let Some(classes) = class_names(dataset, data_dir)? else {
+        return Ok(());
+    };
+    for holdout in holdouts {
+        ensure!(
+            classes.contains(holdout),
+            "the plan holds out {holdout:?}, which is no class of {dataset}; classes here: {}",
+            classes.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Checks that a model makes images, which all measures but those of detection need.

@@ -18,16 +18,16 @@ pub struct SynthesizeArgs {
     /// The bundle
     bundle: PathBuf,
     /// Samples in samples.png
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     count: u32,
     /// Columns of samples.png
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     columns: u32,
     /// Rows of interpolation.png, each between two samples
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     interpolations: u32,
     /// Images per row
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=256))]
     interpolation_steps: u32,
     /// The seed of the samples
     #[arg(long, default_value_t = SCORE_SEED)]
@@ -55,7 +55,8 @@ pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
 
     let latents = sampler.latents(args.count as usize, args.seed)?;
     let samples = sampler.generate(&latents)?;
-    let columns = args.columns as usize;
+    // A row has no more than all.
+    let columns = args.columns.min(args.count) as usize;
     draw_samples(&out.file("samples.png"), spec, &samples, columns)?;
 
     let ends = sampler.latents(2 * args.interpolations as usize, args.seed)?;

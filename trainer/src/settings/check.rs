@@ -1,5 +1,7 @@
 //! The ranges of settings.
 
+use std::ops::RangeInclusive;
+
 use lfbm_detector::{Decision, NEIGHBOURS};
 
 use lfbm_bundle::manifest::PriorKind;
@@ -11,6 +13,36 @@ const MAX_LATENT_DIM: usize = 16_384;
 
 /// More views are more similarities than memory has room for: they grow with the square.
 const MOST_CONTRASTED: usize = 8192;
+
+/// Hidden units of a layer, whose weights grow with the square.
+const MOST_UNITS: usize = 8192;
+
+/// Steps of a flow, a network each.
+const MOST_FLOW_STEPS: usize = 1000;
+
+/// Langevin steps of a chain.
+const MOST_STEPS: usize = 100_000;
+
+/// Langevin steps of a sample of an energy, of which a bundle has no more.
+const MOST_PRIOR_STEPS: usize = 10_000;
+
+/// Chains of an image, which run at the same time.
+const MOST_CHAINS: usize = 4096;
+
+/// What is counted in time alone.
+const MOST_ITERATIONS: usize = 1_000_000_000;
+
+/// Images, or sites of them, that are kept or fitted.
+const MOST_ROWS: usize = 100_000_000;
+
+/// Pixels along the side of an image.
+const MOST_SIDE: usize = 4096;
+
+/// Gaussians of a mixture: more than one for 100 of the latents that it is fitted to is never used.
+const MOST_COMPONENTS: usize = 1000;
+
+/// What squares of it, and their inverses, are numbers of single precision with room to spare.
+const SCALES: RangeInclusive<f64> = 1e-6..=1e6;
 
 impl Settings {
     /// Rejects settings out of range.
@@ -28,12 +60,28 @@ impl Settings {
             ..
         } = self;
         let contrastive = &representation.contrastive;
-        let positive = [
+        let scales = [
             ("model.sigma", model.sigma),
+            ("learning.langevin.step_size", learning.langevin.step_size),
+            ("inference.step_size", inference.step_size.into()),
+            (
+                "model.ebm.sampling.step_size",
+                model.ebm.sampling.step_size.into(),
+            ),
             (
                 "representation.contrastive.temperature",
                 contrastive.temperature,
             ),
+        ];
+        for (name, value) in scales {
+            range(
+                name,
+                number(value),
+                SCALES.contains(&value),
+                format!("a number from {:e} to {:e}", SCALES.start(), SCALES.end()),
+            )?;
+        }
+        let positive = [
             (
                 "representation.contrastive.learning_rate",
                 contrastive.learning_rate,
@@ -56,20 +104,6 @@ impl Settings {
                 "learning.ebm_max_gradient_norm",
                 learning.ebm_max_gradient_norm,
             ),
-            ("model.ebm.hidden", model.ebm.hidden as f64),
-            ("model.ebm.sampling.steps", model.ebm.sampling.steps.into()),
-            (
-                "model.ebm.sampling.step_size",
-                model.ebm.sampling.step_size.into(),
-            ),
-            ("learning.langevin.step_size", learning.langevin.step_size),
-            ("inference.step_size", inference.step_size.into()),
-            ("learning.iterations", learning.iterations as f64),
-            ("learning.batch_size", learning.batch_size as f64),
-            ("inference.chains", inference.chains.into()),
-            ("run.log_every", run.log_every as f64),
-            ("run.checkpoint_every", run.checkpoint_every as f64),
-            ("model.flow_hidden", model.flow_hidden as f64),
             (
                 "learning.encoder.learning_rate",
                 learning.encoder.learning_rate,
@@ -78,17 +112,70 @@ impl Settings {
                 "learning.encoder.max_gradient_norm",
                 learning.encoder.max_gradient_norm,
             ),
-            (
-                "learning.vae.updates_per_iteration",
-                learning.vae.updates_per_iteration as f64,
-            ),
         ];
         for (name, value) in positive {
             range(
                 name,
-                value,
+                number(value),
                 value > 0.0 && value.is_finite(),
                 "a number above 0",
+            )?;
+        }
+        let sampling = model.ebm.sampling.steps as usize;
+        let (iterations, updates) = (
+            learning.iterations as usize,
+            learning.vae.updates_per_iteration as usize,
+        );
+        let (log_every, checkpoint_every) = (run.log_every as usize, run.checkpoint_every as usize);
+        let (vae, encoder) = (&learning.vae, &learning.encoder);
+        let langevin_steps = learning.langevin.steps;
+        for (name, value, least, most) in [
+            ("model.width", model.width, 1, MOST_UNITS),
+            ("model.latent_dim", model.latent_dim, 2, MAX_LATENT_DIM),
+            ("model.flow_steps", model.flow_steps, 0, MOST_FLOW_STEPS),
+            ("model.flow_hidden", model.flow_hidden, 1, MOST_UNITS),
+            (
+                "model.flow_components",
+                model.flow_components,
+                0,
+                MOST_COMPONENTS,
+            ),
+            ("model.ebm.hidden", model.ebm.hidden, 1, MOST_UNITS),
+            ("model.ebm.sampling.steps", sampling, 1, MOST_PRIOR_STEPS),
+            ("learning.iterations", iterations, 1, MOST_ITERATIONS),
+            ("learning.batch_size", learning.batch_size, 1, MOST_ROWS),
+            ("learning.langevin.steps", langevin_steps, 0, MOST_STEPS),
+            ("learning.encoder.width", encoder.width, 1, MOST_UNITS),
+            ("learning.vae.context", vae.context, 0, MOST_UNITS),
+            ("learning.vae.iaf_steps", vae.iaf_steps, 0, MOST_FLOW_STEPS),
+            ("learning.vae.iaf_hidden", vae.iaf_hidden, 1, MOST_UNITS),
+            (
+                "learning.vae.updates_per_iteration",
+                updates,
+                1,
+                MOST_ITERATIONS,
+            ),
+            (
+                "inference.chains",
+                inference.chains as usize,
+                1,
+                MOST_CHAINS,
+            ),
+            ("representation.border", representation.border, 0, MOST_SIDE),
+            (
+                "representation.contrastive.batch_size",
+                contrastive.batch_size,
+                2,
+                MOST_CONTRASTED,
+            ),
+            ("run.log_every", log_every, 1, MOST_ITERATIONS),
+            ("run.checkpoint_every", checkpoint_every, 1, MOST_ITERATIONS),
+        ] {
+            range(
+                name,
+                value,
+                (least..=most).contains(&value),
+                format!("a number from {least} to {most}"),
             )?;
         }
         let shares = [
@@ -99,27 +186,27 @@ impl Settings {
             ),
             ("learning.adam_beta1", learning.adam_beta1, false),
             ("learning.average_decay", learning.average_decay, false),
-            (
-                "calibration.false_positive_rate",
-                calibration.false_positive_rate,
-                false,
-            ),
         ];
         for (name, value, closed) in shares {
             let inside = (0.0..1.0).contains(&value) || (closed && value == 1.0);
-            range(name, value, inside, "a share from 0 to 1")?;
+            let expected = if closed {
+                "a share from 0 to 1"
+            } else {
+                "a share from 0 to below 1"
+            };
+            range(name, number(value), inside, expected)?;
         }
-        range(
-            "model.latent_dim",
-            model.latent_dim as f64,
-            (2..=MAX_LATENT_DIM).contains(&model.latent_dim),
-            format!("a number from 2 to {MAX_LATENT_DIM}"),
-        )?;
         range(
             "inference.steps",
             inference.steps,
             inference.steps > 0 || learning.inference == InferenceName::Vae,
             "1 or more: a model without an encoder needs at least one step",
+        )?;
+        range(
+            "inference.steps",
+            inference.steps,
+            inference.steps as usize <= MOST_STEPS,
+            format!("at most {MOST_STEPS}"),
         )?;
         for (name, noise_free, of, steps) in [
             (
@@ -145,12 +232,13 @@ impl Settings {
             }
         }
         let rate = calibration.false_positive_rate;
-        let Some(fewest) = calibration.fewest_images() else {
+        let possible = rate > 0.0 && rate < 1.0;
+        let Some(fewest) = calibration.fewest_images().filter(|_| possible) else {
             return range(
                 "calibration.false_positive_rate",
-                rate,
+                number(rate),
                 false,
-                "a share above 0",
+                "a share above 0 and below 1",
             );
         };
         let count = calibration.count.unwrap_or(fewest);
@@ -163,8 +251,10 @@ impl Settings {
         range(
             "calibration.neighbours",
             calibration.neighbours,
-            calibration.neighbours > NEIGHBOURS,
-            format!("more than {NEIGHBOURS}, the neighbours of a local score"),
+            (NEIGHBOURS + 1..=MOST_ROWS).contains(&calibration.neighbours),
+            format!(
+                "more than {NEIGHBOURS}, the neighbours of a local score, and at most {MOST_ROWS}"
+            ),
         )?;
         let of_sites = representation.kind.has_sites();
         range(
@@ -208,28 +298,35 @@ impl Settings {
             !of_sites || learning.incomplete.mask.is_none(),
             "none where images have sites: pixels can be hidden of whole images",
         )?;
-        for (name, value) in [
-            ("representation.tile", representation.tile),
-            ("representation.components", representation.components),
-            ("learning.sites", learning.sites),
-            ("calibration.sites", calibration.sites),
+        let iterations = contrastive.iterations as usize;
+        for (name, value, most) in [
+            ("representation.tile", representation.tile, MOST_SIDE),
+            (
+                "representation.components",
+                representation.components,
+                MAX_LATENT_DIM,
+            ),
+            ("learning.sites", learning.sites, MOST_ROWS),
+            ("calibration.sites", calibration.sites, MOST_ROWS),
             (
                 "representation.contrastive.iterations",
-                contrastive.iterations as usize,
+                iterations,
+                MOST_ITERATIONS,
             ),
             (
                 "representation.contrastive.components",
                 contrastive.components,
+                MAX_LATENT_DIM,
             ),
         ] {
-            range(name, value, value > 0 || !of_sites, "a number above 0")?;
+            let least = usize::from(of_sites);
+            range(
+                name,
+                value,
+                (least..=most).contains(&value),
+                format!("a number from {least} to {most}"),
+            )?;
         }
-        range(
-            "representation.contrastive.batch_size",
-            contrastive.batch_size,
-            (2..=MOST_CONTRASTED).contains(&contrastive.batch_size),
-            format!("2 to {MOST_CONTRASTED}"),
-        )?;
         let normalized = model.prior.is_normalized();
         range(
             "model.prior",
@@ -247,8 +344,12 @@ impl Settings {
         range(
             "model.contrast_norm",
             norm,
-            norm >= 0.0 && norm.is_finite(),
-            "0 or more",
+            norm == 0.0 || SCALES.contains(&norm),
+            format!(
+                "0, or a number from {:e} to {:e}",
+                SCALES.start(),
+                SCALES.end()
+            ),
         )
     }
 }
@@ -267,5 +368,14 @@ fn range(
             value: value.to_string(),
             expected: expected.into(),
         })
+    }
+}
+
+/// With few digits, also of numbers that have many zeros.
+fn number(value: f64) -> String {
+    if value == 0.0 || (1e-4..1e9).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
     }
 }

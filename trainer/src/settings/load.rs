@@ -102,7 +102,7 @@ impl Settings {
             let change = parse(&place, &quoted(change))?;
             if let Some(other) = change.keys().find(|key| !sections.contains(&key.as_str())) {
                 let reason = format!(
-                    "{other} was used by the fit and cannot change; only {} can be changed now",
+                    "{other} belongs to the fit; only settings of {} can be given here",
                     sections.join(", ")
                 );
                 return Err(SettingsError::Syntax { place, reason });
@@ -118,7 +118,7 @@ impl Settings {
         let chosen = inference.is_some_and(|inference| inference.get("noise_free_steps").is_some());
         merge(&mut table, changed);
         let settings = Self::deserialize(table);
-        let mut settings = settings.map_err(|error| SettingsError::Type(error.to_string()))?;
+        let mut settings = settings.map_err(|error| SettingsError::Type(in_plain_words(&error)))?;
         if !chosen {
             // At most the number of steps.
             settings.inference = settings.inference.normalized();
@@ -134,6 +134,22 @@ fn parse(place: &str, text: &str) -> Result<toml::Table, SettingsError> {
             place: place.to_owned(),
             reason: error.message().to_owned(),
         })
+}
+
+/// What the parser says, without Rust's names of types.
+fn in_plain_words(error: &toml::de::Error) -> String {
+    let mut text = error.to_string();
+    for (types, plain) in [
+        (&["f32", "f64"][..], "a number"),
+        (&["u32", "u64", "usize"], "a whole number, 0 or more"),
+        (&["a boolean"], "true or false"),
+        (&["a sequence"], "a list in []"),
+    ] {
+        for rust in types {
+            text = text.replace(&format!("expected {rust}"), &format!("expected {plain}"));
+        }
+    }
+    text
 }
 
 /// `model.generator=mnist` as TOML: a bare word is a string, unless it is a boolean.
@@ -270,6 +286,45 @@ mod tests {
         for (text, named) in [
             ("learning.batchsize=32", "batchsize"),
             ("learning.batch_size=0", "batch_size"),
+            ("learning.batch_size=many", "expected a whole number"),
+            ("model.sigma=nan", "expected a number"),
+            (
+                "model.sigma=1e300",
+                "model.sigma is 1e300, expected a number from 1e-6 to 1e6",
+            ),
+            ("model.sigma=1e-40", "model.sigma"),
+            (
+                "learning.langevin.step_size=1e-50",
+                "learning.langevin.step_size",
+            ),
+            ("learning.adam_beta1=1", "a share from 0 to below 1"),
+            ("model.flow_hidden=1000000000", "from 1 to 8192"),
+            ("model.flow_steps=1000000000", "model.flow_steps"),
+            ("model.ebm.hidden=9223372036854775807", "model.ebm.hidden"),
+            (
+                "model.ebm.sampling={steps=10001, step_size=0.4}",
+                "from 1 to 10000",
+            ),
+            ("model.width=1000000000", "model.width"),
+            (
+                "learning.encoder.width=1000000000",
+                "learning.encoder.width",
+            ),
+            (
+                "learning.vae.iaf_hidden=1000000000",
+                "learning.vae.iaf_hidden",
+            ),
+            ("inference.chains=4294967295", "inference.chains"),
+            ("inference.steps=4294967295", "inference.steps"),
+            ("representation.border=1000000000", "representation.border"),
+            (
+                "representation.components=1000000000",
+                "representation.components",
+            ),
+            (
+                "calibration.neighbours=9223372036854775807",
+                "calibration.neighbours",
+            ),
             ("model.sigma=-1", "model.sigma"),
             (
                 "representation={kind='hog'}\nmodel={contrast_norm=5.0}",

@@ -38,10 +38,10 @@ pub struct TaskArgs {
     #[arg(long)]
     out: Option<PathBuf>,
     /// The number of images, the first of the split
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub count: u32,
     /// Langevin steps; by default 400, or for chains that start at an encoder the number that scores take
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=100_000))]
     steps: Option<u32>,
     /// Step size s; by default the bundle's
     #[arg(long)]

@@ -1,6 +1,6 @@
 use std::fs;
 
-use image::{GrayImage, Luma, Rgb, RgbImage};
+use image::{GrayImage, ImageBuffer, Luma, Pixel, Rgb, RgbImage, Rgba};
 use lfbm_images::Fit;
 
 use super::*;
@@ -109,6 +109,71 @@ fn masks_are_placed_like_their_images() {
     let mut expected = [0; 36];
     expected[3 * 6 + 3] = 1;
     assert_eq!(dataset.fault_mask(0), Some(&expected[..]));
+}
+
+/// The mask of the cut image, 4 x 4, of a set with this mask instead, in a file of this name.
+fn mask_of(name: &str, mask: &DynamicImage) -> Option<Vec<u8>> {
+    let folder = set();
+    let masks = folder.path().join("ground_truth/cut");
+    fs::remove_file(masks.join("d_mask.png")).unwrap();
+    mask.save(masks.join(name)).unwrap();
+    let dataset = load("images", folder.path(), FORM).unwrap();
+    dataset.fault_mask(0).map(<[u8]>::to_vec)
+}
+
+/// 8 x 6 pixels, of one value on the left and of another on the right.
+fn halves<P: Pixel<Subpixel: 'static> + 'static>(
+    left: P,
+    right: P,
+) -> ImageBuffer<P, Vec<P::Subpixel>> {
+    ImageBuffer::from_fn(8, 6, |x, _| if x < 4 { left } else { right })
+}
+
+#[test]
+fn whatever_is_not_black_and_not_transparent_is_faulty() {
+    let half = Some([1, 1, 0, 0].repeat(4));
+    let label = Luma([1_u16]);
+    let of_16_bits = halves(label, Luma([0]));
+    assert_eq!(mask_of("d.png", &of_16_bits.into()), half);
+    let colour_of_16_bits = halves(Rgb([0_u16, 0, 3]), Rgb([0; 3]));
+    assert_eq!(mask_of("d.png", &colour_of_16_bits.into()), half);
+    // White on black, all of it opaque; white, or black, on nothing.
+    for (left, right) in [
+        ([255_u8, 255, 255, 255], [0, 0, 0, 255]),
+        ([255, 255, 255, 255], [255, 255, 255, 0]),
+        ([0, 0, 0, 255], [0, 0, 0, 0]),
+    ] {
+        let mask = halves(Rgba(left), Rgba(right));
+        assert_eq!(mask_of("d.png", &mask.into()), half, "{left:?} {right:?}");
+    }
+}
+
+#[test]
+fn a_black_mask_of_a_faulty_image_counts_as_missing() {
+    assert_eq!(mask_of("d.png", &flat(8, 6, 0).into()), None);
+    let opaque = halves(Rgba([0_u8, 0, 0, 255]), Rgba([0, 0, 0, 255]));
+    assert_eq!(mask_of("d.png", &opaque.into()), None);
+}
+
+#[test]
+fn what_a_lossy_mask_has_of_black_is_no_fault() {
+    let half = Some([1, 1, 0, 0].repeat(4));
+    let mask = halves(Luma([250_u8]), Luma([6]));
+    for name in ["d.jpg", "d_mask.jpg"] {
+        assert_eq!(mask_of(name, &mask.clone().into()), half);
+    }
+    // In a file without loss both are labels.
+    assert_eq!(mask_of("d.png", &mask.into()), Some(vec![1; 16]));
+}
+
+#[test]
+fn two_masks_of_an_image_are_refused() {
+    let folder = set();
+    save(folder.path(), "ground_truth/cut/d.png", &flat(8, 6, 255));
+    let error = refused(folder.path());
+    for part in ["d.png", "d_mask.png", "keep one of the two"] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::model::parameters::{Parameters, Role};
 /// Below this, a latent coordinate is taken for constant and is not blown up to unit variance.
 const LEAST_STD: f64 = 1e-3;
 
+/// Fewer rows do not tell how far latents spread: a coordinate in which they happen to be close would be blown up.
+const FEWEST_ROWS: i64 = 8;
+
 /// `y = (z + bias) * exp(log_scale)`, one bias and scale per coordinate.
 #[derive(Debug)]
 pub struct ActNorm {
@@ -25,8 +28,12 @@ impl ActNorm {
         }
     }
 
-    /// Sets bias and scale so that the rows of `z` come out with mean 0 and variance 1.
+    /// Sets bias and scale so that the rows of `z` come out with mean 0 and variance 1. Of too few rows nothing is set:
+    /// latents begin near N(0, I).
     pub fn initialise(&mut self, z: &Tensor) {
+        if z.size()[0] < FEWEST_ROWS {
+            return;
+        }
         let _guard = tch::no_grad_guard();
         let mean = z.mean_dim([0i64].as_slice(), false, None);
         let std = z

@@ -15,7 +15,8 @@ use crate::data::{ChangedDataArg, SkipDamagedArg};
 use crate::device::DeviceChoice;
 use crate::output::prepare_folder;
 use crate::reproduction::kept::{Kept, check_place};
-use crate::reproduction::measurement::{Counts, Measurement, Task};
+use crate::reproduction::measurement::{Measurement, Task};
+use crate::reproduction::plan::are_classes;
 use crate::reproduction::steps::{Steps, write_whole};
 use crate::settings::InferenceName;
 
@@ -43,6 +44,7 @@ pub struct CompareArgs {
 /// When the file does not describe a comparison, or a step fails.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let plan = Comparison::read(&args.file)?;
+    are_classes(plan.dataset, args.data_dir.as_deref(), [&plan.holdout])?;
     let kept = kept(&plan)?;
     prepare_folder(&args.out)?;
     check_place(plan.results.as_deref(), &args.out)?;
@@ -97,10 +99,7 @@ fn measure(steps: &Steps, plan: &Comparison, fit: &Fit) -> anyhow::Result<FitRes
         steps,
         dataset: plan.dataset,
         holdout: &plan.holdout,
-        counts: Counts {
-            images: plan.images,
-            samples: plan.samples,
-        },
+        counts: plan.counts(),
         langevin_steps: (inference == InferenceName::Langevin).then_some(plan.steps),
     };
     let (auprc, task) = match fit.mask {

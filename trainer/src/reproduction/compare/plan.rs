@@ -1,11 +1,13 @@
 //! The plan of a comparison.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::data::{DatasetName, Mask};
+use crate::reproduction::measurement::Counts;
 use crate::reproduction::plan::{PlanError, makes_images, names_files, read_plan};
 use crate::settings::{Settings, SettingsError};
 
@@ -39,6 +41,9 @@ pub struct Comparison {
     /// The models; ratios are to the first.
     pub models: Vec<ModelPlan>,
 }
+
+/// Images that are timed together.
+const TIMED: RangeInclusive<u32> = 1..=65_536;
 
 /// The paper's (Table 11).
 fn timing_batch() -> u32 {
@@ -92,9 +97,15 @@ impl Comparison {
         if self.models.is_empty() || self.seeds.is_empty() {
             return Err("expected at least one of models and seeds each".to_owned());
         }
-        if self.timing_batch == 0 {
-            return Err("timing_batch is 0, expected at least 1".to_owned());
+        if !TIMED.contains(&self.timing_batch) {
+            let (least, most) = (TIMED.start(), TIMED.end());
+            return Err(format!(
+                "timing_batch is {}, expected {least} to {most}",
+                self.timing_batch
+            ));
         }
+        self.counts().check()?;
+        names_files(&self.holdout)?;
         let mut names = BTreeSet::new();
         for fit in self.fits() {
             let model = &fit.model.name;
@@ -108,6 +119,14 @@ impl Comparison {
             }
         }
         Ok(())
+    }
+
+    /// Of how many images measures are.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            images: self.images,
+            samples: self.samples,
+        }
     }
 
     /// Every fit, seeds outermost, so that an interrupted comparison covers all models equally.
@@ -203,6 +222,14 @@ mod tests {
             (
                 plan("[]", good).replace("steps", "timing_batch = 0\nsteps"),
                 "timing_batch is 0",
+            ),
+            (
+                plan("[]", good).replace("images = 2", "images = 1"),
+                "images is 1, expected 2",
+            ),
+            (
+                plan("[]", good).replace("samples = 2", "samples = 0"),
+                "samples is 0, expected 2",
             ),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
+use super::vary::text;
 use super::{CellResult, Curve, Measure, Sweep, Vary};
 
 const FONT: &str = "sans-serif";
@@ -49,9 +50,7 @@ pub fn draw_vary(
         let label = |at: &f64| {
             let value = vary.along.values.get(at.round() as usize);
             let on_value = (at - at.round()).abs() < 1e-6;
-            value
-                .filter(|_| on_value)
-                .map_or_else(String::new, ToString::to_string)
+            value.filter(|_| on_value).map_or_else(String::new, text)
         };
         chart
             .configure_mesh()

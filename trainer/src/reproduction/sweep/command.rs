@@ -13,6 +13,7 @@ use super::{Cell, CellResult, Sweep, draw_vary, kept, tables};
 use crate::output::prepare_folder;
 use crate::reproduction::kept::{Kept, check_place};
 use crate::reproduction::measurement::Measurement;
+use crate::reproduction::plan::are_classes;
 use crate::reproduction::steps::{Steps, write_whole};
 use crate::stop;
 
@@ -49,6 +50,9 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let sweep = Sweep::read(&args.file)?;
     let (kept, cells) = (kept::read(&sweep)?, sweep.cells());
+    if !args.table_only {
+        are_classes(sweep.dataset, args.data_dir.as_deref(), &sweep.holdouts)?;
+    }
     prepare_folder(&args.out)?;
     check_place(sweep.results.as_deref(), &args.out)?;
     if let Some(index) = args.cell {

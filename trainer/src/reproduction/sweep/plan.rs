@@ -111,9 +111,18 @@ impl Sweep {
                     }
                 }
             }
-            if sweep.cells().is_empty() {
+            let cells = sweep.cells();
+            if cells.is_empty() {
                 return Err("expected at least one of settings, holdouts and seeds each".to_owned());
             }
+            let mut names = BTreeSet::new();
+            if let Some(twice) = cells.iter().find(|cell| !names.insert(cell.name())) {
+                return Err(format!(
+                    "two fits would be {}: name every seed and every holdout once",
+                    twice.name()
+                ));
+            }
+            sweep.counts().check()?;
             Ok(())
         })?;
         sweep.results = sweep.results.map(|results| path.with_file_name(results));
@@ -238,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn words_vary_as_numbers_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sweep.toml");
+        let text = "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [0]\n[[vary]]\nname = \"a\"\n\
+             along = { setting = \"representation.kind\", values = [\"pixels\", \"hog\"] }";
+        std::fs::write(&path, text).unwrap();
+        let named = Sweep::read(&path).unwrap().named_settings();
+        let names: Vec<_> = named.keys().collect();
+        assert_eq!(names, ["a-hog", "a-pixels"]);
+        let settings = Settings::load(None, &named["a-hog"]).unwrap();
+        assert_eq!(settings.representation.kind.to_string(), "hog");
+    }
+
+    #[test]
     fn mistakes_name_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sweep.toml");
@@ -286,6 +309,18 @@ mod tests {
             (
                 "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = []\n[settings]\na = []",
                 "at least one",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [3, 3]\n[settings]\na = []",
+                "two fits would be a-not4-seed3",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\", \"4\"]\nseeds = [3]\n[settings]\na = []",
+                "two fits would be a-not4-seed3",
+            ),
+            (
+                "dataset = \"mnist\"\nholdouts = [\"4\"]\nseeds = [3]\nsamples = 1\n[settings]\na = []",
+                "samples is 1, expected 2",
             ),
         ] {
             std::fs::write(&path, text).unwrap();

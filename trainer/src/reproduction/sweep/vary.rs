@@ -67,8 +67,8 @@ impl Vary {
         let of_curve = by.map(|(setting, value)| format!("{setting}={value}"));
         let settings = self.along.values.iter().map(|along| {
             let name = match by {
-                None => format!("{}-{along}", self.name),
-                Some((_, by)) => format!("{}-{along}-{by}", self.name),
+                None => format!("{}-{}", self.name, text(along)),
+                Some((_, by)) => format!("{}-{}-{}", self.name, text(along), text(by)),
             };
             let mut changes = self.settings.clone();
             changes.push(format!("{}={along}", self.along.setting));
@@ -76,8 +76,15 @@ impl Vary {
             (name, changes)
         });
         Curve {
-            name: by.map(|(setting, value)| format!("{setting} = {value}")),
+            name: by.map(|(setting, value)| format!("{setting} = {}", text(value))),
             settings: settings.collect(),
         }
     }
+}
+
+/// The value without the quotes of a string.
+pub(super) fn text(value: &toml::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
