@@ -55,9 +55,12 @@ fuzz_target!(|bytes: &[u8]| {
         score(request);
     }
     if let Ok(request) = ModelInferRequest::decode(bytes) {
-        model_infer(&request);
+        model_infer(request);
     }
 });
+
+/// Of a request.
+const MOST_IMAGES: usize = 1024;
 
 fn image(image: &request::Image) {
     if let Ok(intensities) = image.decode(&SPEC, LIMITS.image_pixels) {
@@ -86,9 +89,12 @@ fn score(request: ScoreRequest) {
     }
 }
 
-fn model_infer(request: &ModelInferRequest) {
+fn model_infer(request: ModelInferRequest) {
     let _ = open_inference::infer_parameters(&request.parameters);
-    for one in open_inference::images(request, &SPEC).unwrap_or_default() {
-        image(&request::Image::Tensor(one));
+    if let Ok(images) = open_inference::images(request, &SPEC, MOST_IMAGES) {
+        assert!((1..=MOST_IMAGES).contains(&images.count()));
+        for one in images.tensors() {
+            image(&request::Image::Tensor(one));
+        }
     }
 }

@@ -181,10 +181,10 @@ impl Registers {
         let tiles = starts.len() / PAIRS;
         let both = left.len() == 2 * tiles;
         assert!(tiles > 0 && starts.len() == tiles * PAIRS && (both || left.len() == tiles));
-        let distance = starts[1].checked_sub(starts[0]);
-        let distance = distance.expect("summands that follow one another");
-        let last = starts.iter().step_by(PAIRS).max().expect("a summand");
-        let end = last + (PAIRS - 1) * distance + BLOCK;
+        assert!(starts[0] <= starts[1]);
+        let distance = starts[1] - starts[0];
+        let last = starts.iter().step_by(PAIRS).max().copied();
+        let end = last.unwrap_or_default() + (PAIRS - 1) * distance + BLOCK;
         assert!(end <= right.pairs.len() && sums_stride >= BLOCK);
         assert!(sums.len() >= (BLOCK - 1) * sums_stride + BLOCK);
         // SAFETY: the registers are configured as `self` exists; the loop reads `tiles` tiles from where either half of
