@@ -20,6 +20,7 @@ mod fusion;
 mod layer;
 mod nearest;
 mod offload;
+mod pairs;
 mod product;
 mod program;
 mod rewrite;

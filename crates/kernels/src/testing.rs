@@ -1,9 +1,13 @@
 //! What the tests of layers need.
 
-use half::bf16;
-use lfbm_testkit::noise;
+use std::ops::Range;
 
-use crate::convolution::Convolution;
+use half::bf16;
+use lfbm_onnx::ConvGeometry;
+use lfbm_testkit::noise;
+use proptest::prelude::*;
+
+use crate::convolution::{ByTaps, Convolution, Multiplier};
 use crate::layer::{Finish, Layer};
 
 /// What is left of a factor.
@@ -105,4 +109,41 @@ fn convolved(
         }
     }
     y
+}
+
+/// Convolutions of every kind, with fewer channels and filters than that.
+pub(super) fn convolutions(most_channels: usize) -> impl Strategy<Value = Convolution> {
+    let sizes = |range: Range<usize>| [range.clone(), range];
+    let pads = [0_usize..3, 0..3, 0..3, 0..3];
+    let channels = sizes(1..most_channels);
+    let shape = (channels, sizes(1..10), sizes(1..6), sizes(1..4), pads);
+    (shape, any::<bool>()).prop_map(|(shape, transposed)| {
+        let (channels, input, kernel, mut strides, pads) = shape;
+        if transposed {
+            // Else there are outputs that no input reaches.
+            strides = [0, 1].map(|axis: usize| strides[axis].min(kernel[axis]));
+        }
+        Convolution {
+            channels,
+            input,
+            axes: [0, 1].map(|axis: usize| ConvGeometry {
+                pads: [pads[axis], pads[axis + 2]],
+                ..ConvGeometry::new(kernel[axis], strides[axis], 0)
+            }),
+            transposed,
+        }
+    })
+}
+
+/// Asserts that `M` convolves, with factors in bfloat16.
+pub(super) fn assert_multiplies<M: Multiplier + 'static>(convolution: Convolution) {
+    assert_convolves(
+        convolution,
+        2,
+        rounded,
+        1e-4,
+        |convolution, output, weights, finish| {
+            Box::new(ByTaps::<M>::new(convolution, output, weights, finish))
+        },
+    );
 }

@@ -1,8 +1,8 @@
 //! Tiles of convolutions.
 
 use super::registers::{BLOCK, PAIRED, PAIRS, ROWS, Registers, Tile};
-use crate::bf16::Right;
 use crate::convolution::Multiplier;
+use crate::pairs::Right;
 
 impl Multiplier for Registers {
     type Packed = Tile;
@@ -35,5 +35,25 @@ impl Multiplier for Registers {
 
     fn multiply(&self, weights: &[Tile], positions: Right<'_>, sums: &mut [f32], stride: usize) {
         self.multiply_shifted(weights, positions, sums, stride);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::amx::available;
+    use crate::testing::{assert_multiplies, convolutions};
+
+    proptest! {
+        #[test]
+        fn a_convolution_is_the_sum_of_rounded_products(convolution in convolutions(70)) {
+            if !available() {
+                return Ok(());
+            }
+            prop_assume!(convolution.output().is_some());
+            assert_multiplies::<Registers>(convolution);
+        }
     }
 }

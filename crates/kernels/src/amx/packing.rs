@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 
 use super::registers::{BLOCK, PAIRED, ROWS, Tile};
-use crate::bf16::nearest;
+use crate::pairs::nearest;
 
 /// Tiles that hold `summands` of 16 rows or columns.
 pub(super) fn tiles_of(summands: usize) -> usize {

@@ -5,7 +5,7 @@ use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::LazyLock;
 
-use crate::bf16::Right;
+use crate::pairs::Right;
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 16;

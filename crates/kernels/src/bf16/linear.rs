@@ -1,7 +1,8 @@
 //! Fully connected layers.
 
-use super::tile::{LANES, Left, Right, Starts, Sums, TILE_COLUMNS, TILE_ROWS, multiply, pair};
+use super::tile::{Left, Sums, TILE_COLUMNS, TILE_ROWS, multiply};
 use crate::layer::{Finish, Layer, finish_rows};
+use crate::pairs::{LANES, Right, Starts, pair};
 
 /// y = finish(x W + bias), rows x inputs to rows x outputs.
 pub(crate) struct Linear {

@@ -10,13 +10,4 @@ mod vectors;
 pub(super) use linear::Linear;
 use tile::Sums;
 pub use tile::available;
-pub(super) use tile::{LANES, Right, Starts, pair};
 pub(super) use vectors::Vectors;
-
-/// The nearest bfloat16, to even; NaN stays NaN.
-#[inline(always)]
-pub(super) fn nearest(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    (if value.is_nan() { 0x7fc0 } else { rounded }) as u16
-}

@@ -1,9 +1,7 @@
 //! The inner product: bfloat16 pairs, added up in single precision.
 
-use super::nearest;
+use crate::pairs::{LANES, Right};
 
-/// Numbers in a vector register.
-pub(crate) const LANES: usize = 16;
 /// Rows of the largest tile. With [`TILE_VECTORS`] its sums take 24 of the 32 registers.
 pub(super) const TILE_ROWS: usize = 8;
 /// Vectors in a row of the largest tile.
@@ -20,12 +18,6 @@ pub fn available() -> bool {
     return false;
 }
 
-/// Two neighbours along the sum, the first in the lower half.
-#[inline(always)]
-pub(crate) fn pair(first: f32, second: f32) -> u32 {
-    u32::from(nearest(first)) | u32::from(nearest(second)) << 16
-}
-
 /// The rows of the left factor that a tile takes.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
@@ -33,34 +25,6 @@ pub(super) struct Left<'a> {
     pub(super) pairs: &'a [u32],
     /// How many rows, [`TILE_ROWS`] at most.
     pub(super) rows: usize,
-}
-
-/// Where each summand begins.
-pub(crate) struct Starts {
-    pub(crate) all: Vec<usize>,
-    pub(crate) last: usize,
-}
-
-impl Starts {
-    pub(crate) fn new(all: Vec<usize>) -> Self {
-        let last = all.iter().copied().max().unwrap_or(0);
-        Self { all, last }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
-}
-
-/// The columns of the right factor that a tile takes.
-#[derive(Clone, Copy)]
-pub(crate) struct Right<'a> {
-    /// Pairs, column after column.
-    pub(crate) pairs: &'a [u32],
-    /// Where in `pairs` the columns of each summand begin; a row of the left has as many pairs.
-    pub(crate) starts: &'a Starts,
-    /// How many vectors of columns; [`TILE_VECTORS`] at most, of [`Vectors`](super::Vectors).
-    pub(crate) vectors: usize,
 }
 
 /// Sums of a tile, [`TILE_COLUMNS`] a row; rows and columns beyond the factors' are arbitrary.
@@ -178,32 +142,8 @@ mod vectorised {
 
 #[cfg(test)]
 mod tests {
-    use half::bf16;
-
     use super::*;
-
-    #[test]
-    fn pairs_hold_the_nearest_bfloat16_numbers() {
-        let values = [
-            0.0,
-            -0.0,
-            1.0,
-            1.003_9,
-            1.005_9,
-            1.007_8,
-            -3.1e38,
-            3.4e38,
-            1e-40,
-            f32::INFINITY,
-        ];
-        for value in values {
-            let expected = u32::from(bf16::from_f32(value).to_bits());
-            assert_eq!(pair(value, 0.0), expected, "{value}");
-            assert_eq!(pair(0.0, value), expected << 16, "{value}");
-        }
-        let not_a_number = bf16::from_bits(pair(f32::NAN, 0.0) as u16);
-        assert!(not_a_number.is_nan());
-    }
+    use crate::pairs::{Starts, pair};
 
     #[test]
     fn tiles_of_every_size_multiply_alike_bit_for_bit() {

@@ -1,8 +1,9 @@
 //! Tiles of convolutions.
 
+use super::Sums;
 use super::tile::{Left, TILE_COLUMNS, TILE_ROWS, multiply};
-use super::{Right, Sums};
 use crate::convolution::Multiplier;
+use crate::pairs::Right;
 
 /// The instructions for vectors.
 pub(crate) struct Vectors;
@@ -35,6 +36,22 @@ impl Multiplier for Vectors {
         multiply(left, positions, &mut tile);
         for (sums, row) in sums.chunks_mut(stride).zip(&tile[..left.rows]) {
             sums[..TILE_COLUMNS].copy_from_slice(row);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{assert_multiplies, convolutions};
+
+    proptest! {
+        #[test]
+        fn a_convolution_is_the_sum_of_rounded_products(convolution in convolutions(12)) {
+            prop_assume!(convolution.output().is_some());
+            assert_multiplies::<Vectors>(convolution);
         }
     }
 }

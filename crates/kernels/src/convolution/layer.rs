@@ -13,8 +13,8 @@ use multiversion::multiversion;
 use super::Convolution;
 use super::planes::{PlaneAxis, Planes};
 use super::taps::{Residue, Tap};
-use crate::bf16::{LANES, Right, Starts, pair};
 use crate::layer::{Finish, Layer, rectify};
+use crate::pairs::{LANES, Right, Starts, pair};
 use crate::shared::shared;
 
 /// Instructions that multiply a tile of filters x positions.
@@ -306,67 +306,6 @@ fn finish(
                     }
                 }
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ops::Range;
-
-    use lfbm_onnx::ConvGeometry;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::testing::{assert_convolves, rounded};
-
-    fn convolutions(most_channels: usize) -> impl Strategy<Value = Convolution> {
-        let sizes = |range: Range<usize>| [range.clone(), range];
-        let pads = [0_usize..3, 0..3, 0..3, 0..3];
-        let channels = sizes(1..most_channels);
-        let shape = (channels, sizes(1..10), sizes(1..6), sizes(1..4), pads);
-        (shape, any::<bool>()).prop_map(|(shape, transposed)| {
-            let (channels, input, kernel, mut strides, pads) = shape;
-            if transposed {
-                // Else there are outputs that no input reaches.
-                strides = [0, 1].map(|axis: usize| strides[axis].min(kernel[axis]));
-            }
-            Convolution {
-                channels,
-                input,
-                axes: [0, 1].map(|axis: usize| ConvGeometry {
-                    pads: [pads[axis], pads[axis + 2]],
-                    ..ConvGeometry::new(kernel[axis], strides[axis], 0)
-                }),
-                transposed,
-            }
-        })
-    }
-
-    fn assert_is_sum<M: Multiplier + 'static>(convolution: Convolution) {
-        assert_convolves(
-            convolution,
-            2,
-            rounded,
-            1e-4,
-            |convolution, output, weights, finish| {
-                Box::new(ByTaps::<M>::new(convolution, output, weights, finish))
-            },
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn a_convolution_is_the_sum_of_rounded_products(convolution in convolutions(12)) {
-            prop_assume!(convolution.output().is_some());
-            assert_is_sum::<crate::bf16::Vectors>(convolution);
-        }
-
-        #[test]
-        #[cfg(target_arch = "x86_64")]
-        fn in_matrix_registers_too(convolution in convolutions(70)) {
-            prop_assume!(convolution.output().is_some() && crate::amx::available());
-            assert_is_sum::<crate::amx::Registers>(convolution);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 
 use super::taps::Residue;
-use crate::bf16::pair;
+use crate::pairs::pair;
 
 /// An axis of a plane: which input coordinates lie in it.
 #[derive(Clone, Copy)]

@@ -4,9 +4,10 @@ use multiversion::multiversion;
 
 use super::bounds::Group;
 use super::{BATCH, GROUP};
-use crate::product::{pack, products};
 #[cfg(target_arch = "x86_64")]
-use crate::{amx, bf16::nearest as round};
+use crate::amx;
+use crate::pairs::nearest as round;
+use crate::product::{pack, products};
 
 /// Groups that are multiplied at the same time: whole tiles of products.
 const GROUPS: usize = 3;
