@@ -13,6 +13,8 @@ use process::{done, fit_strokes, names, signal, start, text, trainer, wait_for_l
 const SIGNALS: [(&str, i32); 3] = [("INT", 130), ("TERM", 143), ("HUP", 129)];
 /// Nothing ends by itself with so many iterations or steps.
 const FOR_EVER: &str = "1000000000";
+/// Langevin steps that take as long; no fit takes more.
+const ENDLESS_STEPS: &str = "100000";
 
 /// The process ends with the code, and says something.
 fn ends(process: Child, code: i32) -> String {
@@ -86,7 +88,7 @@ fn a_fit_that_ignores_a_closed_terminal_goes_on() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let steps = format!("learning.langevin.steps={FOR_EVER}");
+    let steps = format!("learning.langevin.steps={ENDLESS_STEPS}");
     let mut fit = fit_strokes(&folder.path().join("bundle"), &[&steps]);
     let mut process = start(&mut fit);
     wait_for_line(&mut process, "fitting");
@@ -105,7 +107,7 @@ fn what_takes_long_ends_and_leaves_nothing_half_written() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle");
     done(&mut fit_strokes(&bundle, &[]));
-    let slow = format!("inference.steps={FOR_EVER}");
+    let slow = format!("inference.steps={ENDLESS_STEPS}");
     // A bundle whose scores take for ever.
     let slow_bundle = folder.path().join("slow");
     done(Command::new("cp").arg("-r").args([&bundle, &slow_bundle]));
