@@ -59,7 +59,7 @@ pub struct Exhausted {
 /// A request needs more than the whole budget has for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "takes up to {more} bytes of memory beside the {held} that its message holds, and the server has {room} \
+    "takes up to {more} bytes of memory beside the {held} that the request holds already, and the server has {room} \
      for a request; make it smaller, or start the server with --max-request-memory-bytes {limit} or more"
 )]
 pub struct TooLarge {
@@ -105,11 +105,16 @@ impl Memory {
         if needed <= room {
             return Ok(());
         }
+        let small_part = if more > SMALL_BYTES {
+            needed / (SMALL_PART - 1)
+        } else {
+            0
+        };
         Err(TooLarge {
             held,
             more,
             room,
-            limit: needed.saturating_add(needed / (SMALL_PART - 1)),
+            limit: needed.saturating_add(small_part),
         })
     }
 
@@ -294,6 +299,8 @@ mod tests {
             less.check_fits(held, more).unwrap_err();
         }
         memory.check_fits(room + 1, SMALL_BYTES).unwrap();
+        let too_large = memory.check_fits(8 << 20, 1).unwrap_err();
+        assert_eq!(too_large.limit, (8 << 20) + 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -99,8 +99,8 @@ pub fn images(
     let within = usize::try_from(count).ok().filter(|&count| count <= most);
     let within = within.ok_or_else(|| {
         let description = format!(
-            "expected at most {most} images (max_batch_size of ModelConfig), got {count}; send them in \
-             several requests"
+            "expected at most {most} images, as many of the model's size as fit a message \
+             (--max-message-bytes) with a byte a value, got {count}; send them in several requests"
         );
         Violation::new(SHAPE, description)
     })?;

@@ -143,6 +143,9 @@ fn what_the_fit_held_out_as_anomalous_is_not_taken_for_normal() {
     );
     assert!(said.contains("move them out"), "{said}");
     assert!(!at("out").exists());
+    let mut as_normal = extend(&bundle, &at("new"), &at("out"));
+    done(as_normal.arg("--held-out-are-normal"));
+    assert_eq!(fs::read(at("out/extension.bin")).unwrap().len(), 23 * 8);
 }
 
 #[test]

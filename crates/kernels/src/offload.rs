@@ -32,7 +32,7 @@ pub fn offload(graph: &[u8], bf16: bool) -> Result<Option<Offloaded>, DecodeErro
     let mut rewriter = Rewriter::read(graph, DOMAIN)?;
     rewriter.offload_layers(|layer| match layer {
         Offloadable::Linear => bf16 && is_fast(),
-        // One tap is a product that ONNX Runtime makes in its own layout, without another one before and after it.
+        // A kernel of 1 x 1 is one product, which ONNX Runtime makes without changing the layout before and after it.
         Offloadable::Convolution(convolution) => {
             winograd::suits(convolution)
                 || bf16 && is_fast() && !(matrix_registers() && convolution.kernel() == [1, 1])

@@ -7,7 +7,7 @@ use lfbm_wire::inference::infer_parameter::ParameterChoice;
 use lfbm_wire::inference::model_infer_response::InferOutputTensor;
 use lfbm_wire::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 
-use super::models::max_batch_size;
+use super::models::most_images;
 use super::outputs::wanted;
 use crate::admission::{Refusal, Work};
 use crate::models::Model;
@@ -54,8 +54,14 @@ pub(crate) async fn infer(
         .map_err(|error| Violation::new(wire::PARAMETERS, format!("false_alarm_rate: {error}")))?;
     let outputs = wanted(&request, manifest, langevin == manifest.langevin)?;
     let (request_id, spec) = (request.id.clone(), manifest.image);
-    let size = request.raw_input_contents.iter().map(Vec::len).sum();
-    let most = max_batch_size(manifest, max_message_bytes);
+    let raw: usize = request.raw_input_contents.iter().map(Vec::len).sum();
+    let contents = request
+        .inputs
+        .iter()
+        .filter_map(|input| input.contents.as_ref());
+    let values = contents.map(|typed| typed.fp32_contents.len() + typed.uint_contents.len());
+    let size = raw + values.sum::<usize>();
+    let most = most_images(manifest, max_message_bytes);
     let max_pixels = core.limits.image_pixels;
     let read = move || {
         let images = wire::images(request, &spec, most)?;
@@ -103,7 +109,7 @@ pub(crate) async fn infer(
                     let violations = violations.into_iter();
                     ServiceError::Invalid(violations.map(|v| of_image(index, v)).collect())
                 }
-                // Nothing but its other images makes it late.
+                // The server was idle when the request came: its other images make it late.
                 ServiceError::Refused(Refusal::Deadline { needed, left, .. }) if is_alone => {
                     ServiceError::Refused(Refusal::Unreachable {
                         work: Work::Chains,

@@ -52,8 +52,13 @@ pub(crate) fn metadata(model: &Model, catalog: &Catalog) -> v2::ModelMetadataRes
     }
 }
 
-/// Images of a request at most, whatever their size: as many of the model's size as fit a message.
-pub(super) fn max_batch_size(manifest: &Manifest, max_message_bytes: usize) -> usize {
+/// Images of a request at most, whatever their size: as many of the model's size, a byte a value, as fit a message.
+pub(super) fn most_images(manifest: &Manifest, max_message_bytes: usize) -> usize {
+    (max_message_bytes / manifest.image.pixels().max(1)).max(1)
+}
+
+/// Images of the model's size that fit a message whatever their type.
+fn max_batch_size(manifest: &Manifest, max_message_bytes: usize) -> usize {
     let image_bytes = VALUE_BYTES * manifest.image.pixels();
     (max_message_bytes.saturating_sub(ENVELOPE_BYTES) / image_bytes.max(1)).max(1)
 }

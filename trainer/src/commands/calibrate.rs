@@ -126,7 +126,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
             version > manifest.version,
         )?;
     }
-    // What the fit has seen stays on record, as far as it is gone, too.
+    // Images of the fit stay on record, even those that are no longer in the folder.
     let of_fit = identity_of(&args.bundle, &manifest)?.filter(|_| !is_same);
     record.images = Some(write_images(&mut staged, &dataset, &parts, of_fit)?);
     record.calibration_count = parts.calibration.len();

@@ -171,8 +171,8 @@ pub(super) fn check_place(
         let found = read_checkpoint::<Value>(checkpoint);
         found.with_context(|| {
             format!(
-                "{place} is no checkpoint, so --overwrite does not replace it; remove it, or name another file with \
-                 --checkpoint"
+                "{place} cannot be read as a checkpoint, so --overwrite does not replace it; remove it, or name another \
+                 file with --checkpoint"
             )
         })?;
     }

@@ -42,6 +42,9 @@ pub struct ExtendArgs {
     /// as many images as calibration.neighbours of the fit
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     memory_bank: Option<u32>,
+    /// Take images that the fit held out for normal ones
+    #[arg(long)]
+    held_out_are_normal: bool,
     #[command(flatten)]
     damaged: SkipDamagedArg,
     /// Replace an existing bundle
@@ -69,7 +72,7 @@ pub fn run(args: &ExtendArgs) -> anyhow::Result<()> {
     let dataset = normals(&args.normals, &manifest.image, args.damaged.skip_damaged)?;
     let digests = dataset.digests();
     let mut extension = extension_of(&args.bundle, &manifest)?;
-    let new = new_images(&args.bundle, &manifest, &digests, &extension)?;
+    let new = new_images(args, &manifest, &digests, &extension)?;
     let most = most_stored(args, &record, &before)?;
     let split = divide(&dataset, &new, &record, most_added(&manifest, most))?;
     let ranked = before.calibration().ranked() + split.calibration.len();
@@ -128,12 +131,12 @@ fn version(args: &ExtendArgs, manifest: &Manifest) -> anyhow::Result<u64> {
 
 /// Indices of the images that are new, each once. Prints what is left out.
 fn new_images(
-    bundle: &Path,
+    args: &ExtendArgs,
     manifest: &Manifest,
     digests: &[Digest],
     extension: &HashSet<Digest>,
 ) -> anyhow::Result<Vec<usize>> {
-    let identity = identity_of(bundle, manifest)?;
+    let identity = identity_of(&args.bundle, manifest)?;
     if identity.is_none() {
         eprintln!(
             "the bundle does not say which images it was fitted on; none of these is taken for one of them"
@@ -144,10 +147,9 @@ fn new_images(
     let anomalous = digests.iter().filter(|digest| held_out.contains(*digest));
     let anomalous = anomalous.count();
     ensure!(
-        anomalous == 0,
+        anomalous == 0 || args.held_out_are_normal,
         "{anomalous} of {} images are held out as anomalous by the fit ({}), and the model would call their like \
-         normal; move them out of the folder, or, if they are normal, fit again with their class among the \
-         normal ones",
+         normal; move them out of the folder, or, if they are normal, say --held-out-are-normal",
         digests.len(),
         manifest.classes.held_out.join(", ")
     );

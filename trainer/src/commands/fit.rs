@@ -112,7 +112,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     .concat();
     let settings = Settings::load(args.config.as_deref(), &changes)?;
     check_out(&args.out, args.overwrite)?;
-    if let Some(folder) = args.data.folder_of_images() {
+    for folder in args.data.folders_of_images() {
         ensure!(
             !is_within(&args.out, &folder)?,
             "the bundle {} would be among the images of {}, and its pictures count as images; name another place \

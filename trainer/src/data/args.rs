@@ -199,10 +199,15 @@ impl DataArgs {
         data
     }
 
-    /// The folder that all images below are read from; `None` for data sets of other files.
-    pub fn folder_of_images(&self) -> Option<PathBuf> {
-        let folder = self.data_dir.clone().or_else(data_dir_variable)?;
-        self.is_folder().then_some(folder)
+    /// The folders that all images below are read from; none for data sets of other files.
+    pub fn folders_of_images(&self) -> Vec<PathBuf> {
+        let folder = self.data_dir.clone().or_else(data_dir_variable);
+        match folder.filter(|_| self.is_folder()) {
+            Some(folder) if inspection::is_inspection(&folder) => {
+                inspection::PARTS.map(|part| folder.join(part)).into()
+            }
+            folder => folder.into_iter().collect(),
+        }
     }
 
     /// Whether the data set is a folder of images.

@@ -19,6 +19,8 @@ use super::{DataError, Dataset};
 pub(super) const GOOD: &str = "good";
 const TEST: &str = "test";
 const GROUND_TRUTH: &str = "ground_truth";
+/// Folders of a data set; nothing else in it is read.
+pub(super) const PARTS: [&str; 3] = [TRAIN, TEST, GROUND_TRUTH];
 /// What the name of a mask may have after that of its image.
 const MASK_SUFFIX: &str = "_mask";
 /// Side of the images that are compared with each other.

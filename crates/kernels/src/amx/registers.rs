@@ -165,8 +165,8 @@ impl Registers {
 
 impl Registers {
     /// The products of `left`, the tiles of up to 32 rows as [`multiply`](Self::multiply) takes them, and 32 columns of
-    /// `right`, of which each 16 summands follow one another at the same distance: 32 rows of 32 sums,
-    /// `sums_stride` apart.
+    /// `right`, whose starts, in each group of 16 summands, are equally far apart: 32 rows of 32 sums, `sums_stride`
+    /// apart.
     ///
     /// # Panics
     /// When the factors have different numbers of summands, or none, or `right` lacks columns.
@@ -185,8 +185,13 @@ impl Registers {
         let distance = starts[1] - starts[0];
         let last = starts.iter().step_by(PAIRS).max().copied();
         let end = last.unwrap_or_default() + (PAIRS - 1) * distance + BLOCK;
+        debug_assert!(starts.chunks(PAIRS).all(|group| {
+            let distances = group.windows(2).map(|two| two[1].wrapping_sub(two[0]));
+            distances.eq([distance; PAIRS - 1])
+        }));
         assert!(end <= right.pairs.len() && sums_stride >= BLOCK);
         assert!(sums.len() >= (BLOCK - 1) * sums_stride + BLOCK);
+        let base = sums.as_mut_ptr();
         // SAFETY: the registers are configured as `self` exists; the loop reads `tiles` tiles from where either half of
         // `left` begins, which it has, and 32 columns of the 16 summands from every 16th start on, the last of which
         // `right` has; `sums` has two times two tiles.
@@ -225,8 +230,8 @@ impl Registers {
                 group = const PAIRS * size_of::<usize>(),
                 tiles = inout(reg) tiles => _,
                 stride = in(reg) 64_usize,
-                sums = in(reg) sums.as_mut_ptr(),
-                sums_half = in(reg) sums[ROWS * sums_stride..].as_mut_ptr(),
+                sums = in(reg) base,
+                sums_half = in(reg) base.add(ROWS * sums_stride),
                 sums_stride = in(reg) sums_stride * size_of::<f32>(),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

@@ -25,7 +25,8 @@ pub(crate) trait Multiplier {
     const FILTERS: usize;
     /// Positions of the largest tile.
     const POSITIONS: usize;
-    /// Summands, pairs of channels, come in multiples of this, of which one follows another at a constant distance.
+    /// The number of summands (pairs of channels) is a multiple of this; within each group of so many, starts are equally
+    /// far apart.
     const SUMMANDS: usize;
     /// Says how weights are packed.
     const LAYOUT: &str;
