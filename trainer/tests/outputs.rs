@@ -102,7 +102,7 @@ fn only_a_checkpoint_is_replaced_by_one() {
     let mut fit = fit_strokes(&out, &[]);
     fit.arg("--overwrite").arg("--checkpoint").arg(&photograph);
     let said = refused(&mut fit);
-    assert!(said.contains("is no checkpoint"), "{said}");
+    assert!(said.contains("cannot be read as a checkpoint"), "{said}");
     assert_eq!(fs::read(&photograph).unwrap(), b"mine");
     for overwrite in [&[][..], &["--overwrite"]] {
         done(fit_strokes(&out, &[]).args(overwrite));
