@@ -248,23 +248,25 @@ fn read(file: &Path, form: Form) -> Result<Vec<u8>, Refused> {
     })
 }
 
+/// A form for tests: small and grey.
+#[cfg(test)]
+pub(super) const FORM: Form = Form {
+    intake: Intake::STRETCH,
+    size: Size {
+        width: 4,
+        height: 4,
+    },
+    channels: 1,
+    skip_damaged: false,
+    pixels_on_disk: false,
+};
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
     use image::{GrayImage, Luma, Rgb, RgbImage};
-
-    const FORM: Form = Form {
-        intake: Intake::STRETCH,
-        size: Size {
-            width: 4,
-            height: 4,
-        },
-        channels: 1,
-        skip_damaged: false,
-        pixels_on_disk: false,
-    };
 
     #[test]
     fn folders_are_classes() {

@@ -93,20 +93,9 @@ fn largest(image: &DynamicImage) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::images::FORM;
     use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
-    use lfbm_images::{Intake, Size};
     use std::path::Path;
-
-    const FORM: Form = Form {
-        intake: Intake::STRETCH,
-        size: Size {
-            width: 4,
-            height: 4,
-        },
-        channels: 1,
-        skip_damaged: false,
-        pixels_on_disk: false,
-    };
 
     fn files(folder: &Path, count: usize, image: impl Fn(usize) -> DynamicImage) -> Vec<PathBuf> {
         let save = |index: usize| {

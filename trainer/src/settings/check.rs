@@ -121,6 +121,9 @@ impl Settings {
                 "a number above 0",
             )?;
         }
+        let of_sites = representation.kind.has_sites();
+        // What only features and sites have may be 0 without them.
+        let of_x = usize::from(of_sites);
         let sampling = model.ebm.sampling.steps as usize;
         let (iterations, updates) = (
             learning.iterations as usize,
@@ -167,6 +170,27 @@ impl Settings {
                 contrastive.batch_size,
                 2,
                 MOST_CONTRASTED,
+            ),
+            ("representation.tile", representation.tile, of_x, MOST_SIDE),
+            (
+                "representation.components",
+                representation.components,
+                of_x,
+                MAX_LATENT_DIM,
+            ),
+            ("learning.sites", learning.sites, of_x, MOST_ROWS),
+            ("calibration.sites", calibration.sites, of_x, MOST_ROWS),
+            (
+                "representation.contrastive.iterations",
+                contrastive.iterations as usize,
+                of_x,
+                MOST_ITERATIONS,
+            ),
+            (
+                "representation.contrastive.components",
+                contrastive.components,
+                of_x,
+                MAX_LATENT_DIM,
             ),
             ("run.log_every", log_every, 1, MOST_ITERATIONS),
             ("run.checkpoint_every", checkpoint_every, 1, MOST_ITERATIONS),
@@ -256,7 +280,6 @@ impl Settings {
                 "more than {NEIGHBOURS}, the neighbours of a local score, and at most {MOST_ROWS}"
             ),
         )?;
-        let of_sites = representation.kind.has_sites();
         range(
             "representation.contrastive.weight_decay",
             contrastive.weight_decay,
@@ -298,35 +321,6 @@ impl Settings {
             !of_sites || learning.incomplete.mask.is_none(),
             "none where images have sites: pixels can be hidden of whole images",
         )?;
-        let iterations = contrastive.iterations as usize;
-        for (name, value, most) in [
-            ("representation.tile", representation.tile, MOST_SIDE),
-            (
-                "representation.components",
-                representation.components,
-                MAX_LATENT_DIM,
-            ),
-            ("learning.sites", learning.sites, MOST_ROWS),
-            ("calibration.sites", calibration.sites, MOST_ROWS),
-            (
-                "representation.contrastive.iterations",
-                iterations,
-                MOST_ITERATIONS,
-            ),
-            (
-                "representation.contrastive.components",
-                contrastive.components,
-                MAX_LATENT_DIM,
-            ),
-        ] {
-            let least = usize::from(of_sites);
-            range(
-                name,
-                value,
-                (least..=most).contains(&value),
-                format!("a number from {least} to {most}"),
-            )?;
-        }
         let normalized = model.prior.is_normalized();
         range(
             "model.prior",

@@ -153,7 +153,7 @@ fn summands(
     planes: &Planes,
     [rows, columns]: [&Residue; 2],
 ) -> impl Iterator<Item = (usize, [Tap; 2])> {
-    let pairs = 0..planes.pairs_of_channels();
+    let pairs = 0..planes.pairs_of_channels;
     let taps = rows
         .taps
         .iter()
@@ -285,6 +285,7 @@ fn finish(
                 let place = product * sums.product + filter * sums.filter + row * sums.row;
                 &sums.sums[place..][..products[product].counts[1]]
             };
+            // The compiler makes vectors of the numbers that it knows.
             match products.len() {
                 1 => y
                     .iter_mut()

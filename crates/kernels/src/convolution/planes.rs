@@ -69,7 +69,7 @@ pub(super) struct Planes {
     rows: PlaneAxis,
     pub(super) columns: PlaneAxis,
     /// Of a plane for every residue; those beyond the channels are zero.
-    pairs_of_channels: usize,
+    pub(super) pairs_of_channels: usize,
     pub(super) pairs: Vec<u32>,
     /// A pair of channels of the input as it is.
     image: Vec<u32>,
@@ -95,11 +95,6 @@ impl Planes {
             pairs: vec![0; planes * rows.size * columns.size + beyond],
             image: vec![0; input[0] * input[1]],
         }
-    }
-
-    /// Pairs of channels, with those that are zero.
-    pub(super) fn pairs_of_channels(&self) -> usize {
-        self.pairs_of_channels
     }
 
     fn plane(&self, pair: usize, row: usize, column: usize) -> usize {
@@ -149,6 +144,7 @@ fn lay_out(planes: &mut Planes, x: &[f32]) {
                 for (y, line) in ys.clone().zip(lines) {
                     let to = &mut planes.pairs[plane + y * planes.columns.size..][xs.clone()];
                     let line = &line[x0..];
+                    // The compiler makes vectors of the strides that it knows.
                     match column_stride {
                         1 => to.iter_mut().zip(line).for_each(|(to, from)| *to = *from),
                         2 => {

@@ -4,18 +4,8 @@ use image::{GrayImage, ImageBuffer, Luma, Pixel, Rgb, RgbImage, Rgba};
 use lfbm_images::Fit;
 
 use super::*;
+use crate::data::images::FORM;
 use crate::data::{ClassArgs, DataArgs, DatasetName};
-
-const FORM: Form = Form {
-    intake: Intake::STRETCH,
-    size: Size {
-        width: 4,
-        height: 4,
-    },
-    channels: 1,
-    skip_damaged: false,
-    pixels_on_disk: false,
-};
 
 fn save(root: &Path, name: &str, image: &GrayImage) {
     let path = root.join(name);
