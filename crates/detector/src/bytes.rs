@@ -2,6 +2,19 @@
 
 use crate::error::CalibrationError;
 
+/// A count as it is in memory.
+pub(crate) fn to_count(value: u64) -> Result<usize, CalibrationError> {
+    usize::try_from(value).map_err(|_| CalibrationError::Size)
+}
+
+/// The product of counts.
+pub(crate) fn product(counts: &[usize]) -> Result<usize, CalibrationError> {
+    let product = counts
+        .iter()
+        .try_fold(1_usize, |product, count| product.checked_mul(*count));
+    product.ok_or(CalibrationError::Size)
+}
+
 /// What is left to read.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -21,11 +34,19 @@ impl<'a> Reader<'a> {
         Ok(self.take(count.checked_mul(N))?.as_chunks().0)
     }
 
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], CalibrationError> {
+        self.take(Some(count))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, CalibrationError> {
+        match self.arrays(1)? {
+            [value] => Ok(u64::from_le_bytes(*value)),
+            _ => Err(CalibrationError::Size),
+        }
+    }
+
     pub(crate) fn count(&mut self) -> Result<usize, CalibrationError> {
-        let [count] = self.arrays(1)? else {
-            return Err(CalibrationError::Size);
-        };
-        usize::try_from(u64::from_le_bytes(*count)).map_err(|_| CalibrationError::Size)
+        to_count(self.u64()?)
     }
 
     pub(crate) fn u32s(&mut self, count: usize) -> Result<Vec<u32>, CalibrationError> {

@@ -1,5 +1,6 @@
 //! What scores normal images get that the fit did not see.
 
+use crate::bytes::{Reader, to_count};
 use crate::comparison::Comparison;
 use crate::conformal::is_ascending;
 use crate::error::{CalibrationError, FitError, check_finite, check_length};
@@ -262,43 +263,27 @@ impl Calibration {
     /// # Errors
     /// When the bytes are not as many as their head says, or values are not usable.
     pub fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
-        let wrong = CalibrationError::Size;
-        let (n, body) = bytes.split_first_chunk().ok_or(wrong)?;
-        let n = u64::from_le_bytes(*n);
-        let aggregated = n & AGGREGATED != 0;
-        let of_sites = n & SITES != 0;
-        let n = usize::try_from(n & !(AGGREGATED | SITES)).map_err(|_| wrong)?;
-        let length = n.checked_mul(8).ok_or(wrong)?;
-        let (densities, body) = body.split_at_checked(length).ok_or(wrong)?;
-        let log_joints = if aggregated { length } else { 0 };
-        let (log_joints, comparison) = body.split_at_checked(log_joints).ok_or(wrong)?;
-        let densities: Vec<f32> = densities
-            .as_chunks()
-            .0
-            .iter()
-            .map(|value| f32::from_le_bytes(*value))
-            .collect();
-        let (log_prior, log_likelihood) = densities.split_at(n);
+        let mut reader = Reader::new(bytes);
+        let n = reader.u64()?;
+        let (aggregated, of_sites) = (n & AGGREGATED != 0, n & SITES != 0);
+        let n = to_count(n & !(AGGREGATED | SITES))?;
+        let (log_prior, log_likelihood) = (reader.f32s(n)?, reader.f32s(n)?);
+        let log_joint = aggregated.then(|| reader.f64s(n)).transpose()?;
         let comparison = if of_sites {
-            Comparison::from(SiteCalibration::decode(comparison)?)
+            Comparison::from(SiteCalibration::decode(reader.rest())?)
         } else {
-            Comparison::from(LocalCalibration::decode(comparison)?)
+            Comparison::from(LocalCalibration::decode(reader.rest())?)
         };
-        let calibration = Self::new(log_prior.to_vec(), log_likelihood.to_vec(), comparison)?;
-        if !aggregated {
+        let calibration = Self::new(log_prior, log_likelihood, comparison)?;
+        let Some(log_joint) = log_joint else {
             return Ok(calibration);
-        }
-        let (log_joints, _) = log_joints.as_chunks();
-        let log_joint: Vec<_> = log_joints
-            .iter()
-            .map(|value| f64::from_le_bytes(*value))
-            .collect();
+        };
         if !is_ascending(&log_joint) {
             return Err(CalibrationError::Values("log-joints"));
         }
         Ok(Self {
             log_joint,
-            aggregated,
+            aggregated: true,
             ..calibration
         })
     }

@@ -14,6 +14,7 @@
 //! images give onto its quantiles. The score is their weighted sum, divided by the Euclidean norm of the
 //! weights, as in Stouffer's method for independent parts.
 
+use crate::bytes::{Reader, product};
 use crate::conformal::{self, is_ascending};
 use crate::error::{CalibrationError, FitError, check_finite, check_length};
 use crate::memory_bank::{MemoryBank, Parts};
@@ -174,25 +175,12 @@ impl LocalCalibration {
         self.memory_bank.encode(out);
     }
 
+    /// What [`Self::encode`] wrote, and nothing after it.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
-        let wrong = CalibrationError::Size;
-        let (head, body) = bytes.split_first_chunk::<16>().ok_or(wrong)?;
-        let (counts, _) = head.as_chunks::<8>();
-        let count =
-            |index: usize| usize::try_from(u64::from_le_bytes(counts[index])).map_err(|_| wrong);
-        let (in_scale, scores) = (count(0)?, count(1)?);
-        let (values, memory_bank) = in_scale
-            .checked_mul(PARTS)
-            .and_then(|length| length.checked_add(scores)?.checked_mul(8))
-            .and_then(|length| body.split_at_checked(length))
-            .ok_or(wrong)?;
-        let values: Vec<f64> = values
-            .as_chunks()
-            .0
-            .iter()
-            .map(|value| f64::from_le_bytes(*value))
-            .collect();
-        let (scales, scores) = values.split_at(in_scale * PARTS);
+        let mut reader = Reader::new(bytes);
+        let (in_scale, scores) = (reader.count()?, reader.count()?);
+        let scales = reader.f64s(product(&[in_scale, PARTS])?)?;
+        let scores = reader.f64s(scores)?;
         let scale = |part: usize| {
             let values = &scales[part * in_scale..][..in_scale];
             if !is_ascending(values) {
@@ -202,8 +190,8 @@ impl LocalCalibration {
         };
         let calibration = Self {
             scales: [scale(0)?, scale(1)?, scale(2)?, scale(3)?],
-            scores: scores.to_vec(),
-            memory_bank: MemoryBank::decode(memory_bank)?,
+            scores,
+            memory_bank: MemoryBank::decode(reader.rest())?,
         };
         if !is_ascending(&calibration.scores) {
             return Err(CalibrationError::Values("local scores"));

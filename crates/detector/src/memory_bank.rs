@@ -1,5 +1,6 @@
 //! Normal images that others are compared with.
 
+use crate::bytes::{Reader, product};
 use crate::error::{CalibrationError, FitError, check_length, check_rows};
 use crate::hog::Hog;
 use crate::nearest::Nearest;
@@ -138,20 +139,14 @@ impl MemoryBank {
 
     /// What [`Self::encode`] wrote, and nothing after it.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CalibrationError> {
-        let wrong = CalibrationError::Size;
-        let (sizes, body) = bytes.split_first_chunk::<24>().ok_or(wrong)?;
-        let (sizes, _) = sizes.as_chunks::<8>();
-        let size =
-            |index: usize| usize::try_from(u64::from_le_bytes(sizes[index])).map_err(|_| wrong);
-        let image = [size(0)?, size(1)?, size(2)?];
-        let (pixels, body) = Neighbours::decode(body)?;
-        let (edges, after) = Neighbours::decode(body)?;
+        let mut reader = Reader::new(bytes);
+        let image = [reader.count()?, reader.count()?, reader.count()?];
+        let pixels = Neighbours::decode(&mut reader)?;
+        let edges = Neighbours::decode(&mut reader)?;
+        reader.end()?;
         // The claimed sizes are checked before `Hog::new` multiplies them.
-        let values = image
-            .iter()
-            .try_fold(1_usize, |product, size| product.checked_mul(*size));
-        if !after.is_empty() || values != Some(pixels.values()) {
-            return Err(wrong);
+        if product(&image)? != pixels.values() {
+            return Err(CalibrationError::Size);
         }
         Ok(Self::new(pixels, Hog::new(image)?, edges)?)
     }

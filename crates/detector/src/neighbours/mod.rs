@@ -5,6 +5,7 @@ mod projection;
 
 use rayon::prelude::*;
 
+use crate::bytes::{Reader, product, to_count};
 use crate::error::{CalibrationError, FitError, check_finite, check_length};
 use crate::nearest::Nearest;
 use crate::sample::some_of;
@@ -227,55 +228,25 @@ impl Neighbours {
         out.extend(numbers.flat_map(|number| number.to_le_bytes()));
     }
 
-    /// What [`Self::encode`] wrote, and what comes after it.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), CalibrationError> {
-        let arrays = Self::split(bytes).ok_or(CalibrationError::Size)?;
-        let Arrays {
-            floats: [mean, basis, scale, radius],
-            rows,
-            numbers,
-            after,
-        } = arrays;
+    /// What [`Self::encode`] wrote.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, CalibrationError> {
+        let (values, components, n) = (reader.count()?, reader.count()?, reader.u64()?);
+        let is_numbered = n & NUMBERED != 0;
+        let n = to_count(n & !NUMBERED)?;
+        let mean = reader.f32s(values)?;
+        let basis = reader.f32s(product(&[components, values])?)?;
+        let scale = reader.f32s(product(&[components, 2])?)?;
+        let radius = reader.f32s(n)?;
+        let rows = reader.bytes(product(&[n, components])?)?;
+        let numbers = is_numbered.then(|| reader.u32s(n)).transpose()?;
         let images = Blocks::new(scale.as_chunks().0.to_vec(), rows)?;
-        let neighbours = Self::assemble(Projection::new(mean, &basis)?, images, radius, numbers)?;
-        Ok((neighbours, after))
+        Ok(Self::assemble(
+            Projection::new(mean, &basis)?,
+            images,
+            radius,
+            numbers,
+        )?)
     }
-
-    fn split(bytes: &[u8]) -> Option<Arrays<'_>> {
-        let (head, body) = bytes.split_first_chunk::<24>()?;
-        let (sizes, _) = head.as_chunks::<8>();
-        let [values, p, n] = [0, 1, 2].map(|i| u64::from_le_bytes(sizes[i]));
-        let numbered = n & NUMBERED != 0;
-        let [values, p, n] = [values, p, n & !NUMBERED].map(|size| usize::try_from(size).ok());
-        let (values, p, n) = (values?, p?, n?);
-        let lengths = [values, p.checked_mul(values)?, p.checked_mul(2)?, n];
-        let floats = lengths
-            .iter()
-            .try_fold(0_usize, |sum, length| sum.checked_add(*length))?
-            .checked_mul(4)?;
-        let (floats, body) = body.split_at_checked(floats)?;
-        let (rows, body) = body.split_at_checked(n.checked_mul(p)?)?;
-        let numbers = if numbered { n.checked_mul(4)? } else { 0 };
-        let (numbers, after) = body.split_at_checked(numbers)?;
-        let numbers = numbers.as_chunks().0.iter().map(|v| u32::from_le_bytes(*v));
-        let mut floats = floats.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v));
-        Some(Arrays {
-            floats: lengths.map(|length| floats.by_ref().take(length).collect()),
-            rows,
-            numbers: numbered.then(|| numbers.collect()),
-            after,
-        })
-    }
-}
-
-/// The parts of a file.
-struct Arrays<'a> {
-    /// Mean, basis, scale and radius.
-    floats: [Vec<f32>; 4],
-    rows: &'a [u8],
-    numbers: Option<Vec<u32>>,
-    /// What comes after them.
-    after: &'a [u8],
 }
 
 fn mean_of(values: impl ExactSizeIterator<Item = f32>) -> f64 {
@@ -287,6 +258,12 @@ fn mean_of(values: impl ExactSizeIterator<Item = f32>) -> f64 {
 mod tests {
     use super::*;
     use blocks::tests::random;
+
+    /// Neighbours and what comes after them.
+    fn decode(bytes: &[u8]) -> Result<(Neighbours, &[u8]), CalibrationError> {
+        let mut reader = Reader::new(bytes);
+        Ok((Neighbours::decode(&mut reader)?, reader.rest()))
+    }
 
     /// The identity as basis.
     fn identity(d: usize) -> Vec<f32> {
@@ -393,12 +370,9 @@ mod tests {
         assert_eq!(neighbours.nearest(&[f32::NAN; 5]), None);
         let mut bytes = Vec::new();
         neighbours.encode(&mut bytes);
-        assert_eq!(
-            Neighbours::decode(&bytes),
-            Ok((neighbours.clone(), &[][..]))
-        );
+        assert_eq!(decode(&bytes), Ok((neighbours.clone(), &[][..])));
         let cut = Err(CalibrationError::Size);
-        assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), cut);
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), cut);
         let unnumbered = Neighbours::new(vec![0.0; d], &identity(d), &x).unwrap();
         assert_eq!(
             (unnumbered.nearest(&x[..d]), unnumbered.numbers()),
@@ -431,12 +405,12 @@ mod tests {
         let mut bytes = Vec::new();
         neighbours.encode(&mut bytes);
         bytes.push(7);
-        let read = Neighbours::decode(&bytes);
+        let read = decode(&bytes);
         assert_eq!(read, Ok((neighbours, &[7][..])));
         bytes.pop();
         let cut = CalibrationError::Size;
-        assert_eq!(Neighbours::decode(&bytes[..bytes.len() - 1]), Err(cut));
-        assert_eq!(Neighbours::decode(&[0xff; 64]), Err(cut));
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), Err(cut));
+        assert_eq!(decode(&[0xff; 64]), Err(cut));
         let mut x = random(30, 3, 6);
         x[7] = f32::NAN;
         let new = |x: &[f32]| Neighbours::new(vec![0.0; 3], &identity(3), x).unwrap_err();

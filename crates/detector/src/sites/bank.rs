@@ -4,7 +4,7 @@ use lfbm_kernels::Vectors;
 
 use super::coreset::coreset;
 use super::scorer::Parts;
-use crate::bytes::Reader;
+use crate::bytes::{Reader, product};
 use crate::error::{CalibrationError, FitError, check_finite, check_length, check_rows};
 use crate::nearest::Nearest;
 use crate::score::Score;
@@ -230,7 +230,7 @@ impl SiteBank {
         let mut reader = Reader::new(bytes);
         let (values, n) = (reader.count()?, reader.count()?);
         let centre = reader.f32s(values)?;
-        let rows = n.checked_mul(values).ok_or(CalibrationError::Size)?;
+        let rows = product(&[n, values])?;
         let centred = reader.f32s(rows)?;
         let images = reader.u32s(n)?;
         reader.end()?;
