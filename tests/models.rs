@@ -185,6 +185,33 @@ async fn a_new_version_takes_over_and_requests_in_flight_finish_on_the_old_one()
 }
 
 #[tokio::test]
+async fn a_model_without_room_keeps_nobody_from_another() {
+    let place = Place::new();
+    place.publish("second", 2, 2);
+    let flags = "--max-steps 100000000 --max-chains 4 --max-chains-in-flight 4";
+    let flags: Vec<_> = flags.split(' ').collect();
+    let server = Server::start(&place.models, place.scratch.path(), &flags);
+    let client = client(&server).await;
+    let mut endless = request(Some(100_000_000));
+    endless.inference.as_mut().unwrap().chains = Some(4);
+    endless.version = 1;
+    let mut busy = client.clone();
+    let endless = tokio::spawn(async move { busy.score(endless).await });
+    eventually("the first version is full", || {
+        metric(&server, "lfbm_chains_running", r#"version="1""#) == 4.0
+    })
+    .await;
+    let to_first = ScoreRequest {
+        version: 1,
+        ..request(None)
+    };
+    let status = client.clone().score(to_first).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(score(&client, 2).await.model.unwrap().version, 2);
+    endless.abort();
+}
+
+#[tokio::test]
 async fn a_version_that_is_gone_is_withdrawn_and_a_moved_one_goes_on() {
     let place = Place::new();
     place.publish("second", 2, 2);

@@ -82,7 +82,7 @@ fn score(request: ScoreRequest) {
         assert!(mask.iter().all(|v| *v == 0.0 || *v == 1.0));
         assert!(mask.contains(&0.0) && mask.contains(&1.0));
     }
-    if let Ok((langevin, _)) = wire::parameters(request.inference).validate(&DEFAULTS, LIMITS) {
+    if let Ok((langevin, _)) = wire::parameters(request.inference).validate(1, &DEFAULTS, LIMITS) {
         assert!(langevin.steps <= LIMITS.steps && langevin.noise_free_steps <= langevin.steps);
         assert!((1..=LIMITS.chains).contains(&langevin.chains));
         assert!(langevin.step_size.is_finite() && langevin.step_size > 0.0);

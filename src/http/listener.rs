@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use super::{HttpState, router};
 use crate::phase::Phases;
 use crate::rest::Crowded;
-use crate::transport::{Reloaded, Tls};
+use crate::transport::{ReadWrite, Reloaded, Tls, accept};
 
 /// As many connections there may be; others wait.
 pub const MAX_CONNECTIONS: usize = 512;
@@ -39,8 +39,6 @@ const SILENCE: Duration = Duration::from_secs(3);
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Of the head of a request.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// After the system had no file descriptor left, for some to close.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The first byte of a connection by TLS: the type of a handshake's record (RFC 8446, 5.1). No request of
 /// HTTP begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -93,24 +91,17 @@ impl Listener {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                 return;
             };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let crowded = (permits.available_permits() < FEW).then_some(Crowded);
-                    let connection = answers.clone().serve(stream, crowded);
-                    let connection = async move {
-                        let _permit = permit;
-                        connection.await;
-                    };
-                    if answers.phases.is_draining() {
-                        tokio::spawn(connection);
-                    } else {
-                        self.connections.spawn(connection);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "an HTTP connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-                }
+            let stream = accept(&self.listener).await;
+            let crowded = (permits.available_permits() < FEW).then_some(Crowded);
+            let connection = answers.clone().serve(stream, crowded);
+            let connection = async move {
+                let _permit = permit;
+                connection.await;
+            };
+            if answers.phases.is_draining() {
+                tokio::spawn(connection);
+            } else {
+                self.connections.spawn(connection);
             }
         }
     }
@@ -127,28 +118,24 @@ impl Answers {
     }
 
     /// Finds out whether the client speaks TLS, and what it is answered.
-    async fn shake_hands(self, stream: TcpStream) -> io::Result<(Box<dyn ReadWrite>, Router)> {
+    async fn shake_hands(self, stream: TcpStream) -> io::Result<(Pin<Box<dyn ReadWrite>>, Router)> {
         stream.set_nodelay(true)?;
         let Some(tls) = self.tls else {
-            return Ok((Box::new(stream), self.all));
+            return Ok((Box::pin(stream), self.all));
         };
         let mut first = [0];
         stream.peek(&mut first).await?;
         if first != [TLS_HANDSHAKE] {
-            return Ok((Box::new(stream), self.without_tls));
+            return Ok((Box::pin(stream), self.without_tls));
         }
         let stream = TlsAcceptor::from(tls.get().http).accept(stream).await?;
-        Ok((Box::new(stream), self.all))
+        Ok((Box::pin(stream), self.all))
     }
 }
 
-trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
-
 /// Answers the requests of a connection.
 async fn converse(
-    io: Box<dyn ReadWrite>,
+    io: Pin<Box<dyn ReadWrite>>,
     router: Router,
     crowded: Option<Crowded>,
     mut phases: Phases,

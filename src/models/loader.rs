@@ -1,12 +1,13 @@
 //! From a bundle on disk to a model that is ready for its first request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lfbm_bundle::Bundle;
 use lfbm_runtime::{ChainGraphs, Device, Devices, Placement, Runtime, Sampler, SessionOptions};
 
 use super::{LoadError, Model};
+use crate::admission::Admission;
 use crate::sampling::Sampling;
 use crate::scheduler::{Policy, Scheduler};
 use crate::shadow::ShadowVersion;
@@ -33,6 +34,10 @@ pub struct Loader {
     pub execution: Execution,
     /// How they run when one of the devices is not available; `None` refuses them.
     pub fallback: Option<Execution>,
+    /// Chains of each priority that wait or run in a model at most.
+    pub max_chains_in_flight: usize,
+    /// How long an interactive request may wait.
+    pub max_queue: Duration,
     /// What samplers share.
     pub sampling: Sampling,
     /// The share of normal images that verdicts call anomalous; `None` for each model's own.
@@ -131,6 +136,7 @@ impl Loader {
             devices: devices.clone(),
             calibration: bundle.calibration().clone(),
             names: bundle.names().clone(),
+            admission: Admission::new(self.max_chains_in_flight, self.max_queue),
             scheduler,
             sampler: self.sampling.model_sampler(sampler),
             metrics,

@@ -26,6 +26,7 @@ use lfbm_bundle::manifest::{CalibrationSummary, Manifest};
 use lfbm_detector::{Calibration, RateError};
 use lfbm_runtime::Devices;
 
+use crate::admission::Admission;
 use crate::sampling::ModelSampler;
 use crate::scheduler::Scheduler;
 use crate::telemetry::ModelMetrics;
@@ -43,6 +44,8 @@ pub struct Model {
     pub names: ImageNames,
     /// Where it runs.
     pub devices: Devices,
+    /// Bounds the work of its requests.
+    pub admission: Admission,
     /// Runs its chains; its thread ends with the model.
     pub scheduler: Scheduler,
     /// Draws from its prior.

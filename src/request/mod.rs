@@ -179,19 +179,20 @@ impl Draft {
         Some((image, image.dimensions(spec, max_pixels).ok()?))
     }
 
-    /// Decodes image and mask and checks every field. `defaults` are the model's parameters,
-    /// `spec` is what its images are.
+    /// Decodes image and mask and checks every field. `spec` is what the model's images are, `sites` how
+    /// many sites they have, and `defaults` are its parameters.
     ///
     /// # Errors
     /// All that is wrong. The mask is looked at only if the image has a size.
     pub fn validate(
         self,
         spec: &ImageSpec,
+        sites: usize,
         defaults: &Langevin,
         limits: Limits,
     ) -> Result<InferenceRequest, Vec<Violation>> {
         let image = image::decode(self.image.as_ref(), spec, limits.image_pixels);
-        let parameters = self.parameters.validate(defaults, limits);
+        let parameters = self.parameters.validate(sites, defaults, limits);
         let size = self.image_size(spec, limits.image_pixels);
         let placement = size.and_then(|(_, size)| spec.intake.placement(size, spec.size()).ok());
         // An image that cannot be placed is not decoded either.

@@ -18,6 +18,20 @@ pub struct Limits {
     pub image_pixels: u64,
 }
 
+impl Limits {
+    /// Steps that all chains of an image of one site may take together.
+    fn of_one_site(self, defaults: &Langevin) -> u64 {
+        let steps = self.steps.max(defaults.steps);
+        u64::from(steps) * u64::from(self.chains.max(defaults.chains))
+    }
+}
+
+/// Steps that all chains of all sites take together.
+fn chain_steps(sites: usize, langevin: &Langevin) -> u64 {
+    let of_site = u64::from(langevin.steps) * u64::from(langevin.chains);
+    of_site.saturating_mul(sites as u64)
+}
+
 /// Parameters of the inference as they came; what is absent is the model's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
@@ -49,12 +63,15 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// The parameters of the inference and its seed, `defaults` where the request names none.
+    /// The parameters of the inference of an image of so many sites and its seed, `defaults` where the request
+    /// names none.
     ///
     /// # Errors
-    /// Every field that is out of its range.
+    /// Every field that is out of its range; steps, when all chains of all sites together take more of them than
+    /// those of one site may.
     pub fn validate(
         &self,
+        sites: usize,
         defaults: &Langevin,
         limits: Limits,
     ) -> Result<(Langevin, u64), Vec<Violation>> {
@@ -99,6 +116,17 @@ impl Parameters {
             "inference.chains",
             format!("expected 1 to {}, got {}", limits.chains, langevin.chains),
         );
+        if violations.is_empty() {
+            let most = limits.of_one_site(defaults);
+            let asked = chain_steps(sites, &langevin);
+            if asked > most.max(chain_steps(sites, defaults)) {
+                let description = format!(
+                    "expected steps x chains x sites of at most {most}, got {steps} x {} x {sites}",
+                    langevin.chains
+                );
+                violations.push(Violation::new("inference.steps", description));
+            }
+        }
         match &self.aggregation {
             Ok(aggregation) => langevin.aggregation = aggregation.unwrap_or(langevin.aggregation),
             Err(violation) => violations.push(violation.clone()),
@@ -147,7 +175,7 @@ mod tests {
     fn what_is_absent_is_the_default() {
         let parameters = Parameters::default();
         assert_eq!(
-            parameters.validate(&DEFAULTS, LIMITS).unwrap(),
+            parameters.validate(1, &DEFAULTS, LIMITS).unwrap(),
             (DEFAULTS, 0)
         );
         let parameters = Parameters {
@@ -165,7 +193,7 @@ mod tests {
             ..DEFAULTS
         };
         assert_eq!(
-            parameters.validate(&DEFAULTS, LIMITS).unwrap(),
+            parameters.validate(1, &DEFAULTS, LIMITS).unwrap(),
             (expected, 7)
         );
     }
@@ -180,7 +208,7 @@ mod tests {
             aggregation: Err(Violation::new("inference.aggregation", "got 9")),
             seed: None,
         };
-        let violations = parameters.validate(&DEFAULTS, LIMITS).unwrap_err();
+        let violations = parameters.validate(1, &DEFAULTS, LIMITS).unwrap_err();
         let fields: Vec<_> = violations.iter().map(|violation| violation.field).collect();
         assert_eq!(
             fields,
@@ -195,6 +223,30 @@ mod tests {
     }
 
     #[test]
+    fn the_chains_of_all_sites_together_take_no_more_steps_than_those_of_one_may() {
+        let asked = |sites, steps, chains| {
+            let parameters = Parameters {
+                steps: Some(steps),
+                chains: Some(chains),
+                ..Default::default()
+            };
+            parameters.validate(sites, &DEFAULTS, LIMITS).err()
+        };
+        assert_eq!(asked(1, 100, 8), None);
+        assert_eq!(asked(16, 50, 1), None);
+        let violations = asked(16, 51, 1).unwrap();
+        assert_eq!(violations[0].field, "inference.steps");
+        let description = &violations[0].description;
+        assert!(
+            description.contains("at most 800, got 51 x 1 x 16"),
+            "{description}"
+        );
+        // A model's own parameters are never too much.
+        assert_eq!(asked(1000, 40, 1), None);
+        assert!(asked(1000, 41, 1).is_some());
+    }
+
+    #[test]
     fn a_model_may_go_beyond_what_requests_may_ask_for() {
         let limits = Limits {
             steps: 10,
@@ -203,7 +255,7 @@ mod tests {
         };
         let parameters = Parameters::default();
         assert_eq!(
-            parameters.validate(&DEFAULTS, limits).unwrap(),
+            parameters.validate(1, &DEFAULTS, limits).unwrap(),
             (DEFAULTS, 0)
         );
     }

@@ -19,10 +19,11 @@ const MOST: u64 = u32::MAX as u64;
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Requests")]
 pub struct RequestSettings {
-    /// Chains that a request may ask for
+    /// Chains of a site that a request may ask for
     #[arg(long, env = "LFBM_MAX_CHAINS", default_value_t = 64)]
     pub max_chains: u32,
-    /// Langevin steps that a request may ask for
+    /// Langevin steps that a request may ask for; all chains of all sites together take no more than
+    /// --max-chains x --max-steps
     #[arg(long, env = "LFBM_MAX_STEPS", default_value_t = 2000)]
     pub max_steps: u32,
     /// Samples of the prior that a request may ask for
@@ -33,8 +34,8 @@ pub struct RequestSettings {
     #[arg(long, env = "LFBM_MAX_QUEUE_MS", default_value_t = 5000)]
     pub max_queue_ms: u64,
     // The default is 64 images of 1024 sites, and more than one stream may have in flight of whole images.
-    /// Chains of each priority, of all sites of their images, that wait or run at most; beyond them
-    /// interactive requests are refused, and bulk requests wait
+    /// Chains of a model and a priority, of all sites of their images, that wait or run at most; beyond
+    /// them interactive requests are refused, and bulk requests wait
     #[arg(
         long,
         env = "LFBM_MAX_CHAINS_IN_FLIGHT",

@@ -13,7 +13,6 @@ use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
 use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::http::{self, HttpState};
@@ -147,7 +146,7 @@ impl Server {
         let requests = &config.requests;
         let core = Arc::new(Core {
             models: Arc::clone(&models),
-            admission: Admission::new(requests.max_chains_in_flight, requests.max_queue()),
+            admission: None,
             limits: requests.limits(),
             memory: Memory::new(requests.memory_bytes()),
             metrics: metrics.clone(),

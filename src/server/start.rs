@@ -93,11 +93,14 @@ pub(super) fn loader(
     runtime: Runtime,
     metrics: &Metrics,
 ) -> anyhow::Result<Loader> {
+    let requests = &config.requests;
     Ok(Loader {
         runtime,
         execution: config.execution()?,
         fallback: config.fallback()?,
-        sampling: Sampling::new(config.requests.max_samples, config.requests.max_queue()),
+        max_chains_in_flight: requests.max_chains_in_flight,
+        max_queue: requests.max_queue(),
+        sampling: Sampling::new(requests.max_samples, requests.max_queue()),
         false_alarm_rate: config.models.false_alarm_rate,
         shadows: config.shadows.shadow.as_slice().into(),
         metrics: metrics.clone(),
@@ -120,7 +123,7 @@ pub(super) fn shadow_version(
     let chains = config.execution()?.policy.capacity;
     let core = Core {
         models: Arc::clone(models),
-        admission: Admission::new(chains, Duration::MAX),
+        admission: Some(Admission::new(chains, Duration::MAX)),
         limits: requests.limits(),
         memory: Memory::new(requests.memory_bytes()),
         metrics: metrics.clone(),

@@ -41,8 +41,8 @@ const X_COPIES: usize = 3;
 pub struct Core {
     /// The models that are served.
     pub models: Arc<Models>,
-    /// Bounds the work in the server.
-    pub admission: Admission,
+    /// Bounds the work of all models together; `None` leaves each to its own bound.
+    pub admission: Option<Admission>,
     /// Bounds a request.
     pub limits: Limits,
     /// Bounds what requests hold.
@@ -190,8 +190,8 @@ impl Core {
             .await??;
         // Each may be far larger than the model's images.
         let size = spec.pixels().max(draft.size()).max(pixels);
-        let limits = self.limits;
-        let validate = move || draft.validate(&spec, &defaults, limits);
+        let (sites, limits) = (model.manifest.sites(), self.limits);
+        let validate = move || draft.validate(&spec, sites, &defaults, limits);
         let request = compute(size, validate).instrument(decoding).await?;
         memory.decoded(held);
         Ok((request.map_err(ServiceError::Invalid)?, memory))
@@ -225,7 +225,8 @@ impl Core {
         let sites = u32::try_from(model.manifest.sites()).unwrap_or(u32::MAX);
         let chains = langevin.chains.saturating_mul(sites);
         let estimate = || model.scheduler.estimate(priority, &langevin);
-        let admitted = (self.admission).admit(priority, chains, estimate, call.deadline());
+        let admission = self.admission.as_ref().unwrap_or(&model.admission);
+        let admitted = admission.admit(priority, chains, estimate, call.deadline());
         let (permit, estimate) = call.in_time(admitted).await??;
         let job = Job {
             image,

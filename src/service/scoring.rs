@@ -85,7 +85,8 @@ impl Core {
             return Vec::new();
         };
         let manifest = &model.manifest;
-        let asked = draft.parameters.validate(&manifest.langevin, self.limits);
+        let sites = manifest.sites();
+        let asked = (draft.parameters).validate(sites, &manifest.langevin, self.limits);
         let is_own = asked.is_ok_and(|(langevin, _)| langevin == manifest.langevin);
         if draft.mask.is_some() || !is_own {
             return Vec::new();

@@ -77,7 +77,8 @@ impl Connections {
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// The next connection.
+pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
@@ -134,7 +135,8 @@ async fn shake_hands(
     })
 }
 
-trait ReadWrite: AsyncRead + AsyncWrite + Send {}
+/// A connection as requests are read from it, with or without TLS.
+pub(crate) trait ReadWrite: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> ReadWrite for T {}
 

@@ -12,6 +12,7 @@ mod tokens;
 
 pub use admin::{Admin, NotAdmin};
 pub use connection::{Connections, raise_file_limit};
+pub(crate) use connection::{ReadWrite, accept};
 pub use http::ConnectionLimits;
 pub use listen::Bound;
 pub use reload::{Reloaded, reload};

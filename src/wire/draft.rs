@@ -205,7 +205,7 @@ mod tests {
             stream_in_flight: 1,
             image_pixels: 4,
         };
-        let parameters = parameters(Some(request)).validate(&defaults, limits);
+        let parameters = parameters(Some(request)).validate(1, &defaults, limits);
         let [violation] = &parameters.unwrap_err()[..] else {
             panic!("expected one violation");
         };

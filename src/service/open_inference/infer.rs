@@ -38,7 +38,7 @@ pub(crate) async fn infer(
         timeout,
         false_alarm_rate,
     } = parameters.map_err(ServiceError::Invalid)?;
-    let langevin = inference.validate(&manifest.langevin, core.limits);
+    let langevin = inference.validate(manifest.sites(), &manifest.langevin, core.limits);
     let (langevin, _) = langevin.map_err(|violations| {
         let of_parameters = |violation: Violation| {
             let name = violation.field.trim_start_matches("inference.");

@@ -61,7 +61,7 @@ pub struct FitArgs {
     /// Threads of the CPU; by default OMP_NUM_THREADS, or one per core
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// The model's name; by default that of the data set
+    /// The model's name; by default that of the folder of images, or of the data set
     #[arg(long, value_parser = model_name)]
     name: Option<String>,
     /// The model's version
@@ -96,34 +96,8 @@ pub(super) fn model_name(text: &str) -> Result<String, String> {
 /// # Errors
 /// When a setting, the data or a device is invalid, or learning diverges.
 pub fn run(args: &FitArgs) -> anyhow::Result<()> {
-    let short = |key: &str, value: &Option<String>| {
-        let change = value.iter().map(|value| format!("{key}={value}"));
-        change.collect::<Vec<_>>()
-    };
-    let changes = [
-        args.changes.clone(),
-        args.representation
-            .map(|kind| format!("representation.kind={kind}"))
-            .into_iter()
-            .collect(),
-        short("learning.inference", &args.inference),
-        short("model.prior", &args.prior),
-    ]
-    .concat();
-    let settings = Settings::load(args.config.as_deref(), &changes)?;
-    check_out(&args.out, args.overwrite)?;
-    for folder in args.data.folders_of_images() {
-        ensure!(
-            !is_within(&args.out, &folder)?,
-            "the bundle {} would be among the images of {}, and its pictures count as images; name another place \
-             with --out",
-            args.out.display(),
-            folder.display()
-        );
-    }
-    let default = || args.out.with_added_extension("checkpoint");
-    let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
-    check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
+    let settings = settings_of(args)?;
+    let checkpoint = place_of_checkpoint(args)?;
     let resumed = args.resume.then(|| read_checkpoint::<Run>(&checkpoint));
     let mut resumed = resumed.transpose()?;
     if let Some(threads) = args.threads {
@@ -153,8 +127,12 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
             .map(|&label| dataset.classes[label as usize].clone())
             .collect()
     };
+    let named = || match &resumed {
+        Some(resumed) => resumed.about.name.clone(),
+        None => data.model_name(),
+    };
     let mut run = Run {
-        name: args.name.clone().unwrap_or_else(|| dataset.name.clone()),
+        name: args.name.clone().unwrap_or_else(named),
         version: args.model_version,
         // Until it is made.
         representation: RepresentationSpec::whole_images(&image),
@@ -261,6 +239,40 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     events.calibration(total, &bundle.manifest().calibration);
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
+}
+
+/// The settings, the file's and the defaults changed by the options.
+fn settings_of(args: &FitArgs) -> anyhow::Result<Settings> {
+    let kind = args.representation.map(|kind| kind.to_string());
+    let short = [
+        ("representation.kind", &kind),
+        ("learning.inference", &args.inference),
+        ("model.prior", &args.prior),
+    ];
+    let short = short.into_iter().filter_map(|(key, value)| {
+        let value = value.as_ref()?;
+        Some(format!("{key}={value}"))
+    });
+    let changes: Vec<_> = args.changes.iter().cloned().chain(short).collect();
+    Ok(Settings::load(args.config.as_deref(), &changes)?)
+}
+
+/// Where the checkpoint goes, once it is known that bundle and checkpoint may be written.
+fn place_of_checkpoint(args: &FitArgs) -> anyhow::Result<PathBuf> {
+    check_out(&args.out, args.overwrite)?;
+    for folder in args.data.folders_of_images() {
+        ensure!(
+            !is_within(&args.out, &folder)?,
+            "the bundle {} would be among the images of {}, and its pictures count as images; name another place \
+             with --out",
+            args.out.display(),
+            folder.display()
+        );
+    }
+    let default = || args.out.with_added_extension("checkpoint");
+    let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
+    check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
+    Ok(checkpoint)
 }
 
 /// The identity of the images and their split; when resuming, those of the checkpoint.

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use clap::{Args, ValueEnum};
+use lfbm_bundle::valid_name;
 use lfbm_images::{Fit, Intake, Size};
 use lfbm_model::ImageSpec;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use super::{DataError, Dataset, cifar10, images, inspection, mnist, strokes, svh
 
 /// Side of the images of inspection data sets, and of models of sites.
 const INSPECTED_SIDE: u32 = 256;
+
+/// Characters of a model's name that is made of that of a folder.
+const MOST_OF_NAME: usize = 64;
 
 /// Data sets by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -210,6 +214,21 @@ impl DataArgs {
         }
     }
 
+    /// What a model of these images is called if nobody says: like the folder of one's own images, which is not one
+    /// of its parts, or the data set.
+    pub fn model_name(&self) -> String {
+        let named = self.data_dir.clone().or_else(data_dir_variable);
+        let folder = named.filter(|_| self.dataset == DatasetName::Images);
+        let folder = folder.and_then(|folder| folder.canonicalize().ok());
+        let folder = folder.map(|folder| match folder.parent() {
+            Some(set) if folder.ends_with(images::TRAIN) => set.to_path_buf(),
+            _ => folder,
+        });
+        let name = folder.as_deref().and_then(Path::file_name);
+        let name = name.and_then(|name| to_valid_name(&name.to_string_lossy()));
+        name.unwrap_or_else(|| self.dataset.to_string())
+    }
+
     /// Whether the data set is a folder of images.
     fn is_folder(&self) -> bool {
         matches!(
@@ -323,6 +342,19 @@ impl DataArgs {
     }
 }
 
+/// A name for a bundle that is like `text`, if one can be made of it.
+fn to_valid_name(text: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = text
+        .trim_start_matches('.')
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '-' })
+        .take(MOST_OF_NAME)
+        .collect();
+    let tells = name.chars().any(|c| c.is_ascii_alphanumeric());
+    (tells && valid_name(&name)).then_some(name)
+}
+
 /// Names of the classes of a data set, as far as they are known without reading it: not those of faces and of
 /// inspection data sets.
 ///
@@ -353,4 +385,36 @@ pub fn class_names(
 /// The folder that the environment names; an empty variable counts as unset.
 pub(super) fn data_dir_variable() -> Option<PathBuf> {
     lfbm_process::environment::variable("LFBM_DATA_DIR").map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Parsed {
+        #[command(flatten)]
+        data: DataArgs,
+    }
+
+    #[test]
+    fn a_model_is_called_like_the_folder_of_its_images() {
+        let scratch = tempfile::tempdir().unwrap();
+        let named = |folder: &str| {
+            let folder = scratch.path().join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let arguments = ["fit", "--data-dir", folder.to_str().unwrap()];
+            Parsed::parse_from(arguments).data.model_name()
+        };
+        assert_eq!(named("parts"), "parts");
+        assert_eq!(named("parts/train"), "parts");
+        assert_eq!(named("parts/good/.."), "parts");
+        assert_eq!(named("Línea 3 (new)"), "L-nea-3--new-");
+        assert_eq!(named(".hidden"), "hidden");
+        assert_eq!(named("--"), "images");
+        assert_eq!(named(&"long".repeat(20)).len(), 64);
+        let strokes = ["fit", "--dataset", "strokes", "--data-dir", "/tmp"];
+        assert_eq!(Parsed::parse_from(strokes).data.model_name(), "strokes");
+    }
 }
