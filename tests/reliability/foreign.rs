@@ -5,7 +5,6 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -146,12 +145,14 @@ async fn a_bundle_that_cannot_be_seen_for_a_while_is_served_on() {
     link("good", good.clone());
     copy(&away, &models.join("v2"), 2);
     eventually("the second version is served", || served(&server) == [1, 2]).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(served(&server), [1, 2]);
+    // A further look at the folder, which finds this one.
+    copy(&away, &models.join("v3"), 3);
+    eventually("the third version is served", || served(&server).contains(&3)).await;
+    assert_eq!(served(&server), [1, 2, 3]);
     fs::remove_file(&good).unwrap();
-    eventually("what is gone is withdrawn", || served(&server) == [2]).await;
+    eventually("what is gone is withdrawn", || served(&server) == [2, 3]).await;
     fs::rename(&away, &good).unwrap();
-    eventually("and comes back", || served(&server) == [1, 2]).await;
+    eventually("and comes back", || served(&server) == [1, 2, 3]).await;
 }
 
 #[tokio::test]

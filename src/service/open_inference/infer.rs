@@ -40,14 +40,7 @@ pub(crate) async fn infer(
     } = parameters.map_err(ServiceError::Invalid)?;
     let langevin = inference.validate(manifest.sites(), &manifest.langevin, core.limits);
     let (langevin, _) = langevin.map_err(|violations| {
-        let of_parameters = |violation: Violation| {
-            let name = violation.field.trim_start_matches("inference.");
-            Violation::new(
-                wire::PARAMETERS,
-                format!("{name}: {}", violation.description),
-            )
-        };
-        ServiceError::Invalid(violations.into_iter().map(of_parameters).collect())
+        ServiceError::Invalid(violations.into_iter().map(of_parameter).collect())
     })?;
     model
         .thresholds_at(false_alarm_rate)
@@ -129,28 +122,31 @@ pub(crate) async fn infer(
             output.append(&scored, column);
         }
     }
+    let outputs = outputs.iter().map(|output| InferOutputTensor {
+        name: output.name.to_owned(),
+        datatype: output.datatype().to_owned(),
+        shape: vec![count as i64],
+        ..Default::default()
+    });
+    let is_unnormalized = !manifest.prior.is_normalized();
+    let parameter = InferParameter {
+        parameter_choice: Some(ParameterChoice::BoolParam(is_unnormalized)),
+    };
     Ok(ModelInferResponse {
         model_name: manifest.name.clone(),
         model_version: manifest.version.to_string(),
         id: request_id,
-        parameters: [(
-            "prior_unnormalized".to_owned(),
-            InferParameter {
-                parameter_choice: Some(ParameterChoice::BoolParam(!manifest.prior.is_normalized())),
-            },
-        )]
-        .into(),
+        parameters: [("prior_unnormalized".to_owned(), parameter)].into(),
+        outputs: outputs.collect(),
         raw_output_contents: columns,
-        outputs: outputs
-            .iter()
-            .map(|output| InferOutputTensor {
-                name: output.name.to_owned(),
-                datatype: output.datatype().to_owned(),
-                shape: vec![count as i64],
-                ..Default::default()
-            })
-            .collect(),
     })
+}
+
+/// A violation that says which of the request's parameters it is of.
+fn of_parameter(violation: Violation) -> Violation {
+    let name = violation.field.trim_start_matches("inference.");
+    let description = format!("{name}: {}", violation.description);
+    Violation::new(wire::PARAMETERS, description)
 }
 
 /// A violation that says which image it is of.

@@ -7,7 +7,9 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use lfbm_bundle::manifest::{Classes, PriorKind};
 use lfbm_bundle::{BundleSpec, StagedBundle, check_out};
-use lfbm_model::{ModelFiles, RepresentationSpec, imported_graphs, posterior_graph};
+use lfbm_model::{
+    ForwardGraphs, ImageSpec, ModelFiles, RepresentationSpec, imported_graphs, posterior_graph,
+};
 use lfbm_process::print_line;
 use lfbm_runtime::Runtime;
 
@@ -100,35 +102,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         prior: args.prior.clone(),
     };
     let (graphs, mut image, latent_dim) = imported_graphs(&files, value_range)?;
-    // Missing gradients are reported before images are read.
-    posterior_graph(
-        &graphs.generator,
-        &graphs.flow,
-        image.shape(),
-        latent_dim,
-        args.sigma,
-    )
-    .context("the model cannot be differentiated")?;
-    let runtime = Runtime::load(None)?;
-    for (path, graph) in [
-        (Some(&args.generator), Some(&graphs.generator)),
-        (args.flow.as_ref(), Some(&graphs.flow)),
-        (args.prior.as_ref(), graphs.prior.as_ref()),
-    ] {
-        if let (Some(path), Some(graph)) = (path, graph) {
-            check_lowering(&runtime, path, graph, latent_dim)?;
-            check_rows(&runtime, graph, latent_dim).with_context(|| path.display().to_string())?;
-        }
-    }
-    if let Some(path) = &args.flow {
-        check_flow(&runtime, &graphs.flow, latent_dim)
-            .with_context(|| path.display().to_string())?;
-    }
-    if let (Some(path), Some(prior)) = (&args.prior, &graphs.prior) {
-        check_inverse(&runtime, &graphs.flow, prior, latent_dim)
-            .with_context(|| path.display().to_string())?;
-    }
-
+    let runtime = check_graphs(args, &graphs, &image, latent_dim)?;
     let data = args.data.of_size(&image);
     let dataset = data.load()?;
     check_size(&image, &dataset)?;
@@ -198,4 +172,42 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     )?;
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
+}
+
+/// Checks that the graphs can be differentiated, and compute in ONNX Runtime what they say. Returns that runtime.
+fn check_graphs(
+    args: &ImportArgs,
+    graphs: &ForwardGraphs,
+    image: &ImageSpec,
+    latent_dim: usize,
+) -> anyhow::Result<Runtime> {
+    // Missing gradients are reported before images are read.
+    posterior_graph(
+        &graphs.generator,
+        &graphs.flow,
+        image.shape(),
+        latent_dim,
+        args.sigma,
+    )
+    .context("the model cannot be differentiated")?;
+    let runtime = Runtime::load(None)?;
+    for (path, graph) in [
+        (Some(&args.generator), Some(&graphs.generator)),
+        (args.flow.as_ref(), Some(&graphs.flow)),
+        (args.prior.as_ref(), graphs.prior.as_ref()),
+    ] {
+        if let (Some(path), Some(graph)) = (path, graph) {
+            check_lowering(&runtime, path, graph, latent_dim)?;
+            check_rows(&runtime, graph, latent_dim).with_context(|| path.display().to_string())?;
+        }
+    }
+    if let Some(path) = &args.flow {
+        check_flow(&runtime, &graphs.flow, latent_dim)
+            .with_context(|| path.display().to_string())?;
+    }
+    if let (Some(path), Some(prior)) = (&args.prior, &graphs.prior) {
+        check_inverse(&runtime, &graphs.flow, prior, latent_dim)
+            .with_context(|| path.display().to_string())?;
+    }
+    Ok(runtime)
 }

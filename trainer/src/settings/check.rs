@@ -50,13 +50,20 @@ impl Settings {
     /// # Errors
     /// The first such setting, with its allowed values.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
+        self.check_real_numbers()?;
+        self.check_counts()?;
+        self.check_steps()?;
+        self.check_calibration()?;
+        self.check_combinations()
+    }
+
+    /// Scales, rates and shares.
+    fn check_real_numbers(&self) -> Result<(), SettingsError> {
         let Self {
             representation,
             model,
             learning,
             inference,
-            calibration,
-            run,
             ..
         } = self;
         let contrastive = &representation.contrastive;
@@ -121,9 +128,46 @@ impl Settings {
                 "a number above 0",
             )?;
         }
-        let of_sites = representation.kind.has_sites();
+        let shares = [
+            (
+                "learning.final_learning_rate_share",
+                learning.final_learning_rate_share,
+                true,
+            ),
+            ("learning.adam_beta1", learning.adam_beta1, false),
+            ("learning.average_decay", learning.average_decay, false),
+        ];
+        for (name, value, closed) in shares {
+            let inside = (0.0..1.0).contains(&value) || (closed && value == 1.0);
+            let expected = if closed {
+                "a share from 0 to 1"
+            } else {
+                "a share from 0 to below 1"
+            };
+            range(name, number(value), inside, expected)?;
+        }
+        range(
+            "representation.contrastive.weight_decay",
+            contrastive.weight_decay,
+            (0.0..1.0).contains(&contrastive.weight_decay),
+            "0 or more, below 1",
+        )
+    }
+
+    /// Numbers of units, steps, images and the like.
+    fn check_counts(&self) -> Result<(), SettingsError> {
+        let Self {
+            representation,
+            model,
+            learning,
+            inference,
+            calibration,
+            run,
+            ..
+        } = self;
+        let contrastive = &representation.contrastive;
         // What only features and sites have may be 0 without them.
-        let of_x = usize::from(of_sites);
+        let of_x = usize::from(representation.kind.has_sites());
         let sampling = model.ebm.sampling.steps as usize;
         let (iterations, updates) = (
             learning.iterations as usize,
@@ -202,24 +246,16 @@ impl Settings {
                 format!("a number from {least} to {most}"),
             )?;
         }
-        let shares = [
-            (
-                "learning.final_learning_rate_share",
-                learning.final_learning_rate_share,
-                true,
-            ),
-            ("learning.adam_beta1", learning.adam_beta1, false),
-            ("learning.average_decay", learning.average_decay, false),
-        ];
-        for (name, value, closed) in shares {
-            let inside = (0.0..1.0).contains(&value) || (closed && value == 1.0);
-            let expected = if closed {
-                "a share from 0 to 1"
-            } else {
-                "a share from 0 to below 1"
-            };
-            range(name, number(value), inside, expected)?;
-        }
+        Ok(())
+    }
+
+    /// Langevin steps of scores, and those without noise.
+    fn check_steps(&self) -> Result<(), SettingsError> {
+        let Self {
+            learning,
+            inference,
+            ..
+        } = self;
         range(
             "inference.steps",
             inference.steps,
@@ -255,6 +291,11 @@ impl Settings {
                 });
             }
         }
+        Ok(())
+    }
+
+    fn check_calibration(&self) -> Result<(), SettingsError> {
+        let calibration = &self.calibration;
         let rate = calibration.false_positive_rate;
         let possible = rate > 0.0 && rate < 1.0;
         let Some(fewest) = calibration.fewest_images().filter(|_| possible) else {
@@ -280,12 +321,7 @@ impl Settings {
                 "more than {NEIGHBOURS}, the neighbours of a local score, and at most {MOST_ROWS}"
             ),
         )?;
-        range(
-            "representation.contrastive.weight_decay",
-            contrastive.weight_decay,
-            (0.0..1.0).contains(&contrastive.weight_decay),
-            "0 or more, below 1",
-        )?;
+        let of_sites = self.representation.kind.has_sites();
         let decides = match calibration.decision {
             Decision::LogJoint => true,
             Decision::Local => !of_sites,
@@ -296,7 +332,18 @@ impl Settings {
             calibration.decision,
             decides,
             "log_joint, or local where x is the whole image and sites where images have sites",
-        )?;
+        )
+    }
+
+    /// Settings that exclude each other.
+    fn check_combinations(&self) -> Result<(), SettingsError> {
+        let Self {
+            representation,
+            model,
+            learning,
+            ..
+        } = self;
+        let of_sites = representation.kind.has_sites();
         range(
             "model.generator",
             model.generator,
