@@ -22,11 +22,16 @@ def main():
             score = client.score(path)
         except (lfbm.LfbmError, OSError) as error:
             sys.exit(f"{path}: {error}")
+    # A model of sites has a site score, another a local score.
+    if score.site_score is not None:
+        name, value, p_value = "site score", score.site_score, score.site_p_value
+    else:
+        name, value, p_value = "local score", score.local_score, score.local_p_value
     # Both are None only where a request changes the model's inference parameters or hides pixels.
-    if score.local_score is None or score.local_p_value is None:
-        sys.exit(f"{path}: the reply has no local score")
+    if value is None or p_value is None:
+        sys.exit(f"{path}: the reply has no {name}")
     verdict = score.verdict or "no verdict"
-    print(f"{path}: local score {score.local_score:.2f}, p-value {score.local_p_value:.4f}, {verdict}")
+    print(f"{path}: {name} {value:.2f}, p-value {p_value:.4f}, {verdict}")
 
 
 if __name__ == "__main__":

@@ -32,16 +32,19 @@ async fn main() -> anyhow::Result<()> {
     request.set_timeout(Duration::from_secs(10));
     let reply = client.score(request).await?.into_inner();
 
+    // A model of sites has a site score, another a local score.
+    let (name, score, p_value) = match reply.site_score {
+        Some(score) => ("site score", Some(score), reply.site_p_value),
+        None => ("local score", reply.local_score, reply.local_p_value),
+    };
     // Both are absent only where a request changes the model's inference parameters or hides pixels.
-    let score = reply.local_score.context("the reply has no local score")?;
-    let p_value = reply
-        .local_p_value
-        .context("the reply has no local p-value")?;
+    let score = score.with_context(|| format!("the reply has no {name}"))?;
+    let p_value = p_value.with_context(|| format!("the reply has no p-value of the {name}"))?;
     let verdict = match reply.verdict() {
         Verdict::Normal => "normal",
         Verdict::Anomalous => "anomalous",
         Verdict::Unspecified => "no verdict",
     };
-    println!("{path}: local score {score:.2}, p-value {p_value:.4}, {verdict}");
+    println!("{path}: {name} {score:.2}, p-value {p_value:.4}, {verdict}");
     Ok(())
 }

@@ -6,8 +6,9 @@
 # LFBM_SERVER is the server's address, HOST:PORT. Needs lfbm and jq.
 set -euo pipefail
 
-lfbm score --json "$@" |
-  jq -r '[.image, .local_score, .local_p_value, .verdict] | @tsv' |
-  while IFS=$'\t' read -r image score p_value verdict; do
-    LC_ALL=C printf '%s: local score %.2f, p-value %.4f, %s\n' "$image" "$score" "$p_value" "$verdict"
-  done
+# A model of sites has a site score, another a local score.
+fields='[.image, if .site_score then "site score" else "local score" end,
+  .site_score // .local_score, .site_p_value // .local_p_value, .verdict] | @tsv'
+lfbm score --json "$@" | jq -r "$fields" | while IFS=$'\t' read -r image name score p_value verdict; do
+  LC_ALL=C printf '%s: %s %.2f, p-value %.4f, %s\n' "$image" "$name" "$score" "$p_value" "$verdict"
+done

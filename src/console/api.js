@@ -13,21 +13,21 @@ let asked = null;
 export class ApiError extends Error {}
 
 export async function models() {
-  return (await (await request("v1/models")).json()).models;
+  return (await json("v1/models")).models;
 }
 
 /** What the server refuses to serve, and why. */
 export async function refused() {
-  return (await (await request("models")).json()).refused ?? [];
+  return (await json("models")).refused ?? [];
 }
 
 /** The OpenAPI document of the server's paths. */
 export async function description() {
-  return (await request("openapi.json")).json();
+  return json("openapi.json");
 }
 
 export async function metrics() {
-  return (await request("metrics")).text();
+  return text("metrics");
 }
 
 /** Scores a file under a model, after those of other people if there is little room. */
@@ -46,7 +46,31 @@ function path(model) {
 
 async function post(address, file) {
   const headers = { "Content-Type": "application/octet-stream" };
-  return (await request(address, { method: "POST", body: file, headers })).json();
+  return json(address, { method: "POST", body: file, headers });
+}
+
+/** The body of an answer, read as JSON. */
+async function json(address, options) {
+  const body = await text(address, options);
+  try {
+    return JSON.parse(body, exact);
+  } catch {
+    throw new ApiError("The server's answer cannot be read: expected JSON.");
+  }
+}
+
+/** A version as it is written, where the browser tells that: above 2 ** 53 a number is another. */
+function exact(name, value, written) {
+  return name === "version" && typeof value === "number" ? (written?.source ?? value) : value;
+}
+
+async function text(address, options) {
+  const response = await request(address, options);
+  try {
+    return await response.text();
+  } catch {
+    throw new ApiError("The server's answer ended early.");
+  }
 }
 
 async function request(address, options = {}) {
@@ -60,7 +84,7 @@ async function request(address, options = {}) {
       attempt = 0;
       continue;
     }
-    const problem = await response.json().catch(() => ({}));
+    const problem = (await response.json().catch(() => null)) ?? {};
     if ((response.status === 429 || response.status === 503) && attempt < TRIES) {
       const wait = problem.retry_after_ms ?? 1000 * Number(response.headers.get("Retry-After") ?? 1);
       await new Promise((done) => setTimeout(done, Math.min(wait || 1000, LONGEST_WAIT_MS)));

@@ -7,6 +7,7 @@ import { MAX_FILES, watchFiles } from "./files.js";
 import { Histogram } from "./histogram.js";
 import { isForDigits, keyOf, showModels, sizeOf } from "./models.js";
 import { watchPad } from "./pad.js";
+import { Queue } from "./queue.js";
 import { watchServer } from "./server.js";
 import { Table } from "./table.js";
 import { showVerdict } from "./verdict.js";
@@ -19,8 +20,6 @@ let served = [];
 let model = null;
 // Newest first.
 let results = [];
-const waiting = [];
-let underWay = 0;
 let coming = 0;
 // Grows with every image that is to be shown, so that a late answer does not hide a newer one.
 let latest = 0;
@@ -28,6 +27,7 @@ let isAwaited = false;
 
 const histogram = new Histogram((threshold) => table.mark(threshold));
 const table = new Table((result) => show(result));
+const scoring = new Queue(AT_ONCE, scoreAndKeep, progress);
 
 function mine() {
   return results.filter((result) => result.model === model);
@@ -60,6 +60,7 @@ function keep(result) {
 /** Scores an image and shows its answer; `id` is that of the result that it takes the place of, if any. */
 async function scoreAndShow(id, name, file) {
   const number = ++latest;
+  const isLatest = () => number === latest;
   const result = { id, name, file, model, number };
   const explanation = await answer(result, async () => {
     const reply = await explain(result.model, file);
@@ -67,19 +68,20 @@ async function scoreAndShow(id, name, file) {
     return reply;
   });
   keep(result);
-  if (number !== latest) return;
+  if (!isLatest()) return;
   table.choose(result);
-  await showVerdict(result, explanation);
+  await showVerdict(result, explanation, isLatest);
 }
 
 /** Shows a result of the table with its pictures. */
 async function show(result) {
   const number = ++latest;
+  const isLatest = () => number === latest;
   table.choose(result);
-  if (result.error) return showVerdict(result);
+  if (result.error) return showVerdict(result, undefined, isLatest);
   const explanation = await explain(result.model, result.file).catch((error) => report(error));
-  if (number === latest) await showVerdict(result, explanation ?? undefined);
-  byId("answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+  await showVerdict(result, explanation, isLatest);
+  if (isLatest()) byId("answer").scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 
 /** Waits for an answer; why there is none is a part of the result. */
@@ -98,33 +100,24 @@ function take(files, areMore) {
   if (model === null) return say("The image cannot be scored yet: no model is served.");
   if (files.length === 0) return say("No image is among the files: expected PNG, JPEG, BMP, TIFF or WebP.");
   const [first, ...others] = files;
-  const room = MAX_FILES - waiting.length;
+  const room = MAX_FILES - scoring.left;
   if (areMore || others.length > room) {
     say(`The page takes ${MAX_FILES} images at a time, and others were left out. lfbm score takes any number.`);
   }
   const taken = others.slice(0, room).map(({ name, file }) => ({ id: Symbol(name), name, file, model }));
-  waiting.push(...taken);
-  if (underWay === 0) coming = 0;
+  if (scoring.left === 0) coming = 0;
   coming += taken.length;
   scoreAndShow(Symbol(first.name), first.name, first.file);
-  while (underWay < AT_ONCE && waiting.length > 0) work();
+  scoring.add(...taken);
 }
 
-/** Scores what waits, one image after the other. */
-async function work() {
-  underWay += 1;
-  for (let result = waiting.shift(); result !== undefined; result = waiting.shift()) {
-    progress();
-    const current = result;
-    await answer(current, async () => (current.score = await score(current.model, current.file)));
-    keep(current);
-  }
-  underWay -= 1;
-  progress();
+async function scoreAndKeep(result) {
+  await answer(result, async () => (result.score = await score(result.model, result.file)));
+  keep(result);
 }
 
 function progress() {
-  const left = waiting.length + underWay;
+  const { left } = scoring;
   byId("progress").textContent = left > 0 ? `Scoring: ${left} of ${coming} to go.` : "";
 }
 
@@ -180,7 +173,7 @@ byId("forget").addEventListener("click", () => {
   results = results.filter((result) => result.model !== model);
   redraw();
 });
-watchPad((drawing, file) => model && scoreAndShow(`drawing ${drawing}`, `Drawing ${drawing}`, file));
+watchPad((drawing, file) => model && scoreAndShow(`drawing ${drawing} of ${keyOf(model)}`, `Drawing ${drawing}`, file));
 watchFiles(take);
 watchModels();
 watchServer();

@@ -1,8 +1,9 @@
 // Results as a file of comma-separated values (RFC 4180).
 
 const COLUMNS = [
-  "image", "model", "version", "verdict", "local_score", "local_p_value", "p_value", "log_joint", "log_prior",
-  "log_likelihood", "queue_time_s", "compute_time_s", "error",
+  "image", "model", "version", "verdict", "local_score", "local_p_value", "site_score", "site_p_value", "p_value",
+  "log_joint", "log_prior", "log_likelihood", "log_joint_std", "log_prior_std", "log_likelihood_std",
+  "false_alarm_rate", "map_threshold", "queue_time_s", "compute_time_s", "error",
 ];
 
 /** The results as text: numbers as the server wrote them. */

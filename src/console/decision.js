@@ -5,7 +5,7 @@ export function decisionOf(model) {
   if (model.decision === "local") {
     return { score: "local_score", pValue: "local_p_value", title: "Local score", threshold: model.threshold_local_score, isHighAnomalous: true };
   }
-  if (Number.isFinite(model.threshold_site_score)) {
+  if (model.decision === "sites") {
     return { score: "site_score", pValue: "site_p_value", title: "Site score", threshold: model.threshold_site_score, isHighAnomalous: true };
   }
   return { score: "log_joint", pValue: "p_value", title: "Log joint", threshold: model.threshold_log_joint, isHighAnomalous: false };

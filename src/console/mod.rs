@@ -46,7 +46,7 @@ macro_rules! file {
 }
 
 /// All files.
-const FILES: [File; 21] = [
+const FILES: [File; 22] = [
     file!("/", "index.html", HTML),
     file!("/docs", "docs.html", HTML),
     file!("style.css", CSS),
@@ -64,6 +64,7 @@ const FILES: [File; 21] = [
     file!("numbers.js", JAVASCRIPT),
     file!("pad.js", JAVASCRIPT),
     file!("picture.js", JAVASCRIPT),
+    file!("queue.js", JAVASCRIPT),
     file!("reference.js", JAVASCRIPT),
     file!("server.js", JAVASCRIPT),
     file!("table.js", JAVASCRIPT),

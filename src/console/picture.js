@@ -1,12 +1,17 @@
 // Pictures of an answer: the image, what the model expects, and over the image where the two differ.
 
 import { element } from "./dom.js";
+import { Queue } from "./queue.js";
 
 // A canvas of an image as it was sent has as many pixels a side at most.
 const MAX_SIDE = 1024;
 const SMALL = 128;
 const BRIGHTER = [225, 29, 42];
 const DARKER = [47, 107, 255];
+// Thumbnails that are made at a time: each takes all pixels of its image for a moment.
+const THUMBNAILS_AT_ONCE = 4;
+
+const thumbnails = new Queue(THUMBNAILS_AT_ONCE, drawThumbnail);
 
 /** The pictures of an explanation, with a slider for the overlay; `file` is the image. */
 export async function picturesOf(explanation, file) {
@@ -17,8 +22,15 @@ export async function picturesOf(explanation, file) {
   return ofMap(file, map ?? explanation.map, regions ?? explanation.regions ?? []);
 }
 
-/** A small picture of a file in a canvas; black where the browser cannot read it. */
-export async function thumbnail(canvas, file) {
+/** A small picture of a file in a canvas, as soon as others are made; black where the browser cannot read it. */
+export function thumbnail(canvas, file) {
+  thumbnails.add({ canvas, file });
+}
+
+async function drawThumbnail({ canvas, file }) {
+  // A table puts its rows on the page after they are made, and may have taken them away meanwhile.
+  await null;
+  if (!canvas.isConnected) return;
   const bitmap = await bitmapOf(file);
   if (bitmap === null) return;
   canvas.width = canvas.height = 72;

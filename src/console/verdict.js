@@ -18,9 +18,10 @@ const P_VALUES = { site_score: "site_p_value", local_score: "local_p_value", log
 const COMPARED = { site: "at the peak of the map", pixels: "as a whole, by pixels", edges: "as a whole, by edges" };
 const MAX_REGIONS = 64;
 
-/** Shows what is known of a result; `explanation` may be absent. */
-export async function showVerdict(result, explanation) {
+/** Shows what is known of a result, if `isWanted()` still when its pictures are made; `explanation` may be absent. */
+export async function showVerdict(result, explanation, isWanted) {
   const pictures = explanation ? await picturesOf(explanation, result.file) : "";
+  if (!isWanted()) return;
   const { score, error } = result;
   if (error) {
     byId("verdict").replaceChildren(

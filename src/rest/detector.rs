@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::body::{BodyLimits, Received};
 use super::error::RestError;
 use super::json::JsonRequest;
-use super::parameters::{Asked, Given};
+use super::parameters::{Asked, Given, PARAMETERS};
 use super::route::{Operation, Route};
 use super::{open_inference, openapi, replies};
 use crate::models::Model;
-use crate::request::{Draft, Image, ImageForm, Priority, Tensor, Violation};
+use crate::request::{Draft, Image, ImageForm, Limits, Parameters, Priority, Tensor, Violation};
 use crate::service::{Call, Core, ServiceError, compute, explain, messages, sample, score};
 use crate::wire;
 
@@ -75,6 +75,11 @@ impl Asking<'_> {
             true => ImageForm::Png,
             false => request.asked.form.unwrap_or(ImageForm::Both),
         };
+        if as_png {
+            check_picture(&model, &request.asked.inference, self.core.limits)?;
+        }
+        // An explanation has its map.
+        request.asked.judging.map = true;
         let draft = request.draft(Some(form));
         let reply = explain::answer(self.core, &request.call, &model, draft).await?;
         if as_png {
@@ -199,6 +204,21 @@ fn accepts_png(headers: &HeaderMap) -> bool {
     let png = wanted(["image/png", "image/*", "*/*"]);
     let json = wanted(["application/json", "application/*", "*/*"]);
     png.is_some_and(|(quality, _)| quality > 0.0) && png > json
+}
+
+/// Checks that there is a picture to show: of a model without a reconstruction it shows the map, which there is
+/// for the model's own inference parameters only.
+fn check_picture(model: &Model, asked: &Parameters, limits: Limits) -> Result<(), Violation> {
+    let manifest = &model.manifest;
+    let asked = asked.validate(manifest.sites(), &manifest.langevin, limits);
+    // What is out of its range is named with all else that is wrong.
+    let are_others = asked.is_ok_and(|(langevin, _)| langevin != manifest.langevin);
+    if model.makes_pixels() || !are_others {
+        return Ok(());
+    }
+    let expected = "expected the model's own for a picture of its map, its calibration holds for no others; ask for \
+                    application/json, or leave out all but the seed";
+    Err(Violation::new(PARAMETERS, expected))
 }
 
 /// A range of media types, and how much it is wanted, from 0 to 1.

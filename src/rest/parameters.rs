@@ -13,7 +13,7 @@ use crate::request::{ImageForm, Judging, Parameters, Priority, Violation, cut};
 use crate::wire::open_inference::{set_inference, shown, small, whole};
 
 /// The field that is named where a parameter is none that there is.
-const PARAMETERS: &str = "parameters";
+pub(super) const PARAMETERS: &str = "parameters";
 /// More than there are.
 const MAX_PARAMETERS: usize = 32;
 /// Bytes of a text among them; none is longer.

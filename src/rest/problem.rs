@@ -116,7 +116,7 @@ fn name(field: &str) -> String {
     }
     match field {
         "image.encoded" => "image".to_owned(),
-        "priority" | "form" | "count" => format!("parameters.{field}"),
+        "priority" | "false_alarm_rate" | "map" | "form" | "count" => format!("parameters.{field}"),
         other => other.replacen("image.tensor.", "image.", 1),
     }
 }

@@ -72,7 +72,7 @@ struct AnomalyMap {
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
     score: Score,
-    /// Of a model of sites null, as is the residual.
+    /// Of a model of sites without a decoder null, as is the residual.
     reconstruction: Option<Picture>,
     residual: Option<Picture>,
     /// A PNG file of the image under the map or the residual; absent where only tensors were asked for.

@@ -9,6 +9,7 @@ import json
 import pathlib
 import tempfile
 import unittest
+import urllib.request
 
 from page import CLOTH, FOUR, ONE, ROOT, SAMPLES, Page, chromium, server
 from selenium.webdriver.common.action_chains import ActionChains
@@ -285,8 +286,9 @@ class Console(unittest.TestCase):
                 bounds: { x: 0, y: 0, width: 200, height: 100 },
               },
             };
-            const model = { name: "sites", version: 1, decision: "site", threshold_site_score: 4 };
-            await showVerdict({ name: "part.png", file, model, score }, { score });
+            const model = { name: "sites", version: 1, decision: "sites", threshold_site_score: 4 };
+            await showVerdict({ name: "part.png", file, model, score }, { score }, () => true);
+            await showVerdict({ name: "late.png", file, model, score }, { score }, () => false);
             const { data, width } = document.querySelector("#overlay").getContext("2d").getImageData(0, 0, 200, 100);
             const opacity = (x, y) => data[4 * (y * width + x) + 3];
             done([opacity(20, 20), opacity(160, 75)]);
@@ -294,9 +296,116 @@ class Console(unittest.TestCase):
         normal, anomalous = self.call(page, f"(async () => {{ {script} }})();")
         self.assertEqual(normal, 0)
         self.assertGreater(anomalous, 128)
+        self.assertEqual(page.text("#verdict .headline .name"), "part.png", "what is no longer wanted is not shown")
         self.assertIn("100 × 50 pixels at 100, 50", page.text("#verdict"))
         self.assertIn("p-value 0.0100", page.text("#verdict"))
         self.assertIn("Threshold: 4.00", page.text("#verdict .decides + .meaning"))
+        self.assert_quiet(page)
+
+    def test_the_score_that_decides_is_the_models(self):
+        page = self.open()
+        script = """
+            import("./console/decision.js").then(({ decisionOf }) => {
+              const thresholds = { threshold_log_joint: -3, threshold_local_score: 2, threshold_site_score: 4 };
+              done(["log_joint", "local", "sites"].map((decision) => {
+                const { score, threshold } = decisionOf({ decision, ...thresholds });
+                return [score, threshold];
+              }));
+            });
+        """
+        expected = [["log_joint", -3], ["local_score", 2], ["site_score", 4]]
+        self.assertEqual(self.call(page, script), expected)
+
+    def test_answers_that_end_early_are_errors_after_which_all_goes_on(self):
+        page = self.open()
+        page.run("""
+            const original = window.fetch;
+            window.repair = () => (window.fetch = original);
+            const broken = () => new ReadableStream({ pull: (body) => body.error(new TypeError("ended early")) });
+            window.fetch = async () => new Response(broken());
+        """)
+        files = self.score_samples(page)
+        page.wait(lambda: page.text("#progress") == "", "nothing is left to score")
+        self.assertEqual(page.count("#table .badge.none"), len(files))
+        page.wait(lambda: "ended early" in page.text("#verdict .error"), "the reason is shown")
+        page.wait(lambda: "ended early" in page.text("#server"), "the server's numbers are missing")
+        page.run("window.repair()")
+        page.wait(lambda: "Requests/s" in page.text("#server"), "the server's numbers are back")
+        page.find("#forget").click()
+        page.wait(lambda: page.count("#table tbody tr") == 0, "nothing is kept")
+        self.score_samples(page)
+        self.assertEqual(page.count("#table .badge.none"), 0)
+        self.assert_quiet(page)
+
+    def test_an_answer_is_read_exactly_or_is_an_error(self):
+        page = self.open()
+        script = """
+            const { ApiError, models } = await import("./console/api.js");
+            const ask = async (body) => {
+              window.fetch = async () => new Response(body);
+              return models().catch((error) => (error instanceof ApiError ? error.message : String(error)));
+            };
+            done([await ask('{"models": [{"version": 18446744073709551615}]}'), await ask("<html>")]);
+        """
+        [model], error = self.call(page, f"(async () => {{ {script} }})();")
+        self.assertEqual(model["version"], "18446744073709551615")
+        self.assertIn("expected JSON", error)
+
+    def test_a_few_thumbnails_are_made_at_a_time(self):
+        page = self.open()
+        script = """
+            const { thumbnail } = await import("./console/picture.js");
+            const original = window.createImageBitmap;
+            let [open, most] = [0, 0];
+            window.createImageBitmap = async (file) => {
+              most = Math.max(most, ++open);
+              // All that are let begin before the first ends.
+              await new Promise((later) => setTimeout(later));
+              open -= 1;
+              return original(file);
+            };
+            const source = Object.assign(document.createElement("canvas"), { width: 40, height: 20 });
+            const file = await new Promise((made) => source.toBlob(made));
+            const canvases = Array.from({ length: 21 }, () => document.createElement("canvas"));
+            for (const canvas of canvases) thumbnail(canvas, file);
+            const [gone, ...shown] = canvases;
+            document.body.append(...shown);
+            while (shown.some(({ width }) => width !== 72)) await new Promise((later) => setTimeout(later));
+            done([most, gone.width]);
+        """
+        most, gone = self.call(page, f"(async () => {{ {script} }})();")
+        self.assertLessEqual(most, 4)
+        self.assertNotEqual(gone, 72, "what is not on the page is not made")
+
+    def test_a_drawing_has_a_result_of_every_model(self):
+        page = self.open()
+        # A second name of the model.
+        twin = """
+            const ask = window.fetch;
+            window.fetch = async (address, options) => {
+              const response = await ask(address.replace("models/twin/", "models/mnist-not4/"), options);
+              if (address !== "v1/models") return response;
+              const { models } = await response.json();
+              return Response.json({ models: [...models, { ...models[0], name: "twin" }] });
+            };
+        """
+        page.command("Page.addScriptToEvaluateOnNewDocument", source=twin)
+        page.driver.refresh()
+        page.ready()
+        choose = """
+            const select = document.querySelector("#model");
+            select.value = arguments[0];
+            select.dispatchEvent(new Event("change"));
+        """
+        for rows in [1, 2]:
+            page.find("#pad-clear").click()
+            page.draw(ONE)
+            page.wait(lambda rows=rows: page.count("#table tbody tr") == rows, f"{rows} of the first model")
+        page.run(choose, "twin, version 1")
+        page.draw(ONE)
+        page.wait(lambda: page.count("#table tbody tr") == 1, "the last drawing, of the second model")
+        page.run(choose, "mnist-not4, version 1")
+        page.wait(lambda: page.count("#table tbody tr") == 2, "both drawings, of the first model")
         self.assert_quiet(page)
 
     def test_the_share_of_normal_images_comes_from_p_values(self):
@@ -334,11 +443,24 @@ class Sites(unittest.TestCase):
         page.ready()
         page.choose_files([SAMPLES / "strokes-4-0.png"])
         page.wait(lambda: page.verdict() == "anomalous", "a digit is no cloth")
+        self.assertEqual(page.count("#opacity"), 1, "the map lies over the image")
         page.screenshot("nearest")
         self.assertIn("Nearest normal images", page.text("#verdict"))
         row = page.find("#verdict div:last-child tbody tr")
         self.assertIn(row.find_element("css selector", "th").text, names.values())
         self.assertIn("at the peak of the map", row.text)
+        page.find("#download").click()
+        file = pathlib.Path(page.folder.name, "scores.csv")
+        page.wait(file.exists, "the file of the download")
+        with file.open(newline="") as lines:
+            (written,) = csv.DictReader(lines)
+        with urllib.request.urlopen(f"http://{address}/openapi.json") as document:
+            fields = json.load(document)["components"]["schemas"]["Score"]["properties"]
+        numbers = [name for name, field in fields.items() if "number" in field.get("type", "")]
+        self.assertIn("site_score", numbers)
+        for name in numbers:
+            # A model of sites has no local score.
+            self.assertEqual(written[name] == "", name.startswith("local_"), name)
         self.assertEqual(page.errors(), [])
 
 

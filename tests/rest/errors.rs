@@ -25,6 +25,12 @@ async fn what_is_wrong_with_a_request_is_named() {
         (query("steps=3&steps=3"), "parameters.steps", "twice"),
         (query("step=3"), "parameters", "\"step\""),
         (query("priority=high"), "parameters.priority", "bulk"),
+        (
+            query("false_alarm_rate=often"),
+            "parameters.false_alarm_rate",
+            "\"often\"",
+        ),
+        (query("map=maybe"), "parameters.map", "true or false"),
         (query("timeout_ms=-1"), "parameters.timeout_ms", "-1"),
         (json(json!({})), "image", "neither"),
         (json(json!({"image": "%"})), "image", "base64"),
@@ -84,7 +90,7 @@ async fn what_is_wrong_with_a_request_is_named() {
     let both = query("steps=9999&chains=99").problem(400);
     assert_eq!(both["errors"].as_array().unwrap().len(), 2, "{both}");
     let invalid = r#"code="InvalidArgument",method="Score",model="random-mlp""#;
-    assert_eq!(metric(&server, "lfbm_requests_total", invalid), 16.0);
+    assert_eq!(metric(&server, "lfbm_requests_total", invalid), 18.0);
 }
 
 #[tokio::test]

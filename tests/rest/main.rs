@@ -14,6 +14,7 @@ mod memory;
 mod open_inference;
 mod openapi;
 mod scores;
+mod sites;
 
 use std::io::Read;
 

@@ -142,3 +142,50 @@ fn the_document_lists_every_value_of_the_protos_enumerations() {
         );
     }
 }
+
+/// The names of an object's fields.
+fn keys(object: &Value) -> BTreeSet<&str> {
+    object
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[tokio::test]
+async fn the_document_has_every_parameter_that_the_server_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(bundle(folder.path()).dir(), folder.path(), &[]);
+    let document = include_str!("../../src/rest/openapi.json");
+    let document: Value = serde_json::from_str(document).unwrap();
+    for (operation, schema) in [
+        ("score", "ScoreRequest"),
+        ("explain", "ExplainRequest"),
+        ("sample", "SampleRequest"),
+    ] {
+        let unknown = post(&server, &format!("{}?none=1", path(operation)), &[], b"");
+        let problem = unknown.problem(400);
+        let detail = problem["errors"][0]["detail"].as_str().unwrap();
+        let names = detail.strip_prefix("expected some of ").unwrap();
+        let taken: BTreeSet<_> = names.split(", got").next().unwrap().split(", ").collect();
+        let in_json =
+            &document["components"]["schemas"][schema]["properties"]["parameters"]["properties"];
+        assert_eq!(keys(in_json), taken, "{schema}");
+        for path in [
+            format!("/v1/models/{{model}}:{operation}"),
+            format!("/v1/models/{{model}}/versions/{{version}}:{operation}"),
+        ] {
+            let listed = document["paths"][&path]["post"]["parameters"].as_array();
+            let listed = listed.unwrap().iter().map(|parameter| {
+                let reference = parameter["$ref"].as_str().unwrap().strip_prefix('#');
+                document.pointer(reference.unwrap()).unwrap()
+            });
+            let of_query = listed.filter(|parameter| parameter["in"] == "query");
+            let of_query: BTreeSet<_> = of_query
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(of_query, taken, "{path}");
+        }
+    }
+}
