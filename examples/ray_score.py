@@ -37,7 +37,9 @@ class Scorer:
 def of_files(results: Iterable[lfbm.Outcome]) -> Iterator[lfbm.Outcome]:
     """Scores, and errors that are a file's own; raises others, which the next files would have, too."""
     for result in results:
-        if not isinstance(result, lfbm.Score | lfbm.InvalidRequestError):
+        # Of some images, the chains leave the finite values; those of the next need not.
+        diverged = isinstance(result, lfbm.LfbmError) and result.reason == "CHAINS_DIVERGED"
+        if not diverged and not isinstance(result, lfbm.Score | lfbm.InvalidRequestError):
             raise result
         yield result
 

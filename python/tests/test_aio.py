@@ -37,6 +37,78 @@ def test_single_calls_are_those_of_the_other_client(server: str, client: Client,
     asyncio.run(calls())
 
 
+def test_a_client_may_be_made_before_its_event_loop(server: str, four: Path) -> None:
+    own = AsyncClient(server)
+    scores = own.score_many([four, four])
+
+    async def calls() -> None:
+        async with own:
+            assert (await own.score(four)).anomalous
+            assert [score.anomalous async for score in scores] == [True, True]
+
+    asyncio.run(calls())
+
+
+def test_a_result_does_not_wait_for_the_next_image(server: str, four: Path) -> None:
+    async def calls() -> None:
+        images: asyncio.Queue[Path] = asyncio.Queue()
+        left = asyncio.Event()
+
+        async def live() -> AsyncIterator[Path]:
+            try:
+                while True:
+                    yield await images.get()
+            finally:
+                left.set()
+
+        async with AsyncClient(server) as own:
+            async with aclosing(own.score_many(live())) as scores:  # type: ignore[type-var]
+                for _ in range(3):
+                    images.put_nowait(four)
+                    assert (await asyncio.wait_for(anext(scores), 30)).anomalous
+            # Who leaves the iteration ends the wait for an image, too.
+            assert left.is_set()
+
+    asyncio.run(calls())
+
+
+def test_images_are_read_no_further_than_the_look_ahead(server: str, four: Path) -> None:
+    async def calls() -> None:
+        pulled = 0
+
+        async def endless() -> AsyncIterator[Path]:
+            nonlocal pulled
+            while True:
+                pulled += 1
+                yield four
+
+        async with (
+            AsyncClient(server) as own,
+            aclosing(own.score_many(endless(), look_ahead=5)) as scores,  # type: ignore[type-var]
+        ):
+            for handed_out in range(20):
+                assert (await anext(scores)).anomalous
+                # Others get their turn, and more would be read if it might be.
+                await own.models()
+                assert pulled <= handed_out + 5
+
+    asyncio.run(calls())
+
+
+def test_an_error_of_the_iterable_is_the_callers(server: str, four: Path) -> None:
+    async def broken() -> AsyncIterator[Path]:
+        yield four
+        raise TimeoutError("mine")
+
+    async def calls() -> None:
+        async with AsyncClient(server) as own:
+            with pytest.raises(TimeoutError, match="mine"):
+                async for _ in own.score_many(broken()):
+                    pass
+
+    asyncio.run(calls())
+
+
 def test_many_scores_come_in_order(server: str, client: Client, samples: list[Path]) -> None:
     expected = [client.score(path).verdict for path in samples] * 20
 

@@ -18,6 +18,7 @@ from lfbm import Client
 from .conftest import REPOSITORY
 
 GONE = lfbm.UnavailableError(grpc.StatusCode.UNAVAILABLE, "gone")
+DIVERGED = lfbm.LfbmError(grpc.StatusCode.FAILED_PRECONDITION, "the chains left the finite", reason="CHAINS_DIVERGED")
 
 
 def program(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -75,8 +76,8 @@ def test_errors_that_are_not_a_files_own_are_raised(
 ) -> None:
     module = program(name, monkeypatch)
     score = client.score(four)
-    results = module.of_files([score, GONE, score])
-    assert next(results) == score
+    results = module.of_files([score, DIVERGED, GONE, score])
+    assert [next(results), next(results)] == [score, DIVERGED]
     with pytest.raises(lfbm.UnavailableError, match="gone"):
         next(results)
     other = (server, "none-such", None)

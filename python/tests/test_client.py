@@ -15,6 +15,7 @@ from PIL import Image
 
 import lfbm
 from lfbm import (
+    AsyncClient,
     Client,
     Explanation,
     Inference,
@@ -80,6 +81,13 @@ def test_many_scores_are_those_of_single_calls(client: Client, samples: list[Pat
 
 def test_no_images_have_no_scores(client: Client) -> None:
     assert list(client.score_many([])) == []
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("image", ["part.png", Path("part.png"), b"PNG", bytearray(b"PNG"), memoryview(b"PNG")])
+def test_one_image_is_no_iterable_of_images(kind: type[Client] | type[AsyncClient], image: object) -> None:
+    with pytest.raises(TypeError, match="expected an iterable of images, got one"):
+        kind().score_many(image)  # type: ignore[arg-type]
 
 
 def test_more_images_than_the_look_ahead(client: Client, samples: list[Path]) -> None:
@@ -251,7 +259,8 @@ def test_results_become_a_table(client: Client, samples: list[Path]) -> None:
 def test_tables_of_arrow_have_one_schema_whatever_is_in_them(client: Client, four: Path) -> None:
     score = client.score(four)
     full = lfbm.to_arrow([score], images=[four])
-    assert full.to_pylist() == [{"image": str(four), **asdict(score), "error": None}]
+    fields = {name: value for name, value in asdict(score).items() if name != "regions"}
+    assert full.to_pylist() == [{"image": str(four), **fields, "error": None}]
     broken = lfbm.to_arrow(client.score_many([b"no image"], errors="return"), images=["broken"])
     (row,) = broken.to_pylist()
     assert row["error"].startswith("INVALID_ARGUMENT")

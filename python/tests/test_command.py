@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import BINARIES
+from .conftest import BINARIES, REPOSITORY, serving
 
 LFBM = [str(BINARIES / "lfbm")]
 MODULE = [sys.executable, "-m", "lfbm"]
@@ -65,6 +65,34 @@ def test_the_table_is_that_of_lfbm(server: str, samples: list[Path]) -> None:
     assert own.stdout.count("anomalous") == 5
 
 
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_a_model_of_sites_is_shown_as_by_lfbm(form: str, tmp_path: Path) -> None:
+    images = [REPOSITORY / "deploy" / "cloth" / name for name in ("hole.png", "missing-thread-640x480.png")]
+    flags = ["score", "--concurrency", "1", "--false-alarm-rate", "0.05", "--format", form]
+    with serving(tmp_path, model="cloth") as address:
+        own, other = (run(program, address, *flags, *images) for program in (MODULE, LFBM))
+    assert own.returncode == other.returncode == 0, own.stderr
+    if form == "table":
+        assert own.stdout == other.stdout
+        assert "| site score | site p-value | regions |" in own.stdout
+        return
+    rows = [
+        [json.loads(line) for line in done.stdout.splitlines()]
+        if form == "json"
+        else list(csv.DictReader(io.StringIO(done.stdout)))
+        for done in (own, other)
+    ]
+    for row in (*rows[0], *rows[1]):
+        assert float(row["false_alarm_rate"]) == 0.05
+        del row["queue_s"], row["compute_s"]
+    if form == "json":
+        assert rows[0][0]["regions"]
+        assert rows[0] == rows[1]
+    else:
+        assert [list(row) for row in rows[0]] == [list(row) for row in rows[1]]
+        assert [row["region_count"] for row in rows[0]] == [row["region_count"] for row in rows[1]]
+
+
 @pytest.mark.parametrize("program", [MODULE, LFBM])
 def test_exit_codes(program: list[str], server: str, four: Path, samples: list[Path], tmp_path: Path) -> None:
     def code(*arguments: object) -> int:
@@ -99,6 +127,23 @@ def test_an_error_of_the_server_is_one_line(server: str, four: Path) -> None:
     own, other = (run(program, server, "score", "--chains", 0, four) for program in (MODULE, LFBM))
     assert own.stderr.split("(request")[0] == other.stderr.split("(request")[0]
     assert own.returncode == other.returncode == 1
+
+
+def test_the_name_of_a_file_need_not_be_text(server: str, four: Path, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff.png"
+    Path(os.fsdecode(name)).write_bytes(four.read_bytes())
+    by_format = {}
+    for kind in ("json", "csv", "table"):
+        environment = {**os.environ, "LFBM_SERVER": server}
+        command = [*MODULE, "score", "--format", kind, name, b"missing-\xff.png"]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60)
+        assert done.stderr.decode().splitlines() == [
+            "lfbm: missing-\\udcff.png: No such file or directory",
+            "lfbm: 1 of 2 images have no answer",
+        ]
+        by_format[kind] = done.stdout.decode()
+    assert os.fsencode(json.loads(by_format["json"])["image"]) == name
+    assert all("/\\udcff.png" in output for output in by_format.values())
 
 
 def test_standard_input(server: str, four: Path) -> None:

@@ -47,7 +47,8 @@ def test_arrays_become_tensors_with_channels_first() -> None:
         (np.array([[0.0, 0.5, 1.0]]), [0.0, 0.5, 1.0]),
         (np.array([[0.0, 0.5, 1.0]], dtype=np.float16), [0.0, 0.5, 1.0]),
         (np.array([[0.0, 0.5, 1.0]], dtype=">f4"), [0.0, 0.5, 1.0]),
-        (np.array([[0, 65535]], dtype=np.uint16), [0.0, 1.0]),
+        (np.array([[0, 65535]], dtype="<u2"), [0.0, 1.0]),
+        (np.array([[0, 65535]], dtype=">u2"), [0.0, 1.0]),
     ],
 )
 def test_floats_are_little_endian(array: np.ndarray, values: list[float]) -> None:
@@ -85,6 +86,13 @@ def test_what_is_no_image_is_a_type_error() -> None:
 def test_pillow_images_are_png(mode: str) -> None:
     sent = Image.open(io.BytesIO(images.to_image(Image.new(mode, (3, 2))).encoded))
     assert (sent.format, sent.size) == ("PNG", (3, 2))
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("I;16", "<u2"), ("I;16L", "<u2"), ("I;16B", ">u2"), ("I;16N", "=u2")])
+def test_pillow_images_of_16_bits_keep_their_values(mode: str, dtype: str) -> None:
+    values = np.array([[0, 255, 256], [4660, 32768, 65535]], dtype)
+    sent = Image.open(io.BytesIO(images.to_image(Image.frombytes(mode, (3, 2), values.tobytes())).encoded))
+    assert np.asarray(sent).tolist() == values.tolist()
 
 
 def test_pillow_images_are_sent_upright() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -58,6 +60,10 @@ def score_all(flavour: str, server: str, images: list[bytes], **options: Any) ->
             return [result async for result in client.score_many(images, errors="return")]
 
     return asyncio.run(call())
+
+
+def single(request: pb.ScoreRequest, _context: object) -> pb.ScoreResponse:
+    return score(log_joint_of(request))
 
 
 def log_joints(results: list[Outcome]) -> list[float]:
@@ -159,10 +165,11 @@ def test_images_of_a_broken_stream_are_sent_in_another(flavour: str) -> None:
                 fail(context, status(UNAVAILABLE, "the server stops"))
             yield pb.ScoreStreamResponse(id=request.id, score=score(log_joint_of(request.request)))
 
-    with fake_server(stream=breaks_once) as server:
+    with fake_server(score=single, stream=breaks_once) as server:
         results = score_all(flavour, server, [image(number) for number in range(6)], retries=1)
     assert log_joints(results) == [0, 1, 2, 3, 4, 5]
-    assert streams >= 2
+    # For asyncio, grpc may lose the status, and then the images go alone.
+    assert streams >= 2 or flavour == "asyncio"
 
 
 def test_a_refused_image_is_sent_again_in_the_same_stream(flavour: str) -> None:
@@ -219,10 +226,207 @@ def test_a_silent_stream_is_given_up(flavour: str, alive: bool) -> None:
     assert asked.is_set()
 
 
-def test_a_stream_that_cannot_be_opened_is_replaced_by_single_calls(flavour: str) -> None:
-    def single(request: pb.ScoreRequest, _context: object) -> pb.ScoreResponse:
-        return score(log_joint_of(request))
+def test_a_reply_that_comes_while_the_server_is_asked_counts(flavour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, taken = threading.Event(), threading.Event()
 
+    class Late:
+        """Replies to one image as soon as the server is asked for a sign of life."""
+
+        def __init__(self, *_requests: object, **_options: object) -> None:
+            self._replies = iter([pb.ScoreStreamResponse(id="0", score=score(1.0))])
+
+        def __iter__(self) -> Late:
+            return self
+
+        def __aiter__(self) -> Late:
+            return self
+
+        def __next__(self) -> pb.ScoreStreamResponse:
+            asked.wait()
+            for reply in self._replies:
+                return reply
+            # Who asks for the next reply has put this one where it is found.
+            taken.set()
+            raise StopIteration
+
+        async def __anext__(self) -> pb.ScoreStreamResponse:
+            await asyncio.to_thread(asked.wait)
+            for reply in self._replies:
+                return reply
+            taken.set()
+            await asyncio.Event().wait()
+            raise StopAsyncIteration
+
+        def initial_metadata(self) -> Any:
+            if flavour == "threads":
+                return ()
+
+            async def nothing() -> grpc.aio.Metadata:
+                return grpc.aio.Metadata()
+
+            return nothing()
+
+        def cancel(self) -> None:
+            pass
+
+    def list_models(_request: object, _context: object) -> pb.ListModelsResponse:
+        asked.set()
+        taken.wait()
+        return pb.ListModelsResponse()
+
+    async def call(server: str) -> list[Outcome]:
+        async with AsyncClient(server, timeout=5) as client:
+            monkeypatch.setattr(client._channel, "stream_stream", lambda *_method, **_codecs: Late)
+            return [result async for result in client.score_many([b"1"], errors="return", timeout=0.5)]
+
+    with fake_server(list_models=list_models) as server:
+        if flavour == "threads":
+            with Client(server) as client:
+                monkeypatch.setattr(client._channel, "stream_stream", lambda *_method, **_codecs: Late)
+                results = list(client.score_many([b"1"], errors="return", timeout=0.5))
+        else:
+            results = asyncio.run(call(server))
+    assert log_joints(results) == [1.0]
+
+
+def test_a_stream_is_replaced_while_the_source_of_images_waits() -> None:
+    streams = 0
+
+    def breaks_once(
+        requests: Iterator[pb.ScoreStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ScoreStreamResponse]:
+        nonlocal streams
+        streams += 1
+        for request in requests:
+            if streams == 1:
+                fail(context, status(UNAVAILABLE, "the server stops"))
+            yield pb.ScoreStreamResponse(id=request.id, score=score(log_joint_of(request.request)))
+
+    async def live() -> AsyncIterator[bytes]:
+        yield b"1"
+        await asyncio.Event().wait()
+
+    async def call(server: str) -> Score:
+        async with AsyncClient(server) as client, aclosing(client.score_many(live())) as scores:  # type: ignore[type-var]
+            return await asyncio.wait_for(anext(scores), 30)
+
+    with fake_server(score=single, stream=breaks_once) as server:
+        assert asyncio.run(call(server)).log_joint == 1
+
+
+def test_a_call_under_which_the_client_is_closed(flavour: str) -> None:
+    calls, stop = threading.Semaphore(0), threading.Event()
+
+    def waits(_request: object, _context: object) -> pb.ScoreResponse:
+        calls.release()
+        stop.wait()
+        return score()
+
+    def stream(_requests: object, _context: object) -> Iterator[pb.ScoreStreamResponse]:
+        calls.release()
+        stop.wait()
+        return iter(())
+
+    def threads(server: str) -> tuple[BaseException | None, list[Outcome]]:
+        client = Client(server)
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(client.score, b"1")
+            many = pool.submit(lambda: list(client.score_many([b"1", b"2"], errors="return")))
+            calls.acquire()
+            calls.acquire()
+            client.close()
+            return one.exception(), many.result()
+
+    async def tasks(server: str) -> tuple[BaseException | None, list[Outcome]]:
+        async def all_of_many() -> list[Outcome]:
+            return [result async for result in client.score_many([b"1", b"2"], errors="return")]
+
+        client = AsyncClient(server)
+        one, many = asyncio.create_task(client.score(b"1")), asyncio.create_task(all_of_many())
+        await asyncio.to_thread(calls.acquire)
+        await asyncio.to_thread(calls.acquire)
+        await client.close()
+        await asyncio.wait([one, many])
+        return one.exception(), many.result()
+
+    with fake_server(score=waits, stream=stream) as server:
+        try:
+            error, results = threads(server) if flavour == "threads" else asyncio.run(tasks(server))
+        finally:
+            stop.set()
+    assert [str(each) for each in (error, *results)] == ["CANCELLED: the client is closed"] * 3
+    assert all(isinstance(each, UnavailableError) for each in (error, *results))
+    # Nothing was tried again.
+    assert not calls.acquire(blocking=False)
+
+
+def test_a_client_that_is_closed(flavour: str) -> None:
+    def threads() -> list[Outcome]:
+        with Client() as client:
+            scores = client.score_many([b"1", b"2"], errors="return")
+        with pytest.raises(UnavailableError, match="the client is closed"):
+            client.score(b"1")
+        return list(scores)
+
+    async def tasks() -> list[Outcome]:
+        async with AsyncClient() as client:
+            scores = client.score_many([b"1", b"2"], errors="return")
+        with pytest.raises(UnavailableError, match="the client is closed"):
+            await client.score(b"1")
+        return [result async for result in scores]
+
+    results = threads() if flavour == "threads" else asyncio.run(tasks())
+    assert [str(result) for result in results] == ["CANCELLED: the client is closed"] * 2
+
+
+def test_a_task_that_is_cancelled_stays_so() -> None:
+    called, stop = threading.Event(), threading.Event()
+
+    def never(_request: object, _context: object) -> pb.ScoreResponse:
+        called.set()
+        stop.wait()
+        return score()
+
+    async def call(server: str) -> None:
+        async with AsyncClient(server) as client:
+            task = asyncio.create_task(client.score(b"1"))
+            await asyncio.to_thread(called.wait)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with fake_server(score=never) as server:
+        try:
+            asyncio.run(call(server))
+        finally:
+            stop.set()
+
+
+def test_an_error_of_another_kind_ends_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, *_requests: object, **_options: object) -> None:
+            pass
+
+        def __aiter__(self) -> Broken:
+            return self
+
+        async def __anext__(self) -> pb.ScoreStreamResponse:
+            raise RuntimeError("of another kind")
+
+        def cancel(self) -> None:
+            pass
+
+    async def call() -> None:
+        async with AsyncClient() as client:
+            monkeypatch.setattr(client._channel, "stream_stream", lambda *_method, **_codecs: Broken)
+            async for _ in client.score_many([b"1"], errors="return"):
+                pass
+
+    with pytest.raises(RuntimeError, match="of another kind"):
+        asyncio.run(call())
+
+
+def test_a_stream_that_cannot_be_opened_is_replaced_by_single_calls(flavour: str) -> None:
     # This server does not know ScoreStream.
     with fake_server(score=single) as server:
         results = score_all(flavour, server, [image(number) for number in range(40)])
@@ -246,9 +450,6 @@ def test_images_of_a_stream_whose_status_was_lost_go_alone(monkeypatch: pytest.M
 
         def cancel(self) -> None:
             pass
-
-    def single(request: pb.ScoreRequest, _context: object) -> pb.ScoreResponse:
-        return score(log_joint_of(request))
 
     async def call(server: str) -> list[Outcome]:
         async with AsyncClient(server, retries=0) as client:

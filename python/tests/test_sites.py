@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lfbm import Client, Decision
+from lfbm import Client, Decision, InvalidRequestError
 
 from .conftest import REPOSITORY, serving
 
@@ -29,6 +29,23 @@ def test_the_model_has_the_thresholds_of_sites(cloth: Client) -> None:
     assert score.site_score is not None
     assert score.site_score > model.threshold_site_score
     assert score.anomalous
+    assert len(score.regions) == score.region_count
+
+
+def test_a_verdict_holds_for_the_rate_that_is_asked_for(cloth: Client) -> None:
+    image = CLOTH / "hole.png"
+    scores = [
+        cloth.score(image, false_alarm_rate=0.2),
+        *cloth.score_many([image], false_alarm_rate=0.2),
+        cloth.explain(image, false_alarm_rate=0.2).score,
+    ]
+    own = cloth.score(image)
+    assert own.false_alarm_rate != 0.2
+    assert [score.false_alarm_rate for score in scores] == [0.2] * 3
+    assert all(score.map_threshold < own.map_threshold for score in scores)
+    with pytest.raises(InvalidRequestError) as refused:
+        cloth.score(image, false_alarm_rate=2)
+    assert refused.value.field == "false_alarm_rate"
 
 
 def test_the_map_and_its_regions_are_where_the_fault_is(cloth: Client) -> None:

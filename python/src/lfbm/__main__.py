@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -37,6 +38,10 @@ def main() -> NoReturn:
     """Runs the command line, and exits."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name need not be text. Bytes that are none become `\udcXX`, as on standard error, which JSON reads as
+        # what Python has in their place.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = _score(_arguments.parser().parse_args())
     except _Stopped as stopped:
@@ -114,11 +119,17 @@ def _outcomes(client: Client, arguments: argparse.Namespace) -> Generator[Outcom
             look_ahead=arguments.concurrency,
             inference=inference,
             priority=arguments.priority,
+            false_alarm_rate=arguments.false_alarm_rate,
         )
         return
     for source in _sources(arguments.images):
         try:
-            yield client.score(source, inference=inference, priority=arguments.priority)
+            yield client.score(
+                source,
+                inference=inference,
+                priority=arguments.priority,
+                false_alarm_rate=arguments.false_alarm_rate,
+            )
         except (LfbmError, OSError) as error:
             yield error
 

@@ -1,4 +1,4 @@
-"""The command line of `python -m lfbm`. Flags and variables are those of the command `lfbm`."""
+"""The command line of `python -m lfbm`. Its flags and variables are among those of the command `lfbm`."""
 
 from __future__ import annotations
 
@@ -90,6 +90,13 @@ def _add_inference(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--step-size", type=float, help="step size s")
     group.add_argument("--noise-free-steps", type=int, help="how many of the last steps are taken without noise")
     group.add_argument("--chains", type=int, help="chains an image")
+    group.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        metavar="SHARE",
+        help="the share of normal images that the verdict may call anomalous, above 0 and below 1; the server's or the "
+        "model's own when absent",
+    )
     names = [name.replace("_", "-") for name in get_args(Aggregation)]
     group.add_argument("--aggregation", choices=names, help="how chains become one score")
     group.add_argument("--seed", type=int, help="decides starts and noise")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 256 << 20
 _ARRAYS = "H x W, H x W x 1 or H x W x 3"
 # What PNG holds without loss.
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 
 
 class SupportsArray(Protocol):
@@ -102,7 +102,8 @@ def _tensor(array: NDArray[Any]) -> pb.Tensor:
         return _message(channels_first, pb.DATA_TYPE_UINT8)
     if array.dtype == np.bool_:
         return _message(channels_first.astype(np.uint8) * np.uint8(255), pb.DATA_TYPE_UINT8)
-    if array.dtype == np.uint16:
+    # Of either byte order; `==` tells them apart.
+    if np.issubdtype(array.dtype, np.uint16):
         return _message((channels_first / 65535).astype("<f4"), pb.DATA_TYPE_FLOAT32)
     if np.issubdtype(array.dtype, np.floating):
         return _message(channels_first.astype("<f4"), pb.DATA_TYPE_FLOAT32)
@@ -117,7 +118,7 @@ def _message(array: NDArray[Any], data_type: pb.DataType) -> pb.Tensor:
 
 
 def _png(image: PillowImage) -> bytes:
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     # A file is turned upright by the server; PNG made here does not say how its image was held.
     upright = ImageOps.exif_transpose(image)
@@ -127,7 +128,10 @@ def _png(image: PillowImage) -> bytes:
             f"expected a Pillow image of 8 or 16 bits, got the mode {upright.mode}; pass "
             "numpy.asarray(image), scaled to 0 to 1",
         )
-    if upright.mode not in _PNG_MODES:
+    if upright.mode.startswith("I;16"):
+        # From the modes of other byte orders, Pillow clips to 8 bits where it is asked to convert.
+        upright = Image.fromarray(np.asarray(upright).astype("<u2"))
+    elif upright.mode not in _PNG_MODES:
         upright = upright.convert("RGB")
     file = io.BytesIO()
     # Fast rather than small: the image travels once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -53,8 +54,10 @@ class Options:
         """With the timeout of one call, if it has its own."""
         return self if timeout is None else replace(self, timeout=_seconds(timeout))
 
-    def for_many(self, errors: str, look_ahead: int, timeout: float | None) -> Options:
+    def for_many(self, images: object, errors: str, look_ahead: int, timeout: float | None) -> Options:
         """The options of `score_many`."""
+        if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike):
+            raise TypeError(f"images: expected an iterable of images, got one, {type(images).__name__}")
         if errors not in ("raise", "return"):
             raise invalid("errors", f"expected raise or return, got {errors!r}")
         if look_ahead < 1:

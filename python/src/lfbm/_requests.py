@@ -67,6 +67,8 @@ class About:
     mask: MaskLike | None = None
     inference: Inference | None = None
     priority: Priority | None = None
+    false_alarm_rate: float | None = None
+    """What the verdict of a score is to hold for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,13 @@ class Target:
 
     def score(self, image: ImageLike, about: About) -> pb.ScoreRequest:
         """A request for a score."""
-        return pb.ScoreRequest(image=to_image(image), **self._fields(about))
+        rate = about.false_alarm_rate
+        return pb.ScoreRequest(image=to_image(image), false_alarm_rate=rate, **self._fields(about))
 
     def explain(self, image: ImageLike, about: About) -> pb.ExplainRequest:
         """A request for an explanation."""
-        return pb.ExplainRequest(image=to_image(image), **self._fields(about))
+        rate = about.false_alarm_rate
+        return pb.ExplainRequest(image=to_image(image), false_alarm_rate=rate, **self._fields(about))
 
     def inpaint(self, image: ImageLike, about: About) -> pb.InpaintRequest:
         """A request for completions."""

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from .errors import LfbmError, Violation, of_code
+from .errors import LfbmError, UnavailableError, Violation, of_code
 
 REQUEST_ID = "x-request-id"
 _DETAILS = "grpc-status-details-bin"
@@ -80,6 +80,11 @@ def no_answer(timeout: float | None) -> str:
 def timed_out(timeout: float) -> LfbmError:
     """The error of a request that this side gives up."""
     return of_code(StatusCode.DEADLINE_EXCEEDED, no_answer(timeout))
+
+
+def closed() -> UnavailableError:
+    """The error of a request of a client that is closed: its code is none that is tried again."""
+    return UnavailableError(StatusCode.CANCELLED, "the client is closed")
 
 
 def _details(value: str | bytes | None) -> status_pb2.Status | None:

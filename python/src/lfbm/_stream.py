@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -30,19 +31,19 @@ Event = Callable[[float], None]
 
 
 class Calls:
-    """How a stream reaches the server."""
+    """How a stream reaches the server. `errors` raises those of grpc as `LfbmError`, as the others do."""
 
     def __init__(
         self,
         open_stream: Callable[[Iterator[pb.ScoreStreamRequest]], Any],
         score_alone: Callable[[pb.ScoreRequest, float], Any],
         is_alive: Callable[[], bool],
-        error_of: Callable[[grpc.RpcError, float], LfbmError],
+        errors: Callable[[float], AbstractContextManager[None]],
     ) -> None:
         self.open_stream = open_stream
         self.score_alone = score_alone
         self.is_alive = is_alive
-        self.error_of = error_of
+        self.errors = errors
 
 
 class _Stream:
@@ -70,12 +71,13 @@ class _Stream:
     def _read(self) -> None:
         ended: LfbmError = UnavailableError(grpc.StatusCode.UNAVAILABLE, "the stream ended before the score")
         try:
-            request_id = None
-            for reply in self._call:
-                request_id = request_id or request_id_of(self._call.initial_metadata())
-                self._tell(partial(self._owner.window.replied, reply, request_id))
-        except grpc.RpcError as error:
-            ended = self._calls.error_of(error, self._owner.timeout)
+            with self._calls.errors(self._owner.timeout):
+                request_id = None
+                for reply in self._call:
+                    request_id = request_id or request_id_of(self._call.initial_metadata())
+                    self._tell(partial(self._owner.window.replied, reply, request_id))
+        except LfbmError as error:
+            ended = error
         self._inbox.put(lambda now: self._owner.stream_ended(self, ended, now))
 
     def _tell(self, event: Event) -> None:
@@ -139,11 +141,16 @@ class Scoring:
     def _send(self) -> None:
         now = time.monotonic()
         for job in self.window.due(now):
-            if job.alone:
-                self._send_alone(job)
+            try:
+                if job.alone:
+                    self._send_alone(job)
+                    continue
+                if self._stream is None:
+                    self._stream = _Stream(self._calls, self._inbox, self)
+            except UnavailableError as error:
+                # The client is closed.
+                self.window.answered(job, error, now)
                 continue
-            if self._stream is None:
-                self._stream = _Stream(self._calls, self._inbox, self)
             self._stream.send(self.window.streamed(job, now))
 
     def _send_alone(self, job: Job) -> None:
@@ -153,11 +160,12 @@ class Scoring:
         self._alone.add(call)
 
         def done(call: Any) -> None:
-            outcome: Score | LfbmError | None = None
+            outcome: Score | LfbmError
             try:
-                outcome = Score.of(call.result())
-            except grpc.RpcError as error:
-                outcome = self._calls.error_of(error, timeout)
+                with self._calls.errors(timeout):
+                    outcome = Score.of(call.result())
+            except LfbmError as error:
+                outcome = error
             except grpc.FutureCancelledError:
                 return
             self._inbox.put(lambda now: self._answered_alone(call, job, outcome, now))
@@ -170,16 +178,23 @@ class Scoring:
 
     def _take_events(self, *, wait: bool) -> None:
         """Takes all that has happened; with `wait`, waits for something to happen."""
-        timeout = self.window.wait_s(time.monotonic()) if wait else 0.0
+        self._empty_inbox(self.window.wait_s(time.monotonic()) if wait else 0.0)
+        if wait and self.window.is_silent(time.monotonic()):
+            alive = self._calls.is_alive()
+            # A reply that has come meanwhile is the sign of life that counts.
+            self._empty_inbox(0.0)
+            now = time.monotonic()
+            silent = self.window.is_silent(now) and not self.window.asked(alive=alive, now=now)
+            if silent and self._stream is not None:
+                stream, self._stream = self._stream, None
+                stream.close(answered=False)
+
+    def _empty_inbox(self, wait_s: float | None) -> None:
+        """Takes all that has happened, after waiting for something to happen: at most `wait_s`, or without end."""
         try:
-            event = self._inbox.get(timeout=timeout) if wait else self._inbox.get_nowait()
+            event = self._inbox.get(timeout=wait_s)
             while True:
                 event(time.monotonic())
                 event = self._inbox.get_nowait()
         except Empty:
             pass
-        if wait and self.window.is_silent(time.monotonic()):
-            alive = self._calls.is_alive()
-            if not self.window.asked(alive=alive, now=time.monotonic()) and self._stream is not None:
-                stream, self._stream = self._stream, None
-                stream.close(answered=False)

@@ -22,7 +22,7 @@ Outcome: TypeAlias = Score | LfbmError | OSError
 
 
 class Step(Enum):
-    """What comes next."""
+    """What comes next, for a caller who waits while an image is pulled."""
 
     PULL = auto()
     """Take another image."""
@@ -50,7 +50,7 @@ class Window:
     """At most `look_ahead` images whose results have not been handed out, in their order."""
 
     def __init__(self, look_ahead: int, retries: int, timeout: float) -> None:
-        self._look_ahead = look_ahead
+        self.look_ahead = look_ahead
         self._retries = retries
         self._timeout = timeout
         self._jobs: deque[Job] = deque()
@@ -66,17 +66,25 @@ class Window:
     def step(self) -> Step:
         """What comes next.
 
-        An image is pulled for each result that is handed out, so that the server always has as many as it may; and
-        results that are there go before further images, so that a slow source of images does not hold them back.
+        An image is pulled for each result that is handed out, so that the server always has as many as it may. Results
+        that are there then go before further images, so that they do not wait for the window to fill.
         """
-        can_pull = not self._exhausted and len(self._jobs) < self._look_ahead
+        can_pull = not self._exhausted and len(self._jobs) < self.look_ahead
         if can_pull and self._pull_first:
             return Step.PULL
-        if self._jobs and self._jobs[0].outcome is not None:
+        if self.is_ready():
             return Step.YIELD
         if can_pull:
             return Step.PULL
-        return Step.WAIT if self._jobs else Step.END
+        return Step.END if self.is_finished() else Step.WAIT
+
+    def is_ready(self) -> bool:
+        """Whether the first image has its result."""
+        return bool(self._jobs) and self._jobs[0].outcome is not None
+
+    def is_finished(self) -> bool:
+        """Whether every image has had its result handed out."""
+        return self._exhausted and not self._jobs
 
     def add(self, pulled: pb.ScoreRequest | LfbmError | OSError) -> None:
         """Takes the next image, or why it cannot be sent."""
@@ -94,7 +102,7 @@ class Window:
         self._exhausted = True
 
     def take(self) -> tuple[int, Outcome]:
-        """The first image's number, and its result, which `step` has said is there."""
+        """The first image's number, and its result, which is there."""
         job = self._jobs.popleft()
         assert job.outcome is not None
         self._pull_first = True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import cached_property
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import grpc
 import grpc.aio
@@ -21,7 +22,9 @@ from ._options import LOOK_AHEAD, Options, checked_outcome, request_of
 from ._requests import About, Inference, Priority, Target
 from ._retry import retry_delay
 from ._service import Method, Reply, Request
+from ._status import closed
 from ._window import Outcome, Window
+from .errors import LfbmError
 from .results import Explanation, Inpainting, Model, Score, samples_of
 from .v1 import anomaly_detector_pb2 as pb
 
@@ -45,11 +48,14 @@ class AsyncClient:
     ) -> None:
         """Connects to nothing yet. The arguments are those of `Client`."""
         self._options = Options.checked(server, token, tls, model, version, timeout, retries)
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        """Belongs to the event loop that runs when it is made, and so is made when it is first used."""
         connection = self._options.connection
         if connection.credentials is None:
-            self._channel = grpc.aio.insecure_channel(connection.target, connection.options)
-        else:
-            self._channel = grpc.aio.secure_channel(connection.target, connection.credentials, connection.options)
+            return grpc.aio.insecure_channel(connection.target, connection.options)
+        return grpc.aio.secure_channel(connection.target, connection.credentials, connection.options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,7 +66,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection; calls that are under way end."""
+        """Closes the connection; calls that are under way, and later ones, end with `UnavailableError`."""
         await self._channel.close()
 
     async def score(
@@ -70,16 +76,19 @@ class AsyncClient:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
     ) -> Score:
         """How normal an image is.
 
-        `mask`, H x W of the image's size, is true where the image is visible to the model.
+        `mask`, H x W of the image's size, is true where the image is visible to the model. `false_alarm_rate` is the
+        share of normal images that the verdict, and the map, may call anomalous; the server's or the model's own unless
+        it is given.
         """
         target = self._options.target.replaced(model, version)
-        request = await asyncio.to_thread(target.score, image, About(mask, inference, priority))
+        request = await asyncio.to_thread(target.score, image, About(mask, inference, priority, false_alarm_rate))
         return Score.of(await self._call(_service.SCORE, request, timeout))
 
     @overload
@@ -92,6 +101,7 @@ class AsyncClient:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
@@ -107,6 +117,7 @@ class AsyncClient:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
@@ -121,17 +132,19 @@ class AsyncClient:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[Outcome]:
         """Scores many images in one call, and yields their results in the order of the images.
 
-        As `Client.score_many`; `images` may be asynchronous, too. Files are read in threads.
+        As `Client.score_many`; `images` may be asynchronous, too, and then results do not wait for the next image.
+        Files are read in threads.
         """
-        options = self._options.for_many(errors, look_ahead, timeout)
+        options = self._options.for_many(images, errors, look_ahead, timeout)
         target = self._options.target.replaced(model, version)
-        requests = _pulled(images, target, About(mask, inference, priority))
+        requests = _pulled(images, target, About(mask, inference, priority, false_alarm_rate))
         window = Window(look_ahead, options.retries, options.timeout)
         scoring = Scoring(self._stream_calls(options.timeout), requests, window, options.timeout)
         return _raised(scoring, errors)
@@ -143,13 +156,14 @@ class AsyncClient:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
     ) -> Explanation:
         """Scores an image, and says where it differs from what the model expects."""
         target = self._options.target.replaced(model, version)
-        request = await asyncio.to_thread(target.explain, image, About(mask, inference, priority))
+        request = await asyncio.to_thread(target.explain, image, About(mask, inference, priority, false_alarm_rate))
         return Explanation.of(await self._call(_service.EXPLAIN, request, timeout))
 
     async def inpaint(
@@ -200,35 +214,56 @@ class AsyncClient:
         attempt = 0
         while True:
             try:
-                reply: Reply = await call(request, timeout=options.timeout, metadata=options.connection.metadata)
-                return reply
-            except grpc.RpcError as failed:
-                error = options.error_of(failed, options.timeout)
-            delay = retry_delay(error, attempt, options.retries)
-            if delay is None:
-                raise error
+                with self._errors(options.timeout):
+                    reply: Reply = await call(request, timeout=options.timeout, metadata=options.connection.metadata)
+                    return reply
+            except LfbmError as error:
+                delay = retry_delay(error, attempt, options.retries)
+                if delay is None:
+                    raise
             attempt += 1
             await asyncio.sleep(delay)
 
+    @contextmanager
+    def _errors(self, timeout: float) -> Iterator[None]:
+        """Raises the errors of calls that are allowed `timeout` seconds as those of this package."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._options.error_of(error, timeout) from None
+        except grpc.aio.UsageError:
+            raise closed() from None
+        except asyncio.CancelledError:
+            # A channel that is closed cancels its calls, though nobody cancels the tasks that wait for them.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise closed() from None
+
     def _stream_calls(self, timeout: float) -> Calls:
         metadata = self._options.connection.metadata
-        stream = _service.SCORE_STREAM.of(self._channel.stream_stream)
-        alone = _service.SCORE.of(self._channel.unary_unary)
-        list_models = _service.LIST_MODELS.of(self._channel.unary_unary)
+
+        def open_stream(requests: AsyncIterator[pb.ScoreStreamRequest]) -> Any:
+            stream = _service.SCORE_STREAM.of(self._channel.stream_stream)
+            with self._errors(timeout):
+                return stream(requests, metadata=metadata)
+
+        async def score_alone(request: pb.ScoreRequest, seconds: float) -> pb.ScoreResponse:
+            alone = _service.SCORE.of(self._channel.unary_unary)
+            with self._errors(seconds):
+                reply: pb.ScoreResponse = await alone(request, timeout=seconds, metadata=metadata)
+                return reply
 
         async def is_alive() -> bool:
+            list_models = _service.LIST_MODELS.of(self._channel.unary_unary)
             try:
-                await list_models(pb.ListModelsRequest(), timeout=timeout, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                return error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+                with self._errors(timeout):
+                    await list_models(pb.ListModelsRequest(), timeout=timeout, metadata=metadata)
+            except LfbmError as error:
+                return error.code is not grpc.StatusCode.DEADLINE_EXCEEDED
             return True
 
-        return Calls(
-            open_stream=lambda requests: stream(requests, metadata=metadata),
-            score_alone=lambda request, seconds: alone(request, timeout=seconds, metadata=metadata),
-            is_alive=is_alive,
-            error_of=self._options.error_of,
-        )
+        return Calls(open_stream, score_alone, is_alive, self._errors)
 
 
 async def _pulled(

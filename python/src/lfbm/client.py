@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import grpc
 import numpy as np
@@ -18,8 +19,10 @@ from ._options import LOOK_AHEAD, Options, pulled, raised
 from ._requests import About, Inference, Priority
 from ._retry import retry_delay
 from ._service import Method, Reply, Request
+from ._status import closed
 from ._stream import Calls, Scoring
 from ._window import Outcome, Window
+from .errors import LfbmError
 from .results import Explanation, Inpainting, Model, Score, samples_of
 from .v1 import anomaly_detector_pb2 as pb
 
@@ -55,6 +58,7 @@ class Client:
             self._channel = grpc.insecure_channel(connection.target, connection.options)
         else:
             self._channel = grpc.secure_channel(connection.target, connection.credentials, connection.options)
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +69,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls that are under way end."""
+        """Closes the connection; calls that are under way, and later ones, end with `UnavailableError`."""
+        self._closed = True
         self._channel.close()
 
     def score(
@@ -75,16 +80,19 @@ class Client:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
     ) -> Score:
         """How normal an image is.
 
-        `mask`, H x W of the image's size, is true where the image is visible to the model.
+        `mask`, H x W of the image's size, is true where the image is visible to the model. `false_alarm_rate` is the
+        share of normal images that the verdict, and the map, may call anomalous; the server's or the model's own unless
+        it is given.
         """
         target = self._options.target.replaced(model, version)
-        request = target.score(image, About(mask, inference, priority))
+        request = target.score(image, About(mask, inference, priority, false_alarm_rate))
         return Score.of(self._call(_service.SCORE, request, timeout))
 
     @overload
@@ -97,6 +105,7 @@ class Client:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
@@ -112,6 +121,7 @@ class Client:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
@@ -126,6 +136,7 @@ class Client:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
@@ -133,13 +144,14 @@ class Client:
         """Scores many images in one call, and yields their results in the order of the images.
 
         `images` is read in this thread, at most `look_ahead` images before the result that is yielded next, so that it
-        may be endless. An image without a score raises its error, which tells the image's number, and ends the
-        iteration; with `errors="return"` the error is yielded in the place of the score, and the others are still
-        scored. `timeout` counts for each image under way; while a stream is silent, the server is asked for a sign of
-        life. The priority is bulk unless it is given.
+        may be endless. No result is yielded while it is waited for: with `look_ahead=1`, which suits a camera, each
+        result comes before the next image is asked for. An image without a score raises its error, which tells the
+        image's number, and ends the iteration; with `errors="return"` the error is yielded in the place of the score,
+        and the others are still scored. `timeout` counts for each image under way; while a stream is silent, the server
+        is asked for a sign of life. The priority is bulk unless it is given.
         """
-        options = self._options.for_many(errors, look_ahead, timeout)
-        about = About(mask, inference, priority)
+        options = self._options.for_many(images, errors, look_ahead, timeout)
+        about = About(mask, inference, priority, false_alarm_rate)
         requests = pulled(images, self._options.target.replaced(model, version), about)
         window = Window(look_ahead, options.retries, options.timeout)
         scoring = Scoring(self._stream_calls(options.timeout), requests, window, options.timeout)
@@ -152,13 +164,14 @@ class Client:
         mask: MaskLike | None = None,
         inference: Inference | None = None,
         priority: Priority | None = None,
+        false_alarm_rate: float | None = None,
         model: str | None = None,
         version: int | None = None,
         timeout: float | None = None,
     ) -> Explanation:
         """Scores an image, and says where it differs from what the model expects."""
         target = self._options.target.replaced(model, version)
-        request = target.explain(image, About(mask, inference, priority))
+        request = target.explain(image, About(mask, inference, priority, false_alarm_rate))
         return Explanation.of(self._call(_service.EXPLAIN, request, timeout))
 
     def inpaint(
@@ -207,15 +220,30 @@ class Client:
         attempt = 0
         while True:
             try:
-                reply: Reply = call(request, timeout=options.timeout, metadata=options.connection.metadata)
-                return reply
-            except grpc.RpcError as failed:
-                error = options.error_of(failed, options.timeout)
-            delay = retry_delay(error, attempt, options.retries)
-            if delay is None:
-                raise error
+                with self._errors(options.timeout):
+                    reply: Reply = call(request, timeout=options.timeout, metadata=options.connection.metadata)
+                    return reply
+            except LfbmError as error:
+                delay = retry_delay(error, attempt, options.retries)
+                if delay is None:
+                    raise
             attempt += 1
             time.sleep(delay)
+
+    @contextmanager
+    def _errors(self, timeout: float) -> Iterator[None]:
+        """Raises the errors of calls that are allowed `timeout` seconds as those of this package."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            if self._closed and error.code() is grpc.StatusCode.CANCELLED:
+                raise closed() from None
+            raise self._options.error_of(error, timeout) from None
+        except ValueError:
+            # What grpc raises of a channel that is closed.
+            if not self._closed:
+                raise
+            raise closed() from None
 
     def _stream_calls(self, timeout: float) -> Calls:
         metadata = self._options.connection.metadata
@@ -223,16 +251,20 @@ class Client:
         alone = _service.SCORE.of(self._channel.unary_unary)
         list_models = _service.LIST_MODELS.of(self._channel.unary_unary)
 
+        def open_stream(requests: Iterator[pb.ScoreStreamRequest]) -> Any:
+            with self._errors(timeout):
+                return stream(requests, metadata=metadata)
+
+        def score_alone(request: pb.ScoreRequest, seconds: float) -> Any:
+            with self._errors(seconds):
+                return alone.future(request, timeout=seconds, metadata=metadata)
+
         def is_alive() -> bool:
             try:
-                list_models(pb.ListModelsRequest(), timeout=timeout, metadata=metadata)
-            except grpc.RpcError as error:
-                return error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+                with self._errors(timeout):
+                    list_models(pb.ListModelsRequest(), timeout=timeout, metadata=metadata)
+            except LfbmError as error:
+                return error.code is not grpc.StatusCode.DEADLINE_EXCEEDED
             return True
 
-        return Calls(
-            open_stream=lambda requests: stream(requests, metadata=metadata),
-            score_alone=lambda request, seconds: alone.future(request, timeout=seconds, metadata=metadata),
-            is_alive=is_alive,
-            error_of=self._options.error_of,
-        )
+        return Calls(open_stream, score_alone, is_alive, self._errors)

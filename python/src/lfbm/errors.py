@@ -81,7 +81,7 @@ class OverloadedError(LfbmError):
 
 
 class UnavailableError(LfbmError):
-    """No server answers at this address, it stops, or the connection broke."""
+    """No server answers at this address, it stops, the connection broke, or the client is closed."""
 
 
 class DeadlineExceededError(LfbmError):

@@ -93,6 +93,8 @@ class Score:
     """A value of the map above it is anomalous."""
     region_count: int | None = None
     """How many parts of the image lie above that threshold."""
+    regions: tuple[Region, ...] = ()
+    """These parts, the one with the highest peak first; 64 at most."""
 
     @property
     def anomalous(self) -> bool | None:
@@ -123,6 +125,7 @@ class Score:
             site_p_value=reply.site_p_value if reply.HasField("site_p_value") else None,
             map_threshold=reply.map_threshold if reply.HasField("map_threshold") else None,
             region_count=len(reply.regions) if reply.HasField("site_score") else None,
+            regions=tuple(Region.of(region) for region in reply.regions),
         )
 
 
@@ -181,20 +184,24 @@ class Explanation:
 
     score: Score
     reconstruction: NDArray[np.float32] | None
-    """g(z) of the chain with the highest log joint; intensities from 0 to 1. None for a model of sites."""
+    """What the model makes of the chain with the highest log joint; intensities from 0 to 1. None for a model of sites
+    without a decoder."""
     residual: NDArray[np.float32] | None
-    """The image minus the reconstruction, from -1 to 1; 0 where the mask hides. None for a model of sites."""
+    """The image minus the reconstruction, from -1 to 1; 0 where the mask hides. None where there is no reconstruction."""
     reconstruction_png: bytes
     heatmap_png: bytes
-    """The residual: red where the image is brighter than the model expects, blue where it is darker. Of a model of
-    sites, the image with its map laid over it."""
+    """The residual: red where the image is brighter than the model expects, blue where it is darker. Where there is
+    none, the image with its map laid over it."""
     chains: tuple[ChainScore, ...]
     nearest_normals: tuple[NearestNormal, ...] = ()
     """The normal images that it is nearest to; none if the model does not know the names of its images."""
     map: AnomalyMap | None = None
     """Of a model of sites, how unusual each site is; None where the score has no p-value, and for another model."""
-    regions: tuple[Region, ...] = ()
-    """The parts of the image above the map's threshold, the one with the highest peak first; 64 at most."""
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Those of the score."""
+        return self.score.regions
 
     @classmethod
     def of(cls, reply: pb.ExplainResponse) -> Explanation:
@@ -208,7 +215,6 @@ class Explanation:
             chains=tuple(ChainScore.of(chain) for chain in reply.chains),
             nearest_normals=tuple(NearestNormal.of(nearest) for nearest in reply.nearest_normals),
             map=AnomalyMap.of(reply.score.map) if reply.score.HasField("map") else None,
-            regions=tuple(Region.of(region) for region in reply.score.regions),
         )
 
 

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-COLUMNS = [field.name for field in fields(Score)]
+# A table has numbers and texts only; `region_count` stands for the regions.
+COLUMNS = [field.name for field in fields(Score) if field.name != "regions"]
 
 
 def to_pandas(results: Iterable[Outcome], *, images: Iterable[object] | None = None) -> pandas.DataFrame:
-    """One row for each result of `score_many`, one column for each field of `Score`, and `error`.
+    """One row for each result of `score_many`, one column for each field of `Score` but `regions`, and `error`.
 
     The row of an image without a score has the error's text and nothing else; `error` is missing in the others.
     `images`, as many as there are results, becomes the first column. Raises ImportError where pandas is not installed,
