@@ -256,6 +256,77 @@ async fn a_version_that_is_gone_is_withdrawn_and_a_moved_one_goes_on() {
 }
 
 #[tokio::test]
+async fn a_version_renamed_over_another_takes_its_place() {
+    let place = Place::new();
+    place.publish("second", 2, 2);
+    let server = place.serve("0");
+    let client = client(&server).await;
+    // Back to the first version, whose folder comes before that of the second.
+    fs::remove_dir_all(place.path("second")).unwrap();
+    fs::rename(place.path("first"), place.path("second")).unwrap();
+    look(&server);
+    eventually("the second version is withdrawn", || {
+        versions(&server) == [1]
+    })
+    .await;
+    assert_eq!(version(&client, 0).await.unwrap(), 1);
+    // And from a folder that comes after.
+    place.publish("third", 3, 3);
+    look(&server);
+    eventually("the third version is served", || {
+        versions(&server) == [1, 3]
+    })
+    .await;
+    fs::remove_dir_all(place.path("second")).unwrap();
+    fs::rename(place.path("third"), place.path("second")).unwrap();
+    look(&server);
+    eventually("the first version is withdrawn", || {
+        versions(&server) == [3]
+    })
+    .await;
+    assert_eq!(metric(&server, "lfbm_model_load_seconds_count", ""), 3.0);
+}
+
+#[tokio::test]
+async fn versions_that_swap_their_folders_go_on_and_go_with_their_own() {
+    let place = Place::new();
+    place.publish("second", 2, 2);
+    let server = place.serve("0");
+    fs::rename(place.path("first"), place.path(".first")).unwrap();
+    fs::rename(place.path("second"), place.path("first")).unwrap();
+    fs::rename(place.path(".first"), place.path("second")).unwrap();
+    // The look that finds it has found the swap.
+    place.publish("third", 3, 3);
+    look(&server);
+    eventually("the third version is served", || {
+        versions(&server) == [1, 2, 3]
+    })
+    .await;
+    assert_eq!(failures(&server, "duplicate"), 0.0);
+    assert_eq!(metric(&server, "lfbm_model_load_seconds_count", ""), 3.0);
+    fs::remove_dir_all(place.path("second")).unwrap();
+    look(&server);
+    eventually("one version is withdrawn", || versions(&server).len() == 2).await;
+    assert_eq!(versions(&server), [2, 3]);
+}
+
+#[tokio::test]
+async fn a_version_that_makes_room_for_a_new_one_is_not_loaded_again() {
+    let place = Place::new();
+    let server = place.serve("0");
+    let draft = place.draft(2, 2);
+    fs::rename(place.path("first"), place.path("previous")).unwrap();
+    fs::rename(draft, place.path("first")).unwrap();
+    place.publish("third", 3, 3);
+    look(&server);
+    eventually("the third version is served", || {
+        versions(&server) == [1, 2, 3]
+    })
+    .await;
+    assert_eq!(metric(&server, "lfbm_model_load_seconds_count", ""), 3.0);
+}
+
+#[tokio::test]
 async fn a_broken_bundle_is_refused_once_and_served_when_it_is_mended() {
     let place = Place::new();
     let server = place.serve("1");
@@ -406,6 +477,18 @@ async fn the_same_version_twice_is_refused_until_the_first_is_gone() {
     })
     .await;
     assert_ne!(score(&client, 0).await.log_joint, expected);
+
+    // Or until another version has replaced it.
+    place.publish("third", 1, 3);
+    eventually("the third bundle is refused", || {
+        failures(&server, "duplicate") == 2.0
+    })
+    .await;
+    let draft = place.draft(2, 4);
+    fs::rename(place.path("second"), place.scratch.path().join("old")).unwrap();
+    fs::rename(draft, place.path("second")).unwrap();
+    eventually("both are served", || versions(&server) == [1, 2]).await;
+    assert_eq!(metric(&server, "lfbm_models_refused", ""), 0.0);
 }
 
 #[tokio::test]

@@ -29,12 +29,24 @@ impl Served {
     pub(super) fn is_gone(&self, found: &Found) -> bool {
         !found.contains_key(&self.bundle)
     }
+
+    /// Whether its files are no longer where they were loaded from, or were touched.
+    fn has_left(&self, found: &Found) -> bool {
+        found.get(&self.bundle) != Some(&self.fingerprint)
+    }
+
+    /// Whether its files were renamed: they are found elsewhere, as they were.
+    fn is_elsewhere(&self, found: &Found) -> bool {
+        self.has_left(found) && found.values().any(|there| *there == self.fingerprint)
+    }
 }
 
 pub(super) struct Refusal {
     /// Of a bundle; a place that cannot be read has none.
     fingerprint: Option<Fingerprint>,
     reason: String,
+    /// The version that is served in its place.
+    waits_for: Option<(String, u64)>,
 }
 
 pub(super) struct Registry {
@@ -220,14 +232,19 @@ impl Registry {
     }
 
     pub(super) fn knows(&self, bundle: &Path, fingerprint: &Fingerprint) -> bool {
-        let served = self.served.values();
-        let mut served = served.filter(|served| served.bundle == bundle);
-        served.any(|served| served.fingerprint == *fingerprint)
-            || self.unloaded.knows(bundle, fingerprint)
+        self.has_taken(bundle, fingerprint)
             || self
                 .refused
                 .get(bundle)
                 .is_some_and(|refusal| refusal.fingerprint.as_ref() == Some(fingerprint))
+    }
+
+    /// Whether a bundle is served as it is, or left alone because its model was unloaded.
+    fn has_taken(&self, bundle: &Path, fingerprint: &Fingerprint) -> bool {
+        let served = self.served.values();
+        let mut served = served.filter(|served| served.bundle == bundle);
+        served.any(|served| served.fingerprint == *fingerprint)
+            || self.unloaded.knows(bundle, fingerprint)
     }
 
     /// Serves a bundle that is new or was touched.
@@ -243,8 +260,7 @@ impl Registry {
             return Err(LoadError::Unsettled(dir.to_path_buf()));
         }
         if let Some((model, registration)) = result? {
-            // A version that lay in the same folder was replaced by this one.
-            self.drop_served(|served| served.bundle == dir);
+            self.drop_replaced(dir, found);
             let key = (model.manifest.name.clone(), model.manifest.version);
             let served = Served {
                 model: Arc::new(model),
@@ -272,13 +288,13 @@ impl Registry {
             let (name, version) = key;
             let model = Unloaded { name, version };
             self.unloaded.leave(dir, fingerprint.clone(), model);
-            self.drop_served(|served| served.bundle == dir);
+            self.drop_replaced(dir, found);
             return Ok(None);
         }
         let Some(served) = self.served.get_mut(&key) else {
             return self.loader.load(&bundle).map(Some);
         };
-        if served.bundle != dir && !served.is_gone(found) {
+        if served.bundle != dir && !served.has_left(found) {
             return Err(LoadError::Duplicate {
                 name: key.0,
                 version: key.1,
@@ -305,9 +321,15 @@ impl Registry {
         fingerprint: Option<&Fingerprint>,
         error: &LoadError,
     ) {
+        let waits_for = match error {
+            LoadError::Duplicate { name, version, .. }
+            | LoadError::Changed { name, version, .. } => Some((name.clone(), *version)),
+            _ => None,
+        };
         let refusal = Refusal {
             fingerprint: fingerprint.cloned(),
             reason: error.to_string(),
+            waits_for,
         };
         let last = self.refused.get(path);
         // Every poll meets a path that cannot be read.
@@ -318,10 +340,15 @@ impl Registry {
         self.refused.insert(path.to_path_buf(), refusal);
     }
 
-    /// Withdraws models whose bundles are gone.
+    /// Withdraws models whose bundles are gone, also where another bundle was renamed into their place.
     pub(super) fn withdraw(&mut self, found: &Found) {
         let before = self.served.len();
-        self.drop_served(|served| served.is_gone(found));
+        let taken = (found.iter()).filter(|(bundle, there)| self.has_taken(bundle, there));
+        let taken: BTreeSet<&Path> = taken.map(|(bundle, _)| bundle.as_path()).collect();
+        self.drop_served(|served| {
+            let replaced = served.has_left(found) && taken.contains(served.bundle.as_path());
+            served.is_gone(found) || replaced
+        });
         if self.served.len() < before {
             // A refused bundle may have waited for this one to go.
             let unreached = &self.unreached;
@@ -358,11 +385,19 @@ impl Registry {
         });
     }
 
+    /// Withdraws what was served from a folder that holds another bundle now; what was renamed goes on.
+    fn drop_replaced(&mut self, dir: &Path, found: &Found) {
+        self.drop_served(|served| served.bundle == dir && !served.is_elsewhere(found));
+    }
+
     fn drop_served(&mut self, which: impl Fn(&Served) -> bool) {
-        self.served.retain(|(name, version), served| {
+        let refused = &mut self.refused;
+        self.served.retain(|key, served| {
             let goes = which(served);
             if goes {
+                let (name, version) = key;
                 tracing::info!(model = name, version, "model withdrawn");
+                refused.retain(|_, refusal| refusal.waits_for.as_ref() != Some(key));
             }
             !goes
         });

@@ -98,8 +98,11 @@ impl Held {
 
 impl Drop for HeldMessage {
     fn drop(&mut self) {
+        let bytes = self.reservation.bytes();
+        // The reader that is woken may take this memory at once.
+        self.reservation.shrink_to(0);
         let mut state = self.held.state();
-        state.taken = state.taken.saturating_sub(self.reservation.bytes());
+        state.taken = state.taken.saturating_sub(bytes);
         let reader = state.reader.take();
         drop(state);
         if let Some(reader) = reader {

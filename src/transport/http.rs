@@ -92,8 +92,10 @@ pub(super) async fn serve<S, B>(
                 }
                 return;
             }
-            () = phases.draining(), if !life.is_pressed() => life.give_notice(SHORT_NOTICE, None),
-            () = tokio::time::sleep_until(look) => life.look(),
+            () = phases.draining(), if !life.is_pressed() => {
+                life.give_notice(Instant::now(), SHORT_NOTICE, None)
+            }
+            () = tokio::time::sleep_until(look) => life.look(Instant::now()),
         };
         look = match next {
             Next::LookAt(time) => time,
@@ -157,11 +159,19 @@ struct Notice {
     until: Option<Instant>,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Next {
     LookAt(Instant),
     /// Tells the client to go away, and looks again then.
     GiveNotice(Instant),
     Close,
+}
+
+impl Notice {
+    /// A time to look at the connection, put forward to when it goes whatever is under way.
+    fn bounded(&self, look: Instant) -> Instant {
+        self.until.map_or(look, |until| look.min(until))
+    }
 }
 
 impl Life {
@@ -171,41 +181,73 @@ impl Life {
         notice.is_some_and(|notice| notice.length == SHORT_NOTICE)
     }
 
-    fn give_notice(&mut self, length: Duration, until: Option<Instant>) -> Next {
-        let given = Instant::now();
-        self.notice = Some(Notice {
-            given,
+    fn give_notice(&mut self, now: Instant, length: Duration, until: Option<Instant>) -> Next {
+        let before = self.notice.as_ref();
+        let notice = Notice {
+            given: now,
             length,
-            until,
-        });
-        Next::GiveNotice(given + length)
+            // A drain leaves an old connection no more time than it had.
+            until: until.or(before.and_then(|before| before.until)),
+        };
+        let look = notice.bounded(now + length);
+        self.notice = Some(notice);
+        Next::GiveNotice(look)
     }
 
-    fn look(&mut self) -> Next {
-        let now = Instant::now();
+    fn look(&mut self, now: Instant) -> Next {
         let idle_since = self.activity.idle_since();
         if let Some(notice) = &self.notice {
             if notice.until.is_some_and(|until| until <= now) {
                 return Next::Close;
             }
-            return match idle_since.map(|since| since.max(notice.given) + notice.length) {
-                Some(end) if end <= now => Next::Close,
-                Some(end) => Next::LookAt(end),
-                None => Next::LookAt(now + notice.length),
-            };
+            let end = idle_since.map(|since| since.max(notice.given) + notice.length);
+            if end.is_some_and(|end| end <= now) {
+                return Next::Close;
+            }
+            return Next::LookAt(notice.bounded(end.unwrap_or(now + notice.length)));
         }
         if !self.activity.has_begun() && self.first_request_by <= now {
-            return self.give_notice(SHORT_NOTICE, None);
+            return self.give_notice(now, SHORT_NOTICE, None);
         }
         if self.old_at.is_some_and(|old_at| old_at <= now) {
             let until = self.age_grace.map(|grace| now + grace);
-            return self.give_notice(LONG_NOTICE, until);
+            return self.give_notice(now, LONG_NOTICE, until);
         }
         let idle_until = self.idle.map(|idle| idle_since.unwrap_or(now) + idle);
         if idle_until.is_some_and(|until| until <= now) {
-            return self.give_notice(LONG_NOTICE, None);
+            return self.give_notice(now, LONG_NOTICE, None);
         }
         let next = idle_until.into_iter().chain(self.old_at).min();
         Next::LookAt(next.unwrap_or(now + Duration::from_secs(3600)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_of_an_old_connection_ends_on_time_also_when_the_server_drains() {
+        for grace in [Duration::from_secs(1), Duration::from_secs(15)] {
+            let activity = Arc::new(Activity::new());
+            let old_at = activity.idle_since().unwrap();
+            let mut life = Life {
+                activity,
+                idle: None,
+                first_request_by: old_at + Duration::from_secs(3600),
+                old_at: Some(old_at),
+                age_grace: Some(grace),
+                notice: None,
+            };
+            let until = old_at + grace;
+            let look = until.min(old_at + LONG_NOTICE);
+            assert_eq!(life.look(old_at), Next::GiveNotice(look));
+            let early = old_at + Duration::from_millis(1);
+            assert_eq!(life.look(early), Next::LookAt(look));
+            let late = until - Duration::from_millis(1);
+            let drained = life.give_notice(late, SHORT_NOTICE, None);
+            assert_eq!(drained, Next::GiveNotice(until));
+            assert_eq!(life.look(until), Next::Close);
+        }
     }
 }
