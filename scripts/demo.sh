@@ -50,6 +50,6 @@ The server answers at $grpc and goes on until Ctrl-C. In another terminal:
     $bin/lfbm --server http://$grpc models
     curl http://$http/metrics
 
-\`explain\` draws the map of a cloth over it, red and yellow where it is faulty.
+\`explain\` draws the map of a cloth over it: magenta at the threshold, yellow where it is most unusual.
 END
 wait "$server"

@@ -38,7 +38,7 @@ pub enum ConfigError {
     NoBundle,
 }
 
-/// Serves bundles that `trainer fit` wrote: gRPC for scores, HTTP for Prometheus.
+/// Scores images with the bundles that `trainer` writes: over gRPC, and over HTTP (REST, a console, health, metrics).
 #[derive(Parser, Clone, Debug, PartialEq)]
 #[command(name = "lfbm-server", version, after_help = HELP)]
 #[allow(missing_docs)]
@@ -81,7 +81,7 @@ pub struct ProcessSettings {
     /// see it before connections are refused
     #[arg(long, env = "LFBM_DRAIN_GRACE_S", default_value_t = 0)]
     pub drain_grace_s: u64,
-    /// How long requests in flight may take after that
+    /// How long requests in flight may take once new ones are refused, after drain_grace_s
     #[arg(long, env = "LFBM_DRAIN_TIMEOUT_S", default_value_t = 20)]
     pub drain_timeout_s: u64,
     /// Written once the server listens: lines grpc=ADDRESS and http=ADDRESS

@@ -87,7 +87,7 @@ pub(crate) struct ConnectionArgs {
         value_name = "FILE"
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// Compression of requests; replies may have either
+    /// Compression of requests; replies may be compressed with gzip or zstd whatever is chosen
     #[arg(long, global = true, value_enum)]
     compression: Option<Compression>,
     /// Seconds of silence after which the connection is asked for a sign of life

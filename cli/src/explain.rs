@@ -18,7 +18,7 @@ use crate::stop::Stop;
 const EXAMPLES: &str = "\
 Examples:
   lfbm explain part.png                      writes part.heatmap.png
-  lfbm explain --chains 4 --out why parts/   four reconstructions an image, heatmaps in why/
+  lfbm explain --chains 4 --out why parts/   densities of four chains, the best one's heatmap in why/
 
 Of a model of whole images, the heatmap is red where the image is brighter than the model expects, blue
 where it is darker. Of a model of sites, it is the image with the map laid over it, from blue over magenta,
@@ -33,7 +33,7 @@ pub(crate) struct ExplainArgs {
     /// Write the image with what is unusual laid over it, too, as NAME.overlay.png
     #[arg(long)]
     overlay: bool,
-    /// Write what a model of whole images makes of the image, too, as NAME.reconstruction.png
+    /// Write the image as a model of whole images sees it, too, as NAME.reconstruction.png
     #[arg(long)]
     reconstruction: bool,
     /// One JSON object an image, as soon as it is explained

@@ -38,10 +38,11 @@ const HELP: &str = "\
 Example:
   lfbm --server inspection:50051 score parts/
 
-Exit codes: 0 success; 1 the server refused, or did not answer; 2 usage; `lfbm score
---fail-on-anomaly` has 3 for anomalies; 130 SIGINT and 143 SIGTERM, with what there is so far.";
+Exit codes: 0 success; 1 the server refused, or did not answer; 2 usage; 3 an anomaly, with `lfbm score
+--fail-on-anomaly`; 130 SIGINT and 143 SIGTERM, after results so far. After a signal `lfbm watch` has 0, and
+`lfbm bench` has 0 if a request succeeded.";
 
-/// Asks a running lfbm-server how normal images are.
+/// Scores images with a running lfbm-server: how likely is each among normal images?
 #[derive(Parser)]
 #[command(name = "lfbm", version, after_help = HELP)]
 struct Cli {

@@ -19,16 +19,16 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Steps that all chains of an image of one site may take together.
+    /// Runs of the step that all chains of an image of one site may take together.
     fn of_one_site(self, defaults: &Langevin) -> u64 {
-        let steps = self.steps.max(defaults.steps);
-        u64::from(steps) * u64::from(self.chains.max(defaults.chains))
+        let steps = u64::from(self.steps.max(defaults.steps));
+        (steps + 1) * u64::from(self.chains.max(defaults.chains))
     }
 }
 
-/// Steps that all chains of all sites take together.
-fn chain_steps(sites: usize, langevin: &Langevin) -> u64 {
-    let of_site = u64::from(langevin.steps) * u64::from(langevin.chains);
+/// Runs of the step that all chains of all sites take together: one more than steps, which gives the end its density.
+fn chain_runs(sites: usize, langevin: &Langevin) -> u64 {
+    let of_site = (u64::from(langevin.steps) + 1) * u64::from(langevin.chains);
     of_site.saturating_mul(sites as u64)
 }
 
@@ -117,11 +117,13 @@ impl Parameters {
             format!("expected 1 to {}, got {}", limits.chains, langevin.chains),
         );
         if violations.is_empty() {
-            let most = limits.of_one_site(defaults);
-            let asked = chain_steps(sites, &langevin);
-            if asked > most.max(chain_steps(sites, defaults)) {
+            let most = limits
+                .of_one_site(defaults)
+                .max(chain_runs(sites, defaults));
+            if chain_runs(sites, &langevin) > most {
                 let description = format!(
-                    "expected steps x chains x sites of at most {most}, got {steps} x {} x {sites}",
+                    "expected (steps + 1) x chains x sites of at most {most}, got {} x {} x {sites}",
+                    u64::from(steps) + 1,
                     langevin.chains
                 );
                 violations.push(Violation::new("inference.steps", description));
@@ -233,17 +235,19 @@ mod tests {
             parameters.validate(sites, &DEFAULTS, LIMITS).err()
         };
         assert_eq!(asked(1, 100, 8), None);
-        assert_eq!(asked(16, 50, 1), None);
-        let violations = asked(16, 51, 1).unwrap();
+        assert_eq!(asked(16, 49, 1), None);
+        let violations = asked(16, 50, 1).unwrap();
         assert_eq!(violations[0].field, "inference.steps");
         let description = &violations[0].description;
         assert!(
-            description.contains("at most 800, got 51 x 1 x 16"),
+            description.contains("at most 808, got 51 x 1 x 16"),
             "{description}"
         );
         // A model's own parameters are never too much.
         assert_eq!(asked(1000, 40, 1), None);
-        assert!(asked(1000, 41, 1).is_some());
+        let description = &asked(1000, 41, 1).unwrap()[0].description;
+        assert!(description.contains("at most 41000"), "{description}");
+        assert_eq!(asked(1000, 0, 8), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct RequestSettings {
     #[arg(long, env = "LFBM_MAX_CHAINS", default_value_t = 64)]
     pub max_chains: u32,
     /// Langevin steps that a request may ask for; all chains of all sites together take no more than
-    /// --max-chains x --max-steps
+    /// --max-chains chains of --max-steps steps
     #[arg(long, env = "LFBM_MAX_STEPS", default_value_t = 2000)]
     pub max_steps: u32,
     /// Samples of the prior that a request may ask for
@@ -34,8 +34,8 @@ pub struct RequestSettings {
     #[arg(long, env = "LFBM_MAX_QUEUE_MS", default_value_t = 5000)]
     pub max_queue_ms: u64,
     // The default is 64 images of 1024 sites, and more than one stream may have in flight of whole images.
-    /// Chains of a model and a priority, of all sites of their images, that wait or run at most; beyond
-    /// them interactive requests are refused, and bulk requests wait
+    /// Chains of a model and a priority, of all sites of their images, that wait or run at most, at least
+    /// --max-chains; beyond them interactive requests are refused, and bulk requests wait
     #[arg(
         long,
         env = "LFBM_MAX_CHAINS_IN_FLIGHT",
@@ -69,7 +69,7 @@ pub struct RequestSettings {
     )]
     pub max_message_bytes: usize,
     /// Memory that all requests together may hold: as received, decompressed and decoded; a request
-    /// that needs more is refused for the moment [default: 536870912, or five times --max-message-bytes if that is more]
+    /// that needs more is refused for the moment at least five times --max-message-bytes [default: 536870912, or that if it is more]
     #[arg(long, env = "LFBM_MAX_REQUEST_MEMORY_BYTES", hide_short_help = true)]
     pub max_request_memory_bytes: Option<usize>,
     /// How long the server waits for the rest of a message; a stream may wait between messages

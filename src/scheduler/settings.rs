@@ -16,7 +16,7 @@ pub struct BatchSettings {
     /// Threads that run chains on cpu, each in a batch of its own; 0 for one per core; NUMA nodes share them
     #[arg(long, env = "LFBM_THREADS", default_value_t = 0)]
     pub threads: usize,
-    /// Rows of all batches together, which the threads or GPUs share evenly; at least 2 [default: 64 a
+    /// Rows of all batches together, which the threads or GPUs share evenly; 2 to 65536 [default: 64 a
     /// thread on cpu, 64 a GPU elsewhere]
     #[arg(long, env = "LFBM_MAX_BATCH_CHAINS", hide_short_help = true)]
     pub max_batch_chains: Option<usize>,

@@ -30,7 +30,7 @@ pub struct ShadowSettings {
         hide_short_help = true
     )]
     pub shadow_queue: usize,
-    /// Bytes of these images, those of all shadow versions together
+    /// Bytes of the images that wait for a score by shadow versions, of all versions together
     #[arg(
         long,
         env = "LFBM_SHADOW_QUEUE_BYTES",

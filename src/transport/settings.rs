@@ -65,7 +65,7 @@ pub struct ConnectionSettings {
     /// finished; varied by a tenth, so that clients do not reconnect together; 0 for no limit
     #[arg(long, env = "LFBM_MAX_CONNECTION_AGE_S", default_value_t = 0)]
     pub max_connection_age_s: u64,
-    /// How long requests in flight on such a connection may take; 0 for no limit
+    /// How long requests in flight may take on a connection that has reached max_connection_age_s; 0 for no limit
     #[arg(
         long,
         env = "LFBM_MAX_CONNECTION_AGE_GRACE_S",

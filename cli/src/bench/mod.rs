@@ -58,7 +58,7 @@ pub(crate) struct BenchArgs {
     /// Seconds that are measured, for each load
     #[arg(long, default_value = "10", value_parser = above_zero)]
     duration_s: Duration,
-    /// Seconds before them that are not
+    /// Seconds of warm-up before the measurement, for each load
     #[arg(long, default_value_t = 2.0)]
     warmup_s: f64,
     /// Connections that share the requests

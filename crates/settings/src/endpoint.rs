@@ -16,7 +16,7 @@ pub struct EndpointSettings {
     /// interfaces, or PORT for 127.0.0.1
     #[arg(long, env = "LFBM_GRPC_ADDRESS", default_value_t = Address::local(50051))]
     pub grpc_address: Address,
-    /// Where REST, /metrics and /healthz listen, as above
+    /// Where HTTP listens (REST, the console, /metrics, /healthz): HOST:PORT, :PORT or PORT, as in grpc_address
     #[arg(long, env = "LFBM_HTTP_ADDRESS", default_value_t = Address::local(9464))]
     pub http_address: Address,
     /// Origins, such as https://example.org, whose pages may use REST, and gRPC with grpc_web, in a
