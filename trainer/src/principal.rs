@@ -5,6 +5,8 @@ use tch::{Kind, Tensor};
 /// Above this number of values per image, the components are those of this many images, because the
 /// matrix of their inner products is smaller than that of covariances.
 const LARGEST_MATRIX: i64 = 2048;
+/// Components of less than this part of the largest variance are rounding errors.
+const SMALLEST_VARIANCE: f64 = 1e-6;
 
 /// The mean of images and their principal directions.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub struct Components {
 }
 
 impl Components {
-    /// The first `count` components of images (n, D), at most as many as exist.
+    /// The first `count` components of images (n, D), at most as many as they vary along, and at least one.
     pub fn of(images: &Tensor, count: i64) -> Self {
         let mean = images.mean_dim([0_i64].as_slice(), true, Kind::Float);
         let (n, d) = (images.size()[0], images.size()[1]);
@@ -33,7 +35,9 @@ impl Components {
         // Eigenvalues ascend.
         let (values, vectors) = matrix.linalg_eigh("L");
         let size = values.size()[0];
-        let count = count.min(size);
+        let least = values.max().double_value(&[]) * SMALLEST_VARIANCE;
+        let varying = values.gt(least).sum(Kind::Int64).int64_value(&[]);
+        let count = count.min(varying.max(1));
         let values = values.narrow(0, size - count, count).flip([0_i64]);
         let vectors = vectors.narrow(1, size - count, count).flip([1_i64]);
         let basis = if by_image {
@@ -80,6 +84,11 @@ mod tests {
             let cosine = direction.dot(&expected).double_value(&[]).abs();
             assert!((cosine - 1.0).abs() < 1e-3, "{rows} points: {cosine}");
         }
+        // The mean of two points leaves one direction, and what else there is would be rounding errors.
+        let two = Tensor::from_slice(&points).view([5, 3]).narrow(0, 0, 2);
+        assert_eq!(Components::of(&two, 2).basis.size(), [3, 1]);
+        let same = two.narrow(0, 0, 1).expand([4, 3], false);
+        assert_eq!(Components::of(&same, 2).basis.size(), [3, 1]);
         let all = Tensor::from_slice(&points).view([5, 3]);
         let components = Components::of(&all, 2);
         // The sample variance of -2 to 2.

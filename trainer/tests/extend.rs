@@ -203,6 +203,53 @@ fn what_cannot_be_extended_is_refused_with_the_reason() {
     assert!(said.contains("hid pixels"), "{said}");
 }
 
+/// Bars at different places, each in so many files that differ in one pixel.
+fn bars(folder: &Path, bars: u32, copies: u32) {
+    fs::create_dir_all(folder).unwrap();
+    for (bar, copy) in (0..bars).flat_map(|bar| (0..copies).map(move |copy| (bar, copy))) {
+        let image = image::GrayImage::from_fn(28, 28, |x, y| {
+            let is_bar = (4 * bar..4 * bar + 4).contains(&x) && y >= 4;
+            image::Luma([if is_bar {
+                255
+            } else {
+                u8::from((x, y) == (copy, 0))
+            }])
+        });
+        image
+            .save(folder.join(format!("bar{bar}-{copy}.png")))
+            .unwrap();
+    }
+}
+
+#[test]
+fn near_duplicates_stay_together_where_the_memory_bank_has_no_room_for_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let bundle = eights(folder.path(), &[]);
+    bars(&at("pairs"), 6, 2);
+    // Half of the memory bank may be new images: five would tear a pair.
+    let mut extend_to = extend(&bundle, &at("pairs"), &at("extended"));
+    let said = done(extend_to.args(["--memory-bank", "11"]));
+    let expected = "12 new images: 4 for the memory bank, 8 to calibrate on";
+    assert!(said.contains(expected), "{said}");
+    let extended = Bundle::open(&at("extended")).unwrap();
+    let stored = (0..100).filter_map(|image| extended.names().get(image));
+    let mut names: Vec<_> = stored.filter(|name| name.starts_with("bar")).collect();
+    names.sort_unstable();
+    let (stored, _) = names.as_chunks::<2>();
+    assert_eq!(stored.len(), 2, "{stored:?}");
+    assert!(
+        stored.iter().all(|[one, other]| one[..4] == other[..4]),
+        "{stored:?}"
+    );
+
+    bars(&at("sixes"), 2, 6);
+    let mut extend_to = extend(&bundle, &at("sixes"), &at("small"));
+    let said = refused(extend_to.args(["--memory-bank", "11"]));
+    assert!(said.contains("--memory-bank"), "{said}");
+    assert!(!at("small").exists());
+}
+
 /// Cloth twice as coarse as that of a folder.
 fn coarser(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Decision;
+use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor, encode};
 use process::{done, fit_cloth, refused, signal, start, text, trainer, wait_until};
 
 /// The folder of drawn cloth, with the bundle of a fit of its orientations.
@@ -247,6 +248,92 @@ fn a_fit_that_cannot_learn_says_what_to_do() {
     assert!(said.contains("nothing was learned"), "{said}");
     assert!(said.contains("learning.iterations"), "{said}");
     assert!(!out.exists());
+    // Nor is there a bundle of what its checkpoint keeps.
+    let said = refused(DRAWN.fit("orientations", &out, &changes).arg("--resume"));
+    assert!(said.contains("nothing was learned"), "{said}");
+    let mut export = trainer(["export"]);
+    export.arg(folder.path().join("bundle.checkpoint"));
+    export.arg("--data-dir").arg(&DRAWN.set);
+    let said = refused(export.arg("--out").arg(&out));
+    assert!(said.contains("nothing was learned"), "{said}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_checkpoint_of_an_iteration_beyond_its_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoint, out) = (folder.path().join("damaged"), folder.path().join("bundle"));
+    let own = DRAWN.bundle.with_added_extension("checkpoint");
+    let mut tensors = tch::Tensor::read_safetensors(own).unwrap();
+    let iteration = tensors.iter_mut().find(|(name, _)| name == "iteration");
+    iteration.unwrap().1 = tch::Tensor::from_slice(&[i64::MAX]);
+    tch::Tensor::write_safetensors(&tensors, &checkpoint).unwrap();
+    let mut export = trainer(["export"]);
+    export.arg(&checkpoint).arg("--data-dir").arg(&DRAWN.set);
+    let said = refused(export.arg("--out").arg(&out));
+    assert!(said.contains("its fit has 40"), "{said}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn more_sites_than_a_bundle_may_have_are_refused_before_the_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    let mut fit = trainer(["fit", "--device", "cpu", "--image-size", "1025"]);
+    fit.args([
+        "--representation",
+        "tiles",
+        "--set",
+        "representation.tile=1",
+    ]);
+    fit.arg("--data-dir").arg(&DRAWN.set).arg("--out").arg(&out);
+    let said = refused(&mut fit);
+    assert!(said.contains("1 to 1024 rows and columns"), "{said}");
+    assert!(said.contains("representation.tile"), "{said}");
+    assert!(!said.contains("iteration"), "{said}");
+    assert!(!out.exists());
+}
+
+/// A network in an ONNX file with a map of a position each 8 pixels, which may depend on the largest values of the
+/// batch.
+fn network(path: &Path, mixes: bool) {
+    let mut graph = Graph::new("network");
+    let side = Dim::Fixed(64);
+    let images = graph.input("images", &[Dim::Batch, Dim::Fixed(3), side, side]);
+    let weight = (0..4 * 3 * 9).map(|at| (at as f32).sin()).collect();
+    let weight = graph.weights("weight", Tensor::new([4, 3, 3, 3], weight));
+    let geometry = ConvGeometry::new(3, 8, 1);
+    let mut map = graph.conv(&images, &weight, None, geometry).unwrap();
+    if mixes {
+        let most = graph.reduce_max(&map, &[0, 2, 3], true).unwrap();
+        map = graph.sub(&map, &most).unwrap();
+    }
+    graph.output("map", &map).unwrap();
+    fs::write(path, encode(&graph, None).unwrap()).unwrap();
+}
+
+#[test]
+fn a_network_that_mixes_the_images_of_a_batch_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let fit = |name: &str, mixes| {
+        let file = folder.path().join(name).with_extension("onnx");
+        network(&file, mixes);
+        let file = format!("representation.network={:?}", file.display().to_string());
+        let of_map = ["representation.taps=[\"map\"]", "representation.border=0"];
+        let changes = [&of_map[..], &[&file]].concat();
+        DRAWN.fit("network", &folder.path().join(name), &changes)
+    };
+    done(&mut fit("each", false));
+    let said = refused(&mut fit("mixed", true));
+    for part in [
+        "mixed.onnx",
+        "map of an image differs",
+        "batch",
+        "representation.network",
+    ] {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+    assert!(!folder.path().join("mixed").exists());
 }
 
 #[test]

@@ -5,9 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfbm_bundle::Bundle;
-use lfbm_bundle::manifest::ChainStart;
-use lfbm_model::GeneratorName;
+use lfbm_bundle::manifest::{ChainStart, Decision};
+use lfbm_bundle::{Bundle, BundleSpec, StagedBundle};
+use lfbm_model::{ForwardGraphs, GeneratorName};
+use lfbm_onnx::Graph;
 use lfbm_runtime::{Runtime, SessionOptions};
 use lfbm_testkit::{RandomModel, random_bundle, random_bundle_of, random_images};
 
@@ -119,6 +120,79 @@ fn a_bundle_whose_chains_start_at_an_encoder_needs_it() {
     fs::write(&manifest, text.replace(line, "")).unwrap();
     let error = Bundle::open(&path).unwrap_err().to_string();
     assert!(error.contains("chain_start"), "{error}");
+}
+
+#[test]
+fn what_would_be_refused_does_not_replace_a_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = bundle(folder.path());
+    let before = Bundle::open(&path).unwrap();
+    let mut staged = StagedBundle::of_bundle(&path, &path, true).unwrap();
+    staged.write("generator.onnx", b"no graph").unwrap();
+    let finished = staged.finish(before.calibration(), 0.05, Decision::Local);
+    let error = finished.unwrap_err().to_string();
+    assert!(error.contains("generator.onnx"), "{error}");
+    let after = Bundle::open(&path).unwrap();
+    assert_eq!(after.manifest(), before.manifest());
+
+    let staged = StagedBundle::of_bundle(&path, &path, true).unwrap();
+    let finished = staged.finish(before.calibration(), 0.1, Decision::Local);
+    assert_eq!(finished.unwrap().dir(), path.canonicalize().unwrap());
+    let replaced = Bundle::open(&path).unwrap();
+    assert_eq!(replaced.manifest().calibration.false_positive_rate, 0.1);
+}
+
+#[test]
+fn a_model_that_no_bundle_may_have_is_refused_before_it_is_calibrated() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = Bundle::open(&bundle(folder.path())).unwrap();
+    let manifest = manifest.manifest().clone();
+    let spec = BundleSpec {
+        name: manifest.name,
+        version: manifest.version,
+        image: manifest.image,
+        representation: manifest.representation,
+        latent_dim: manifest.latent_dim,
+        sigma: manifest.sigma,
+        prior: manifest.prior,
+        prior_sampling: manifest.prior_sampling,
+        generator: manifest.generator,
+        langevin: manifest.langevin,
+        classes: manifest.classes,
+        training: manifest.training,
+    };
+    let graphs = ForwardGraphs {
+        preprocess: Graph::new("preprocess"),
+        generator: Graph::new("generator"),
+        flow: Graph::new("flow"),
+        prior: None,
+        encoder: None,
+    };
+    let out = folder.path().join("out");
+    let refusal = |change: &dyn Fn(&mut BundleSpec)| {
+        let mut spec = spec.clone();
+        change(&mut spec);
+        let staged = StagedBundle::stage(&out, spec, &graphs, false);
+        staged.err().expect("a refusal").to_string()
+    };
+    for (error, blamed) in [
+        (
+            refusal(&|spec| spec.latent_dim = 262_144),
+            "the latent's size is not within 1 and 65536",
+        ),
+        (
+            refusal(&|spec| spec.representation.rows = 2048),
+            "the representation has no site, no value, or too many",
+        ),
+        (
+            refusal(&|spec| spec.name = "..".to_owned()),
+            "the name is not",
+        ),
+        (refusal(&|spec| spec.sigma = 0.0), "sigma is not positive"),
+    ] {
+        assert!(error.contains(blamed), "{error}");
+    }
+    assert!(!out.exists());
 }
 
 #[test]

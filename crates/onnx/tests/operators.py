@@ -317,6 +317,7 @@ imports("Resize_sizes", node("Shape", "i", "s"), node("Slice", "s a b", "front")
         node("Concat", "front k", "sizes", axis=0), node("Resize", "i   sizes", "y", mode="linear"),
         a=ints(0), b=ints(2), c=ints(4), by=numpy.array([2, 1.7], numpy.float32))
 imports("Resize_axes", node("Resize", "i  scales", "y", mode="linear", axes=[3, 2]), opset=18, scales=numpy.array([2, 1.5], numpy.float32))
+imports("Resize_rounded", node("Resize", "i  scales", "y", mode="linear"), scales=numpy.array([1, 1, 1.4, 1.4], numpy.float32))
 imports("Resize_line", node("Resize", "v  scales", "y", mode="linear"), scales=numpy.array([1, 1, 2], numpy.float32))
 
 # What is known before.

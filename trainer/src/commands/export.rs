@@ -8,12 +8,13 @@ use lfbm_bundle::check_out;
 use lfbm_process::print_line;
 use tch::Device;
 
-use super::fit::{fit_base, new_learner, observed};
+use super::fit::{fit_base, new_learner, observed, restore};
 use super::fitted::{changed_since, check_x, split_of_the_fit};
+use super::learn::{JUDGED_ROWS, check_learned};
 use crate::data::{ChangedDataArg, ClassSelection, Identity, Relation, SkipDamagedArg, split};
 use crate::export::{FittedImages, Run, export};
 use crate::fit::{Checkpoint, read_checkpoint};
-use crate::representation::fit_representation;
+use crate::representation::{evenly, fit_representation};
 
 /// Settings that take effect when a bundle is written.
 const SECTIONS: [&str; 3] = ["inference", "calibration", "export"];
@@ -44,7 +45,7 @@ pub struct ExportArgs {
 /// Writes the model of a checkpoint as a bundle. Further calibration images come from the test images.
 ///
 /// # Errors
-/// When the checkpoint or its data set cannot be read, or the bundle cannot be written.
+/// When the checkpoint or its data set cannot be read, nothing was learned, or the bundle cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     check_out(&args.out, args.overwrite)?;
     let Checkpoint {
@@ -100,11 +101,16 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         representation.spec.values
     );
     let mut learner = new_learner(&run, Device::Cpu)?;
-    learner.restore(&state)?;
-    if run.settings.model.flow_components > 0 {
-        let fitted = observed(&run, &representation, &dataset, &parts.train, Device::Cpu)?;
-        fit_base(&mut learner, &run.settings, &representation.parts, &fitted)?;
-    }
+    restore(&mut learner, &run, &state)?;
+    // A base is fitted to all images, and without one some tell whether anything was learned.
+    let most = match run.settings.model.flow_components {
+        0 => JUDGED_ROWS,
+        _ => parts.train.len(),
+    };
+    let some = evenly(&parts.train, most);
+    let fitted = observed(&run, &representation, &dataset, &some, Device::Cpu)?;
+    check_learned(&learner, &fitted)?;
+    fit_base(&mut learner, &run.settings, &representation.parts, &fitted)?;
     let bundle = export(
         &mut learner,
         &run,

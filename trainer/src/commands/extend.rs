@@ -226,14 +226,24 @@ fn divide(
     let groups = groups(dataset, new);
     let half = new.len().div_ceil(2);
     let mut calibration = groups.hold_out(half, record.split_seed);
-    let mut bank: Vec<usize> = new
-        .iter()
-        .copied()
-        .filter(|index| calibration.binary_search(index).is_err())
-        .collect();
-    if bank.len() > most_added {
-        calibration.extend(bank.split_off(most_added));
+    let kept_out: HashSet<usize> = calibration.iter().copied().collect();
+    let mut bank = Vec::new();
+    for group in &groups.groups {
+        if kept_out.contains(&group[0]) {
+            continue;
+        }
+        if bank.len() + group.len() <= most_added {
+            bank.extend(group);
+        } else {
+            calibration.extend(group);
+        }
     }
+    ensure!(
+        !bank.is_empty(),
+        "at most {most_added} new images join the memory bank, and each group of near-duplicates that could has \
+         more; give it room with --memory-bank, or give images of which fewer repeat others"
+    );
+    bank.sort_unstable();
     eprintln!(
         "{} new images: {} for the memory bank, {} to calibrate on",
         new.len(),

@@ -23,7 +23,7 @@ use crate::data::{
 };
 use crate::device::DeviceChoice;
 use crate::export::{FittedImages, Run, export};
-use crate::fit::{ChainPrecision, Checkpoint, Learner, read_checkpoint};
+use crate::fit::{ChainPrecision, Checkpoint, Learner, LearnerState, read_checkpoint};
 use crate::model::Observation;
 use crate::output::is_within;
 use crate::representation::{Representation, fit_representation, x_of};
@@ -371,7 +371,7 @@ pub(super) fn observed(
     } = representation;
     let most = run.settings.learning.sites;
     if !spec.is_whole_image() {
-        eprintln!("features of all {} images that are fitted", indices.len());
+        eprintln!("features of {} images that are fitted", indices.len());
     }
     let x = x_of(preprocess, spec, &run.image, dataset, indices, most)?;
     let mask = visible(&run.settings, dataset, indices);
@@ -440,6 +440,20 @@ pub(super) fn new_learner(run: &Run, device: Device) -> anyhow::Result<Learner> 
     )?)
 }
 
+/// Restores the learner of the run from the state in a checkpoint.
+pub(super) fn restore(
+    learner: &mut Learner,
+    run: &Run,
+    state: &LearnerState,
+) -> anyhow::Result<()> {
+    let (iteration, total) = (state.iteration, run.settings.learning.iterations);
+    ensure!(
+        iteration <= total,
+        "the checkpoint is of iteration {iteration}, and its fit has {total}; it is damaged, so fit the model again"
+    );
+    Ok(learner.restore(state)?)
+}
+
 /// Restores the learner from the checkpoint; returns the seconds of learning so far.
 fn resume(
     learner: &mut Learner,
@@ -450,7 +464,7 @@ fn resume(
     let Checkpoint { state, about, .. } = saved;
     let seconds = about.seconds;
     check_same(run, &about, path)?;
-    learner.restore(&state)?;
+    restore(learner, run, &state)?;
     eprintln!("resumed at iteration {}", learner.iteration());
     Ok(seconds)
 }

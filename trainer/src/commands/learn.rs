@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use tch::{Kind, Tensor};
 
 use super::checkpoints::Checkpoints;
 use super::fit_events::FitEvents;
 use crate::data::Dataset;
 use crate::export::Run;
-use crate::fit::{Batches, ERROR, Learner, Losses};
+use crate::fit::{Batches, Learner};
 use crate::model::Observation;
 use crate::progress::IterationProgress;
 use crate::settings::Settings;
@@ -18,14 +18,15 @@ use crate::stop;
 
 /// A fit of fewer iterations is a trial, of which nobody expects that it learns.
 const JUDGED_ITERATIONS: u64 = 300;
-/// Weight of an iteration in the running mean of the error.
-const NEWEST: f64 = 0.05;
 /// A model whose error is a larger part of the mean image's has learned nothing.
 const NOTHING_LEARNED: f64 = 0.97;
-/// Rows that the mean image is made of.
-const JUDGED_ROWS: i64 = 4096;
+/// Rows of x that this is judged by, at most, ...
+pub(super) const JUDGED_ROWS: usize = 512;
+/// ... and so many of them at the same time.
+const JUDGED_AT_ONCE: usize = 64;
 
-/// Learns from the fitted images, whose masks are of bytes, to the end; fails when a signal stopped it.
+/// Learns from the fitted images, whose masks are of bytes, to the end; fails when a signal stopped it, or nothing
+/// was learned.
 pub(super) fn learn(
     learner: &mut Learner,
     run: &mut Run,
@@ -47,7 +48,6 @@ pub(super) fn learn(
         batch_size,
         settings.run.log_every,
     );
-    let mut error = RunningError::default();
     let (started, before) = (Instant::now(), run.seconds);
     // A signal waits until the checkpoint is written.
     let held = stop::hold();
@@ -64,7 +64,6 @@ pub(super) fn learn(
             );
         }
         let done = learner.iteration();
-        error.observe(&losses, learner.sigma());
         progress.iteration(done, &losses);
         let stopped = stop::requested();
         events.iteration(learner, &losses, stopped.is_some() || done == total);
@@ -82,43 +81,40 @@ pub(super) fn learn(
         }
     }
     drop(held);
-    if total >= JUDGED_ITERATIONS && masks.is_none() {
-        error.check(x, learner, &checkpoints.last_good())?;
-    }
-    Ok(())
+    check_learned(learner, fitted)
 }
 
-/// The mean of |x - g(z)|^2 over the last iterations.
-#[derive(Default)]
-struct RunningError(Option<f64>);
-
-impl RunningError {
-    fn observe(&mut self, losses: &Losses, sigma: f64) {
-        let Some(loss) = losses.0.iter().find(|loss| loss.name == ERROR) else {
-            return;
-        };
-        let square = loss.value * 2.0 * sigma * sigma;
-        let mean = self.0.get_or_insert(square);
-        *mean += NEWEST * (square - *mean);
+/// Fails when the generator's x are no nearer to those of the fit than the mean of all is. Trials and incomplete images
+/// are not judged.
+pub(super) fn check_learned(learner: &Learner, fitted: &Observation) -> anyhow::Result<()> {
+    if learner.iteration() < JUDGED_ITERATIONS || fitted.mask.is_some() {
+        return Ok(());
     }
-
-    /// Fails when the generator's x are no nearer than the mean of all.
-    fn check(&self, x: &Tensor, learner: &Learner, kept: &str) -> anyhow::Result<()> {
-        let rows = x.narrow(0, 0, x.size()[0].min(JUDGED_ROWS));
-        let mean = rows.mean_dim([0_i64].as_slice(), true, Kind::Float);
-        let square = (&rows - mean).square().sum(Kind::Double).double_value(&[]);
-        let of_mean = square / rows.size()[0] as f64;
-        let Some(error) = self.0.filter(|error| *error > NOTHING_LEARNED * of_mean) else {
-            return Ok(());
-        };
-        let step_size = learner.step_size().unwrap_or(f64::NAN);
-        bail!(
-            "nothing was learned: what the model makes is no nearer to the images (mean square error \
-             {error:.3}) than their mean is ({of_mean:.3}); {kept}; fit with a smaller model.sigma, a \
-             learning.langevin.step_size below {step_size:.3} or learning.langevin.adapt_step_size=true, \
-             learning.langevin.from_encoder=true, --inference vae, or more learning.iterations"
-        );
-    }
+    let rows = fitted.x.size()[0];
+    let count = rows.min(JUDGED_ROWS as i64);
+    let spread: Vec<i64> = (0..count).map(|index| index * rows / count).collect();
+    let seen = |some: &[i64]| fitted.rows(&Tensor::from_slice(some).to_device(fitted.x.device()));
+    let square = |error: Tensor| error.square().sum(Kind::Double).double_value(&[]);
+    let x = seen(&spread).x;
+    let of_mean = square(&x - x.mean_dim([0_i64].as_slice(), true, Kind::Float)) / count as f64;
+    let errors = spread.chunks(JUDGED_AT_ONCE).map(|some| {
+        let seen = seen(some);
+        square(&seen.x - learner.reconstruct(&seen))
+    });
+    let error = errors.sum::<f64>() / count as f64;
+    let chains = learner.step_size().map_or_else(String::new, |step_size| {
+        format!(
+            "a learning.langevin.step_size below {step_size:.3} or learning.langevin.adapt_step_size=true, \
+             learning.langevin.from_encoder=true, --inference vae, "
+        )
+    });
+    ensure!(
+        error <= NOTHING_LEARNED * of_mean,
+        "nothing was learned: what the model makes is no nearer to the images (mean square error \
+         {error:.3}) than their mean is ({of_mean:.3}), and so no bundle is made of it; fit again, with --overwrite \
+         and a smaller model.sigma, {chains}or more learning.iterations"
+    );
+    Ok(())
 }
 
 /// The masks of incomplete images at `indices`, bytes of shape (n, 1, H, W).

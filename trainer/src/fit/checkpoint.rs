@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lfbm_atomic_files::ScratchFile;
 use lfbm_model::LayerWeights;
 use serde::{Serialize, de::DeserializeOwned};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::state::LearnerState;
 use crate::model::host;
@@ -111,7 +111,8 @@ pub fn read_checkpoint<T: DeserializeOwned>(path: &Path) -> Result<Checkpoint<T>
     let missing = |name: &str| failed(format!("it has no {name}"));
     let about = take(ABOUT).ok_or_else(|| missing(ABOUT))?;
     let iteration = take(ITERATION).ok_or_else(|| missing(ITERATION))?;
-    let images = take(IMAGES).map(|images| bytes(&images));
+    let images = take(IMAGES).map(|images| bytes(IMAGES, &images));
+    let images = images.transpose().map_err(&failed)?;
     let layers = (0..).map_while(|number| {
         let [weight, bias] = feature_names(number).map(|name| take(&name));
         Some(LayerWeights {
@@ -120,11 +121,11 @@ pub fn read_checkpoint<T: DeserializeOwned>(path: &Path) -> Result<Checkpoint<T>
         })
     });
     let features: Vec<_> = layers.collect();
-    let about =
-        serde_json::from_slice(&bytes(&about)).map_err(|error| failed(error.to_string()))?;
+    let about = bytes(ABOUT, &about).map_err(&failed)?;
+    let about = serde_json::from_slice(&about).map_err(|error| failed(error.to_string()))?;
     Ok(Checkpoint {
         state: LearnerState {
-            iteration: iteration.int64_value(&[0]) as u64,
+            iteration: number(&iteration).map_err(&failed)?,
             tensors,
         },
         about,
@@ -137,8 +138,66 @@ fn feature_names(layer: usize) -> [String; 2] {
     ["weight", "bias"].map(|part| format!("{FEATURES}.{layer}.{part}"))
 }
 
-fn bytes(tensor: &Tensor) -> Vec<u8> {
+fn bytes(name: &str, tensor: &Tensor) -> Result<Vec<u8>, String> {
+    if tensor.kind() != Kind::Uint8 {
+        let kind = tensor.kind();
+        return Err(format!("its {name} is of {kind:?}, expected Uint8"));
+    }
     let mut bytes = vec![0_u8; tensor.numel()];
     tensor.copy_data(&mut bytes, tensor.numel());
-    bytes
+    Ok(bytes)
+}
+
+/// The iteration.
+fn number(tensor: &Tensor) -> Result<u64, String> {
+    let (kind, size) = (tensor.kind(), tensor.size());
+    if kind != Kind::Int64 || size != [1] {
+        return Err(format!(
+            "its {ITERATION} is of {kind:?} {size:?}, expected Int64 [1]"
+        ));
+    }
+    let number = tensor.int64_value(&[0]);
+    u64::try_from(number).map_err(|_| format!("its {ITERATION} is {number}, expected 0 or more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkpoint at `path`, with one tensor in the place of its own of that name.
+    fn write_with(path: &Path, name: &str, tensor: &Tensor) {
+        let own = [
+            (ABOUT, Tensor::from_slice(b"7")),
+            (ITERATION, Tensor::from_slice(&[3_i64])),
+            (IMAGES, Tensor::from_slice(b"images")),
+        ];
+        let tensors = own.each_ref();
+        let tensors = tensors.map(|(own, value)| (*own, if *own == name { tensor } else { value }));
+        Tensor::write_safetensors(&tensors, path).unwrap();
+    }
+
+    #[test]
+    fn tensors_of_another_kind_or_size_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint");
+        write_with(&path, "", &Tensor::new());
+        let read = read_checkpoint::<u32>(&path).unwrap();
+        assert_eq!((read.state.iteration, read.about), (3, 7));
+        assert_eq!(read.images.as_deref(), Some(&b"images"[..]));
+
+        for (name, tensor, expected) in [
+            (ITERATION, Tensor::from(3_i64), "Int64 []"),
+            (ITERATION, Tensor::from_slice(&[0_i64; 0]), "Int64 [0]"),
+            (ITERATION, Tensor::from_slice(&[3_i64; 2]), "Int64 [2]"),
+            (ITERATION, Tensor::from_slice(&[3.0_f32]), "Float [1]"),
+            (ITERATION, Tensor::from_slice(&[-3_i64]), "is -3"),
+            (ABOUT, Tensor::from_slice(&[7.0_f32]), "Float"),
+            (IMAGES, Tensor::from_slice(&[7_i64]), "Int64"),
+        ] {
+            write_with(&path, name, &tensor);
+            let error = read_checkpoint::<u32>(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("its {name} is")), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::threads;
 use crate::model::parameters::gradients;
 
 /// The name of the generator's loss, the mean of |x - g(z)|^2 / (2 sigma^2).
-pub const ERROR: &str = "error";
+pub(super) const ERROR: &str = "error";
 
 /// The loss of one network.
 #[derive(Clone, Copy, Debug, PartialEq)]

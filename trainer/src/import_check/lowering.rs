@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use lfbm_onnx::Graph;
+use lfbm_onnx::{Graph, Tensor, Value};
 use lfbm_runtime::{Runtime, evaluate, evaluate_file};
 
 use super::{Difference, TOLERANCE, points};
@@ -31,18 +31,30 @@ pub fn check_lowering(
                 let (path, shape) = (path.display(), &got.shape);
                 format!("{path}: ONNX Runtime gives no output of the shape {shape:?} of {output}")
             })?;
-        let difference = Difference::between(&got.data, &expected.data);
-        ensure!(
-            difference.is_rounding(),
-            "{}: the graph {} that was imported of it is not the same: {output} differs by up to \
-             {:.3e} from what ONNX Runtime makes of the file, whose values go to {:.3e}; \
-             {TOLERANCE} of that is allowed. A file that computes in half precision must be exported \
-             in single precision",
-            path.display(),
-            graph.name(),
-            difference.largest,
-            difference.scale,
-        );
+        check_output(path, graph, output, got, expected)?;
     }
+    Ok(())
+}
+
+/// Checks that an output of the `graph` that was imported from `path` is that of the file.
+pub(super) fn check_output(
+    path: &Path,
+    graph: &Graph,
+    output: &Value,
+    got: &Tensor,
+    expected: &Tensor,
+) -> anyhow::Result<()> {
+    let difference = Difference::between(&got.data, &expected.data);
+    ensure!(
+        got.shape == expected.shape && difference.is_rounding(),
+        "{}: the graph {} that was imported of it is not the same: {output} differs by up to \
+         {:.3e} from what ONNX Runtime makes of the file, whose values go to {:.3e}; \
+         {TOLERANCE} of that is allowed. A file that computes in half precision must be exported \
+         in single precision",
+        path.display(),
+        graph.name(),
+        difference.largest,
+        difference.scale,
+    );
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 mod flow;
 mod lowering;
+mod network;
 mod rows;
 
 pub use flow::{check_flow, check_inverse};
 pub use lowering::check_lowering;
+pub use network::check_network;
 pub use rows::check_rows;
 
 use lfbm_onnx::Tensor;

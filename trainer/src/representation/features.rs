@@ -10,8 +10,10 @@ use lfbm_model::{
 };
 use lfbm_onnx::Graph;
 use lfbm_process::environment;
+use lfbm_runtime::Runtime;
 use sha2::{Digest, Sha256};
 
+use crate::import_check::check_network;
 use crate::settings::{RepresentationName, RepresentationSettings};
 
 /// The network that `make network` fetches.
@@ -123,6 +125,8 @@ fn network(
     let bytes = std::fs::read(path)
         .with_context(|| format!("the network {} (representation.network)", path.display()))?;
     let graph = imported_network(path, sides[0], sides[1])?;
+    check_network(&Runtime::load(None)?, path, &graph, sides)
+        .context("the network cannot be used (representation.network)")?;
     let name = path.file_stem().unwrap_or(path.as_os_str());
     let record = NetworkRecord {
         name: name.to_string_lossy().into_owned(),

@@ -6,8 +6,9 @@ mod features;
 mod some_sites;
 mod whitening;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::ProgressBar;
+use lfbm_bundle::check_x;
 use lfbm_bundle::manifest::{ImageSpec, Manifest, RepresentationKind, RepresentationSpec};
 use lfbm_model::{LayerWeights, append_whitening, joined_graph, preprocess_graph};
 use lfbm_onnx::Graph;
@@ -113,6 +114,9 @@ fn whitened(
         values: grid.values,
         network: features.network,
     };
+    check_x(image, &spec).map_err(|error| {
+        anyhow!("{error}; lower --image-size, or raise representation.tile where x are tiles")
+    })?;
     let most = match features.kind {
         RepresentationKind::Network => WHITENED_IMAGES,
         RepresentationKind::Contrastive => WHITENED_WHOLE_IMAGES,
@@ -163,7 +167,7 @@ fn joined(parts: Vec<Part>) -> anyhow::Result<Part> {
 }
 
 /// At most `count` of the indices, evenly spaced.
-fn evenly(indices: &[usize], count: usize) -> Vec<usize> {
+pub(crate) fn evenly(indices: &[usize], count: usize) -> Vec<usize> {
     let count = count.min(indices.len());
     let spaced = (0..count).map(|index| indices[index * indices.len() / count]);
     spaced.collect()

@@ -9,8 +9,6 @@ use crate::principal::Components;
 
 /// Added to the standard deviation of a feature, which may be 0.
 const SMALLEST_DEVIATION: f64 = 1e-3;
-/// Components of less than this part of the largest variance are rounding errors.
-const SMALLEST_VARIANCE: f64 = 1e-6;
 
 /// How principal components are scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +48,11 @@ pub(super) fn fit_whitening(
         largest > 0.0,
         "all sites of all images have the same features; are the images empty?"
     );
-    let kept = variances.gt(largest * SMALLEST_VARIANCE).sum(Kind::Int64);
-    let kept = kept.int64_value(&[]);
-    let variances = variances.narrow(0, 0, kept);
     let scales = match scaling {
         Scaling::Whitened => variances.sqrt(),
-        Scaling::Proportional => variances.mean(Kind::Float).sqrt().expand_as(&variances),
+        Scaling::Proportional => variances.mean(Kind::Float).sqrt().expand_as(variances),
     };
-    let basis = found.basis.narrow(1, 0, kept) / scales;
+    let basis = &found.basis / scales;
     // (f - mean) / deviation - mean of that, which is 0 but for rounding, times the basis.
     let basis = basis / deviation.transpose(0, 1);
     Ok(Whitening {

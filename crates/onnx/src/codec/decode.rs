@@ -1,5 +1,6 @@
 //! Bytes to graphs.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use prost::Message;
@@ -207,10 +208,13 @@ pub fn decode(
     bytes: &[u8],
     external: &dyn Fn(&str, usize, usize) -> Option<Vec<u8>>,
 ) -> Result<Graph, DecodeError> {
-    let external = |file: &str, offset, length| {
+    decode_with(bytes, &|file, offset, length| {
         external(file, offset, length).ok_or_else(|| format!("is not in {file}"))
-    };
-    let model = read(bytes, &external)?;
+    })
+}
+
+fn decode_with(bytes: &[u8], external: &External) -> Result<Graph, DecodeError> {
+    let model = read(bytes, external)?;
     let mut graph = Graph::new(&model.name);
     for (name, constant) in model.constants {
         graph.constant(name.name(), constant);
@@ -240,15 +244,25 @@ fn known(node: RawNode) -> Result<Node, GraphError> {
     })
 }
 
+/// The most bytes of weights in other files that [`decode_shapes`] makes zeros for: what lies about its size must not
+/// take the memory.
+const MOST_WEIGHT_BYTES: usize = 1 << 30;
+
 /// [`decode`] with zeros for the weights, for a reader of shapes.
 ///
 /// # Errors
-/// Those of [`decode`].
+/// Those of [`decode`], and when the weights are larger than 1 GiB.
 pub fn decode_shapes(bytes: &[u8]) -> Result<Graph, DecodeError> {
-    // What lies about its size must not take the memory.
-    const MOST_BYTES: usize = 1 << 30;
-    decode(bytes, &|_, _, length| {
-        (length <= MOST_BYTES).then(|| vec![0; length])
+    let total = Cell::new(0_usize);
+    decode_with(bytes, &|_, _, length| {
+        total.set(total.get().saturating_add(length));
+        if total.get() > MOST_WEIGHT_BYTES {
+            return Err(format!(
+                "has {length} bytes and makes the weights larger than {MOST_WEIGHT_BYTES} bytes, the most that \
+                 are read"
+            ));
+        }
+        Ok(vec![0; length])
     })
 }
 

@@ -37,6 +37,14 @@ impl ExternalData {
         }
     }
 
+    /// More than the file holds already.
+    pub fn continued(file_name: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            ..Self::new(file_name)
+        }
+    }
+
     /// What the file must hold.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

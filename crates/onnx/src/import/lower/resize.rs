@@ -106,9 +106,10 @@ fn stretches(
                 return Err(node.error("scales and sizes must leave the batch as it is"));
             }
             (Dim::Fixed(from), true) => {
-                let scale = f64::from(scales[index]);
-                // A scale that is negative or not finite makes a size that is refused below.
-                ((from as f64 * scale) as usize, scale)
+                let scale = scales[index];
+                // In single precision, as ONNX Runtime rounds it. A scale that is negative or not finite makes a size
+                // that is refused below.
+                ((scale * from as f32) as usize, f64::from(scale))
             }
             (Dim::Fixed(from), false) => {
                 let Size::Number(to) = sizes[index] else {
