@@ -1,10 +1,12 @@
 //! From a bundle on disk to a model that is ready for its first request.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lfbm_bundle::Bundle;
-use lfbm_runtime::{ChainGraphs, Device, Devices, Placement, Runtime, Sampler, SessionOptions};
+use lfbm_runtime::{
+    ChainGraphs, Decoder, Device, Devices, Placement, Runtime, Sampler, SessionOptions,
+};
 
 use super::{LoadError, Model};
 use crate::admission::Admission;
@@ -103,12 +105,15 @@ impl Loader {
                 "the graph runs as it is, more slowly: it has parts that lfbm cannot read"
             );
         }
-        let sampler = SessionOptions {
-            // Samples are rare: threads that wait for them are not worth their stacks.
+        let of_pixels = SessionOptions {
+            // Samples and explanations are rare: threads that wait for them are not worth their stacks.
             threads: 1,
             ..*options
         };
-        let sampler = Sampler::open(&self.runtime, dir, manifest, &sampler)?;
+        let sampler = Sampler::open(&self.runtime, dir, manifest, &of_pixels)?;
+        let decoder = (manifest.has_decoder())
+            .then(|| Decoder::open(&self.runtime, dir, manifest, &of_pixels))
+            .transpose()?;
         let (metrics, registration) =
             (self.metrics).model_metrics(manifest, asked, devices, options)?;
         let background = self.shadows.iter().any(|shadow| shadow.is(name, version));
@@ -139,6 +144,7 @@ impl Loader {
             admission: Admission::new(self.max_chains_in_flight, self.max_queue),
             scheduler,
             sampler: self.sampling.model_sampler(sampler),
+            decoder: decoder.map(Mutex::new),
             metrics,
         };
         Ok((model, registration))

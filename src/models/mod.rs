@@ -21,10 +21,12 @@ pub use settings::{DeviceFallback, ModelSettings};
 pub use unloaded::Unloaded;
 pub use watcher::{hangup, watch};
 
+use std::sync::{Mutex, PoisonError};
+
 use lfbm_bundle::ImageNames;
 use lfbm_bundle::manifest::{CalibrationSummary, Manifest};
 use lfbm_detector::{Calibration, RateError};
-use lfbm_runtime::Devices;
+use lfbm_runtime::{Decoder, Devices, RuntimeError};
 
 use crate::admission::Admission;
 use crate::sampling::ModelSampler;
@@ -50,6 +52,8 @@ pub struct Model {
     pub scheduler: Scheduler,
     /// Draws from its prior.
     pub sampler: ModelSampler,
+    /// Makes pixels of the latents of features, where the bundle has it.
+    pub decoder: Option<Mutex<Decoder>>,
     /// Its part of the metrics.
     pub metrics: ModelMetrics,
 }
@@ -86,6 +90,25 @@ impl Model {
             columns: representation.columns,
             kind: representation.kind.as_str(),
         })
+    }
+
+    /// Whether it makes pixels of latents.
+    pub fn makes_pixels(&self) -> bool {
+        self.decoder.is_some() || self.manifest.representation.is_whole_image()
+    }
+
+    /// The pixels that the decoder makes of a latent, C H W in the value range of images; `None` without one.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn decode(&self, z: &[f32]) -> Result<Option<Vec<f32>>, RuntimeError> {
+        let Some(decoder) = &self.decoder else {
+            return Ok(None);
+        };
+        let mut pixels = vec![0.0; self.manifest.image.pixels()];
+        let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+        decoder.run(1, z, &mut pixels)?;
+        Ok(Some(pixels))
     }
 
     /// Thresholds for a false-alarm rate, if one is asked for.

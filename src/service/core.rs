@@ -20,7 +20,7 @@ use crate::phase::Phases;
 use crate::request::{
     Decoding, Draft, ImageForm, InferenceRequest, Judging, Limits, Priority, Violation,
 };
-use crate::scheduler::{Inferred, Job};
+use crate::scheduler::{Inferred, Job, SchedulerError};
 use crate::shadow::Shadows;
 use crate::telemetry::Metrics;
 
@@ -108,10 +108,17 @@ impl Outcome {
         order
     }
 
-    /// What a chain ended with as intensities, C H W; it must have been asked for.
-    pub(super) fn reconstruction(&self, chain: usize) -> Vec<f32> {
-        let x = &self.inferred.reconstructions[chain];
-        pixels::from_x(x, &self.model.manifest.image, Some(&self.image))
+    /// What the model makes of a chain's end as intensities, C H W: by its generator, where x are pixels, for which
+    /// reconstructions must have been asked; else by its decoder.
+    ///
+    /// # Errors
+    /// When the decoder's run fails.
+    pub(super) fn reconstruction(&self, chain: usize) -> Result<Vec<f32>, ServiceError> {
+        let decoded = self.model.decode(&self.inferred.chains[chain].z);
+        let decoded = decoded.map_err(|error| SchedulerError::Runtime(Arc::new(error)))?;
+        let x = (decoded.as_ref()).unwrap_or_else(|| &self.inferred.reconstructions[chain]);
+        let spec = &self.model.manifest.image;
+        Ok(pixels::from_x(x, spec, Some(&self.image)))
     }
 }
 
@@ -298,7 +305,7 @@ fn reply_bytes(model: &Model, form: Option<ImageForm>, chains: u32) -> usize {
     let images = match form {
         None => 0,
         Some(_) if manifest.representation.is_whole_image() => chains as usize + 2,
-        Some(_) => 2,
+        Some(_) => 2 + usize::from(model.decoder.is_some()),
     };
     images.saturating_mul(REPLY_VALUE_BYTES * manifest.image.pixels())
 }

@@ -45,7 +45,7 @@ fn respond(outcome: &Outcome, scored: Scored) -> Result<proto::ExplainResponse, 
         ..Default::default()
     };
     let _reply = tracing::debug_span!("reply").entered();
-    if outcome.model.manifest.representation.is_whole_image() {
+    if outcome.model.makes_pixels() {
         explain_whole(outcome, reply)
     } else {
         explain_sites(outcome, &scored, reply)
@@ -59,7 +59,8 @@ fn explain_whole(
 ) -> Result<proto::ExplainResponse, ServiceError> {
     let (spec, form) = (&outcome.model.manifest.image, outcome.form);
     let best = outcome.best_first().into_iter().next();
-    let reconstruction = best.map_or_else(Vec::new, |chain| outcome.reconstruction(chain));
+    let reconstruction = best.map(|chain| outcome.reconstruction(chain));
+    let reconstruction = reconstruction.transpose()?.unwrap_or_default();
     let differences = outcome.image.iter().zip(&reconstruction);
     let differences = differences.map(|(a, b)| a - b);
     let residual: Vec<f32> = match &outcome.mask {

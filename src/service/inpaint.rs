@@ -38,7 +38,7 @@ fn respond(outcome: &Outcome) -> Result<proto::InpaintResponse, ServiceError> {
     let completions = outcome.best_first().into_iter().map(|chain| {
         let image = &outcome.image;
         let completed = match &outcome.mask {
-            Some(mask) => pixels::complete(image, mask, &outcome.reconstruction(chain)),
+            Some(mask) => pixels::complete(image, mask, &outcome.reconstruction(chain)?),
             None => image.clone(),
         };
         Ok(proto::Completion {

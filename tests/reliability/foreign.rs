@@ -147,7 +147,10 @@ async fn a_bundle_that_cannot_be_seen_for_a_while_is_served_on() {
     eventually("the second version is served", || served(&server) == [1, 2]).await;
     // A further look at the folder, which finds this one.
     copy(&away, &models.join("v3"), 3);
-    eventually("the third version is served", || served(&server).contains(&3)).await;
+    eventually("the third version is served", || {
+        served(&server).contains(&3)
+    })
+    .await;
     assert_eq!(served(&server), [1, 2, 3]);
     fs::remove_file(&good).unwrap();
     eventually("what is gone is withdrawn", || served(&server) == [2, 3]).await;

@@ -1,11 +1,13 @@
 //! Scores, maps and regions.
 
-use lfbm_bundle::manifest::{Decision, Intake};
+use lfbm_bundle::manifest::{Decision, Intake, Langevin};
 use lfbm_images::Fit;
+use lfbm_model::pixels::{from_bytes, from_x};
+use lfbm_runtime::{Decoder, Inference, Runtime, SCORE_SEED, SessionOptions};
 use lfbm_testkit::RandomSites;
 use lfbm_wire::{
-    ExplainRequest, ImageForm, InferenceParameters, NearestBy, RepresentationKind, ScoreRequest,
-    ScoreResponse, Verdict,
+    ExplainRequest, ImageForm, InferenceParameters, NearestBy, RenderedImage, RepresentationKind,
+    ScoreRequest, ScoreResponse, Verdict,
 };
 
 use crate::common::{Server, client, encoded, metric};
@@ -160,6 +162,68 @@ async fn an_explanation_has_the_map_and_a_picture_of_it() {
     request.form = ImageForm::Tensor.into();
     let tensors = client.explain(request).await.unwrap().into_inner();
     assert!(tensors.overlay.is_empty() && tensors.score.unwrap().map.is_some());
+}
+
+/// A model of features of the whole image, whose decoder makes pixels of the latent.
+#[tokio::test]
+async fn an_explanation_by_a_decoder_has_a_reconstruction() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = RandomSites {
+        rows: 1,
+        columns: 1,
+        tile: 16,
+        decoder: true,
+        ..RandomSites::new(5)
+    };
+    let bundle = bundle(folder.path(), "features", model);
+    let server = Server::start(bundle.dir(), folder.path(), &[]);
+    let mut client = client(&server).await;
+    let image = picture(16, 16, [4, 4, 8]);
+    let score = encoded(png(&image));
+    let inference = InferenceParameters {
+        chains: Some(3),
+        ..Default::default()
+    };
+    let request = ExplainRequest {
+        image: score.image.clone(),
+        inference: Some(inference),
+        ..Default::default()
+    };
+    let reply = client.explain(request).await.unwrap().into_inner();
+    assert_eq!(reply.chains.len(), 3);
+    let runtime = Runtime::load(None).unwrap();
+    let (manifest, options) = (bundle.manifest(), SessionOptions::default());
+    let mut offline = Inference::open(&runtime, bundle.dir(), manifest, &options).unwrap();
+    let intensities: Vec<f32> = from_bytes(image.as_raw()).collect();
+    let x = offline.preprocess(&intensities).unwrap();
+    let langevin = Langevin {
+        chains: 3,
+        ..manifest.langevin
+    };
+    let scores = offline
+        .score(&x, &langevin, SCORE_SEED, &mut |_| ())
+        .unwrap();
+    let mut decoder = Decoder::open(&runtime, bundle.dir(), manifest, &options).unwrap();
+    let mut decoded = vec![0.0; 256];
+    decoder.run(1, &scores[0].z, &mut decoded).unwrap();
+    let floats = |rendered: Option<RenderedImage>| -> Vec<f32> {
+        let tensor = rendered.unwrap().tensor.unwrap();
+        let (values, _) = tensor.data.as_chunks();
+        values
+            .iter()
+            .map(|value| f32::from_le_bytes(*value))
+            .collect()
+    };
+    let expected = from_x(&decoded, &manifest.image, None);
+    let made = floats(reply.reconstruction);
+    for (made, expected) in made.iter().zip(&expected) {
+        assert!((made - expected).abs() < 1e-5, "{made} {expected}");
+    }
+    let residual = floats(reply.residual);
+    for ((residual, made), image) in residual.iter().zip(&made).zip(image.as_raw()) {
+        assert!((residual + made - f32::from(*image) / 255.0).abs() < 1e-5);
+    }
+    assert!(image::load_from_memory(&reply.overlay).is_ok());
 }
 
 #[tokio::test]

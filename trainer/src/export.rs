@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibrate::calibrate;
 use crate::data::{DataArgs, Dataset, Identity, Split};
+use crate::decoder::fit_decoder;
 use crate::fit::Learner;
 use crate::record::{ImagesRecord, TrainingRecord};
 use crate::representation::Representation;
@@ -158,6 +159,10 @@ pub fn export(
     let runtime = Runtime::load(None)?;
     let mut inferred = inference_of(&runtime, &staged)?;
     let manifest = staged.manifest().clone();
+    let decoder = fit_decoder(&mut inferred, &manifest, &run.settings, dataset, split)?;
+    if let Some(decoder) = decoder {
+        staged.write_decoder(&decoder)?;
+    }
     let calibrated = calibrate(
         &mut inferred,
         &manifest,

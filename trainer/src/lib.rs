@@ -4,7 +4,7 @@
 //! * [`model`]: the model in libtorch, [`fit`]: learning it;
 //! * [`export`]: from a learner to a bundle, [`record`]: what the bundle says of its fit, [`calibrate`]: what its scores are compared with, and faults to choose a recipe by,
 //!   [`evaluate`]: what they are worth, [`principal`]: principal components, for both;
-//! * [`representation`]: what x is made of;
+//! * [`representation`]: what x is made of; [`decoder`]: pixels of the latents of features;
 //! * [`import_check`]: whether what was imported is what was exported, and a flow is a density;
 //! * [`tensorboard`]: event files of a fit;
 //! * [`tasks`]: reconstructions, completions and recovered images;
@@ -15,6 +15,7 @@
 pub mod calibrate;
 pub mod commands;
 pub mod data;
+pub mod decoder;
 pub mod device;
 pub mod evaluate;
 pub mod export;

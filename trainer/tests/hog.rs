@@ -8,7 +8,45 @@ use std::fs;
 
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::RepresentationKind;
+use lfbm_model::pixels::from_x;
+use lfbm_runtime::{Decoder, Inference, Runtime, SCORE_SEED, SessionOptions};
+use lfbm_trainer::data::strokes;
 use process::{done, refused, trainer};
+
+/// The squared error of what the decoder makes of the latents of drawn digits that the fit did not see, relative to that
+/// of their mean.
+fn decoded_error(bundle: &Bundle) -> f32 {
+    let (runtime, options) = (Runtime::load(None).unwrap(), SessionOptions::default());
+    let (dir, manifest) = (bundle.dir(), bundle.manifest());
+    let digits = strokes::dataset(200, 77);
+    let normal: Vec<_> = (0..digits.len())
+        .filter(|&index| digits.labels[index] != 4)
+        .collect();
+    let images = digits.gather(&normal);
+    let mut inference = Inference::open(&runtime, dir, manifest, &options).unwrap();
+    let x = inference.preprocess(&images).unwrap();
+    let scores = inference.score(&x, &manifest.langevin, SCORE_SEED, &mut |_| ());
+    let z: Vec<f32> = scores
+        .unwrap()
+        .into_iter()
+        .flat_map(|score| score.z)
+        .collect();
+    let mut decoded = vec![0.0; images.len()];
+    let mut decoder = Decoder::open(&runtime, dir, manifest, &options).unwrap();
+    decoder.run(normal.len(), &z, &mut decoded).unwrap();
+    let made = from_x(&decoded, &manifest.image, None);
+    let error = |made: &dyn Fn(usize) -> f32| -> f32 {
+        let images = images.iter().enumerate();
+        images
+            .map(|(index, value)| (value - made(index)).powi(2))
+            .sum()
+    };
+    let pixels = manifest.image.pixels();
+    let mean: Vec<f32> = (0..pixels)
+        .map(|at| images.iter().skip(at).step_by(pixels).sum::<f32>() / normal.len() as f32)
+        .collect();
+    error(&|index| made[index]) / error(&|index| mean[index % pixels])
+}
 
 /// Digits that are drawn, one class held out: the density of descriptors tells most of its images from the
 /// others, and the report has it beside the score that compares with stored descriptors.
@@ -26,7 +64,11 @@ fn the_density_of_descriptors_detects() {
         "4",
     ]);
     fit.args(["--strokes-count", "1500", "--representation", "hog"]);
-    for change in ["learning.iterations=150", "calibration.sites=400"] {
+    for change in [
+        "learning.iterations=150",
+        "calibration.sites=400",
+        "export.decoder_iterations=300",
+    ] {
         fit.args(["--set", change]);
     }
     done(fit.arg("--out").arg(&bundle));
@@ -42,11 +84,18 @@ fn the_density_of_descriptors_detects() {
     );
     let mut export = trainer(["export"]);
     done(export.arg(checkpoint).arg("--out").arg(&exported));
-    for file in ["weights.bin", "flow.onnx", "calibration.bin"] {
+    for file in [
+        "weights.bin",
+        "flow.onnx",
+        "decoder.onnx",
+        "calibration.bin",
+    ] {
         let [fitted, exported] =
             [&bundle, &exported].map(|folder| fs::read(folder.join(file)).unwrap());
         assert!(fitted == exported, "{file}");
     }
+
+    assert!(decoded_error(&loaded) < 0.5);
 
     let mut evaluate = trainer(["evaluate"]);
     done(evaluate.arg(&bundle).arg("--out").arg(&report));

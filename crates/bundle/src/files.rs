@@ -21,6 +21,9 @@ pub(crate) const PRIOR: &str = "prior";
 /// That of a bundle whose chains start at it.
 pub(crate) const ENCODER: &str = "encoder";
 
+/// That of a bundle whose x are features and whose images are small enough to be made of latents.
+pub(crate) const DECODER: &str = "decoder";
+
 pub(crate) fn graph_file(graph: &str) -> String {
     format!("{graph}.onnx")
 }

@@ -17,5 +17,5 @@ mod writer;
 pub use error::BundleError;
 pub use files::{WEIGHTS, valid_name};
 pub use names::ImageNames;
-pub use reader::{Bundle, OpaqueGraph, parse_manifest};
+pub use reader::{Bundle, OpaqueGraph, check_x, parse_manifest};
 pub use writer::{BundleSpec, StagedBundle, check_out};

@@ -70,6 +70,12 @@ impl Manifest {
     pub fn has_prior_graph(&self) -> bool {
         self.files.contains_key("prior.onnx")
     }
+
+    /// Whether the bundle holds the graph that makes pixels of latents; a model of the pixels of whole images makes
+    /// them by its generator.
+    pub fn has_decoder(&self) -> bool {
+        self.files.contains_key("decoder.onnx")
+    }
 }
 
 /// Short-run Langevin sampling of a prior, from N(0, I).

@@ -8,11 +8,11 @@ use lfbm_onnx::{Dim, decode_shapes, signature};
 
 use crate::error::BundleError;
 use crate::files::{
-    CALIBRATION, ENCODER, GRAPHS, MANIFEST, NAMES, PRIOR, WEIGHTS, graph_file, read_checked,
-    valid_name, write_manifest,
+    CALIBRATION, DECODER, ENCODER, GRAPHS, MANIFEST, NAMES, PRIOR, WEIGHTS, graph_file,
+    read_checked, valid_name, write_manifest,
 };
 use crate::manifest::{
-    ChainStart, FORMAT_VERSION, Manifest, PriorKind, PriorSampling, RepresentationSpec,
+    ChainStart, FORMAT_VERSION, ImageSpec, Manifest, PriorKind, PriorSampling, RepresentationSpec,
 };
 use crate::names::ImageNames;
 
@@ -128,6 +128,11 @@ impl Bundle {
         &self.dir
     }
 
+    /// The same, once its folder has been moved.
+    pub(crate) fn moved_to(self, dir: PathBuf) -> Self {
+        Self { dir, ..self }
+    }
+
     /// What the bundle is.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -188,24 +193,23 @@ pub fn parse_manifest(text: &[u8]) -> Result<Manifest, String> {
     }
     let mut manifest: Manifest = serde_json::from_value(json).map_err(|error| error.to_string())?;
     manifest.langevin = manifest.langevin.normalized();
-    check_manifest(&manifest)?;
+    check_model(&manifest)?;
+    check_verdict(&manifest.calibration)?;
     Ok(manifest)
 }
 
-fn check_manifest(manifest: &Manifest) -> Result<(), String> {
-    let image = &manifest.image;
+/// Checks that a bundle may be of such images and such x of them.
+///
+/// # Errors
+/// Why it may not.
+pub fn check_x(image: &ImageSpec, representation: &RepresentationSpec) -> Result<(), BundleError> {
+    misfit_of_x(image, representation).map_err(BundleError::Spec)
+}
+
+fn misfit_of_x(image: &ImageSpec, representation: &RepresentationSpec) -> Result<(), String> {
     let [low, high] = image.value_range;
-    let representation = &manifest.representation;
     let within = |size: usize, most: usize| (1..=most).contains(&size);
-    let checks = [
-        (
-            valid_name(&manifest.name),
-            "the name is not 1 to 64 letters, digits, '-', '_' or '.'",
-        ),
-        (
-            manifest.version > 0,
-            "the version is zero, by which requests mean the highest",
-        ),
+    all_hold(&[
         (
             matches!(image.channels, 1 | 3),
             "the image has neither 1 nor 3 channels",
@@ -222,7 +226,7 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
             within(representation.rows, MAX_GRID_SIDE)
                 && within(representation.columns, MAX_GRID_SIDE)
                 && within(representation.values, MAX_X_VALUES),
-            "the representation has no site, no value, or too many",
+            "the representation has no site, no value, or too many: 1 to 1024 rows and columns of sites are expected",
         ),
         (
             !representation.is_whole_image() || representation.values == image.pixels(),
@@ -231,6 +235,21 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
         (
             low.is_finite() && high.is_finite() && low < high,
             "the value range is empty",
+        ),
+    ])
+}
+
+/// Checks what a manifest says of the model, which is known before the calibration.
+pub(crate) fn check_model(manifest: &Manifest) -> Result<(), String> {
+    misfit_of_x(&manifest.image, &manifest.representation)?;
+    all_hold(&[
+        (
+            valid_name(&manifest.name),
+            "the name is not 1 to 64 letters, digits, '-', '_' or '.'",
+        ),
+        (
+            manifest.version > 0,
+            "the version is zero, by which requests mean the highest",
         ),
         (
             (1..=65_536).contains(&manifest.latent_dim),
@@ -244,16 +263,11 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
             manifest.langevin.step_size.is_finite() && manifest.langevin.step_size > 0.0,
             "the step size is not positive",
         ),
-        (
-            manifest.calibration.deciding_threshold().is_some(),
-            "the score that decides has no threshold",
-        ),
-        (
-            (0.0..1.0).contains(&manifest.calibration.false_positive_rate)
-                && manifest.calibration.false_positive_rate > 0.0,
-            "the false-positive rate is not above 0 and below 1",
-        ),
         (manifest.langevin.chains > 0, "the number of chains is zero"),
+        (
+            !manifest.has_decoder() || manifest.sites() == 1,
+            "decoder.onnx makes an image of one latent, and images have several sites",
+        ),
         (
             match manifest.prior_sampling {
                 Some(PriorSampling { steps, step_size }) => {
@@ -267,7 +281,25 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
             "an ebm prior, and no other, needs prior_sampling with 1 to 10000 steps of positive \
              size",
         ),
-    ];
+    ])
+}
+
+fn check_verdict(calibration: &CalibrationSummary) -> Result<(), String> {
+    all_hold(&[
+        (
+            calibration.deciding_threshold().is_some(),
+            "the score that decides has no threshold",
+        ),
+        (
+            (0.0..1.0).contains(&calibration.false_positive_rate)
+                && calibration.false_positive_rate > 0.0,
+            "the false-positive rate is not above 0 and below 1",
+        ),
+    ])
+}
+
+/// The reason of the first check that does not hold.
+fn all_hold(checks: &[(bool, &str)]) -> Result<(), String> {
     match checks.iter().find(|(holds, _)| !holds) {
         Some((_, reason)) => Err((*reason).to_owned()),
         None => Ok(()),
@@ -388,6 +420,7 @@ fn expected_signature(graph: &str, manifest: &Manifest) -> Option<(Vec<Port>, Ve
     };
     let (inputs, outputs) = match graph {
         "preprocess" => (vec![("image", images)], vec![("x", x_of_images)]),
+        DECODER => (vec![("z", latent)], vec![("pixels", images)]),
         "generator" => (vec![("z", latent)], vec![("x", x)]),
         "flow" => (
             vec![("z", latent.clone())],

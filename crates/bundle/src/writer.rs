@@ -9,19 +9,19 @@ use std::time::SystemTime;
 use lfbm_atomic_files::{ScratchDir, changing, folder_of, write_whole};
 use lfbm_detector::Calibration;
 use lfbm_model::{ForwardGraphs, posterior_graph};
-use lfbm_onnx::{ExternalData, encode};
+use lfbm_onnx::{ExternalData, Graph, encode};
 
 use crate::error::BundleError;
 use crate::files::{
-    CALIBRATION, MANIFEST, NAMES, WEIGHTS, graph_file, read_checked, sha256_hex, valid_name,
-    write_manifest,
+    CALIBRATION, DECODER, MANIFEST, NAMES, WEIGHTS, graph_file, read_checked, sha256_hex,
+    valid_name, write_manifest,
 };
 use crate::manifest::{
     CalibrationSummary, ChainStart, Classes, Decision, FORMAT_VERSION, FileEntry, ImageSpec,
     Langevin, Manifest, PriorKind, PriorSampling, RepresentationSpec,
 };
 use crate::names::ImageNames;
-use crate::reader::{Bundle, read_manifest};
+use crate::reader::{Bundle, check_model, read_manifest};
 
 /// What a bundle's manifest says that does not follow from its files.
 #[derive(Clone, Debug)]
@@ -154,7 +154,7 @@ impl StagedBundle {
     /// Writes the graphs, and `posterior.onnx` which is derived from them, beside `out`.
     ///
     /// # Errors
-    /// When `out` may not be replaced, the graphs do not fit the image, or the disk fails.
+    /// When `out` may not be replaced, the manifest would be refused, the graphs do not fit the image, or the disk fails.
     pub fn stage(
         out: &Path,
         spec: BundleSpec,
@@ -162,59 +162,48 @@ impl StagedBundle {
         overwrite: bool,
     ) -> Result<Self, BundleError> {
         let out = check_out(out, overwrite)?;
-        if !valid_name(&spec.name) {
-            return Err(BundleError::Spec(format!(
-                "the name {:?} is not 1 to 64 letters, digits, '-', '_' or '.'",
-                spec.name
-            )));
-        }
-        let positive = |value: f32| value.is_finite() && value > 0.0;
-        if !positive(spec.sigma) || !positive(spec.langevin.step_size) || spec.langevin.chains == 0
-        {
-            return Err(BundleError::Spec(
-                "sigma, step size and the number of chains must be positive".to_owned(),
-            ));
-        }
-        let folder = folder_beside(&out)?;
-        let posterior = posterior_graph(
-            &graphs.generator,
-            &graphs.flow,
-            spec.representation.x_shape(&spec.image),
-            spec.latent_dim,
-            spec.sigma,
-        )?;
         #[expect(
             clippy::disallowed_methods,
             reason = "a date for people; nothing is timed by it"
         )]
         let now = SystemTime::now();
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            name: spec.name,
+            version: spec.version,
+            created: humantime::format_rfc3339_seconds(now).to_string(),
+            image: spec.image,
+            representation: spec.representation,
+            latent_dim: spec.latent_dim,
+            sigma: spec.sigma,
+            prior: spec.prior,
+            prior_sampling: spec.prior_sampling,
+            generator: spec.generator,
+            langevin: spec.langevin.normalized(),
+            chain_start: match graphs.encoder {
+                None => ChainStart::StandardNormal,
+                Some(_) => ChainStart::Encoder,
+            },
+            classes: spec.classes,
+            training: spec.training,
+            evaluation: serde_json::Value::Null,
+            calibration: UNCALIBRATED,
+            files: BTreeMap::new(),
+        };
+        check_model(&manifest).map_err(BundleError::Spec)?;
+        let posterior = posterior_graph(
+            &graphs.generator,
+            &graphs.flow,
+            manifest.x_shape(),
+            manifest.latent_dim,
+            manifest.sigma,
+        )?;
+        let folder = folder_beside(&out)?;
         let mut staged = Self {
             out,
             overwrite,
             folder,
-            manifest: Manifest {
-                format_version: FORMAT_VERSION,
-                name: spec.name,
-                version: spec.version,
-                created: humantime::format_rfc3339_seconds(now).to_string(),
-                image: spec.image,
-                representation: spec.representation,
-                latent_dim: spec.latent_dim,
-                sigma: spec.sigma,
-                prior: spec.prior,
-                prior_sampling: spec.prior_sampling,
-                generator: spec.generator,
-                langevin: spec.langevin.normalized(),
-                chain_start: match graphs.encoder {
-                    None => ChainStart::StandardNormal,
-                    Some(_) => ChainStart::Encoder,
-                },
-                classes: spec.classes,
-                training: spec.training,
-                evaluation: serde_json::Value::Null,
-                calibration: UNCALIBRATED,
-                files: BTreeMap::new(),
-            },
+            manifest,
         };
         let mut weights = ExternalData::new(WEIGHTS);
         let graphs = [
@@ -231,6 +220,19 @@ impl StagedBundle {
         }
         staged.write(WEIGHTS, weights.bytes())?;
         Ok(staged)
+    }
+
+    /// Adds the graph that makes pixels of latents; its weights join those of the other graphs.
+    ///
+    /// # Errors
+    /// When it cannot be encoded, or the disk fails.
+    pub fn write_decoder(&mut self, decoder: &Graph) -> Result<(), BundleError> {
+        let path = self.folder.path().join(WEIGHTS);
+        let before = fs::read(&path).map_err(BundleError::io(&path))?;
+        let mut weights = ExternalData::continued(WEIGHTS, before);
+        let bytes = encode(decoder, Some(&mut weights))?;
+        self.write(WEIGHTS, weights.bytes())?;
+        self.write(&graph_file(DECODER), &bytes)
     }
 
     /// Takes graphs and weights over from a bundle, to calibrate them anew.
@@ -287,7 +289,8 @@ impl StagedBundle {
     /// of normal images that the verdict, made by the score `decision`, calls anomalous.
     ///
     /// # Errors
-    /// When there are too few calibration images for the rate, or the disk fails.
+    /// When there are too few calibration images for the rate, the bundle could not be read, or the disk fails. What
+    /// was there before stays then.
     pub fn finish(
         mut self,
         calibration: &Calibration,
@@ -323,8 +326,10 @@ impl StagedBundle {
         self.write(CALIBRATION, &calibration.encode())?;
         write_manifest(self.folder.path(), &self.manifest)?;
         sync(self.folder.path())?;
+        // Before it takes the place of another one.
+        let bundle = Bundle::open(self.folder.path())?;
         let out = self.publish()?;
-        Bundle::open(&out)
+        Ok(bundle.moved_to(out))
     }
 
     /// Says which files the images of the memory bank came from, if there are names.

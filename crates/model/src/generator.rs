@@ -242,19 +242,29 @@ impl GeneratorSpec {
 }
 
 pub(super) fn graph(spec: &GeneratorSpec, weights: &[LayerWeights]) -> Result<Graph, ModelError> {
+    graph_of("generator", "x", spec, weights)
+}
+
+/// The graph of that name, whose output is called so.
+pub(super) fn graph_of(
+    name: &str,
+    output: &str,
+    spec: &GeneratorSpec,
+    weights: &[LayerWeights],
+) -> Result<Graph, ModelError> {
     let layers = spec.layers()?;
     if layers.len() != weights.len() {
         return Err(ModelError::Weights {
-            layer: "the generator".to_owned(),
+            layer: format!("the {name}"),
             expected: format!("{} layers", layers.len()),
             got: format!("{} layers", weights.len()),
         });
     }
-    let mut graph = Graph::new("generator");
+    let mut graph = Graph::new(name);
     let mut h = graph.input("z", &[Dim::Batch, Dim::Fixed(spec.latent_dim)]);
     let mut spatial = 1;
     for (index, (layer, weights)) in layers.iter().zip(weights).enumerate() {
-        let name = format!("generator.{index}");
+        let name = format!("{name}.{index}");
         expect_shape(&name, &weights.weight, &layer.weight_shape())?;
         expect_shape(&name, &weights.bias, &[layer.outputs()])?;
         h = apply(&mut graph, &h, layer, weights, &name, &mut spatial)?;
@@ -268,7 +278,7 @@ pub(super) fn graph(spec: &GeneratorSpec, weights: &[LayerWeights]) -> Result<Gr
     }
     let sizes = [spec.channels, spec.height, spec.width_px].map(|size| size as i64);
     let x = graph.reshape(&h, &[-1, sizes[0], sizes[1], sizes[2]])?;
-    graph.output("x", &x)?;
+    graph.output(output, &x)?;
     graph.simplify();
     Ok(graph)
 }

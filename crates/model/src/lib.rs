@@ -2,6 +2,7 @@
 //! and to the graph of one Langevin step. The trainer builds its modules from the same [`Layer`]s.
 #![forbid(unsafe_code)]
 
+mod decoder;
 mod encoder;
 mod energy;
 mod error;
@@ -19,6 +20,7 @@ mod prior;
 mod representation;
 mod weights;
 
+pub use decoder::{decoder_graph, decoder_spec};
 pub use encoder::{EncoderLayer, EncoderSpec, EncoderWeights, IafStepWeights, encoder_graph};
 pub use energy::EnergyWeights;
 pub use error::ModelError;

@@ -93,6 +93,10 @@ map_session!(
     Generator, "generator", "z": |manifest| vec![manifest.latent_dim], "x"
 );
 map_session!(
+    /// Latents, rows x d, to pixels in the value range of images, rows x C H W: `decoder.onnx`.
+    Decoder, "decoder", "z": |manifest| vec![manifest.latent_dim], "pixels"
+);
+map_session!(
     /// Standard normal z0, rows x d, to latents z: `prior.onnx`.
     PriorSampler, "prior", "z0": |manifest| vec![manifest.latent_dim], "z"
 );

@@ -15,6 +15,7 @@ use crate::chain::{Chain, ChainSizes};
 use crate::chain_batch::ChainBatch;
 use crate::chain_graphs::ChainGraphs;
 use crate::error::RuntimeError;
+use crate::graphs::Decoder;
 use crate::library::Runtime;
 use crate::options::SessionOptions;
 use crate::sampler::Sampler;
@@ -30,7 +31,9 @@ pub struct Inference {
     /// One for each worker, a thread.
     workers: Vec<ChainGraphs>,
     sampler: Sampler,
+    decoder: Option<Decoder>,
     image: ImageSpec,
+    latent_dim: usize,
     sizes: ChainSizes,
 }
 
@@ -59,9 +62,18 @@ impl Inference {
         Ok(Self {
             workers: ChainGraphs::open(runtime, dir, manifest, options)?,
             sampler: Sampler::open(runtime, dir, manifest, options)?,
+            decoder: (manifest.has_decoder())
+                .then(|| Decoder::open(runtime, dir, manifest, options))
+                .transpose()?,
             image: manifest.image,
+            latent_dim: manifest.latent_dim,
             sizes: ChainSizes::new(manifest),
         })
+    }
+
+    /// Whether x are features, of which a decoder makes pixels.
+    pub fn has_decoder(&self) -> bool {
+        self.decoder.is_some()
     }
 
     /// The images that the model is for.
@@ -174,12 +186,19 @@ impl Inference {
         })
     }
 
-    /// g(z) of latents, n x d.
+    /// Pixels in the value range of images that the model makes of latents, n x d: g(z), or where x are features of the
+    /// whole image, what the decoder makes.
     ///
     /// # Errors
     /// When the run fails.
     pub fn reconstruct(&mut self, z: &[f32]) -> Result<Vec<f32>, RuntimeError> {
-        self.sampler.generate(z)
+        let Some(decoder) = &mut self.decoder else {
+            return self.sampler.generate(z);
+        };
+        let rows = z.len() / self.latent_dim;
+        let mut pixels = vec![0.0; rows * self.image.pixels()];
+        decoder.run(rows, z, &mut pixels)?;
+        Ok(pixels)
     }
 
     /// `n` images from the prior: z0 ~ N(0, I), z = f(z0), g(z).

@@ -45,7 +45,7 @@ pub use devices::{Devices, DevicesError};
 pub use error::{LIBRARY_VARIABLE, RuntimeError};
 pub use evaluate::{evaluate, evaluate_file};
 pub use features::FeatureNetwork;
-pub use graphs::{Generator, Preprocess, PriorSampler, PriorStep};
+pub use graphs::{Decoder, Generator, Preprocess, PriorSampler, PriorStep};
 pub use inference::{Inference, SCORE_SEED};
 pub use library::{NO_TELEMETRY, Runtime};
 pub use noise::ChainNoise;

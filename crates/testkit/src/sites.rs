@@ -9,7 +9,9 @@ use lfbm_bundle::manifest::{
 use lfbm_bundle::{Bundle, BundleSpec, ImageNames, StagedBundle};
 use lfbm_detector::Calibration;
 use lfbm_detector::sites::{Rule, SiteBank, SiteCalibration, SiteGrid, sum_sites};
-use lfbm_model::{GeneratorName, GeneratorSpec, PriorWeights, forward_graphs};
+use lfbm_model::{
+    GeneratorName, GeneratorSpec, PriorWeights, decoder_graph, decoder_spec, forward_graphs,
+};
 use lfbm_onnx::{Dim, Graph, GraphError};
 use lfbm_runtime::{Inference, Runtime, SCORE_SEED, SessionOptions};
 
@@ -42,6 +44,8 @@ pub struct RandomSites {
     pub calibration_images: usize,
     /// Which score makes the verdict.
     pub decision: Decision,
+    /// Whether it has a decoder, which one site can have: x are features then, not pixels.
+    pub decoder: bool,
     /// Decides the weights.
     pub seed: u64,
 }
@@ -58,6 +62,7 @@ impl RandomSites {
             chains: 1,
             calibration_images: 60,
             decision: Decision::Sites,
+            decoder: false,
             seed,
         }
     }
@@ -113,6 +118,7 @@ pub fn random_site_bundle(
         steps,
         chains,
         decision,
+        decoder,
         seed,
         ..
     } = model;
@@ -136,7 +142,11 @@ pub fn random_site_bundle(
         aggregation: Aggregation::Mean,
     };
     let representation = RepresentationSpec {
-        kind: RepresentationKind::Pixels,
+        kind: if decoder {
+            RepresentationKind::Hog
+        } else {
+            RepresentationKind::Pixels
+        },
         rows,
         columns,
         values,
@@ -157,6 +167,12 @@ pub fn random_site_bundle(
         training: Default::default(),
     };
     let mut staged = StagedBundle::stage(out, spec, &graphs, false)?;
+    if decoder {
+        let spec =
+            decoder_spec(LATENT_DIM, &image).ok_or("the image is too large for a decoder")?;
+        let weights = random_generator(&spec, seed + 4)?;
+        staged.write_decoder(&decoder_graph(&spec, &weights)?)?;
+    }
     let options = SessionOptions::default();
     let mut inference = Inference::open(runtime, staged.dir(), staged.manifest(), &options)?;
     let sites = rows * columns;

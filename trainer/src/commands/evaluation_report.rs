@@ -5,7 +5,7 @@ use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
 use lfbm_bundle::Bundle;
-use lfbm_bundle::manifest::{ImageSpec, Manifest};
+use lfbm_bundle::manifest::Manifest;
 use lfbm_detector::{Comparison, Score};
 use lfbm_runtime::{Inference, Precision, SCORE_SEED};
 use serde_json::json;
@@ -181,6 +181,7 @@ pub(super) fn draw_pictures(
 ) -> anyhow::Result<()> {
     let manifest = bundle.manifest();
     let is_whole = manifest.representation.is_whole_image();
+    let makes_pixels = is_whole || manifest.has_decoder();
     if is_whole && manifest.has_prior_graph() {
         let samples = inference.sample_prior(SAMPLES, SCORE_SEED)?;
         let path = report.file("samples.png");
@@ -202,7 +203,7 @@ pub(super) fn draw_pictures(
         indices.truncate(2 * EXAMPLES);
         indices
     };
-    let examples_file = if is_whole {
+    let examples_file = if makes_pixels {
         "reconstructions.png"
     } else {
         "maps.png"
@@ -219,27 +220,27 @@ pub(super) fn draw_pictures(
         let images = dataset.gather(&indices);
         let of_chosen: Vec<&Scored> = chosen.iter().map(|&index| &scores[index]).collect();
         let path = report.file(name);
-        match bundle.calibration().comparison() {
-            Comparison::Local(_) => {
-                draw_whole(&path, inference, &manifest.image, &images, &of_chosen)?;
+        let sites = match bundle.calibration().comparison() {
+            Comparison::Sites(sites) if !makes_pixels => sites,
+            _ => {
+                draw_whole(&path, inference, &images, &of_chosen)?;
+                continue;
             }
-            Comparison::Sites(sites) => {
-                let pixels = manifest.image.pixels();
-                let shown = images.chunks(pixels).zip(&of_chosen).zip(&indices);
-                let shown: Vec<_> = shown
-                    .filter_map(|((image, scored), &index)| {
-                        Some(MappedImage {
-                            image,
-                            map: scored.map()?,
-                            mask: dataset.fault_mask(index),
-                        })
-                    })
-                    .collect();
-                let threshold = manifest.calibration.map_threshold.unwrap_or(f64::NAN);
-                let grid = sites.scorer().grid();
-                draw_maps(&path, &manifest.image, grid, threshold, &shown)?;
-            }
-        }
+        };
+        let pixels = manifest.image.pixels();
+        let shown = images.chunks(pixels).zip(&of_chosen).zip(&indices);
+        let shown: Vec<_> = shown
+            .filter_map(|((image, scored), &index)| {
+                Some(MappedImage {
+                    image,
+                    map: scored.map()?,
+                    mask: dataset.fault_mask(index),
+                })
+            })
+            .collect();
+        let threshold = manifest.calibration.map_threshold.unwrap_or(f64::NAN);
+        let grid = sites.scorer().grid();
+        draw_maps(&path, &manifest.image, grid, threshold, &shown)?;
     }
     Ok(())
 }
@@ -247,7 +248,6 @@ pub(super) fn draw_pictures(
 fn draw_whole(
     path: &Path,
     inference: &mut Inference,
-    spec: &ImageSpec,
     images: &[f32],
     scores: &[&Scored],
 ) -> anyhow::Result<()> {
@@ -255,7 +255,14 @@ fn draw_whole(
         .iter()
         .flat_map(|scored| scored.score.z.iter().copied())
         .collect();
-    let x = inference.preprocess(images)?;
+    let spec = *inference.image();
+    let x = if inference.has_decoder() {
+        let [black, white] = spec.value_range;
+        let scaled = images.iter().map(|value| black + value * (white - black));
+        scaled.collect()
+    } else {
+        inference.preprocess(images)?
+    };
     let reconstructed = inference.reconstruct(&z)?;
-    draw_reconstructions(path, spec, &x, &reconstructed)
+    draw_reconstructions(path, &spec, &x, &reconstructed)
 }

@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Base = 4,
     /// Weights, batches and views of contrastive learning.
     Contrast = 5,
+    /// Weights and batches of the decoder.
+    Decoder = 6,
 }
 
 /// A seed for the `counter`-th use for `purpose`.

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::commands::fitted::fitted_images;
-use crate::tasks::TaskArgs;
+use crate::tasks::{RECONSTRUCT, TaskArgs};
 
 /// Arguments of `trainer reconstruct`.
 #[derive(Args, Clone, Debug)]
@@ -21,11 +21,11 @@ pub struct ReconstructArgs {
 /// When the bundle or its data set cannot be read, or the report cannot be written.
 pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     let ReconstructArgs { task, chains } = args;
-    let bundle = task.open("reconstruct")?;
+    let bundle = task.open(RECONSTRUCT)?;
     let manifest = bundle.manifest();
     let folder = task.data_dir.as_deref();
     let (dataset, parts) =
         fitted_images(&task.bundle, manifest, folder, task.damaged, task.changed)?;
     let images = parts.normal_test(task.count as usize);
-    task.run("reconstruct", manifest, &dataset, images, None, *chains)
+    task.run(RECONSTRUCT, manifest, &dataset, images, None, *chains)
 }

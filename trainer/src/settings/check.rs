@@ -162,6 +162,7 @@ impl Settings {
             learning,
             inference,
             calibration,
+            export,
             run,
             ..
         } = self;
@@ -235,6 +236,12 @@ impl Settings {
                 contrastive.components,
                 of_x,
                 MAX_LATENT_DIM,
+            ),
+            (
+                "export.decoder_iterations",
+                export.decoder_iterations as usize,
+                0,
+                MOST_ITERATIONS,
             ),
             ("run.log_every", log_every, 1, MOST_ITERATIONS),
             ("run.checkpoint_every", checkpoint_every, 1, MOST_ITERATIONS),

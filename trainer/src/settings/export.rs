@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportSettings {
+    /// Iterations that the decoder of a model of features learns for; 0 for no decoder.
+    #[serde(default)]
+    pub decoder_iterations: u64,
     /// Matrices and kernels of generator and encoder.
     pub weights: FloatType,
 }

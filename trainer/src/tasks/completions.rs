@@ -13,8 +13,8 @@ const GENERATED_AT_ONCE: usize = 256;
 /// Generated images.
 #[derive(Clone, Debug)]
 pub struct Completions {
-    /// Per image and chain, the chain with the highest log-joint first: g(z) as intensities, C H W,
-    /// with the image's contrast.
+    /// Per image and chain, the chain with the highest log-joint first: what the model makes of z as intensities,
+    /// C H W, with the image's contrast.
     pub generated: Vec<Vec<Vec<f32>>>,
 }
 
@@ -32,7 +32,12 @@ pub fn complete(
     progress: &mut dyn FnMut(usize),
 ) -> anyhow::Result<Completions> {
     let spec = *inference.image();
-    let mut chains = inference.chains(images, masks, langevin, seed, progress)?;
+    // Where x are features, chains are of them.
+    let features = (inference.has_decoder())
+        .then(|| inference.preprocess(images))
+        .transpose()?;
+    let inputs = features.as_deref().unwrap_or(images);
+    let mut chains = inference.chains(inputs, masks, langevin, seed, progress)?;
     let finite = |chain: &ChainScore| chain.log_joint().is_finite();
     ensure!(
         chains.iter().flatten().all(finite),

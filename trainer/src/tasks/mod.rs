@@ -5,4 +5,4 @@ mod pictures;
 mod report;
 
 pub use completions::{Completions, MeanSquaredError, complete, recover};
-pub use report::{Report, TaskArgs};
+pub use report::{RECONSTRUCT, Report, TaskArgs};
