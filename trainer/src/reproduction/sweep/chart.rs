@@ -9,6 +9,13 @@ use super::{CellResult, Curve, Measure, Sweep, Vary};
 
 const FONT: &str = "sans-serif";
 const GRID: RGBColor = RGBColor(225, 225, 225);
+/// Colours of curves, which people who see few colours tell apart too (Okabe and Ito).
+const COLORS: [RGBColor; 4] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+];
 
 /// Draws a measure over the values of `vary` as SVG: the mean over seeds and held-out classes of the available
 /// `results`, a curve for each value of its `by`.
@@ -35,6 +42,14 @@ pub fn draw_vary(
     if low > high {
         return Ok(());
     }
+    // Where the curves do not end.
+    let ends = curves.iter().filter_map(|(points, _)| points.last());
+    let above = ends.filter(|(_, end)| *end > (low + high) / 2.0).count();
+    let legend = if 2 * above >= curves.len() {
+        SeriesLabelPosition::LowerRight
+    } else {
+        SeriesLabelPosition::UpperRight
+    };
     // A difference that is small beside the values is drawn small.
     let margin = (0.05 * high.abs()).max((high - low) * 0.2);
     let last = vary.along.values.len() as f64 - 1.0;
@@ -68,7 +83,7 @@ pub fn draw_vary(
             .label_style((FONT, 14))
             .draw()?;
         for (index, (points, name)) in curves.iter().enumerate() {
-            let color = Palette99::pick(index).to_rgba();
+            let color = COLORS[index % COLORS.len()];
             let line = LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(4);
             let series = chart.draw_series(line)?;
             if let Some(name) = name {
@@ -80,7 +95,7 @@ pub fn draw_vary(
         if vary.by.is_some() {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::LowerRight)
+                .position(legend)
                 .background_style(WHITE.mix(0.8))
                 .border_style(GRID)
                 .label_font((FONT, 14))
