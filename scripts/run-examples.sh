@@ -19,8 +19,9 @@ run() {
   rm -f "$ready"
   "$bin/lfbm-server" --bundle "$bundle" --ready-file "$ready" \
     --grpc-address 127.0.0.1:0 --http-address 127.0.0.1:0 2>"$scratch/log" &
-  local server=$!
-  trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -rf "$scratch"' EXIT
+  server=$!
+  # The scratch folder is the script's own to remove.
+  trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
   while [ ! -s "$ready" ]; do
     if ! kill -0 "$server" 2>/dev/null; then
       cat "$scratch/log" >&2

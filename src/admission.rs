@@ -29,7 +29,8 @@ impl fmt::Display for Work {
     }
 }
 
-/// Bounds the chains of a model that are in the server, so that overload is answered at once.
+/// Bounds the chains of a version of a model, or of all models, that are in the server, so that overload is answered at
+/// once.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// Each class has its own, so that neither is kept out by the other.

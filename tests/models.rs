@@ -185,7 +185,7 @@ async fn a_new_version_takes_over_and_requests_in_flight_finish_on_the_old_one()
 }
 
 #[tokio::test]
-async fn a_model_without_room_keeps_nobody_from_another() {
+async fn a_version_without_room_keeps_nobody_from_another() {
     let place = Place::new();
     place.publish("second", 2, 2);
     let flags = "--max-steps 100000000 --max-chains 4 --max-chains-in-flight 4";

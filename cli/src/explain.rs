@@ -20,9 +20,9 @@ Examples:
   lfbm explain part.png                      writes part.heatmap.png
   lfbm explain --chains 4 --out why parts/   densities of four chains, the best one's heatmap in why/
 
-Of a model of whole images, the heatmap is red where the image is brighter than the model expects, blue
-where it is darker. Of a model of sites, it is the image with the map laid over it, from blue over magenta,
-at the map's threshold, to yellow; and the regions above the threshold are listed, in pixels of the image.
+Of a model with a reconstruction, the heatmap is red where the image is brighter than the model expects, blue
+where it is darker. Of another, it is the image with the map laid over it, from blue over magenta, at the map's
+threshold, to yellow. Regions above the threshold of a map are listed, in pixels of the image.
 Of a model that knows the names of its normal images, the nearest ones are listed, too.";
 
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub(crate) struct ExplainArgs {
     /// Write the image with what is unusual laid over it, too, as NAME.overlay.png
     #[arg(long)]
     overlay: bool,
-    /// Write the image as a model of whole images sees it, too, as NAME.reconstruction.png
+    /// Write the image as the model sees it, too, as NAME.reconstruction.png; of models that have a reconstruction
     #[arg(long)]
     reconstruction: bool,
     /// One JSON object an image, as soon as it is explained
@@ -165,7 +165,7 @@ fn write(
         let reconstruction = reconstruction.map(|made| &made.png[..]);
         places.write(image, "reconstruction", reconstruction)?;
     }
-    // A model of sites has no residual.
+    // A model without a reconstruction has no residual.
     let residual = reply.residual.as_ref().map(|made| &made.png[..]);
     let heatmap = residual.unwrap_or(&reply.overlay);
     places.write(image, "heatmap", Some(heatmap))

@@ -126,7 +126,11 @@ impl Parameters {
                     u64::from(steps) + 1,
                     langevin.chains
                 );
-                violations.push(Violation::new("inference.steps", description));
+                let field = match self.steps {
+                    Some(_) => "inference.steps",
+                    None => "inference.chains",
+                };
+                violations.push(Violation::new(field, description));
             }
         }
         match &self.aggregation {

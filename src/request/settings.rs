@@ -34,8 +34,8 @@ pub struct RequestSettings {
     #[arg(long, env = "LFBM_MAX_QUEUE_MS", default_value_t = 5000)]
     pub max_queue_ms: u64,
     // The default is 64 images of 1024 sites, and more than one stream may have in flight of whole images.
-    /// Chains of a model and a priority, of all sites of their images, that wait or run at most, at least
-    /// --max-chains; beyond them interactive requests are refused, and bulk requests wait
+    /// Chains that wait or run at most, of each version of a model and each priority, counted over all sites; at
+    /// least --max-chains. Beyond them interactive requests are refused, and bulk requests wait
     #[arg(
         long,
         env = "LFBM_MAX_CHAINS_IN_FLIGHT",
@@ -68,8 +68,9 @@ pub struct RequestSettings {
         hide_short_help = true
     )]
     pub max_message_bytes: usize,
-    /// Memory that all requests together may hold: as received, decompressed and decoded; a request
-    /// that needs more is refused for the moment at least five times --max-message-bytes [default: 536870912, or that if it is more]
+    /// Memory that all requests together may hold, as received, decompressed and decoded; at least five times
+    /// --max-message-bytes. A request that needs more is refused for the moment [default: 536870912, or five times
+    /// --max-message-bytes if that is more]
     #[arg(long, env = "LFBM_MAX_REQUEST_MEMORY_BYTES", hide_short_help = true)]
     pub max_request_memory_bytes: Option<usize>,
     /// How long the server waits for the rest of a message; a stream may wait between messages

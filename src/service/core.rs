@@ -81,8 +81,8 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Multiplications that its score and a reply take, about: for the pixels, or for the distance of every
-    /// site to all those of the memory bank.
+    /// Multiplications that its score and a reply take, about: for the pixels, for the distance of every
+    /// site to all those of the memory bank, or for the decoder.
     pub(super) fn work(&self) -> usize {
         let pixels = self.model.manifest.image.pixels();
         let distances = self.model.calibration.sites().map_or(0, |sites| {
@@ -92,7 +92,9 @@ impl Outcome {
                 .saturating_mul(bank.len())
                 .saturating_mul(bank.values())
         });
-        pixels.max(distances)
+        // The last layer of a decoder has 512 weights for each value.
+        let decoded = self.model.decoder.as_ref().map_or(0, |_| 512 * pixels);
+        pixels.max(distances).max(decoded)
     }
 
     /// The thresholds of the verdict and the map.

@@ -216,10 +216,12 @@ async fn an_explanation_by_a_decoder_has_a_reconstruction() {
     };
     let expected = from_x(&decoded, &manifest.image, None);
     let made = floats(reply.reconstruction);
+    assert_eq!((made.len(), expected.len()), (256, 256));
     for (made, expected) in made.iter().zip(&expected) {
         assert!((made - expected).abs() < 1e-5, "{made} {expected}");
     }
     let residual = floats(reply.residual);
+    assert_eq!(residual.len(), 256);
     for ((residual, made), image) in residual.iter().zip(&made).zip(image.as_raw()) {
         assert!((residual + made - f32::from(*image) / 255.0).abs() < 1e-5);
     }

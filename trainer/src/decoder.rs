@@ -11,7 +11,7 @@ use crate::data::{Dataset, Split};
 use crate::fit::DecoderLearner;
 use crate::model::host;
 use crate::progress::IterationProgress;
-use crate::settings::Settings;
+use crate::settings::{FloatType, Settings};
 
 /// Images that it learns of: twice as many make its error no smaller on MNIST.
 const MOST_IMAGES: usize = 8192;
@@ -54,6 +54,10 @@ pub fn fit_decoder(
         .flat_map(|of_image| of_image.into_iter().next())
         .flat_map(|chain| chain.z)
         .collect();
+    ensure!(
+        z.iter().all(|value| value.is_finite()),
+        "some chains diverged; fit with a smaller inference.step_size"
+    );
     let count = images.len() as i64;
     let [channels, height, width] = manifest.image.shape().map(|size| size as i64);
     let z = host::to_device(&z, &[count, manifest.latent_dim as i64], Device::Cpu);
@@ -72,7 +76,7 @@ pub fn fit_decoder(
         progress.iteration(iteration, &format_args!("squared error {error:.2}"));
     }
     let mut graph = decoder_graph(&spec, &learner.weights())?;
-    if settings.export.weights == crate::settings::FloatType::Float16 {
+    if settings.export.weights == FloatType::Float16 {
         graph.round_weights();
     }
     Ok(Some(graph))

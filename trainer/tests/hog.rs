@@ -106,6 +106,12 @@ fn the_density_of_descriptors_detects() {
         assert!(auroc > 0.7, "{score}: {auroc}");
     }
 
+    assert!(report.join("reconstructions.png").exists() && !report.join("maps.png").exists());
+    let out = folder.path().join("reconstructed");
+    let mut reconstruct = trainer(["reconstruct", "--count", "50"]);
+    done(reconstruct.arg(&bundle).arg("--out").arg(&out));
+    assert!(out.join("reconstruct.json").exists());
+
     let mut draw = trainer(["draw", "--bundle"]);
     let draw = draw
         .arg(&bundle)

@@ -265,8 +265,9 @@ pub(crate) fn check_model(manifest: &Manifest) -> Result<(), String> {
         ),
         (manifest.langevin.chains > 0, "the number of chains is zero"),
         (
-            !manifest.has_decoder() || manifest.sites() == 1,
-            "decoder.onnx makes an image of one latent, and images have several sites",
+            !manifest.has_decoder()
+                || manifest.sites() == 1 && !manifest.representation.is_whole_image(),
+            "decoder.onnx is for features of the whole image; x are its pixels, or images have several sites",
         ),
         (
             match manifest.prior_sampling {

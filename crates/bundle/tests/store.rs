@@ -196,6 +196,18 @@ fn a_model_that_no_bundle_may_have_is_refused_before_it_is_calibrated() {
 }
 
 #[test]
+fn a_decoder_is_for_features_of_the_whole_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = bundle(folder.path());
+    let before = Bundle::open(&path).unwrap();
+    let mut of_pixels = StagedBundle::of_bundle(&path, &path, true).unwrap();
+    of_pixels.write("decoder.onnx", b"no graph").unwrap();
+    let finished = of_pixels.finish(before.calibration(), 0.05, Decision::Local);
+    let error = finished.unwrap_err().to_string();
+    assert!(error.contains("decoder.onnx is for features"), "{error}");
+}
+
+#[test]
 fn a_folder_that_is_no_bundle_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let error = Bundle::open(folder.path()).unwrap_err().to_string();

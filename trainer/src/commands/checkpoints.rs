@@ -211,7 +211,13 @@ fn described(run: &Run) -> anyhow::Result<BTreeMap<String, String>> {
     };
     let mut values = BTreeMap::new();
     flatten(String::new(), serde_json::to_value(described)?, &mut values);
-    values.retain(|name, _| !name.starts_with("run."));
+    // What learning does not depend on.
+    let matters = |name: &str| {
+        !["run.", "export."]
+            .iter()
+            .any(|table| name.starts_with(table))
+    };
+    values.retain(|name, _| matters(name));
     Ok(values)
 }
 

@@ -240,8 +240,8 @@ fn divide(
     }
     ensure!(
         !bank.is_empty(),
-        "at most {most_added} new images join the memory bank, and each group of near-duplicates that could has \
-         more; give it room with --memory-bank, or give images of which fewer repeat others"
+        "at most {most_added} new images join the memory bank, and every group of near-duplicates that is left for it \
+         has more images than that; give it room with --memory-bank, or give images of which fewer repeat others"
     );
     bank.sort_unstable();
     eprintln!(

@@ -414,7 +414,8 @@ mod tests {
         assert_eq!(named(".hidden"), "hidden");
         assert_eq!(named("--"), "images");
         assert_eq!(named(&"long".repeat(20)).len(), 64);
-        let strokes = ["fit", "--dataset", "strokes", "--data-dir", "/tmp"];
+        let folder = scratch.path().to_str().unwrap();
+        let strokes = ["fit", "--dataset", "strokes", "--data-dir", folder];
         assert_eq!(Parsed::parse_from(strokes).data.model_name(), "strokes");
     }
 }
