@@ -161,9 +161,18 @@ fn write(
         places.write(image, "overlay", Some(&reply.overlay))?;
     }
     if args.reconstruction {
-        let reconstruction = reply.reconstruction.as_ref();
-        let reconstruction = reconstruction.map(|made| &made.png[..]);
-        places.write(image, "reconstruction", reconstruction)?;
+        match &reply.reconstruction {
+            Some(made) => drop(places.write(image, "reconstruction", Some(&made.png))?),
+            None => eprintln!(
+                "{}: no reconstruction: the model {} makes none",
+                image.display(),
+                reply
+                    .score
+                    .as_ref()
+                    .and_then(|score| score.model.as_ref())
+                    .map_or("", |model| &model.name)
+            ),
+        }
     }
     // A model without a reconstruction has no residual.
     let residual = reply.residual.as_ref().map(|made| &made.png[..]);

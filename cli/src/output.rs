@@ -134,8 +134,10 @@ impl Places<'_> {
 /// Writes an image, and the folder that it is in if there is none.
 pub(crate) fn write_image(path: &Path, image: Option<&[u8]>) -> anyhow::Result<()> {
     let image = image.filter(|png| !png.is_empty());
-    let image =
-        image.context("the reply has no such image; this model, or these parameters, give none")?;
+    let image = image.with_context(|| {
+        let path = path.display();
+        format!("{path}: the reply has no such image; this model, or these inference parameters, give none")
+    })?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }

@@ -61,7 +61,7 @@ pub struct Model {
 /// What a request asks for is there for models of whole images only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected a model of whole images, whose pixels can be hidden and made, for {what}; the model \
+    "expected a model of the pixels of whole images, which can be hidden and made, for {what}; the model \
      {model} sees an image as {rows} x {columns} sites of {kind}"
 )]
 pub struct NotWholeImages {

@@ -340,8 +340,9 @@ impl Registry {
         self.refused.insert(path.to_path_buf(), refusal);
     }
 
-    /// Withdraws models whose bundles are gone, also where another bundle was renamed into their place.
-    pub(super) fn withdraw(&mut self, found: &Found) {
+    /// Withdraws models whose bundles are gone, also where another bundle was renamed into their place; says whether
+    /// there were any.
+    pub(super) fn withdraw(&mut self, found: &Found) -> bool {
         let before = self.served.len();
         let taken = (found.iter()).filter(|(bundle, there)| self.has_taken(bundle, there));
         let taken: BTreeSet<&Path> = taken.map(|(bundle, _)| bundle.as_path()).collect();
@@ -349,7 +350,8 @@ impl Registry {
             let replaced = served.has_left(found) && taken.contains(served.bundle.as_path());
             served.is_gone(found) || replaced
         });
-        if self.served.len() < before {
+        let has_withdrawn = self.served.len() < before;
+        if has_withdrawn {
             // A refused bundle may have waited for this one to go.
             let unreached = &self.unreached;
             self.refused.retain(|path, _| unreached.contains(path));
@@ -361,6 +363,7 @@ impl Registry {
                 || unreached.contains(path)
                 || places.iter().any(|place| place.path == *path)
         });
+        has_withdrawn
     }
 
     /// Withdraws a model, and leaves its bundles alone.

@@ -165,25 +165,30 @@ impl Models {
             thread::sleep(REPLACEMENT);
             found = registry.find();
         }
-        for (bundle, fingerprint) in &found {
-            if stop.came() {
-                return;
-            }
-            if registry.knows(bundle, fingerprint) {
-                continue;
-            }
-            match registry.take(bundle, fingerprint, &found) {
-                Ok(()) => {
-                    registry.refused.remove(bundle);
+        loop {
+            for (bundle, fingerprint) in &found {
+                if stop.came() {
+                    return;
                 }
-                // The next poll finds it complete.
-                Err(LoadError::Unsettled(_)) => continue,
-                Err(error) => registry.refuse(bundle, Some(fingerprint), &error),
+                if registry.knows(bundle, fingerprint) {
+                    continue;
+                }
+                match registry.take(bundle, fingerprint, &found) {
+                    Ok(()) => {
+                        registry.refused.remove(bundle);
+                    }
+                    // The next poll finds it complete.
+                    Err(LoadError::Unsettled(_)) => continue,
+                    Err(error) => registry.refuse(bundle, Some(fingerprint), &error),
+                }
+                // Loading the next bundle may take long.
+                self.publish(&mut registry);
             }
-            // Loading the next bundle may take long.
-            self.publish(&mut registry);
+            // A bundle may have waited for one that goes, which answers until the other does.
+            if !registry.withdraw(&found) {
+                break;
+            }
         }
-        registry.withdraw(&found);
         self.publish(&mut registry);
     }
 

@@ -120,9 +120,11 @@ impl Parameters {
             let most = limits
                 .of_one_site(defaults)
                 .max(chain_runs(sites, defaults));
-            if chain_runs(sites, &langevin) > most {
+            let asked = chain_runs(sites, &langevin);
+            if asked > most {
                 let description = format!(
-                    "expected (steps + 1) x chains x sites of at most {most}, got {} x {} x {sites}",
+                    "expected at most {most} runs of the step for all chains of all sites, got {asked}: (steps + 1) x \
+                     chains x sites = {} x {} x {sites}; the limit follows from --max-steps and --max-chains",
                     u64::from(steps) + 1,
                     langevin.chains
                 );
@@ -243,10 +245,7 @@ mod tests {
         let violations = asked(16, 50, 1).unwrap();
         assert_eq!(violations[0].field, "inference.steps");
         let description = &violations[0].description;
-        assert!(
-            description.contains("at most 808, got 51 x 1 x 16"),
-            "{description}"
-        );
+        assert!(description.contains("at most 808 runs"), "{description}");
         // A model's own parameters are never too much.
         assert_eq!(asked(1000, 40, 1), None);
         let description = &asked(1000, 41, 1).unwrap()[0].description;

@@ -53,14 +53,16 @@ pub(super) fn picture(intensities: &[f32], spec: &ImageSpec) -> DynamicImage {
     }
 }
 
-/// A picture of differences from -1 to 1, the mean over channels: red above 0, blue below, white at
-/// it.
+/// A picture of differences from -1 to 1: red where their sum over channels is above 0, else blue; white where all
+/// are 0, by their mean magnitude, as that of a colour does not cancel in the sum.
 pub(super) fn heat(differences: &[f32], spec: &ImageSpec) -> DynamicImage {
     RgbImage::from_fn(spec.width as u32, spec.height as u32, |x, y| {
         let channels = (0..spec.channels).map(|channel| at(differences, spec, x, y, channel));
-        let difference = channels.sum::<f32>() / spec.channels as f32;
-        let fade = (255.0 * (1.0 - difference.abs())).round() as u8;
-        if difference > 0.0 {
+        let (sum, magnitude) = channels.fold((0.0, 0.0), |(sum, magnitude), difference| {
+            (sum + difference, magnitude + difference.abs())
+        });
+        let fade = (255.0 * (1.0 - magnitude / spec.channels as f32)).round() as u8;
+        if sum > 0.0 {
             Rgb([255, fade, fade])
         } else {
             Rgb([fade, fade, 255])

@@ -84,7 +84,8 @@ fn an_explanation_is_a_picture_and_a_list_of_regions() {
     assert_eq!(heatmap, overlay);
     let none = lfbm(&server, &["explain", "--reconstruction", &part]);
     let errors = String::from_utf8_lossy(&none.stderr);
-    assert!(errors.contains("this model"), "{errors}");
+    assert!(errors.contains("no reconstruction: the model"), "{errors}");
+    assert!(none.status.success() && stdout(&none).contains("verdict"));
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
     }
     if let Some(path) = &args.bundle {
         let bundle = Bundle::open(path)?;
-        check_makes_images(bundle.manifest(), "draw")?;
+        check_makes_images(bundle.manifest(), "draw", false)?;
         let image = bundle.manifest().image;
         ensure!(
             count.saturating_mul(image.pixels()) <= MOST_VALUES,

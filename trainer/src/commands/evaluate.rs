@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use clap::Args;
 use lfbm_bundle::Bundle;
-use lfbm_bundle::manifest::Manifest;
+use lfbm_bundle::manifest::{Decision, Manifest};
 use lfbm_process::print_line;
 use lfbm_runtime::{Inference, Precision, Runtime, SessionOptions};
 
@@ -19,7 +19,8 @@ use crate::data::{
     ChangedDataArg, ClassSelection, Dataset, DatasetName, Relation, SkipDamagedArg, Split,
 };
 use crate::evaluate::{
-    Baseline, curves, detection, draw_charts, nearest_neighbour, nearest_neighbour_bytes,
+    Baseline, TestScores, curves, detection, draw_charts, nearest_neighbour,
+    nearest_neighbour_bytes,
 };
 use crate::memory::free_bytes;
 use crate::output::{OutputFolder, prepare_folder};
@@ -139,13 +140,11 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let told = tell(args.json, &json, &rows, verdict.as_ref(), &summary);
     warn_of_false_alarms(&manifest, &parts, &scores);
 
-    let log_joint: Vec<f64> = scores.iter().map(|scored| scored.score.log_joint).collect();
     draw_charts(
         &report.file(""),
         &charts,
-        &log_joint,
+        &deciding(&manifest, &scores),
         &parts.anomalous,
-        manifest.calibration.threshold_log_joint,
     )?;
     draw_pictures(&report, &mut inference, &bundle, &dataset, &parts, &scores)?;
     report.write("evaluation.json", &format!("{json}\n"))?;
@@ -158,6 +157,22 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     }
     eprintln!("wrote {}", folder.display());
     Ok(told?)
+}
+
+/// The scores that make the verdict.
+fn deciding(manifest: &Manifest, scores: &[Scored]) -> TestScores {
+    let calibration = &manifest.calibration;
+    let (title, value): (_, fn(&Scored) -> f64) = match calibration.decision {
+        Decision::LogJoint => ("log joint", |scored| scored.score.log_joint),
+        Decision::Local => ("local score", Scored::decisive),
+        Decision::Sites => ("site score", Scored::decisive),
+    };
+    TestScores {
+        title,
+        values: scores.iter().map(value).collect(),
+        threshold: calibration.deciding_threshold().unwrap_or(f64::NAN),
+        is_high_anomalous: calibration.decision != Decision::LogJoint,
+    }
 }
 
 /// Prints the summary, as JSON or as a table.

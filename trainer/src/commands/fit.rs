@@ -30,6 +30,9 @@ use crate::representation::{Representation, fit_representation, x_of};
 use crate::settings::{ModelSettings, RepresentationName, Settings};
 use crate::stop;
 
+/// A density of whole images' features that is fitted to fewer images than this finds little.
+const FEW_IMAGES: usize = 150;
+
 /// Arguments of `trainer fit`.
 #[derive(Args, Clone, Debug)]
 pub struct FitArgs {
@@ -186,6 +189,7 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
         parts.calibration.len(),
         parts.test.len(),
     );
+    warn_of_features(&run, parts.train.len());
     let is_whole_image = run.representation.is_whole_image();
     eprintln!(
         "{}",
@@ -239,6 +243,27 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     events.calibration(total, &bundle.manifest().calibration);
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
+}
+
+/// Says what features of whole images leave out, and where there are few images for a density of them.
+fn warn_of_features(run: &Run, images: usize) {
+    let kind = run.settings.representation.kind;
+    if !kind.has_sites() || kind.has_many_sites() {
+        return;
+    }
+    if kind == RepresentationName::Hog && run.image.channels > 1 {
+        eprintln!(
+            "note: HOG descriptors are of brightness: what differs in colour alone is not found; --representation \
+             contrastive sees colour"
+        );
+    }
+    if images < FEW_IMAGES {
+        eprintln!(
+            "warning: {images} images are few for a density of {} values: it misses most faults; some hundred normal \
+             images are a good beginning",
+            run.representation.values
+        );
+    }
 }
 
 /// The settings, the file's and the defaults changed by the options.

@@ -112,8 +112,8 @@ impl fmt::Display for Leak {
         write!(
             f,
             "the test may leak: half of its normal images correlate by {:.3} or more with an image of \
-             the fit, faulty ones by {:.3}; keep near-duplicates together with --test-list, for which \
-             `trainer split` writes a list",
+             the fit, faulty ones by {:.3}; keep near-duplicates together: in the layout train/good and test with \
+             --test-list, for which `trainer split` writes a list",
             self.normal, self.faulty
         )
     }

@@ -18,17 +18,28 @@ const BINS: usize = 60;
 const POINTS: usize = 1000;
 const FONT: &str = "sans-serif";
 
-/// Draws `curves.svg` (of three scores at most, by name; none without scores) and `histogram.svg` (of the log-joint)
-/// into `dir`.
+/// The scores of test images, of which a histogram is drawn.
+pub struct TestScores {
+    /// What they are.
+    pub title: &'static str,
+    /// One of each image.
+    pub values: Vec<f64>,
+    /// The score that the verdict begins at.
+    pub threshold: f64,
+    /// Whether anomalies are above it, else below.
+    pub is_high_anomalous: bool,
+}
+
+/// Draws `curves.svg` (of three scores at most, by name; none without scores) and `histogram.svg` (of the score that
+/// makes the verdict) into `dir`.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn draw_charts(
     dir: &Path,
     scores: &[(&str, Curves)],
-    log_joint: &[f64],
+    deciding: &TestScores,
     anomalous: &[bool],
-    threshold: f64,
 ) -> anyhow::Result<()> {
     let draw_curves = || -> DrawResult {
         let path = dir.join("curves.svg");
@@ -63,7 +74,7 @@ pub fn draw_charts(
         if !scores.is_empty() {
             draw_curves()?;
         }
-        histogram(&dir.join("histogram.svg"), log_joint, anomalous, threshold)
+        histogram(&dir.join("histogram.svg"), deciding, anomalous)
     };
     draw().map_err(|error| anyhow::anyhow!("{}: {error}", dir.display()))
 }
@@ -110,20 +121,30 @@ fn thinned(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
     points.iter().copied().step_by(every).chain(last)
 }
 
-fn histogram(path: &Path, log_joint: &[f64], anomalous: &[bool], threshold: f64) -> DrawResult {
-    let mut sorted = log_joint.to_vec();
+fn histogram(path: &Path, scores: &TestScores, anomalous: &[bool]) -> DrawResult {
+    let TestScores {
+        title,
+        values,
+        threshold,
+        is_high_anomalous,
+    } = scores;
+    let mut sorted = values.clone();
     sorted.sort_by(f64::total_cmp);
     // A few outliers would squeeze the rest.
     let at = |share: f64| {
         let index = (share * sorted.len().saturating_sub(1) as f64) as usize;
         sorted.get(index).copied().unwrap_or(0.0)
     };
-    let (low, high) = (at(0.005), at(1.0) + 1e-6);
+    let (low, high) = if *is_high_anomalous {
+        (at(0.0), at(0.995) + 1e-6)
+    } else {
+        (at(0.005), at(1.0) + 1e-6)
+    };
     let width = (high - low) / BINS as f64;
     let share = |of: bool| -> Vec<f64> {
         let mut bins = vec![0.0; BINS];
         let mut total = 0.0_f64;
-        for (value, _) in log_joint
+        for (value, _) in values
             .iter()
             .zip(anomalous)
             .filter(|(_, anomaly)| **anomaly == of)
@@ -154,7 +175,7 @@ fn histogram(path: &Path, log_joint: &[f64], anomalous: &[bool], threshold: f64)
     chart
         .configure_mesh()
         .light_line_style(WHITE)
-        .x_desc("log joint")
+        .x_desc(*title)
         .y_desc("share of images")
         .label_style((FONT, 14))
         .draw()?;
@@ -175,7 +196,7 @@ fn histogram(path: &Path, log_joint: &[f64], anomalous: &[bool], threshold: f64)
     if threshold.is_finite() {
         chart
             .draw_series(LineSeries::new(
-                [(threshold, 0.0), (threshold, top)],
+                [(*threshold, 0.0), (*threshold, top)],
                 BLACK.stroke_width(1),
             ))?
             .label("threshold")
@@ -183,7 +204,11 @@ fn histogram(path: &Path, log_joint: &[f64], anomalous: &[bool], threshold: f64)
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(if *is_high_anomalous {
+            SeriesLabelPosition::UpperRight
+        } else {
+            SeriesLabelPosition::UpperLeft
+        })
         .background_style(WHITE)
         .border_style(BASELINE)
         .label_font((FONT, 14))

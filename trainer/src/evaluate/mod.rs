@@ -11,7 +11,7 @@ mod pixel_metrics;
 mod regions;
 
 pub use baseline::{Baseline, baselines, nearest_neighbour, nearest_neighbour_bytes};
-pub use chart::draw_charts;
+pub use chart::{TestScores, draw_charts};
 pub use edge_features::edge_features;
 pub use frechet::Moments;
 pub use gallery::{

@@ -226,17 +226,27 @@ pub fn x_of(
     Ok(host::to_device(&x, &shape, Device::Cpu))
 }
 
-/// Checks that a model makes images, for a `command` that draws them.
+/// Checks that a model makes images, for a `command` that draws them; `by_decoder` those that a decoder makes of latents
+/// suffice.
 ///
 /// # Errors
 /// When its x are sites.
-pub fn check_makes_images(manifest: &Manifest, command: &str) -> anyhow::Result<()> {
+pub fn check_makes_images(
+    manifest: &Manifest,
+    command: &str,
+    by_decoder: bool,
+) -> anyhow::Result<()> {
     let name = RepresentationName::from(&manifest.representation);
     ensure!(
-        !name.has_sites(),
-        "`trainer {command}` draws images, and the model {} makes none: its representation is {name}; name a \
+        !name.has_sites() || by_decoder && manifest.has_decoder(),
+        "`trainer {command}` draws images, and the model {} makes none: its representation is {name}{}; name a \
          bundle that was fitted with --representation pixels",
-        manifest.name
+        manifest.name,
+        if by_decoder {
+            ", and it has no decoder"
+        } else {
+            ""
+        }
     );
     Ok(())
 }

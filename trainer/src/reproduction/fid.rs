@@ -133,7 +133,7 @@ fn sampled(
     real: &mut [f32],
 ) -> anyhow::Result<Vec<f32>> {
     let bundle = Bundle::open(&args.generated)?;
-    check_makes_images(bundle.manifest(), "fid")?;
+    check_makes_images(bundle.manifest(), "fid", false)?;
     let spec = &bundle.manifest().image;
     check_size(spec, dataset)?;
     let options = SessionOptions::default();

@@ -45,7 +45,7 @@ pub struct SynthesizeArgs {
 pub fn run(args: &SynthesizeArgs) -> anyhow::Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     let manifest = bundle.manifest();
-    check_makes_images(manifest, "synthesize")?;
+    check_makes_images(manifest, "synthesize", false)?;
     let (spec, d) = (&manifest.image, manifest.latent_dim);
     let own_report = || bundle.dir().join("report");
     let out = OutputFolder::prepare(&args.out.clone().unwrap_or_else(own_report))?;

@@ -91,10 +91,8 @@ impl TaskArgs {
             );
         }
         let bundle = Bundle::open(&self.bundle)?;
-        // A decoder makes images of latents that are inferred of whole ones.
-        if task != RECONSTRUCT || !bundle.manifest().has_decoder() {
-            check_makes_images(bundle.manifest(), task)?;
-        }
+        // Latents of whole images are those that a decoder knows.
+        check_makes_images(bundle.manifest(), task, task == RECONSTRUCT)?;
         Ok(bundle)
     }
 
