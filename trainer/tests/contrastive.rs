@@ -25,6 +25,7 @@ fn fit_of(representation: &str, out: &Path, changes: &[&str]) -> Command {
     let small = [
         "calibration.sites=400",
         "representation.contrastive.iterations=60",
+        "export.decoder_iterations=10",
     ];
     for change in small.iter().chain(changes) {
         fit.args(["--set", change]);

@@ -340,7 +340,11 @@ fn features_are_not_made_anew_of_other_images() {
         folder.path().join("hog"),
         folder.path().join("hog.checkpoint"),
     );
-    let changes = ["representation.kind=hog", "representation.components=4"];
+    let changes = [
+        "representation.kind=hog",
+        "representation.components=4",
+        "export.decoder_iterations=10",
+    ];
     done(&mut fit_folder(&images, &bundle, &changes));
     let export = || {
         let mut command = trainer(["export", "--changed-data", "--overwrite"]);
