@@ -187,7 +187,7 @@ class Explanation:
     """What the model makes of the chain with the highest log joint; intensities from 0 to 1. None for a model of sites
     without a decoder."""
     residual: NDArray[np.float32] | None
-    """The image minus the reconstruction, from -1 to 1; 0 where the mask hides. None where there is no reconstruction."""
+    """The image minus the reconstruction, from -1 to 1; 0 where the mask hides. None without a reconstruction."""
     reconstruction_png: bytes
     heatmap_png: bytes
     """The residual: red where the image is brighter than the model expects, blue where it is darker. Where there is
