@@ -162,7 +162,9 @@ fn write(
     }
     if args.reconstruction {
         match &reply.reconstruction {
-            Some(made) => drop(places.write(image, "reconstruction", Some(&made.png))?),
+            Some(made) => {
+                places.write(image, "reconstruction", Some(&made.png))?;
+            }
             None => eprintln!(
                 "{}: no reconstruction: the model {} makes none",
                 image.display(),

@@ -69,8 +69,9 @@ pub struct ModelSettings {
         hide_short_help = true
     )]
     pub cuda_graphs: bool,
-    /// The share of normal images, above 0 and below 1, that verdicts may call anomalous, for all models and unless a request says
-    /// otherwise; a model whose calibration cannot tell it is refused [default: each model's own]
+    /// The share of normal images, above 0 and below 1, that verdicts may call anomalous, for all models
+    /// and unless a request says otherwise; a model whose calibration cannot tell it is refused
+    /// [default: each model's own]
     #[arg(long, env = "LFBM_FALSE_ALARM_RATE")]
     pub false_alarm_rate: Option<f64>,
     /// How often bundle folders and object storage are looked through; 0 for SIGHUP only

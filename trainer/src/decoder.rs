@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 use lfbm_bundle::manifest::Manifest;
-use lfbm_model::{decoder_graph, decoder_spec};
+use lfbm_model::{decoder_graph, decoder_spec, pixels};
 use lfbm_onnx::Graph;
 use lfbm_runtime::{Inference, SCORE_SEED};
-use tch::{Device, Tensor};
+use tch::Device;
 
 use crate::data::{Dataset, Split};
 use crate::fit::DecoderLearner;
@@ -61,9 +61,8 @@ pub fn fit_decoder(
     let count = images.len() as i64;
     let [channels, height, width] = manifest.image.shape().map(|size| size as i64);
     let z = host::to_device(&z, &[count, manifest.latent_dim as i64], Device::Cpu);
-    let [low, high] = manifest.image.value_range.map(f64::from);
-    let pixels = host::to_device(&intensities, &[count, channels, height, width], Device::Cpu);
-    let pixels: Tensor = pixels * (high - low) + low;
+    let pixels = pixels::in_range(&intensities, &manifest.image);
+    let pixels = host::to_device(&pixels, &[count, channels, height, width], Device::Cpu);
     let mut learner = DecoderLearner::new(&spec, iterations, settings.seed)?;
     let every = settings.run.log_every;
     let progress = IterationProgress::new("learning the decoder", 0, iterations, BATCH_SIZE, every);

@@ -28,6 +28,13 @@ pub fn from_x(x: &[f32], spec: &ImageSpec, like: Option<&[f32]>) -> Vec<f32> {
         .collect()
 }
 
+/// Intensities in the value range of images, with the contrast that they have.
+pub fn in_range(intensities: &[f32], spec: &ImageSpec) -> Vec<f32> {
+    let [low, high] = spec.value_range;
+    let scaled = intensities.iter().map(|value| low + value * (high - low));
+    scaled.collect()
+}
+
 /// Makes the hidden pixels of an image black: C H W values, and a mask of H W with 1 = visible.
 pub fn hide(image: &mut [f32], mask: &[f32]) {
     for plane in image.chunks_mut(mask.len()) {

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use lfbm_bundle::Bundle;
 use lfbm_bundle::manifest::Manifest;
 use lfbm_detector::{Comparison, Score};
+use lfbm_model::pixels;
 use lfbm_runtime::{Inference, Precision, SCORE_SEED};
 use serde_json::json;
 
@@ -257,9 +258,7 @@ fn draw_whole(
         .collect();
     let spec = *inference.image();
     let x = if inference.has_decoder() {
-        let [black, white] = spec.value_range;
-        let scaled = images.iter().map(|value| black + value * (white - black));
-        scaled.collect()
+        pixels::in_range(images, &spec)
     } else {
         inference.preprocess(images)?
     };
