@@ -36,16 +36,16 @@ fn fit_of(representation: &str, out: &Path, changes: &[&str]) -> Command {
 
 #[test]
 fn the_density_of_learned_features_detects() {
-    let said = it_detects("contrastive", RepresentationKind::Contrastive, 20);
-    assert!(said.contains("to the first 20 values"), "{said}");
+    let said = it_detects("contrastive", RepresentationKind::Contrastive, 21);
+    assert!(said.contains("to the first 21 values"), "{said}");
 }
 
 /// Both parts of x have a mixture of their own.
 #[test]
 fn the_density_of_descriptors_and_learned_features_detects() {
-    let said = it_detects("hog_contrastive", RepresentationKind::HogContrastive, 60);
+    let said = it_detects("hog_contrastive", RepresentationKind::HogContrastive, 62);
     assert!(
-        said.contains("to the first 40, and one to the next 20 values"),
+        said.contains("to the first 41, and one to the next 21 values"),
         "{said}"
     );
 }

@@ -75,7 +75,7 @@ fn the_density_of_descriptors_detects() {
     let loaded = Bundle::open(&bundle).unwrap();
     let representation = &loaded.manifest().representation;
     assert_eq!(representation.kind, RepresentationKind::Hog);
-    assert_eq!((representation.sites(), representation.values), (1, 40));
+    assert_eq!((representation.sites(), representation.values), (1, 41));
 
     // The mixture is no part of a checkpoint: it is fitted again, on the same device to the same latents.
     let (checkpoint, exported) = (

@@ -37,7 +37,7 @@ pub use preprocess::preprocess_graph;
 pub use prior::{PriorKind, PriorWeights, density_graph, prior_gradient_graph};
 pub use representation::{
     CONTRASTIVE_NETWORK, ConvolutionSpec, FeatureGrid, NetworkFeatures, NetworkRecord,
-    Normalization, Orientations, Representation, RepresentationKind, RepresentationSpec, Whitening,
-    append_whitening, features_graph, joined_graph, whole_image_blocks,
+    Normalization, Orientations, Representation, RepresentationKind, RepresentationSpec, Residual,
+    Whitening, append_whitening, features_graph, joined_graph, whole_image_blocks,
 };
 pub use weights::LayerWeights;

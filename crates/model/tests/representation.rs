@@ -7,8 +7,8 @@ use std::f64::consts::PI;
 use lfbm_detector::Hog;
 use lfbm_model::{
     CONTRASTIVE_NETWORK, Contrast, FeatureGrid, ImageSpec, Intake, LayerWeights, NetworkFeatures,
-    Normalization, Orientations, Representation, Whitening, append_whitening, features_graph,
-    joined_graph,
+    Normalization, Orientations, Representation, Residual, Whitening, append_whitening,
+    features_graph, joined_graph,
 };
 use lfbm_onnx::{ConvGeometry, Dim, Graph, Tensor};
 use lfbm_runtime::{Runtime, evaluate};
@@ -427,6 +427,7 @@ fn whitening_maps_every_site() {
     let whitening = Whitening {
         mean: Tensor::new([4], noise(4, 1)),
         basis: Tensor::new([4, 3], noise(12, 2)),
+        residual: None,
     };
     let (graph, _) = features_graph(&kind, &spec).unwrap();
     let graph = append_whitening(&graph, &whitening).unwrap();
@@ -457,6 +458,50 @@ fn whitening_maps_every_site() {
     };
     let refused = append_whitening(&graph, &narrow);
     assert!(refused.unwrap_err().to_string().contains("basis"));
+}
+
+/// The length of what two orthogonal directions leave out of a site; 0, not NaN, where they leave out nothing.
+#[test]
+fn a_residual_is_what_the_basis_leaves_out() {
+    let spec = spec(1, 4, 4);
+    let kind = Representation::Tiles { side: 2 };
+    let (mut images, ..) = features(&kind, &spec);
+    // A site along the first direction, through the mean.
+    let of_site = [0, 1, 4, 5];
+    for (at, value) in of_site.into_iter().zip([0.5, 0.5, 0.2, 0.2]) {
+        images[at] = value;
+    }
+    let residual = Residual {
+        unit: 4.0,
+        mean: 0.1,
+        scale: 3.0,
+    };
+    let directions = [[0.6, 0.8, 0.0, 0.0], [0.0, 0.0, 0.8, -0.6]];
+    let basis = (0..4).flat_map(|at| directions.map(|direction| direction[at] / residual.unit));
+    // Of tiles in the value range [-1, 1].
+    let mean = [-0.6, -0.8, -0.6, -0.6];
+    let whitening = Whitening {
+        mean: Tensor::new([4], mean.to_vec()),
+        basis: Tensor::new([4, 2], basis.collect()),
+        residual: Some(residual),
+    };
+    let (graph, grid) = features_graph(&kind, &spec).unwrap();
+    let sites = run(&graph, &spec, &images);
+    let graph = append_whitening(&graph, &whitening).unwrap();
+    let x = run(&graph, &spec, &images);
+    assert_eq!(x.shape, [2, grid.sites(), 3]);
+    for (site, x) in sites.data.chunks(4).zip(x.data.chunks(3)) {
+        let mut left: Vec<f32> = site.iter().zip(mean).map(|(f, mean)| f - mean).collect();
+        for direction in directions {
+            let along: f32 = left.iter().zip(direction).map(|(f, d)| f * d).sum();
+            left.iter_mut()
+                .zip(direction)
+                .for_each(|(f, d)| *f -= along * d);
+        }
+        let length = left.iter().map(|f| f * f).sum::<f32>().sqrt();
+        expect_close(&x[2..], &[(length - 0.1) * 3.0], 1e-3);
+    }
+    expect_close(&x.data[2..3], &[-0.3], 1e-3);
 }
 
 #[test]
@@ -514,6 +559,7 @@ fn joined_representations_follow_one_another() {
         let whitening = Whitening {
             mean: Tensor::new([16], vec![0.1; 16]),
             basis: Tensor::new([16, values], noise(16 * values, 5)),
+            residual: None,
         };
         let (tiles, _) = features_graph(&tiles, &of_image(12)).unwrap();
         append_whitening(&tiles, &whitening).unwrap()

@@ -505,11 +505,11 @@ mod tests {
             let changes = ["representation.kind=hog_contrastive", change].map(str::to_owned);
             base_sizes(&Settings::load(None, &changes).unwrap().model, parts)
         };
-        assert_eq!(sizes("seed=1", &[40, 20]), [40, 20]);
+        assert_eq!(sizes("seed=1", &[41, 21]), [41, 21]);
         for change in ["model.flow_steps=2", "model.generator=features"] {
-            assert_eq!(sizes(change, &[40, 20]), [60], "{change}");
+            assert_eq!(sizes(change, &[41, 21]), [62], "{change}");
         }
         // Of images so small that HOG descriptors have fewer values.
-        assert_eq!(sizes("seed=1", &[8, 20]), [60]);
+        assert_eq!(sizes("seed=1", &[8, 21]), [62]);
     }
 }

@@ -141,8 +141,8 @@ fn whitened(
         }
         _ => settings.components,
     };
-    let whitening = fit_whitening(&sample, components as i64, scaling)?;
-    let values = whitening.basis.shape[1];
+    let whitening = fit_whitening(&sample, components as i64, scaling, settings.residual)?;
+    let values = whitening.basis.shape[1] + usize::from(whitening.residual.is_some());
     Ok(Part {
         spec: RepresentationSpec { values, ..spec },
         preprocess: append_whitening(&features.graph, &whitening)

@@ -370,6 +370,12 @@ impl Settings {
             "0 where x are not pixels: their features are of intensities as they are",
         )?;
         range(
+            "representation.residual",
+            representation.residual,
+            !representation.residual || of_sites && !representation.kind.has_many_sites(),
+            "false unless x are the HOG descriptor or learned features: other components are whitened, or there are none",
+        )?;
+        range(
             "learning.incomplete",
             "set",
             !of_sites || learning.incomplete.mask.is_none(),

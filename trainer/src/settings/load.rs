@@ -260,16 +260,16 @@ mod tests {
             .map(|kind| change(&format!("representation.kind={kind}")).unwrap());
         assert_eq!(contrastive.model.flow_components, hog.model.flow_components);
         assert_eq!(contrastive.inference.steps, hog.inference.steps);
-        // Latents are x but for noise.
+        // Latents are x but for noise; each kind of features has a residual.
         let [of_hog, learned] = [
             hog.representation.components,
             contrastive.representation.components,
         ];
-        assert_eq!(hog.model.latent_dim, of_hog);
-        assert_eq!(contrastive.model.latent_dim, learned);
+        assert_eq!(hog.model.latent_dim, of_hog + 1);
+        assert_eq!(contrastive.model.latent_dim, learned + 1);
         assert_eq!(both.representation.components, of_hog);
         assert_eq!(both.representation.contrastive.components, learned);
-        assert_eq!(both.model.latent_dim, of_hog + learned);
+        assert_eq!(both.model.latent_dim, of_hog + 1 + learned + 1);
         let recorded = contrastive.representation.contrastive;
         assert_eq!(
             recorded,

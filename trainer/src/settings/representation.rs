@@ -19,6 +19,9 @@ pub struct RepresentationSettings {
     /// Principal components that the features of a site are reduced to, each of variance 1; those of
     /// HOG descriptors and of learned features keep their proportions, and have variance 1 in the mean.
     pub components: usize,
+    /// Whether x has one value more for what the components of a HOG descriptor, or of learned features, leave out.
+    #[serde(default)]
+    pub residual: bool,
     /// The feature network: `efficientnet-lite0`, or an ONNX file.
     pub network: PathBuf,
     /// Outputs of the network whose features are taken.

@@ -22,7 +22,7 @@ pub use network::{NetworkFeatures, Normalization};
 pub use orientations::Orientations;
 pub use sites::FeatureGrid;
 pub use spec::{NetworkRecord, RepresentationKind, RepresentationSpec};
-pub use whitening::{Whitening, append_whitening};
+pub use whitening::{Residual, Whitening, append_whitening};
 
 use crate::error::ModelError;
 use crate::image::{Contrast, ImageSpec};
