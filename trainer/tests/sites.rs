@@ -294,6 +294,54 @@ fn more_sites_than_a_bundle_may_have_are_refused_before_the_fit() {
     assert!(!out.exists());
 }
 
+/// Without a size, sites are as fine as drawn faults ask for: the smallest side at which they are found nearly as well as
+/// at any larger one that the images have. A fit that is resumed keeps it.
+#[test]
+fn photographs_get_a_working_size_by_drawn_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut draw = trainer([
+        "draw",
+        "--cloth",
+        "--count",
+        "52",
+        "--cloth-size",
+        "520x400",
+    ]);
+    done(draw.arg("--out").arg(path("cloth")));
+    let fit = |options: &[&str]| {
+        let mut fit = trainer(["fit", "--device", "cpu", "--representation", "orientations"]);
+        fit.arg("--data-dir").arg(path("cloth")).args(options);
+        for change in ["learning.iterations=2", "calibration.sites=200"] {
+            fit.args(["--set", change]);
+        }
+        fit.arg("--out").arg(path("bundle"));
+        fit
+    };
+    let side = || Bundle::open(&path("bundle")).unwrap().manifest().image.width;
+
+    let said = done(&mut fit(&[]));
+    let found = |side: usize| -> Option<f64> {
+        let (_, after) = said.split_once(&format!("at {side} x {side} pixels, "))?;
+        let number = after.split_once("AUROC ")?.1.split_whitespace().next()?;
+        Some(number.parse().unwrap())
+    };
+    let [small, large] = [256, 384].map(|side| found(side).unwrap());
+    assert_eq!(found(512), None, "larger than the images: {said}");
+    // Printed to three digits.
+    let gain = large - small - 0.02;
+    if gain.abs() > 0.0015 {
+        assert_eq!(side(), if gain > 0.0 { 384 } else { 256 }, "{said}");
+    }
+    let chosen = side();
+    let said = done(&mut fit(&["--resume", "--overwrite"]));
+    assert!(!said.contains("working size"), "{said}");
+    assert_eq!(side(), chosen);
+    let said = done(&mut fit(&["--image-size", "64", "--overwrite"]));
+    assert!(!said.contains("working size"), "{said}");
+    assert_eq!(side(), 64);
+}
+
 /// A network in an ONNX file with a map of a position each 8 pixels, which may depend on the largest values of the
 /// batch.
 fn network(path: &Path, mixes: bool) {

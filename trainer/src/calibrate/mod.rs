@@ -7,6 +7,7 @@ mod names;
 mod site_rule;
 mod sites;
 mod whole;
+mod working_size;
 
 use lfbm_bundle::manifest::Manifest;
 use lfbm_bundle::{Bundle, ImageNames};
@@ -19,6 +20,7 @@ use crate::settings::{CalibrationSettings, IncompleteSettings};
 pub use extend::{Extension, RankedImage, extend};
 pub use faults::{FaultError, FaultKind, Faulty, Shape, draw_fault, draw_fault_of};
 pub use sites::{SitesOfImage, gathered, score_sites};
+pub use working_size::choose_side;
 
 /// A calibration, and the names of the images that it compares others with.
 pub struct Calibrated {

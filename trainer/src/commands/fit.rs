@@ -17,6 +17,7 @@ use super::fit_events::{FitEvents, prepare_events};
 use super::fitted::{check_x, split_of_the_fit, tell_copies, warn_of_leak};
 use super::guarantee;
 use super::learn::{learn, visible};
+use crate::calibrate::choose_side;
 use crate::data::{
     ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, Digest, Identity, Part, Relation,
     Split, split,
@@ -109,20 +110,33 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let device = args.device.resolve()?;
     check_precision(&settings, device)?;
     args.classes.check(&args.data)?;
-    let data = if settings.representation.kind.has_many_sites() {
-        args.data.of_sites()
-    } else {
-        args.data.clone()
-    };
-    let mut dataset = data.load()?;
-    if let Some(mask) = settings.learning.incomplete.mask {
-        mask.check(dataset.height, dataset.width)?;
+    let mut data = args.data.clone();
+    if let Some(resumed) = resumed.as_ref().filter(|_| data.has_no_side()) {
+        data.image_size = resumed.about.data.image_size;
     }
-    let classes = args.classes.select_in(&dataset)?;
+    if settings.representation.kind.has_many_sites() {
+        data = data.of_sites();
+    }
     let before = resumed
         .as_ref()
         .and_then(|resumed| resumed.images.as_deref());
-    let (images, parts) = images_of(args, &settings, &mut dataset, &classes, before)?;
+    let mut loaded = Loaded::new(args, &data, &settings, before)?;
+    if resumed.is_none()
+        && args.data.has_no_side()
+        && settings.representation.has_sites_of_any_image()
+    {
+        let side = choose_side(&settings, &data, &loaded.dataset, &loaded.parts.train)?;
+        if side as usize != loaded.dataset.height {
+            data.image_size = Some(side);
+            loaded = Loaded::new(args, &data, &settings, before)?;
+        }
+    }
+    let Loaded {
+        dataset,
+        classes,
+        images,
+        parts,
+    } = loaded;
     let image = settings.image(&dataset);
     let names = |labels: &[u32]| -> Vec<String> {
         labels
@@ -243,6 +257,37 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     events.calibration(total, &bundle.manifest().calibration);
     print_line(format_args!("wrote {}", bundle.dir().display()))?;
     Ok(())
+}
+
+/// Images of a fit.
+struct Loaded {
+    dataset: Dataset,
+    classes: ClassSelection,
+    images: Identity,
+    parts: Split,
+}
+
+impl Loaded {
+    /// The images, and their split: of a fit that is resumed, by the identity of its images `before`.
+    fn new(
+        args: &FitArgs,
+        data: &DataArgs,
+        settings: &Settings,
+        before: Option<&[u8]>,
+    ) -> anyhow::Result<Self> {
+        let mut dataset = data.load()?;
+        if let Some(mask) = settings.learning.incomplete.mask {
+            mask.check(dataset.height, dataset.width)?;
+        }
+        let classes = args.classes.select_in(&dataset)?;
+        let (images, parts) = images_of(args, settings, &mut dataset, &classes, before)?;
+        Ok(Self {
+            dataset,
+            classes,
+            images,
+            parts,
+        })
+    }
 }
 
 /// Says what features of whole images leave out, and where there are few images for a density of them.

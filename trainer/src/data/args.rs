@@ -4,8 +4,10 @@ use std::{fmt, fs, io};
 
 use clap::{Args, ValueEnum};
 use lfbm_bundle::valid_name;
-use lfbm_images::{Fit, Intake, Size};
+use lfbm_images::folder::LeftOut;
+use lfbm_images::{Fit, Header, Intake, Size};
 use lfbm_model::ImageSpec;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::images::Form;
@@ -201,6 +203,64 @@ impl DataArgs {
             data.channels = Some(model.channels as u8);
         }
         data
+    }
+
+    /// Whether a side is made up where none was named: of photographs in folders.
+    pub fn has_no_side(&self) -> bool {
+        self.dataset == DatasetName::Images && self.image_size.is_none()
+    }
+
+    /// The side of a square of as many pixels as the files of the images `indices` have in the middle of them all, or as
+    /// are cut out of them.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn side_of_files(&self, dataset: &Dataset, indices: &[usize]) -> Result<u32, DataError> {
+        let root = self.root_of_files()?;
+        let sides = indices.par_iter().map(|&index| {
+            let path = root.join(&dataset.files[index]);
+            let bytes = lfbm_images::read(&path).map_err(DataError::io(&path))?;
+            let header = Header::read(&bytes);
+            let header = header.map_err(|error| DataError::invalid(&path, error.to_string()))?;
+            Ok((header.pixels() as f64).sqrt() as u32)
+        });
+        let mut sides = sides.collect::<Result<Vec<u32>, DataError>>()?;
+        sides.sort_unstable();
+        let median = sides.get(sides.len() / 2).copied().unwrap_or_default();
+        Ok(self.crop.map_or(median, |crop| median.min(crop.get())))
+    }
+
+    /// The images `indices` of a folder again, as squares of `side` pixels.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read_again(
+        &self,
+        dataset: &Dataset,
+        indices: &[usize],
+        side: u32,
+    ) -> Result<Dataset, DataError> {
+        let root = self.root_of_files()?;
+        let files = indices
+            .iter()
+            .map(|&index| root.join(&dataset.files[index]));
+        let classes = vec![(dataset.name.clone(), files.collect())];
+        let sized = Self {
+            image_size: Some(side),
+            ..self.clone()
+        };
+        let form = sized.form(None, None, side, dataset.channels as u8);
+        let mut again = form.empty(&dataset.name);
+        images::read_classes(&mut again, &root, classes, form, &mut LeftOut::default())?;
+        Ok(again)
+    }
+
+    /// The folder that names of files are relative to.
+    fn root_of_files(&self) -> Result<PathBuf, DataError> {
+        match self.inspection_folder() {
+            Some(folder) => Ok(folder),
+            None => images::root(&self.images_folder()?),
+        }
     }
 
     /// The folders that all images below are read from; none for data sets of other files.

@@ -144,6 +144,11 @@ fn images_to_fit(folder: &Path) -> Result<(PathBuf, LeftOut), DataError> {
     Ok((train, left_out))
 }
 
+/// The folder that names of files of images in `folder` are relative to.
+pub(super) fn root(folder: &Path) -> Result<PathBuf, DataError> {
+    Ok(images_to_fit(folder)?.0)
+}
+
 /// The images of a data set to fit, of all classes.
 pub(super) fn to_fit(folder: &Path, is_inspection: bool) -> Result<Vec<PathBuf>, DataError> {
     let folder = if is_inspection {

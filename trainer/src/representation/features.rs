@@ -14,10 +14,8 @@ use lfbm_runtime::Runtime;
 use sha2::{Digest, Sha256};
 
 use crate::import_check::check_network;
-use crate::settings::{RepresentationName, RepresentationSettings};
+use crate::settings::{LITE0, RepresentationName, RepresentationSettings};
 
-/// The network that `make network` fetches.
-const LITE0: &str = "efficientnet-lite0";
 /// Where its weights are, if not in the build tree.
 const LITE0_VARIABLE: &str = "LFBM_EFFICIENTNET_LITE0";
 /// Where `make network` puts them.
@@ -100,7 +98,7 @@ fn network(
     image: &ImageSpec,
 ) -> anyhow::Result<(Graph, Option<Normalization>, NetworkRecord)> {
     let sides = [image.height, image.width].map(|side| side + 2 * settings.border);
-    if settings.network == Path::new(LITE0) {
+    if settings.is_lite0() {
         let path = lite0_file();
         let bytes = std::fs::read(&path).with_context(|| {
             format!(

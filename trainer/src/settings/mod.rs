@@ -18,6 +18,7 @@ pub use learning::{
 };
 pub use load::DEFAULTS;
 pub use model::{EbmSettings, ModelSettings};
+pub(crate) use representation::LITE0;
 pub use representation::{ContrastiveSettings, RepresentationName, RepresentationSettings};
 
 use std::path::PathBuf;

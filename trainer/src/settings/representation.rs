@@ -1,12 +1,15 @@
 //! Settings of what x is made of.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lfbm_bundle::manifest::{RepresentationKind, RepresentationSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::fit::ChainPrecision;
+
+/// The network that `make network` fetches.
+pub(crate) const LITE0: &str = "efficientnet-lite0";
 
 /// Settings of what x is made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,18 @@ pub struct RepresentationSettings {
     /// How features are learned, where they are.
     #[serde(default)]
     pub contrastive: ContrastiveSettings,
+}
+
+impl RepresentationSettings {
+    /// Whether a feature network is the one that is made for images of any size.
+    pub fn is_lite0(&self) -> bool {
+        self.network == Path::new(LITE0)
+    }
+
+    /// Whether images have many sites, and may have any size: a user's network may be of one alone.
+    pub fn has_sites_of_any_image(&self) -> bool {
+        self.kind.has_many_sites() && (self.kind != RepresentationName::Network || self.is_lite0())
+    }
 }
 
 /// Contrastive learning of features.
