@@ -48,6 +48,20 @@ fn decoded_error(bundle: &Bundle) -> f32 {
     error(&|index| made[index]) / error(&|index| mean[index % pixels])
 }
 
+/// The last values of x of drawn digits that the fit did not see.
+fn residuals(bundle: &Bundle) -> Vec<f32> {
+    let (runtime, options) = (Runtime::load(None).unwrap(), SessionOptions::default());
+    let (dir, manifest) = (bundle.dir(), bundle.manifest());
+    let digits = strokes::dataset(300, 78);
+    let normal: Vec<_> = (0..digits.len())
+        .filter(|&index| digits.labels[index] != 4)
+        .collect();
+    let mut inference = Inference::open(&runtime, dir, manifest, &options).unwrap();
+    let x = inference.preprocess(&digits.gather(&normal)).unwrap();
+    let values = manifest.representation.values;
+    x.chunks(values).map(|x| x[values - 1]).collect()
+}
+
 /// Digits that are drawn, one class held out: the density of descriptors tells most of its images from the
 /// others, and the report has it beside the score that compares with stored descriptors.
 #[test]
@@ -76,6 +90,14 @@ fn the_density_of_descriptors_detects() {
     let representation = &loaded.manifest().representation;
     assert_eq!(representation.kind, RepresentationKind::Hog);
     assert_eq!((representation.sites(), representation.values), (1, 41));
+
+    // The bundle's graph makes the residual that the trainer scaled, of images that no component is made of.
+    let residuals = residuals(&loaded);
+    let mean = residuals.iter().sum::<f32>() / residuals.len() as f32;
+    let square = |value: &f32| (value - mean).powi(2);
+    let deviation = (residuals.iter().map(square).sum::<f32>() / residuals.len() as f32).sqrt();
+    assert!(mean.abs() < 0.5, "{mean}");
+    assert!((0.25..1.0).contains(&deviation), "{deviation}");
 
     // The mixture is no part of a checkpoint: it is fitted again, on the same device to the same latents.
     let (checkpoint, exported) = (

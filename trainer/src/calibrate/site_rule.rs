@@ -94,9 +94,9 @@ pub(super) fn choose_rule(
     });
     let faulty = score_sites(inference, langevin, bank, chunks, |_| ())?;
 
-    let [scales, normal, faulty] =
+    let [scales, normal, faulty]: [Vec<&Parts>; 3] =
         [others, first, &faulty].map(|images| images.iter().map(|image| &image.parts).collect());
-    let (rule, auroc) = best_rule(&candidates, grid, scales, normal, faulty)?;
+    let (rule, auroc) = best_rule(&candidates, grid, &scales, &normal, &faulty)?;
     eprintln!(
         "drawn faults are found with AUROC {auroc:.3}: parts compared {}, smoothed over {} sites{}, pooled \
          over {} of the sites",
@@ -125,16 +125,16 @@ pub(super) fn choose_rule(
 pub(super) fn best_rule(
     candidates: &[Rule],
     grid: SiteGrid,
-    scales: Vec<&Parts>,
-    normal: Vec<&Parts>,
-    faulty: Vec<&Parts>,
+    scales: &[&Parts],
+    normal: &[&Parts],
+    faulty: &[&Parts],
 ) -> anyhow::Result<(Rule, f64)> {
-    let shown = [&normal[..], &faulty].concat();
+    let shown = [normal, faulty].concat();
     let anomalous: Vec<bool> = (0..shown.len())
         .map(|index| index >= normal.len())
         .collect();
     let rated = candidates.par_iter().map(|&rule| {
-        let scorer = Scorer::fit(grid, rule, &scales)?;
+        let scorer = Scorer::fit(grid, rule, scales)?;
         let scores: Vec<f64> = shown
             .iter()
             .map(|parts| scorer.pooled(&scorer.map(parts)))

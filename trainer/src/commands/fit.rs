@@ -111,23 +111,25 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     check_precision(&settings, device)?;
     args.classes.check(&args.data)?;
     let mut data = args.data.clone();
-    if let Some(resumed) = resumed.as_ref().filter(|_| data.has_no_side()) {
-        data.image_size = resumed.about.data.image_size;
-    }
-    if settings.representation.kind.has_many_sites() {
+    let has_many_sites = settings.representation.kind.has_many_sites();
+    let chooses_side = has_many_sites && data.has_default_side();
+    if has_many_sites {
         data = data.of_sites();
+    }
+    if let Some(resumed) = resumed.as_ref().filter(|_| chooses_side) {
+        data.image_size = resumed.about.data.image_size;
     }
     let before = resumed
         .as_ref()
         .and_then(|resumed| resumed.images.as_deref());
     let mut loaded = Loaded::new(args, &data, &settings, before)?;
-    if resumed.is_none()
-        && args.data.has_no_side()
-        && settings.representation.has_sites_of_any_image()
-    {
+    if chooses_side && resumed.is_none() {
         let side = choose_side(&settings, &data, &loaded.dataset, &loaded.parts.train)?;
         if side as usize != loaded.dataset.height {
+            eprintln!("reading all images again, at {side} x {side} pixels");
             data.image_size = Some(side);
+            // The pixels of both sizes need not have room.
+            drop(loaded);
             loaded = Loaded::new(args, &data, &settings, before)?;
         }
     }
@@ -304,7 +306,7 @@ fn warn_of_features(run: &Run, images: usize) {
     }
     if images < FEW_IMAGES {
         eprintln!(
-            "warning: {images} images are few for a density of {} values: it misses most faults; some hundred normal \
+            "warning: {images} images are few for a density of {} values, which then misses more faults; some hundred normal \
              images are a good beginning",
             run.representation.values
         );

@@ -14,7 +14,7 @@ use super::images::Form;
 use super::survey::Survey;
 use super::{DataError, Dataset, cifar10, images, inspection, mnist, strokes, svhn, test_list};
 
-/// Side of the images of inspection data sets, and of models of sites.
+/// Side of the images of inspection data sets, and the least of models of sites.
 const INSPECTED_SIDE: u32 = 256;
 
 /// Characters of a model's name that is made of that of a folder.
@@ -80,7 +80,7 @@ pub struct DataArgs {
     #[serde(skip)]
     pub test_list: Option<PathBuf>,
     /// Side in pixels that images of a folder are resized to; by default 28, inspection data
-    /// sets and models of sites 256, celeba 64, celeba-hq 256
+    /// sets 256, models of sites 256, 384 or 512, whichever finds drawn faults best, celeba 64, celeba-hq 256
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub image_size: Option<u32>,
     /// Side in pixels of the centre crop of each image of a folder, before resizing; by default the
@@ -205,29 +205,42 @@ impl DataArgs {
         data
     }
 
-    /// Whether a side is made up where none was named: of photographs in folders.
-    pub fn has_no_side(&self) -> bool {
+    /// Whether images are files of a folder whose side nobody has named.
+    pub fn has_default_side(&self) -> bool {
         self.dataset == DatasetName::Images && self.image_size.is_none()
     }
 
-    /// The side of a square of as many pixels as the files of the images `indices` have in the middle of them all, or as
-    /// are cut out of them.
+    /// The side of a square of as many pixels as the median of the files of the images `indices` has, after what the options
+    /// cut off; `None` where a file is not found by its name, as one whose name is not UTF-8.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn side_of_files(&self, dataset: &Dataset, indices: &[usize]) -> Result<u32, DataError> {
+    pub fn side_of_files(
+        &self,
+        dataset: &Dataset,
+        indices: &[usize],
+    ) -> Result<Option<u32>, DataError> {
         let root = self.root_of_files()?;
-        let sides = indices.par_iter().map(|&index| {
-            let path = root.join(&dataset.files[index]);
-            let bytes = lfbm_images::read(&path).map_err(DataError::io(&path))?;
+        let files = indices
+            .iter()
+            .map(|&index| root.join(&dataset.files[index]));
+        let files: Vec<_> = files.collect();
+        if !files.iter().all(|file| file.is_file()) {
+            return Ok(None);
+        }
+        let sides = files.par_iter().map(|file| {
+            let bytes = lfbm_images::read(file).map_err(DataError::io(file))?;
             let header = Header::read(&bytes);
-            let header = header.map_err(|error| DataError::invalid(&path, error.to_string()))?;
-            Ok((header.pixels() as f64).sqrt() as u32)
+            let header = header.map_err(|error| DataError::invalid(file, error.to_string()))?;
+            Ok(match self.fit {
+                Fit::Crop => header.width.min(header.height),
+                Fit::Stretch | Fit::Pad => (header.pixels() as f64).sqrt() as u32,
+            })
         });
         let mut sides = sides.collect::<Result<Vec<u32>, DataError>>()?;
         sides.sort_unstable();
-        let median = sides.get(sides.len() / 2).copied().unwrap_or_default();
-        Ok(self.crop.map_or(median, |crop| median.min(crop.get())))
+        let median = sides.get(sides.len() / 2).copied();
+        Ok(median.map(|median| self.crop.map_or(median, |crop| median.min(crop.get()))))
     }
 
     /// The images `indices` of a folder again, as squares of `side` pixels.
@@ -245,11 +258,16 @@ impl DataArgs {
             .iter()
             .map(|&index| root.join(&dataset.files[index]));
         let classes = vec![(dataset.name.clone(), files.collect())];
-        let sized = Self {
-            image_size: Some(side),
-            ..self.clone()
+        let form = Form {
+            intake: dataset.intake,
+            size: Size {
+                width: side,
+                height: side,
+            },
+            channels: dataset.channels,
+            skip_damaged: false,
+            pixels_on_disk: self.pixels_on_disk,
         };
-        let form = sized.form(None, None, side, dataset.channels as u8);
         let mut again = form.empty(&dataset.name);
         images::read_classes(&mut again, &root, classes, form, &mut LeftOut::default())?;
         Ok(again)
@@ -449,6 +467,8 @@ pub(super) fn data_dir_variable() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
     use clap::Parser;
 
@@ -456,6 +476,56 @@ mod tests {
     struct Parsed {
         #[command(flatten)]
         data: DataArgs,
+    }
+
+    /// The median of the files, less what is cut off, wherever the folder keeps its images to fit; none of a name that is no
+    /// UTF-8.
+    #[test]
+    fn the_side_of_files_is_what_is_left_of_the_median_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        let set = scratch.path().join("set");
+        for (folder, sizes) in [
+            ("train/good", &[(90, 40), (60, 60), (100, 100)][..]),
+            ("test/good", &[(50, 50)]),
+        ] {
+            fs::create_dir_all(set.join(folder)).unwrap();
+            for (index, &(width, height)) in sizes.iter().enumerate() {
+                let path = set.join(folder).join(format!("{index}.png"));
+                image::GrayImage::new(width, height).save(path).unwrap();
+            }
+        }
+        let side = |data_dir: &Path, options: &[&str]| {
+            let arguments = ["fit", "--data-dir", data_dir.to_str().unwrap()];
+            let arguments = [&arguments[..], options].concat();
+            let data = Parsed::parse_from(arguments).data;
+            let dataset = data.load().unwrap();
+            let train = |index: &usize| dataset.part(*index) != Some(super::inspection::Part::Test);
+            let fitted: Vec<_> = (0..dataset.len()).filter(train).collect();
+            let side = data.side_of_files(&dataset, &fitted).unwrap();
+            if side.is_some() {
+                let again = data.read_again(&dataset, &fitted, 16).unwrap();
+                assert_eq!((again.len(), again.height), (fitted.len(), 16));
+            }
+            side
+        };
+        for folder in [&set, &set.join("train"), &set.join("train/good")] {
+            assert_eq!(side(folder, &[]), Some(60), "{}", folder.display());
+        }
+        assert_eq!(side(&set, &["--fit", "crop"]), Some(60));
+        assert_eq!(side(&set, &["--crop", "30"]), Some(30));
+        fs::remove_file(set.join("train/good/2.png")).unwrap();
+        fs::copy(set.join("train/good/0.png"), set.join("train/good/3.png")).unwrap();
+        assert_eq!(side(&set, &["--fit", "crop"]), Some(40));
+        let name = std::ffi::OsStr::from_bytes(b"\xff.png");
+        image::GrayImage::new(9, 9)
+            .save(scratch.path().join("9.png"))
+            .unwrap();
+        fs::copy(
+            scratch.path().join("9.png"),
+            set.join("train/good").join(name),
+        )
+        .unwrap();
+        assert_eq!(side(&set, &[]), None);
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub use some_sites::some_sites;
 
 /// Whole images that are preprocessed at the same time.
 const WHOLE_AT_ONCE: usize = 4096;
-/// Images whose sites are in memory at the same time: maps of features are large.
-const IMAGES_AT_ONCE: usize = 32;
+/// Pixels of the images whose sites are in memory at the same time, 32 images of 256 x 256: maps of features are large.
+const PIXELS_AT_ONCE: usize = 32 << 16;
 /// Sites that the whitening is made of.
 const WHITENED: usize = 60_000;
 /// Images that they are taken from, where a network takes its time for each, ...
@@ -204,7 +204,11 @@ pub fn x_of(
     let some = some_sites(most, indices.len(), sites);
     let mut x = Vec::new();
     let bar = ProgressBar::new(indices.len() as u64);
-    let at_once = if whole { WHOLE_AT_ONCE } else { IMAGES_AT_ONCE };
+    let at_once = if whole {
+        WHOLE_AT_ONCE
+    } else {
+        (PIXELS_AT_ONCE / image.positions()).clamp(1, WHOLE_AT_ONCE)
+    };
     for (number, chunk) in indices.chunks(at_once).enumerate() {
         let shape = [chunk.len(), image.channels, image.height, image.width];
         let input = lfbm_onnx::Tensor::new(shape, dataset.gather(chunk));

@@ -1,4 +1,4 @@
-//! The linear map from features to x: their principal components, scaled.
+//! The map from features to x: their principal components, scaled, and the length of what these leave out.
 
 use anyhow::ensure;
 use lfbm_model::{Residual, Whitening};
@@ -9,12 +9,13 @@ use crate::principal::Components;
 
 /// Added to the standard deviation of a feature, which may be 0.
 const SMALLEST_DEVIATION: f64 = 1e-3;
-/// Images that a residual is scaled by, at most; the components that it is of are those of as many others.
+/// Residuals that the scale is made of, at most; they are of components of as many other images.
 const RESIDUALS: i64 = 2048;
 /// The standard deviation of a residual, in that of a component. On MNIST it is what residuals have without any scaling.
 const RESIDUAL_DEVIATION: f64 = 0.5;
-/// A residual whose standard deviation is a smaller part of a component's is rounding errors.
-const SMALLEST_RESIDUAL: f64 = 1e-4;
+/// A residual whose standard deviation is a smaller part of a component's is drowned in the rounding errors of single
+/// precision, in which a bundle computes it.
+const SMALLEST_RESIDUAL: f64 = 5e-3;
 
 /// How principal components are scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,8 @@ pub(super) fn fit_whitening(
 }
 
 /// How residuals of rows become values of x, where components have the standard deviation `deviation`: by residuals of
-/// rows that their components were not made of. Those of rows that they were made of are smaller, and with few rows 0.
+/// rows that their components were not made of. Those of rows that they were made of are smaller, and 0 where there are no more
+/// rows than components: no scale could be made of them.
 fn fit_residual(rows: &Tensor, components: i64, deviation: f64) -> Option<Residual> {
     let count = (rows.size()[0] / 2).min(RESIDUALS);
     if count < 2 {

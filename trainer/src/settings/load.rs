@@ -318,6 +318,10 @@ mod tests {
             ("inference.steps=4294967295", "inference.steps"),
             ("representation.border=1000000000", "representation.border"),
             (
+                "representation={kind='network', residual=true}",
+                "representation.residual is true, expected false",
+            ),
+            (
                 "representation.components=1000000000",
                 "representation.components",
             ),

@@ -22,7 +22,7 @@ pub struct RepresentationSettings {
     /// Principal components that the features of a site are reduced to, each of variance 1; those of
     /// HOG descriptors and of learned features keep their proportions, and have variance 1 in the mean.
     pub components: usize,
-    /// Whether x has one value more for what the components of a HOG descriptor, or of learned features, leave out.
+    /// Whether x has a value more for each kind of features, the length of what their components leave out.
     #[serde(default)]
     pub residual: bool,
     /// The feature network: `efficientnet-lite0`, or an ONNX file.
@@ -42,9 +42,13 @@ impl RepresentationSettings {
         self.network == Path::new(LITE0)
     }
 
-    /// Whether images have many sites, and may have any size: a user's network may be of one alone.
-    pub fn has_sites_of_any_image(&self) -> bool {
-        self.kind.has_many_sites() && (self.kind != RepresentationName::Network || self.is_lite0())
+    /// Whether images may be squares of `side` pixels, for all that is known: a user's network may be of one size alone.
+    pub fn may_have_side(&self, side: usize) -> bool {
+        match self.kind {
+            RepresentationName::Network => self.is_lite0(),
+            RepresentationName::Tiles => side.is_multiple_of(self.tile),
+            _ => true,
+        }
     }
 }
 

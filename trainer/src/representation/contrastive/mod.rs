@@ -13,7 +13,7 @@ use lfbm_model::{LayerWeights, whole_image_blocks};
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
-use super::{IMAGES_AT_ONCE, evenly};
+use super::evenly;
 use crate::data::Dataset;
 use crate::fit::{ChainPrecision, Purpose, seed_torch};
 use crate::model::host;
@@ -26,6 +26,8 @@ use views::views;
 /// Images that it learns from, evenly spaced if there are more: they are all in memory, of 32 x 32 pixels at
 /// most.
 const MOST_IMAGES: usize = 100_000;
+/// Images that are averaged down at the same time.
+const AT_ONCE: usize = 32;
 /// The part of the iterations in which the learning rate rises to its largest.
 const WARM_UP: f64 = 0.1;
 
@@ -137,11 +139,11 @@ fn reduced(image: &ImageSpec, dataset: &Dataset, indices: &[usize]) -> anyhow::R
         [count, channels, sides[0], sides[1]],
         (Kind::Float, Device::Cpu),
     );
-    for (number, chunk) in indices.chunks(IMAGES_AT_ONCE).enumerate() {
+    for (number, chunk) in indices.chunks(AT_ONCE).enumerate() {
         let size = [chunk.len() as i64, channels, height, width];
         let images = host::to_device(&dataset.gather(chunk), &size, Device::Cpu);
         let means = images.avg_pool2d(blocks, blocks, [0; 2], false, true, None);
-        let start = (number * IMAGES_AT_ONCE) as i64;
+        let start = (number * AT_ONCE) as i64;
         all.narrow(0, start, size[0]).copy_(&means);
     }
     Ok(all)
