@@ -318,7 +318,13 @@ fn photographs_get_a_working_size_by_drawn_faults() {
         fit.arg("--out").arg(path("bundle"));
         fit
     };
-    let side = || Bundle::open(&path("bundle")).unwrap().manifest().image.width;
+    let side = || {
+        Bundle::open(&path("bundle"))
+            .unwrap()
+            .manifest()
+            .image
+            .width
+    };
 
     let said = done(&mut fit(&[]));
     let found = |side: usize| -> Option<f64> {
@@ -337,6 +343,12 @@ fn photographs_get_a_working_size_by_drawn_faults() {
     let said = done(&mut fit(&["--resume", "--overwrite"]));
     assert!(!said.contains("working size"), "{said}");
     assert_eq!(side(), chosen);
+    let said = done(&mut fit(&["--overwrite", "--set", "calibration.count=60"]));
+    assert!(
+        said.contains("40 images to fit are too few to choose a size by"),
+        "{said}"
+    );
+    assert_eq!(side(), 256);
     let said = done(&mut fit(&["--image-size", "64", "--overwrite"]));
     assert!(!said.contains("working size"), "{said}");
     assert_eq!(side(), 64);

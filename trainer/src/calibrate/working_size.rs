@@ -42,9 +42,6 @@ pub fn choose_side(
     fitted: &[usize],
 ) -> anyhow::Result<u32> {
     let smallest = dataset.height as u32;
-    if fitted.len() < FEWEST_IMAGES {
-        return Ok(smallest);
-    }
     let some = evenly(fitted, IMAGES);
     let of_files = data.side_of_files(dataset, &some)?.unwrap_or(smallest);
     let representation = &settings.representation;
@@ -55,6 +52,14 @@ pub fn choose_side(
     let Some(&largest) = larger.last() else {
         return Ok(smallest);
     };
+    if fitted.len() < FEWEST_IMAGES {
+        eprintln!(
+            "note: the photographs are larger, and {} images to fit are too few to choose a size by; if small faults count, \
+             name one: --image-size {largest}",
+            fitted.len()
+        );
+        return Ok(smallest);
+    }
     eprintln!(
         "choosing the working size, by faults drawn into {} normal images; --image-size names one",
         some.len() / 4
