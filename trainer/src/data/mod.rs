@@ -15,6 +15,7 @@ pub(crate) mod mnist;
 mod near_duplicates;
 mod normals;
 mod pixels;
+mod read_again;
 mod split;
 pub mod strokes;
 mod survey;
