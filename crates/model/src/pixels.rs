@@ -11,6 +11,12 @@ pub fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.iter().map(|&byte| f32::from(byte) / 255.0)
 }
 
+/// The byte of an intensity, the nearest; of one beyond [0, 1], that of the end that is nearer.
+pub fn to_byte(intensity: f32) -> u8 {
+    // Floats beyond the range of bytes become its ends.
+    (intensity * 255.0).round() as u8
+}
+
 /// Intensities of x, C H W values as `preprocess.onnx` gives them, cut to [0, 1]: undoes the value
 /// range and, where `spec` normalises contrast, gives the contrast of the intensities `like` back.
 /// Without `like`, contrast stays normalised.

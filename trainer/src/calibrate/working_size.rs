@@ -3,6 +3,7 @@
 
 use lfbm_detector::sites::{Parts, SiteBank, SiteGrid};
 use lfbm_images::{Intake, Size};
+use lfbm_model::pixels::to_byte;
 use rayon::prelude::*;
 use tch::Device;
 
@@ -92,8 +93,7 @@ impl Drawn {
         let lenders: Vec<_> = (0..n / 2).collect();
         let faulty = pairs.par_iter().map(|&(image, fault)| {
             let intensities = with_fault(&normal, &lenders, image, fault)?;
-            let bytes = intensities.into_iter();
-            anyhow::Ok(bytes.map(|value| (value * 255.0).round() as u8).collect())
+            anyhow::Ok(intensities.into_iter().map(to_byte).collect())
         });
         let faulty: Vec<Vec<u8>> = faulty.collect::<anyhow::Result<_>>()?;
         let images = normal.images.iter();

@@ -8,6 +8,7 @@ use clap::Args;
 use image::{DynamicImage, GrayImage, RgbImage};
 use lfbm_bundle::Bundle;
 use lfbm_images::Size;
+use lfbm_model::pixels::to_byte;
 use lfbm_runtime::{Inference, Runtime, SessionOptions};
 
 use crate::data::{cloth, mnist, strokes};
@@ -120,7 +121,7 @@ pub fn run(args: &DrawArgs) -> anyhow::Result<()> {
         for (index, sample) in samples.chunks(image.pixels()).enumerate() {
             let intensity = shown(&image, sample);
             let byte = |position: usize, channel: usize| {
-                (intensity[channel * image.positions() + position] * 255.0).round() as u8
+                to_byte(intensity[channel * image.positions() + position])
             };
             let bytes = (0..image.positions())
                 .flat_map(|position| (0..image.channels).map(move |channel| (position, channel)))

@@ -1,9 +1,8 @@
 //! `trainer fit`.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{anyhow, ensure};
 use clap::Args;
 use lfbm_bundle::manifest::RepresentationSpec;
 use lfbm_bundle::{check_out, valid_name};
@@ -14,14 +13,11 @@ use tch::Device;
 
 use super::checkpoints::{Checkpoints, check_place, check_same};
 use super::fit_events::{FitEvents, prepare_events};
-use super::fitted::{check_x, split_of_the_fit, tell_copies, warn_of_leak};
+use super::fit_images::{Asked, LoadedImages};
+use super::fitted::warn_of_leak;
 use super::guarantee;
 use super::learn::{learn, visible};
-use crate::calibrate::choose_side;
-use crate::data::{
-    ChangedDataArg, ClassArgs, ClassSelection, DataArgs, Dataset, Digest, Identity, Part, Relation,
-    Split, split,
-};
+use crate::data::{ChangedDataArg, ClassArgs, DataArgs, Dataset};
 use crate::device::DeviceChoice;
 use crate::export::{FittedImages, Run, export};
 use crate::fit::{ChainPrecision, Checkpoint, Learner, LearnerState, read_checkpoint};
@@ -31,7 +27,7 @@ use crate::representation::{Representation, fit_representation, x_of};
 use crate::settings::{ModelSettings, RepresentationName, Settings};
 use crate::stop;
 
-/// A density of whole images' features that is fitted to fewer images than this finds little.
+/// A density of whole images' features that is fitted to fewer images than this misses more faults.
 const FEW_IMAGES: usize = 150;
 
 /// Arguments of `trainer fit`.
@@ -110,35 +106,19 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     let device = args.device.resolve()?;
     check_precision(&settings, device)?;
     args.classes.check(&args.data)?;
-    let mut data = args.data.clone();
-    let has_many_sites = settings.representation.kind.has_many_sites();
-    let chooses_side = has_many_sites && data.has_default_side();
-    if has_many_sites {
-        data = data.of_sites();
-    }
-    if let Some(resumed) = resumed.as_ref().filter(|_| chooses_side) {
-        data.image_size = resumed.about.data.image_size;
-    }
-    let before = resumed
-        .as_ref()
-        .and_then(|resumed| resumed.images.as_deref());
-    let mut loaded = Loaded::new(args, &data, &settings, before)?;
-    if chooses_side && resumed.is_none() {
-        let side = choose_side(&settings, &data, &loaded.dataset, &loaded.parts.train)?;
-        if side as usize != loaded.dataset.height {
-            eprintln!("reading all images again, at {side} x {side} pixels");
-            data.image_size = Some(side);
-            // The pixels of both sizes need not have room.
-            drop(loaded);
-            loaded = Loaded::new(args, &data, &settings, before)?;
-        }
-    }
-    let Loaded {
+    let asked = Asked {
+        data: &args.data,
+        classes: &args.classes,
+        changed: args.changed,
+        settings: &settings,
+    };
+    let LoadedImages {
+        data,
         dataset,
         classes,
-        images,
-        parts,
-    } = loaded;
+        identity: images,
+        split: parts,
+    } = LoadedImages::load(&asked, resumed.as_ref())?;
     let image = settings.image(&dataset);
     let names = |labels: &[u32]| -> Vec<String> {
         labels
@@ -261,37 +241,6 @@ pub fn run(args: &FitArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images of a fit.
-struct Loaded {
-    dataset: Dataset,
-    classes: ClassSelection,
-    images: Identity,
-    parts: Split,
-}
-
-impl Loaded {
-    /// The images, and their split: of a fit that is resumed, by the identity of its images `before`.
-    fn new(
-        args: &FitArgs,
-        data: &DataArgs,
-        settings: &Settings,
-        before: Option<&[u8]>,
-    ) -> anyhow::Result<Self> {
-        let mut dataset = data.load()?;
-        if let Some(mask) = settings.learning.incomplete.mask {
-            mask.check(dataset.height, dataset.width)?;
-        }
-        let classes = args.classes.select_in(&dataset)?;
-        let (images, parts) = images_of(args, settings, &mut dataset, &classes, before)?;
-        Ok(Self {
-            dataset,
-            classes,
-            images,
-            parts,
-        })
-    }
-}
-
 /// Says what features of whole images leave out, and where there are few images for a density of them.
 fn warn_of_features(run: &Run, images: usize) {
     let kind = run.settings.representation.kind;
@@ -345,68 +294,6 @@ fn place_of_checkpoint(args: &FitArgs) -> anyhow::Result<PathBuf> {
     let checkpoint = args.checkpoint.clone().unwrap_or_else(default);
     check_place(&checkpoint, &args.out, args.resume, args.overwrite)?;
     Ok(checkpoint)
-}
-
-/// The identity of the images and their split; when resuming, those of the checkpoint.
-fn images_of(
-    args: &FitArgs,
-    settings: &Settings,
-    dataset: &mut Dataset,
-    classes: &ClassSelection,
-    before: Option<&[u8]>,
-) -> anyhow::Result<(Identity, Split)> {
-    if let Some(before) = before {
-        let identity = Identity::decode(before);
-        let identity = identity.context("the checkpoint does not say which images it is of")?;
-        let relation = identity.relation(dataset, classes);
-        ensure!(
-            settings.learning.incomplete.mask.is_none() || matches!(relation, Relation::Same(_)),
-            "the images have changed since the fit began, and the fit hides pixels by the number of an \
-             image; resume with the folder as it was"
-        );
-        let split = split_of_the_fit(relation, args.changed)?;
-        check_x(settings.representation.kind, &identity, &split)?;
-        if let Some(list) = args.data.test_list.as_deref() {
-            check_list(list, dataset, classes, &split)?;
-        }
-        return Ok((identity, split));
-    }
-    let digests = dataset.digests();
-    tell_copies(dataset, &digests, classes);
-    let calibration = &settings.calibration;
-    let seed = calibration.split_seed;
-    let split = split(dataset, &digests, classes, seed, calibration.images())?;
-    Ok((Identity::new(dataset, &digests, &split), split))
-}
-
-/// Rejects a list of test images that has images of the fit, or to which a fit would add: a fit that goes on keeps its
-/// split.
-fn check_list(
-    list: &Path,
-    dataset: &Dataset,
-    classes: &ClassSelection,
-    split: &Split,
-) -> anyhow::Result<()> {
-    let digests = dataset.digests();
-    let of = |indices: &[usize]| -> HashSet<Digest> {
-        indices.iter().map(|&index| digests[index]).collect()
-    };
-    let is_to_fit = |index: &usize| {
-        dataset.part(*index) == Some(Part::Fit) && classes.normal.contains(&dataset.labels[*index])
-    };
-    let to_fit: Vec<usize> = (0..dataset.len()).filter(is_to_fit).collect();
-    let (listed, fitted) = (
-        of(&to_fit),
-        of(&[&split.train[..], &split.calibration].concat()),
-    );
-    let tested = of(split.normal_test(usize::MAX));
-    ensure!(
-        fitted.is_subset(&listed) && listed.is_disjoint(&tested),
-        "--test-list {} is another one than that of the fit that is resumed, which keeps its split; give the same, or \
-         none",
-        list.display()
-    );
-    Ok(())
 }
 
 /// Rejects chains, or learned features, in a precision that the device has only by emulation, which is slower.

@@ -9,6 +9,7 @@ pub mod export;
 pub mod extend;
 pub mod fit;
 mod fit_events;
+mod fit_images;
 pub(crate) mod fitted;
 mod guarantee;
 pub mod import;

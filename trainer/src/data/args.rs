@@ -392,16 +392,21 @@ pub(super) fn data_dir_variable() -> Option<PathBuf> {
     lfbm_process::environment::variable("LFBM_DATA_DIR").map(Into::into)
 }
 
+/// The arguments that a command line has.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
+pub(super) fn parsed(options: &[&str]) -> DataArgs {
+    #[derive(clap::Parser)]
     struct Parsed {
         #[command(flatten)]
         data: DataArgs,
     }
+    let arguments = [&["fit"], options].concat();
+    <Parsed as clap::Parser>::parse_from(arguments).data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_model_is_called_like_the_folder_of_its_images() {
@@ -409,8 +414,7 @@ mod tests {
         let named = |folder: &str| {
             let folder = scratch.path().join(folder);
             fs::create_dir_all(&folder).unwrap();
-            let arguments = ["fit", "--data-dir", folder.to_str().unwrap()];
-            Parsed::parse_from(arguments).data.model_name()
+            parsed(&["--data-dir", folder.to_str().unwrap()]).model_name()
         };
         assert_eq!(named("parts"), "parts");
         assert_eq!(named("parts/train"), "parts");
@@ -420,7 +424,7 @@ mod tests {
         assert_eq!(named("--"), "images");
         assert_eq!(named(&"long".repeat(20)).len(), 64);
         let folder = scratch.path().to_str().unwrap();
-        let strokes = ["fit", "--dataset", "strokes", "--data-dir", folder];
-        assert_eq!(Parsed::parse_from(strokes).data.model_name(), "strokes");
+        let strokes = parsed(&["--dataset", "strokes", "--data-dir", folder]);
+        assert_eq!(strokes.model_name(), "strokes");
     }
 }

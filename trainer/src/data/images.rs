@@ -154,7 +154,7 @@ pub(super) fn to_fit(folder: &Path, is_inspection: bool) -> Result<Vec<PathBuf>,
     let folder = if is_inspection {
         folder.join(TRAIN).join(GOOD)
     } else {
-        images_to_fit(folder)?.0
+        root(folder)?
     };
     Ok(folder::find(&folder).map_err(DataError::io(folder))?.images)
 }

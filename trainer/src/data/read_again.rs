@@ -20,11 +20,7 @@ impl DataArgs {
         dataset: &Dataset,
         indices: &[usize],
     ) -> Result<Option<u32>, DataError> {
-        let root = self.root_of_files()?;
-        let files = indices
-            .iter()
-            .map(|&index| root.join(&dataset.files[index]));
-        let files: Vec<_> = files.collect();
+        let (_, files) = self.files_of(dataset, indices)?;
         if !files.iter().all(|file| file.is_file()) {
             return Ok(None);
         }
@@ -53,11 +49,8 @@ impl DataArgs {
         indices: &[usize],
         side: u32,
     ) -> Result<Dataset, DataError> {
-        let root = self.root_of_files()?;
-        let files = indices
-            .iter()
-            .map(|&index| root.join(&dataset.files[index]));
-        let classes = vec![(dataset.name.clone(), files.collect())];
+        let (root, files) = self.files_of(dataset, indices)?;
+        let classes = vec![(dataset.name.clone(), files)];
         let form = Form {
             intake: dataset.intake,
             size: Size {
@@ -73,12 +66,20 @@ impl DataArgs {
         Ok(again)
     }
 
-    /// The folder that names of files are relative to.
-    fn root_of_files(&self) -> Result<PathBuf, DataError> {
-        match self.inspection_folder() {
-            Some(folder) => Ok(folder),
-            None => images::root(&self.images_folder()?),
-        }
+    /// The folder that names of files are relative to, and the files of the images `indices`.
+    fn files_of(
+        &self,
+        dataset: &Dataset,
+        indices: &[usize],
+    ) -> Result<(PathBuf, Vec<PathBuf>), DataError> {
+        let root = match self.inspection_folder() {
+            Some(folder) => folder,
+            None => images::root(&self.images_folder()?)?,
+        };
+        let files = indices.iter();
+        let files = files.map(|&index| root.join(&dataset.files[index]));
+        let files = files.collect();
+        Ok((root, files))
     }
 }
 
@@ -89,17 +90,10 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
-    use clap::Parser;
     use image::GrayImage;
 
-    use super::*;
     use crate::data::Part;
-
-    #[derive(Parser)]
-    struct Parsed {
-        #[command(flatten)]
-        data: DataArgs,
-    }
+    use crate::data::args::parsed;
 
     /// The median of the files, less what is cut off, wherever the folder keeps its images to fit; none of a name that is no
     /// UTF-8.
@@ -118,9 +112,8 @@ mod tests {
             }
         }
         let side = |data_dir: &Path, options: &[&str]| {
-            let arguments = ["fit", "--data-dir", data_dir.to_str().unwrap()];
-            let arguments = [&arguments[..], options].concat();
-            let data = Parsed::parse_from(arguments).data;
+            let arguments = ["--data-dir", data_dir.to_str().unwrap()];
+            let data = parsed(&[&arguments, options].concat());
             let dataset = data.load().unwrap();
             let train = |index: &usize| dataset.part(*index) != Some(Part::Test);
             let fitted: Vec<_> = (0..dataset.len()).filter(train).collect();

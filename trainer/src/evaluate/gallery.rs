@@ -6,6 +6,7 @@ use anyhow::Context;
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 use lfbm_bundle::manifest::ImageSpec;
+use lfbm_model::pixels::to_byte;
 
 use crate::output::write_png;
 
@@ -102,7 +103,7 @@ pub(super) fn tile(spec: &ImageSpec, intensity: &[f32]) -> RgbImage {
         let position = y as usize * spec.width + x as usize;
         Rgb([0, 1, 2].map(|channel: usize| {
             let plane = channel.min(spec.channels - 1) * spec.positions();
-            (intensity[plane + position].clamp(0.0, 1.0) * 255.0).round() as u8
+            to_byte(intensity[plane + position])
         }))
     })
 }

@@ -76,8 +76,8 @@ pub(super) fn fit_whitening(
 }
 
 /// How residuals of rows become values of x, where components have the standard deviation `deviation`: by residuals of
-/// rows that their components were not made of. Those of rows that they were made of are smaller, and 0 where there are no more
-/// rows than components: no scale could be made of them.
+/// rows that their components were not made of. The rows that components are made of have smaller residuals, all 0 where they
+/// are no more than the components, and would give no scale.
 fn fit_residual(rows: &Tensor, components: i64, deviation: f64) -> Option<Residual> {
     let count = (rows.size()[0] / 2).min(RESIDUALS);
     if count < 2 {
